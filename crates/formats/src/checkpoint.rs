@@ -1,0 +1,147 @@
+//! A model's files as one set of named tensors, whichever format they are in.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use crate::{ByteSource, Error, FileSource, Gguf, Result, TensorType};
+
+/// One tensor and where its bytes are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TensorInfo {
+    pub name: String,
+    /// Outermost dimension first: a matrix is `[rows, columns]`, a row is contiguous.
+    pub shape: Vec<usize>,
+    pub ty: TensorType,
+    /// Which file of the checkpoint.
+    pub file: usize,
+    /// Absolute, in bytes.
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+/// The weights of a model: one GGUF file, or the safetensors files of a Hugging Face folder.
+#[derive(Debug)]
+pub struct Checkpoint {
+    pub name: String,
+    /// The metadata, for a GGUF file.
+    pub gguf: Option<Gguf>,
+    pub tensors: Vec<TensorInfo>,
+    by_name: HashMap<String, usize>,
+    files: Vec<Box<dyn ByteSource>>,
+}
+
+impl Checkpoint {
+    /// Opens a GGUF file, or a folder with `*.safetensors`.
+    pub fn open(path: &Path) -> Result<Self> {
+        if path.is_dir() {
+            Self::open_folder(path)
+        } else {
+            Self::from_gguf(Box::new(FileSource::open(path)?))
+        }
+    }
+
+    pub fn from_gguf(source: Box<dyn ByteSource>) -> Result<Self> {
+        let gguf = Gguf::read(&*source)?;
+        let tensors = gguf.header.tensors.clone();
+        Self::new(source.name().to_string(), Some(gguf), tensors, vec![source])
+    }
+
+    fn open_folder(folder: &Path) -> Result<Self> {
+        let single = folder.join("model.safetensors");
+        let index = folder.join("model.safetensors.index.json");
+        let paths = if index.exists() {
+            shard_names(&index)?
+                .iter()
+                .map(|n| folder.join(n))
+                .collect()
+        } else {
+            vec![single]
+        };
+        let (mut files, mut tensors): (Vec<Box<dyn ByteSource>>, _) = (vec![], vec![]);
+        for path in paths {
+            let source = FileSource::open(&path)?;
+            tensors.extend(crate::safetensors::read_header(&source, files.len())?);
+            files.push(Box::new(source));
+        }
+        Self::new(folder.display().to_string(), None, tensors, files)
+    }
+
+    fn new(
+        name: String,
+        gguf: Option<Gguf>,
+        tensors: Vec<TensorInfo>,
+        files: Vec<Box<dyn ByteSource>>,
+    ) -> Result<Self> {
+        let mut by_name = HashMap::new();
+        for (i, t) in tensors.iter().enumerate() {
+            if by_name.insert(t.name.clone(), i).is_some() {
+                let what = format!("it has two tensors `{}`", t.name);
+                return Err(Error::Damaged { name, what });
+            }
+        }
+        Ok(Self {
+            name,
+            gguf,
+            tensors,
+            by_name,
+            files,
+        })
+    }
+
+    pub fn find(&self, tensor: &str) -> Option<&TensorInfo> {
+        self.by_name.get(tensor).map(|i| &self.tensors[*i])
+    }
+
+    pub fn get(&self, tensor: &str) -> Result<&TensorInfo> {
+        self.find(tensor).ok_or_else(|| Error::MissingTensor {
+            name: self.name.clone(),
+            tensor: tensor.into(),
+        })
+    }
+
+    /// Reads one tensor's bytes, as stored.
+    pub fn read(&self, info: &TensorInfo) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; info.bytes as usize];
+        self.files[info.file].read_at(info.offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads one tensor as f32.
+    pub fn read_f32(&self, info: &TensorInfo) -> Result<Vec<f32>> {
+        let bytes = self.read(info)?;
+        let mut out = vec![0.0; info.shape.iter().product()];
+        crate::decode(info.ty, &bytes, &mut out);
+        Ok(out)
+    }
+
+    /// Bytes of all tensors.
+    pub fn bytes(&self) -> u64 {
+        self.tensors.iter().map(|t| t.bytes).sum()
+    }
+}
+
+fn shard_names(index: &Path) -> Result<BTreeSet<String>> {
+    let text = std::fs::read_to_string(index).map_err(|source| Error::Io {
+        path: index.to_path_buf(),
+        source,
+    })?;
+    let damaged = |what: &str| Error::Damaged {
+        name: index.display().to_string(),
+        what: what.into(),
+    };
+    let json: serde_json::Value =
+        serde_json::from_str(&text).map_err(|e| damaged(&format!("it is not JSON ({e})")))?;
+    let map = json["weight_map"]
+        .as_object()
+        .ok_or_else(|| damaged("it has no `weight_map`"))?;
+    let names: BTreeSet<String> = map
+        .values()
+        .filter_map(|v| v.as_str())
+        .map(String::from)
+        .collect();
+    let inside = |n: &String| !n.contains(['/', '\\']) && n != "..";
+    if names.is_empty() || !names.iter().all(inside) {
+        return Err(damaged("its `weight_map` names no file of this folder"));
+    }
+    Ok(names)
+}

@@ -1,0 +1,403 @@
+//! GGUF versions 2 and 3. Format: ggml's `docs/gguf.md`.
+//!
+//! The parser does no I/O: it takes the first bytes of a file and says how many more it needs, so
+//! a file, a buffer and an HTTP range reader all drive the same code.
+
+use std::collections::HashMap;
+
+use crate::{ByteSource, Error, Result, TensorInfo, TensorType};
+
+/// A metadata value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    Int(i64),
+    Uint(u64),
+    Float(f64),
+    Bool(bool),
+    String(String),
+    Array(Array),
+}
+
+/// A metadata array, kept in its element's own type: vocabularies hold hundreds of thousands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Array {
+    Int(Vec<i64>),
+    Float(Vec<f32>),
+    Bool(Vec<bool>),
+    String(Vec<String>),
+}
+
+/// All that stands before the tensor data.
+#[derive(Debug, Clone)]
+pub struct Header {
+    pub version: u32,
+    pub metadata: HashMap<String, Value>,
+    /// In the file's order; offsets are absolute.
+    pub tensors: Vec<TensorInfo>,
+}
+
+/// What came of parsing the first bytes of a file.
+#[derive(Debug)]
+pub enum Parsed {
+    Header(Box<Header>),
+    /// The header goes on: call again with at least this many bytes.
+    NeedMore(u64),
+}
+
+enum Stop {
+    Need(u64),
+    Error(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(e: Error) -> Self {
+        Self::Error(e)
+    }
+}
+
+type Step<T> = std::result::Result<T, Stop>;
+
+struct Cursor<'a> {
+    name: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    /// Length of the whole file, of which `bytes` is a prefix.
+    file_len: u64,
+}
+
+impl<'a> Cursor<'a> {
+    fn damaged<T>(&self, what: impl Into<String>) -> Step<T> {
+        Err(Stop::Error(Error::Damaged {
+            name: self.name.into(),
+            what: what.into(),
+        }))
+    }
+
+    fn take(&mut self, n: u64, what: &str) -> Step<&'a [u8]> {
+        let end = (self.at as u64)
+            .checked_add(n)
+            .filter(|end| *end <= self.file_len);
+        let Some(end) = end else {
+            let (name, what) = (self.name.into(), what.into());
+            // A short field at the very end is a cut file; a long one is a lying length.
+            return Err(Stop::Error(if n <= 8 {
+                Error::Truncated {
+                    name,
+                    what,
+                    len: self.file_len,
+                }
+            } else {
+                Error::BeyondFile {
+                    name,
+                    what,
+                    offset: self.at as u64,
+                    len: self.file_len,
+                }
+            }));
+        };
+        let Some(slice) = usize::try_from(end)
+            .ok()
+            .and_then(|end| self.bytes.get(self.at..end))
+        else {
+            return Err(Stop::Need(end));
+        };
+        self.at += slice.len();
+        Ok(slice)
+    }
+
+    fn fixed<const N: usize>(&mut self, what: &str) -> Step<[u8; N]> {
+        let bytes = self.take(N as u64, what)?;
+        Ok(bytes.try_into().unwrap_or([0; N]))
+    }
+
+    fn u32(&mut self, what: &str) -> Step<u32> {
+        self.fixed(what).map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self, what: &str) -> Step<u64> {
+        self.fixed(what).map(u64::from_le_bytes)
+    }
+
+    /// A count of things of at least `min_bytes` each: must fit into the rest of the file.
+    fn count(&mut self, min_bytes: u64, what: &str) -> Step<usize> {
+        let offset = self.at as u64;
+        let n = self.u64(what)?;
+        let rest = self.file_len - self.at as u64;
+        match n.checked_mul(min_bytes).filter(|bytes| *bytes <= rest) {
+            Some(_) => Ok(n as usize),
+            None => Err(Stop::Error(Error::BeyondFile {
+                name: self.name.into(),
+                what: format!("{what} ({n})"),
+                offset,
+                len: self.file_len,
+            })),
+        }
+    }
+
+    fn string(&mut self, what: &str) -> Step<String> {
+        let n = self.count(1, what)? as u64;
+        let bytes = self.take(n, what)?;
+        // A token of a vocabulary may be cut UTF-8: keep what can be kept.
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    fn value(&mut self, ty: u32, key: &str) -> Step<Value> {
+        Ok(match ty {
+            0 => Value::Uint(self.fixed::<1>(key)?[0].into()),
+            1 => Value::Int(i8::from_le_bytes(self.fixed(key)?).into()),
+            2 => Value::Uint(u16::from_le_bytes(self.fixed(key)?).into()),
+            3 => Value::Int(i16::from_le_bytes(self.fixed(key)?).into()),
+            4 => Value::Uint(self.u32(key)?.into()),
+            5 => Value::Int(i32::from_le_bytes(self.fixed(key)?).into()),
+            6 => Value::Float(f32::from_le_bytes(self.fixed(key)?).into()),
+            7 => Value::Bool(self.fixed::<1>(key)?[0] != 0),
+            8 => Value::String(self.string(key)?),
+            9 => Value::Array(self.array(key)?),
+            10 => Value::Uint(self.u64(key)?),
+            11 => Value::Int(i64::from_le_bytes(self.fixed(key)?)),
+            12 => Value::Float(f64::from_le_bytes(self.fixed(key)?)),
+            other => return self.damaged(format!("metadata `{key}` has the unknown type {other}")),
+        })
+    }
+
+    fn array(&mut self, key: &str) -> Step<Array> {
+        let ty = self.u32(key)?;
+        let min = match ty {
+            0 | 1 | 7 => 1,
+            2 | 3 => 2,
+            4..=6 => 4,
+            8 | 10..=12 => 8,
+            other => {
+                return self.damaged(format!(
+                    "array `{key}` has elements of the unknown type {other}"
+                ));
+            }
+        };
+        let n = self.count(min, key)?;
+        // Strings are not pre-allocated: 8 bytes in the file are 24 here.
+        let mut out = match ty {
+            6 | 12 => Array::Float(Vec::with_capacity(n)),
+            7 => Array::Bool(Vec::with_capacity(n)),
+            8 => Array::String(Vec::new()),
+            _ => Array::Int(Vec::with_capacity(n)),
+        };
+        for _ in 0..n {
+            match (&mut out, self.value(ty, key)?) {
+                (Array::Int(a), Value::Int(v)) => a.push(v),
+                (Array::Int(a), Value::Uint(v)) => a.push(v as i64),
+                (Array::Float(a), Value::Float(v)) => a.push(v as f32),
+                (Array::Bool(a), Value::Bool(v)) => a.push(v),
+                (Array::String(a), Value::String(v)) => a.push(v),
+                _ => return self.damaged(format!("array `{key}` mixes types")),
+            }
+        }
+        Ok(out)
+    }
+
+    fn tensor(&mut self) -> Step<TensorInfo> {
+        let name = self.string("a tensor's name")?;
+        let n_dims = self.u32(&name)?;
+        if n_dims == 0 || n_dims > 4 {
+            return self.damaged(format!("tensor `{name}` has {n_dims} dimensions"));
+        }
+        let mut shape = Vec::new();
+        for _ in 0..n_dims {
+            let dim = self.u64(&name)?;
+            match usize::try_from(dim) {
+                Ok(dim) if dim > 0 => shape.insert(0, dim),
+                _ => return self.damaged(format!("tensor `{name}` has a dimension of {dim}")),
+            }
+        }
+        let number = self.u32(&name)?;
+        let Some(ty) = TensorType::from_ggml(number) else {
+            return Err(Stop::Error(Error::UnknownType {
+                name: self.name.into(),
+                tensor: name,
+                found: number.to_string(),
+            }));
+        };
+        let offset = self.u64(&name)?;
+        let Some(n) = shape.iter().try_fold(1usize, |a, d| a.checked_mul(*d)) else {
+            return self.damaged(format!("tensor `{name}` of shape {shape:?} is too large"));
+        };
+        let row = shape.last().copied().unwrap_or(1);
+        let bytes = ty
+            .bytes_of(n)
+            .filter(|_| row.is_multiple_of(ty.block_len()));
+        let Some(bytes) = bytes else {
+            return Err(Stop::Error(Error::BlockShape {
+                name: self.name.into(),
+                tensor: name,
+                shape,
+                ty,
+                block: ty.block_len(),
+            }));
+        };
+        Ok(TensorInfo {
+            name,
+            shape,
+            ty,
+            file: 0,
+            offset,
+            bytes: bytes as u64,
+        })
+    }
+
+    fn header(&mut self) -> Step<Header> {
+        if self.file_len < 4 || self.take(4, "the magic")? != b"GGUF" {
+            let found = self.bytes[..self.bytes.len().min(4)].to_vec();
+            return Err(Stop::Error(Error::NotGguf {
+                name: self.name.into(),
+                found,
+            }));
+        }
+        let version = self.u32("the version")?;
+        if !(2..=3).contains(&version) {
+            return Err(Stop::Error(Error::GgufVersion {
+                name: self.name.into(),
+                version,
+            }));
+        }
+        let n_tensors = self.count(24, "the number of tensors")?;
+        let n_metadata = self.count(13, "the number of metadata entries")?;
+        let mut metadata = HashMap::new();
+        for _ in 0..n_metadata {
+            let key = self.string("a metadata key")?;
+            let ty = self.u32(&key)?;
+            let value = self.value(ty, &key)?;
+            metadata.insert(key, value);
+        }
+        let mut tensors = Vec::new();
+        for _ in 0..n_tensors {
+            tensors.push(self.tensor()?);
+        }
+        let align = match metadata.get("general.alignment") {
+            None => 32,
+            Some(Value::Uint(a)) if a.is_power_of_two() && *a <= 1 << 20 => *a,
+            Some(other) => return self.damaged(format!("the alignment is {other:?}")),
+        };
+        let data = (self.at as u64).next_multiple_of(align);
+        for t in &mut tensors {
+            let start = data.checked_add(t.offset);
+            let end = start.and_then(|s| s.checked_add(t.bytes));
+            match (start, end) {
+                (Some(start), Some(end)) if end <= self.file_len => t.offset = start,
+                _ => {
+                    return Err(Stop::Error(Error::BeyondFile {
+                        name: self.name.into(),
+                        what: format!("tensor `{}` ({} bytes)", t.name, t.bytes),
+                        offset: start.unwrap_or(u64::MAX),
+                        len: self.file_len,
+                    }));
+                }
+            }
+        }
+        Ok(Header {
+            version,
+            metadata,
+            tensors,
+        })
+    }
+}
+
+/// Parses a header from `prefix`, the first bytes of a file of `file_len` bytes called `name`.
+///
+/// # Errors
+/// Whatever is wrong with the file, found before anything large is allocated.
+pub fn parse_header(name: &str, prefix: &[u8], file_len: u64) -> Result<Parsed> {
+    let mut cursor = Cursor {
+        name,
+        bytes: prefix,
+        at: 0,
+        file_len,
+    };
+    match cursor.header() {
+        Ok(header) => Ok(Parsed::Header(Box::new(header))),
+        Err(Stop::Need(n)) => Ok(Parsed::NeedMore(n)),
+        Err(Stop::Error(e)) => Err(e),
+    }
+}
+
+/// A GGUF header with typed access to its metadata.
+#[derive(Debug, Clone)]
+pub struct Gguf {
+    pub name: String,
+    pub header: Header,
+}
+
+impl Gguf {
+    /// Reads just as much of `source` as the header takes.
+    pub fn read(source: &dyn ByteSource) -> Result<Self> {
+        let len = source.len();
+        let mut want = (1 << 20).min(len);
+        loop {
+            let mut prefix = vec![0; want as usize];
+            source.read_at(0, &mut prefix)?;
+            match parse_header(source.name(), &prefix, len)? {
+                Parsed::Header(header) => {
+                    return Ok(Self {
+                        name: source.name().into(),
+                        header: *header,
+                    });
+                }
+                Parsed::NeedMore(n) => want = n.max(want * 2).min(len),
+            }
+        }
+    }
+
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.header.metadata.get(key)
+    }
+
+    pub fn str(&self, key: &str) -> Option<&str> {
+        match self.get(key)? {
+            Value::String(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    pub fn uint(&self, key: &str) -> Option<u64> {
+        match self.get(key)? {
+            Value::Uint(v) => Some(*v),
+            Value::Int(v) => u64::try_from(*v).ok(),
+            _ => None,
+        }
+    }
+
+    pub fn float(&self, key: &str) -> Option<f64> {
+        match self.get(key)? {
+            Value::Float(v) => Some(*v),
+            _ => None,
+        }
+    }
+
+    pub fn bool(&self, key: &str) -> Option<bool> {
+        match self.get(key)? {
+            Value::Bool(v) => Some(*v),
+            _ => None,
+        }
+    }
+
+    pub fn array(&self, key: &str) -> Option<&Array> {
+        match self.get(key)? {
+            Value::Array(a) => Some(a),
+            _ => None,
+        }
+    }
+
+    pub fn strings(&self, key: &str) -> Option<&[String]> {
+        match self.array(key)? {
+            Array::String(a) => Some(a),
+            _ => None,
+        }
+    }
+
+    /// The error for a metadata key that is missing or of another kind.
+    pub fn missing(&self, key: &str, expected: &'static str) -> Error {
+        Error::Metadata {
+            name: self.name.clone(),
+            key: key.into(),
+            expected,
+        }
+    }
+}

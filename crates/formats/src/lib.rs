@@ -1,0 +1,19 @@
+//! Reads GGUF files and Hugging Face folders, and encodes and decodes every block format.
+//!
+//! Nothing here knows about models or devices. A size found in a file is checked against the
+//! file's length before anything is allocated for it.
+
+mod blocks;
+mod checkpoint;
+mod encode;
+mod error;
+mod gguf;
+mod safetensors;
+mod source;
+
+pub use blocks::{BLOCK_32, Block32, Format, TensorType, decode, f16_to_f32, formats};
+pub use checkpoint::{Checkpoint, TensorInfo};
+pub use encode::encode;
+pub use error::{Error, Result};
+pub use gguf::{Array, Gguf, Header, Parsed, Value, parse_header};
+pub use source::{ByteSource, FileSource};

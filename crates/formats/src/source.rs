@@ -1,0 +1,96 @@
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Mutex;
+
+use crate::{Error, Result};
+
+/// Bytes that can be read by range: a file, a buffer, later HTTP.
+pub trait ByteSource: Send + Sync {
+    /// A name for error messages.
+    fn name(&self) -> &str;
+    /// Length in bytes.
+    fn len(&self) -> u64;
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Fills `buf` from `offset`. An error if the range reaches beyond the end.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+}
+
+impl std::fmt::Debug for dyn ByteSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ByteSource({}, {} bytes)", self.name(), self.len())
+    }
+}
+
+/// A file on disk.
+#[derive(Debug)]
+pub struct FileSource {
+    name: String,
+    len: u64,
+    file: Mutex<File>,
+}
+
+impl FileSource {
+    pub fn open(path: &Path) -> Result<Self> {
+        let io = |source| Error::Io {
+            path: path.to_path_buf(),
+            source,
+        };
+        let file = File::open(path).map_err(io)?;
+        let len = file.metadata().map_err(io)?.len();
+        Ok(Self {
+            name: path.display().to_string(),
+            len,
+            file: Mutex::new(file),
+        })
+    }
+}
+
+impl ByteSource for FileSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn len(&self) -> u64 {
+        self.len
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let mut file = self
+            .file
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        file.seek(SeekFrom::Start(offset))
+            .and_then(|_| file.read_exact(buf))
+            .map_err(|source| Error::Io {
+                path: self.name.clone().into(),
+                source,
+            })
+    }
+}
+
+impl ByteSource for Vec<u8> {
+    fn name(&self) -> &str {
+        "a buffer"
+    }
+    fn len(&self) -> u64 {
+        self.as_slice().len() as u64
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let range = usize::try_from(offset)
+            .ok()
+            .and_then(|o| Some(o..o.checked_add(buf.len())?));
+        match range.and_then(|r| self.get(r)) {
+            Some(bytes) => {
+                buf.copy_from_slice(bytes);
+                Ok(())
+            }
+            None => Err(Error::BeyondFile {
+                name: self.name().into(),
+                what: format!("a read of {} bytes", buf.len()),
+                offset,
+                len: ByteSource::len(self),
+            }),
+        }
+    }
+}

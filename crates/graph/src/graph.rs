@@ -1,0 +1,341 @@
+use crate::{Part, Weight, WeightId, WeightKind};
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A graph that does not fit together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{op} `{label}`: {what}")]
+pub struct Error {
+    pub op: &'static str,
+    pub label: String,
+    pub what: String,
+}
+
+/// A node's place in [`Graph::nodes`]. Nodes run in that order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub usize);
+
+/// A KV cache's place in [`Graph::caches`]: one a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CacheId(pub usize);
+
+/// How many rows a value has: one for each token of the step, or only the last one's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    All,
+    Last,
+}
+
+/// The nonlinearity of a gated MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// GELU in its tanh approximation.
+    GeluTanh,
+}
+
+/// Shape and mask of an attention.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionSpec {
+    pub n_heads: usize,
+    pub n_kv_heads: usize,
+    pub head_dim: usize,
+    /// Multiplies q·k.
+    pub scale: f32,
+    /// A token sees itself and the `window − 1` tokens before it.
+    pub window: Option<usize>,
+}
+
+/// Keys and values of all earlier tokens, `[n_kv_heads, context, head_dim]` each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cache {
+    pub n_kv_heads: usize,
+    pub head_dim: usize,
+}
+
+/// What a node computes. Values are f32 matrices `[rows, cols]`; T is the step's number of tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Op {
+    /// `table[token] · scale` → `[T, d]`.
+    Embed {
+        table: WeightId,
+        scale: f32,
+    },
+    /// `x / sqrt(mean(x²) + eps) · w` over each run of `len(w)` columns.
+    RmsNorm {
+        weight: WeightId,
+        eps: f32,
+    },
+    /// `x · Wᵀ + b`: `[T, k]`, `[n, k]` → `[T, n]`.
+    Linear {
+        weight: WeightId,
+        bias: Option<WeightId>,
+    },
+    /// Columns `start .. start + len`, as a view.
+    Slice {
+        start: usize,
+    },
+    /// Rotates each head by its token's position; dimension i goes with i + head_dim / 2.
+    Rope {
+        inv_freq: WeightId,
+        head_dim: usize,
+    },
+    /// Writes keys and values `[T, n_kv_heads · head_dim]` at the step's position.
+    KvAppend {
+        cache: CacheId,
+    },
+    /// Causal attention of q `[T, n_heads · head_dim]` over the cache.
+    Attention {
+        cache: CacheId,
+        spec: AttentionSpec,
+    },
+    Add,
+    /// `act(gate) · up`.
+    Gated {
+        activation: Activation,
+    },
+    /// The last row of the step: `[T, d]` → `[1, d]`.
+    LastRow,
+    /// The next token, from one row of logits, by the step's sampling parameters.
+    Choose,
+}
+
+impl Op {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Embed { .. } => "embed",
+            Self::RmsNorm { .. } => "rms_norm",
+            Self::Linear { .. } => "linear",
+            Self::Slice { .. } => "slice",
+            Self::Rope { .. } => "rope",
+            Self::KvAppend { .. } => "kv_append",
+            Self::Attention { .. } => "attention",
+            Self::Add => "add",
+            Self::Gated { .. } => "gated",
+            Self::LastRow => "last_row",
+            Self::Choose => "choose",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    pub op: Op,
+    pub inputs: Vec<NodeId>,
+    pub rows: Rows,
+    pub cols: usize,
+}
+
+/// One forward pass.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Graph {
+    pub nodes: Vec<Node>,
+    pub weights: Vec<Weight>,
+    pub caches: Vec<Cache>,
+    /// Values that outlive the run, to be read afterwards.
+    pub outputs: Vec<NodeId>,
+}
+
+impl Graph {
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    pub fn weight(&self, id: WeightId) -> &Weight {
+        &self.weights[id.0]
+    }
+
+    /// A matrix of the checkpoint, or several stacked by rows.
+    pub fn matrix(&mut self, name: &str, parts: &[(&str, usize)], cols: usize) -> WeightId {
+        self.declare(name, WeightKind::Matrix, parts, cols)
+    }
+
+    /// A vector of the checkpoint, or several joined.
+    pub fn vector(&mut self, name: &str, parts: &[(&str, usize)]) -> WeightId {
+        self.declare(name, WeightKind::Vector, parts, 1)
+    }
+
+    pub fn constant(&mut self, name: &str, values: Vec<f32>) -> WeightId {
+        self.declare(name, WeightKind::Constant(values), &[], 1)
+    }
+
+    /// The same name again is the same weight (a tied embedding, a shared table).
+    fn declare(
+        &mut self,
+        name: &str,
+        kind: WeightKind,
+        parts: &[(&str, usize)],
+        cols: usize,
+    ) -> WeightId {
+        if let Some(i) = self.weights.iter().position(|w| w.name == name) {
+            return WeightId(i);
+        }
+        let parts = parts
+            .iter()
+            .map(|(t, rows)| Part {
+                tensor: (*t).into(),
+                rows: *rows,
+            })
+            .collect();
+        self.weights.push(Weight {
+            name: name.into(),
+            kind,
+            parts,
+            cols,
+        });
+        WeightId(self.weights.len() - 1)
+    }
+
+    pub fn cache(&mut self, n_kv_heads: usize, head_dim: usize) -> CacheId {
+        self.caches.push(Cache {
+            n_kv_heads,
+            head_dim,
+        });
+        CacheId(self.caches.len() - 1)
+    }
+
+    fn push(&mut self, op: Op, inputs: &[NodeId], rows: Rows, cols: usize) -> NodeId {
+        self.nodes.push(Node {
+            op,
+            inputs: inputs.into(),
+            rows,
+            cols,
+        });
+        NodeId(self.nodes.len() - 1)
+    }
+
+    fn check(
+        &self,
+        op: &'static str,
+        label: &str,
+        ok: bool,
+        what: impl Fn() -> String,
+    ) -> Result<()> {
+        if ok {
+            return Ok(());
+        }
+        Err(Error {
+            op,
+            label: label.into(),
+            what: what(),
+        })
+    }
+
+    pub fn embed(&mut self, table: WeightId, scale: f32) -> NodeId {
+        let cols = self.weight(table).cols;
+        self.push(Op::Embed { table, scale }, &[], Rows::All, cols)
+    }
+
+    pub fn rms_norm(&mut self, x: NodeId, weight: WeightId, eps: f32) -> Result<NodeId> {
+        let (w, Node { cols, rows, .. }) = (self.weight(weight), self.node(x));
+        let (n, cols, rows) = (w.rows(), *cols, *rows);
+        self.check("rms_norm", &w.name, n > 0 && cols % n == 0, || {
+            format!("{cols} columns do not come in runs of {n} weights")
+        })?;
+        Ok(self.push(Op::RmsNorm { weight, eps }, &[x], rows, cols))
+    }
+
+    pub fn linear(
+        &mut self,
+        x: NodeId,
+        weight: WeightId,
+        bias: Option<WeightId>,
+    ) -> Result<NodeId> {
+        let (w, Node { cols, rows, .. }) = (self.weight(weight), self.node(x));
+        let (n, k, cols, rows) = (w.rows(), w.cols, *cols, *rows);
+        self.check("linear", &w.name, k == cols, || {
+            format!("the input has {cols} columns, the weight is [{n}, {k}]")
+        })?;
+        let bias_len = bias.map_or(n, |b| self.weight(b).rows());
+        self.check("linear", &w.name, bias_len == n, || {
+            format!("the weight is [{n}, {k}], the bias has {bias_len} values")
+        })?;
+        Ok(self.push(Op::Linear { weight, bias }, &[x], rows, n))
+    }
+
+    pub fn slice(&mut self, x: NodeId, start: usize, len: usize) -> Result<NodeId> {
+        let Node { cols, rows, .. } = *self.node(x);
+        self.check("slice", "", start + len <= cols, || {
+            format!("columns {start}..{} of {cols}", start + len)
+        })?;
+        Ok(self.push(Op::Slice { start }, &[x], rows, len))
+    }
+
+    pub fn rope(&mut self, x: NodeId, inv_freq: WeightId, head_dim: usize) -> Result<NodeId> {
+        let Node { cols, rows, .. } = *self.node(x);
+        let n = self.weight(inv_freq).rows();
+        self.check(
+            "rope",
+            "",
+            head_dim == 2 * n && cols % head_dim == 0,
+            || format!("{cols} columns, heads of {head_dim}, {n} frequencies"),
+        )?;
+        Ok(self.push(Op::Rope { inv_freq, head_dim }, &[x], rows, cols))
+    }
+
+    pub fn kv_append(&mut self, k: NodeId, v: NodeId, cache: CacheId) -> Result<NodeId> {
+        let Cache {
+            n_kv_heads,
+            head_dim,
+        } = self.caches[cache.0];
+        let (k_cols, v_cols) = (self.node(k).cols, self.node(v).cols);
+        let wanted = n_kv_heads * head_dim;
+        self.check(
+            "kv_append",
+            "",
+            k_cols == wanted && v_cols == wanted,
+            || format!("keys of {k_cols} and values of {v_cols} columns, the cache holds {wanted}"),
+        )?;
+        Ok(self.push(Op::KvAppend { cache }, &[k, v], Rows::All, 0))
+    }
+
+    pub fn attention(&mut self, q: NodeId, cache: CacheId, spec: AttentionSpec) -> Result<NodeId> {
+        let Cache {
+            n_kv_heads,
+            head_dim,
+        } = self.caches[cache.0];
+        let Node { cols, rows, .. } = *self.node(q);
+        let fits = spec.n_kv_heads == n_kv_heads
+            && spec.head_dim == head_dim
+            && spec.n_heads % n_kv_heads == 0
+            && cols == spec.n_heads * head_dim;
+        self.check("attention", "", fits, || {
+            format!(
+                "q has {cols} columns, {spec:?}, the cache has {n_kv_heads} heads of {head_dim}"
+            )
+        })?;
+        Ok(self.push(Op::Attention { cache, spec }, &[q], rows, cols))
+    }
+
+    fn same_shape(&self, op: &'static str, a: NodeId, b: NodeId) -> Result<(Rows, usize)> {
+        let (a, b) = (self.node(a), self.node(b));
+        self.check(op, "", a.cols == b.cols && a.rows == b.rows, || {
+            format!("{:?} × {} and {:?} × {}", a.rows, a.cols, b.rows, b.cols)
+        })?;
+        Ok((a.rows, a.cols))
+    }
+
+    pub fn add(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
+        let (rows, cols) = self.same_shape("add", a, b)?;
+        Ok(self.push(Op::Add, &[a, b], rows, cols))
+    }
+
+    pub fn gated(&mut self, gate: NodeId, up: NodeId, activation: Activation) -> Result<NodeId> {
+        let (rows, cols) = self.same_shape("gated", gate, up)?;
+        Ok(self.push(Op::Gated { activation }, &[gate, up], rows, cols))
+    }
+
+    pub fn last_row(&mut self, x: NodeId) -> NodeId {
+        let cols = self.node(x).cols;
+        self.push(Op::LastRow, &[x], Rows::Last, cols)
+    }
+
+    pub fn choose(&mut self, logits: NodeId) -> NodeId {
+        self.push(Op::Choose, &[logits], Rows::Last, 1)
+    }
+
+    pub fn output(&mut self, node: NodeId) {
+        self.outputs.push(node);
+    }
+}

@@ -1,0 +1,14 @@
+//! A model is a graph; everything else is a way to run it.
+//!
+//! [`Graph`] holds ops with checked shapes; [`Plan`] decides how a device runs them: which nodes go
+//! into one step, how long each value lives, and where it stands in one arena.
+
+mod graph;
+mod plan;
+mod weight;
+
+pub use graph::{
+    Activation, AttentionSpec, Cache, CacheId, Error, Graph, Node, NodeId, Op, Result, Rows,
+};
+pub use plan::{Fusion, Plan, Step, View};
+pub use weight::{Part, Weight, WeightId, WeightKind};

@@ -1,0 +1,157 @@
+//! Model families: a configuration becomes a graph, and tensor names are found in either kind of
+//! file. One file a family.
+
+mod blocks;
+mod config;
+mod error;
+mod gemma3;
+mod llama;
+mod names;
+mod qwen2;
+mod qwen3;
+
+use std::path::Path;
+
+use siskin_formats::{Checkpoint, TensorInfo};
+use siskin_graph::{Graph, Part};
+
+pub use config::Dims;
+pub use error::{Error, Result};
+pub use names::Transform;
+
+/// What stands at the end of a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// Logits of the last row, and the token chosen from them.
+    Next,
+    /// Logits of every row.
+    AllLogits,
+}
+
+#[derive(Debug, Clone)]
+enum Family {
+    Llama(llama::Config),
+    Qwen2(qwen2::Config),
+    Qwen3(qwen3::Config),
+    Gemma3(gemma3::Config),
+}
+
+/// A model's configuration, out of which graphs are built.
+#[derive(Debug, Clone)]
+pub struct Model {
+    family: Family,
+    arch: String,
+    from_gguf: bool,
+    tied: bool,
+}
+
+const KNOWN: &str = "llama, mistral, qwen2, qwen3, gemma3";
+
+impl Model {
+    /// Reads the configuration: GGUF metadata, or `config.json` in `folder`.
+    pub fn open(checkpoint: &Checkpoint, folder: &Path) -> Result<Self> {
+        let source = match &checkpoint.gguf {
+            Some(gguf) => config::Source::Gguf(gguf, checkpoint),
+            None => config::Source::Json(config::read_json(&folder.join("config.json"))?),
+        };
+        let arch = source.arch()?;
+        let family = match arch.as_str() {
+            "llama" | "mistral" => Family::Llama(llama::Config::read(&source)?),
+            "qwen2" => Family::Qwen2(qwen2::Config::read(&source)?),
+            "qwen3" => Family::Qwen3(qwen3::Config::read(&source)?),
+            "gemma3" | "gemma3_text" => Family::Gemma3(gemma3::Config::read(&source)?),
+            _ => {
+                return Err(Error::UnknownArchitecture {
+                    name: checkpoint.name.clone(),
+                    arch,
+                    known: KNOWN,
+                });
+            }
+        };
+        let mut model = Self {
+            family,
+            arch,
+            from_gguf: checkpoint.gguf.is_some(),
+            tied: false,
+        };
+        model.tied = names::find(checkpoint, "lm_head.weight", model.from_gguf).is_none();
+        // A graph that does not fit together is found before any weight is read.
+        for weight in model.graph(Head::Next)?.weights {
+            for part in &weight.parts {
+                model.tensor(checkpoint, part, weight.cols)?;
+            }
+        }
+        Ok(model)
+    }
+
+    pub fn arch(&self) -> &str {
+        &self.arch
+    }
+
+    pub fn dims(&self) -> &Dims {
+        match &self.family {
+            Family::Llama(c) => &c.dims,
+            Family::Qwen2(c) => &c.dims,
+            Family::Qwen3(c) => &c.dims,
+            Family::Gemma3(c) => &c.dims,
+        }
+    }
+
+    /// The forward pass.
+    pub fn graph(&self, head: Head) -> Result<Graph> {
+        let mut g = Graph::default();
+        let x = match &self.family {
+            Family::Llama(c) => c.build(&mut g)?,
+            Family::Qwen2(c) => c.build(&mut g)?,
+            Family::Qwen3(c) => c.build(&mut g)?,
+            Family::Gemma3(c) => c.build(&mut g)?,
+        };
+        let dims = self.dims();
+        let x = if head == Head::Next { g.last_row(x) } else { x };
+        let x = blocks::norm(&mut g, x, "model.norm", dims.hidden_size, dims.rms_norm_eps)?;
+        let lm_head = if self.tied {
+            blocks::EMBEDDING
+        } else {
+            "lm_head.weight"
+        };
+        let lm_head = g.matrix(lm_head, &[(lm_head, dims.vocab_size)], dims.hidden_size);
+        let logits = g.linear(x, lm_head, None)?;
+        g.output(logits);
+        if head == Head::Next {
+            g.choose(logits);
+        }
+        Ok(g)
+    }
+
+    /// The tensor of a weight's part, its shape checked, and what to do to its bytes.
+    pub fn tensor<'a>(
+        &self,
+        checkpoint: &'a Checkpoint,
+        part: &Part,
+        cols: usize,
+    ) -> Result<(&'a TensorInfo, Transform)> {
+        let info = names::find(checkpoint, &part.tensor, self.from_gguf).ok_or_else(|| {
+            siskin_formats::Error::MissingTensor {
+                name: checkpoint.name.clone(),
+                tensor: names::in_file(&part.tensor, self.from_gguf),
+            }
+        })?;
+        let wanted = if cols == 1 {
+            vec![part.rows]
+        } else {
+            vec![part.rows, cols]
+        };
+        if info.shape != wanted {
+            return Err(Error::Shape {
+                name: checkpoint.name.clone(),
+                tensor: info.name.clone(),
+                found: info.shape.clone(),
+                wanted,
+            });
+        }
+        Ok((
+            info,
+            names::transform(&self.arch, self.from_gguf, &part.tensor, self.dims()),
+        ))
+    }
+}

@@ -1,0 +1,103 @@
+//! How tensor names map. Graphs name tensors as Hugging Face does; this finds them in a file, and
+//! says what must be done to their bytes so that every file gives the same weights.
+
+use siskin_formats::{Checkpoint, TensorInfo};
+
+use crate::Dims;
+
+/// What a tensor's values need before they are the graph's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transform {
+    None,
+    /// llama.cpp stores q and k of llama with the two halves of each head interleaved; rows go
+    /// back to `half · head_dim / 2 + i` from `2 i + half`.
+    UnpermuteRope {
+        head_dim: usize,
+    },
+    /// Gemma multiplies by 1 + w; its GGUF files store the sum already.
+    AddOne,
+}
+
+impl Transform {
+    /// The row of the file that becomes row `row`.
+    pub fn source_row(self, row: usize) -> usize {
+        match self {
+            Self::UnpermuteRope { head_dim } => {
+                let (head, at) = (row / head_dim, row % head_dim);
+                let (half, i) = (at / (head_dim / 2), at % (head_dim / 2));
+                head * head_dim + 2 * i + half
+            }
+            Self::None | Self::AddOne => row,
+        }
+    }
+}
+
+pub(crate) fn transform(arch: &str, from_gguf: bool, tensor: &str, dims: &Dims) -> Transform {
+    let rotated = tensor.contains(".q_proj.") || tensor.contains(".k_proj.");
+    match (arch, from_gguf) {
+        ("llama", true) if rotated => Transform::UnpermuteRope {
+            head_dim: dims.head_dim,
+        },
+        ("gemma3" | "gemma3_text", false) if tensor.ends_with("norm.weight") => Transform::AddOne,
+        _ => Transform::None,
+    }
+}
+
+/// Names within a layer: Hugging Face's and GGUF's.
+const LAYER_NAMES: [(&str, &str); 13] = [
+    ("input_layernorm", "attn_norm"),
+    ("self_attn.q_proj", "attn_q"),
+    ("self_attn.k_proj", "attn_k"),
+    ("self_attn.v_proj", "attn_v"),
+    ("self_attn.o_proj", "attn_output"),
+    ("self_attn.q_norm", "attn_q_norm"),
+    ("self_attn.k_norm", "attn_k_norm"),
+    ("mlp.gate_proj", "ffn_gate"),
+    ("mlp.up_proj", "ffn_up"),
+    ("mlp.down_proj", "ffn_down"),
+    ("pre_feedforward_layernorm", "ffn_norm"),
+    ("post_feedforward_layernorm", "post_ffw_norm"),
+    ("post_attention_layernorm", "ffn_norm"),
+];
+
+/// The name a tensor has in the file.
+pub(crate) fn in_file(tensor: &str, gguf: bool) -> String {
+    if !gguf {
+        return tensor.into();
+    }
+    match tensor {
+        "model.embed_tokens.weight" => return "token_embd.weight".into(),
+        "model.norm.weight" => return "output_norm.weight".into(),
+        "lm_head.weight" => return "output.weight".into(),
+        _ => {}
+    }
+    let layered = || {
+        let rest = tensor.strip_prefix("model.layers.")?;
+        let (layer, rest) = rest.split_once('.')?;
+        let (part, suffix) = rest.rsplit_once('.')?;
+        let name = LAYER_NAMES.iter().find(|n| n.0 == part)?.1;
+        Some(format!("blk.{layer}.{name}.{suffix}"))
+    };
+    layered().unwrap_or_else(|| tensor.into())
+}
+
+pub(crate) fn find<'a>(
+    checkpoint: &'a Checkpoint,
+    tensor: &str,
+    gguf: bool,
+) -> Option<&'a TensorInfo> {
+    if !gguf {
+        let prefixed = format!("language_model.{tensor}");
+        return checkpoint
+            .find(tensor)
+            .or_else(|| checkpoint.find(&prefixed));
+    }
+    let name = in_file(tensor, true);
+    // Families with norms around both blocks call the first of them otherwise.
+    let around = name.replace("ffn_norm", "post_attention_norm");
+    let is_post = tensor.contains("post_attention_layernorm");
+    is_post
+        .then(|| checkpoint.find(&around))
+        .flatten()
+        .or_else(|| checkpoint.find(&name))
+}

@@ -1,0 +1,24 @@
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{name}: {what}")]
+    Tokenizer { name: String, what: String },
+    #[error("{name}: the tokenizer kind `{kind}` is not known; known: {known}")]
+    UnknownKind {
+        name: String,
+        kind: String,
+        known: &'static str,
+    },
+    #[error("cannot read {path}: {source}; a Hugging Face folder needs tokenizer.json")]
+    Io {
+        path: std::path::PathBuf,
+        source: std::io::Error,
+    },
+    #[error("the model has no chat template; use --raw to give it plain text")]
+    NoTemplate,
+    #[error("the chat template is broken: {0}; use --raw to do without it")]
+    Template(String),
+    #[error(transparent)]
+    Formats(#[from] siskin_formats::Error),
+}

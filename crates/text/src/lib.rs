@@ -1,0 +1,13 @@
+//! Text to tokens and back: tokenizers of both kinds of model, chat templates, and streaming that
+//! never splits a UTF-8 character.
+
+mod error;
+mod gguf;
+mod stream;
+mod template;
+mod tokenizer;
+
+pub use error::{Error, Result};
+pub use stream::{Emitted, TextStream};
+pub use template::{ChatTemplate, Message};
+pub use tokenizer::{TextModel, Token};
