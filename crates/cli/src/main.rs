@@ -1,1 +1,55 @@
-fn main() {}
+//! `siskin`: chat with, inspect and measure language models.
+
+mod args;
+mod bench;
+mod chat;
+mod devices;
+mod inspect;
+mod logits;
+mod open;
+mod run;
+mod stop;
+mod tokenize;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = pollster::block_on(async {
+        match cli.command {
+            Command::Run(args) => run::run(args).await,
+            Command::Chat(args) => chat::chat(args).await,
+            Command::Tokenize(args) => tokenize::tokenize(&args),
+            Command::Inspect(args) => inspect::inspect(&args),
+            Command::Logits(args) => logits::logits(args).await,
+            Command::Bench(args) => bench::bench(args).await,
+            Command::Devices(args) => devices::devices(&args).await,
+        }
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // A reader that has seen enough (`| head`) is no failure.
+        Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {}", one_line(&e));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn one_line(e: &anyhow::Error) -> String {
+    format!("{e:#}")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn is_broken_pipe(e: &anyhow::Error) -> bool {
+    e.chain()
+        .filter_map(|c| c.downcast_ref::<std::io::Error>())
+        .any(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -5,10 +5,12 @@
 
 mod graph;
 mod plan;
+mod step;
 mod weight;
 
 pub use graph::{
     Activation, AttentionSpec, Cache, CacheId, Error, Graph, Node, NodeId, Op, Result, Rows,
 };
 pub use plan::{Fusion, Plan, Step, View};
+pub use step::Sampling;
 pub use weight::{Part, Weight, WeightId, WeightKind};

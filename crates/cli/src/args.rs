@@ -1,0 +1,238 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Chat with, inspect and measure language models, on the CPU or any GPU.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// One answer, streamed to the terminal
+    #[command(after_help = "Examples:
+  siskin run smollm2-135m-instruct \"What is the capital of France?\"
+  siskin run model.gguf \"Once upon a time\" --raw --max-tokens 50
+  siskin run model.gguf \"A haiku\" --temperature 0.8 --top-p 0.9 --seed 7 --json")]
+    Run(RunArgs),
+    /// A conversation in the terminal
+    #[command(after_help = "Examples:
+  siskin chat smollm2-135m-instruct
+  siskin chat model.gguf --system \"Answer in one sentence.\" --device cpu
+In the conversation: /help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves.")]
+    Chat(ChatArgs),
+    /// How text becomes tokens
+    #[command(after_help = "Examples:
+  siskin tokenize smollm2-135m-instruct \"Hello, world\"
+  siskin tokenize model.gguf \"Hi\" --chat --json")]
+    Tokenize(TokenizeArgs),
+    /// Architecture, tensors, tokenizer, and the memory a context needs
+    #[command(after_help = "Examples:
+  siskin inspect smollm2-135m-instruct
+  siskin inspect model.gguf --ctx 8192 --json")]
+    Inspect(InspectArgs),
+    /// f32 logits of every position, to a safetensors file
+    #[command(after_help = "Examples:
+  siskin logits model.gguf --tokens 1,2,3 --out logits.safetensors
+  siskin logits model.gguf --tokens 1,2,3 --precision f32 --device cpu --out oracle.safetensors")]
+    Logits(LogitsArgs),
+    /// Prefill and decode speed, and exact counts of what a decode step does
+    #[command(after_help = "Examples:
+  siskin bench smollm2-135m-instruct
+  siskin bench model.gguf -p 512 -n 64 --device gpu --json")]
+    Bench(BenchArgs),
+    /// Adapters, with the features and limits that matter
+    #[command(after_help = "Examples:
+  siskin devices
+  siskin devices --json")]
+    Devices(DevicesArgs),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceArg {
+    Auto,
+    Cpu,
+    Gpu(Option<usize>),
+}
+
+fn parse_device(s: &str) -> Result<DeviceArg, String> {
+    match s {
+        "auto" => Ok(DeviceArg::Auto),
+        "cpu" => Ok(DeviceArg::Cpu),
+        "gpu" => Ok(DeviceArg::Gpu(None)),
+        _ => s
+            .strip_prefix("gpu:")
+            .and_then(|n| n.parse().ok())
+            .map(|n| DeviceArg::Gpu(Some(n)))
+            .ok_or_else(|| "give auto, cpu, gpu or gpu:N (`siskin devices` lists them)".into()),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum ProfileArg {
+    Cpu,
+    Base,
+    Sg,
+    SgDot4,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// Integer activations where that is faster
+    Fast,
+    /// f32 throughout
+    F32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CacheArg {
+    F16,
+    F32,
+}
+
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// A GGUF file, a Hugging Face folder, or the name of a model that `cargo xtask demo` fetched
+    pub model: PathBuf,
+    /// auto, cpu, gpu or gpu:N
+    #[arg(long, default_value = "auto", value_parser = parse_device)]
+    pub device: DeviceArg,
+    /// Kernel profile of the GPU, instead of the one that suits the adapter
+    #[arg(long)]
+    pub profile: Option<ProfileArg>,
+    /// Tokens that the context holds [default: the model's own, at most 4096]
+    #[arg(long)]
+    pub ctx: Option<usize>,
+    /// How the KV cache is kept
+    #[arg(long, default_value = "f16")]
+    pub cache: CacheArg,
+    /// Arithmetic of the CPU
+    #[arg(long, default_value = "fast")]
+    pub precision: PrecisionArg,
+}
+
+#[derive(Debug, Args)]
+pub struct SamplingArgs {
+    /// 0 takes the likeliest token each time
+    #[arg(long, default_value_t = 0.0)]
+    pub temperature: f32,
+    /// Keep the k likeliest tokens; 0 keeps all
+    #[arg(long, default_value_t = 0)]
+    pub top_k: u32,
+    /// Keep the fewest likeliest tokens with this much probability together
+    #[arg(long, default_value_t = 1.0)]
+    pub top_p: f32,
+    /// Keep tokens at least this fraction as likely as the likeliest
+    #[arg(long, default_value_t = 0.0)]
+    pub min_p: f32,
+    /// Above 1 makes tokens of the context less likely
+    #[arg(long, default_value_t = 1.0)]
+    pub repeat_penalty: f32,
+    /// The same seed gives the same tokens
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Longest answer, in tokens
+    #[arg(long, default_value_t = 512)]
+    pub max_tokens: usize,
+    /// End the answer before this text (may be given several times)
+    #[arg(long)]
+    pub stop: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// What to answer
+    pub prompt: String,
+    /// A system message before the prompt
+    #[arg(long, conflicts_with = "raw")]
+    pub system: Option<String>,
+    /// Go on from the prompt as plain text, without the chat template
+    #[arg(long)]
+    pub raw: bool,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Log probabilities of each token and of this many likeliest ones (with --json)
+    #[arg(long, requires = "json")]
+    pub logprobs: Option<usize>,
+    /// One JSON object at the end instead of the stream
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A system message before the conversation
+    #[arg(long)]
+    pub system: Option<String>,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TokenizeArgs {
+    /// A GGUF file, a Hugging Face folder, or the name of a fetched model
+    pub model: PathBuf,
+    pub text: String,
+    /// Put the text into the chat template as a user's message
+    #[arg(long)]
+    pub chat: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A GGUF file, a Hugging Face folder, or the name of a fetched model
+    pub model: PathBuf,
+    /// Context for the memory figure [default: the model's own, at most 4096]
+    #[arg(long)]
+    pub ctx: Option<usize>,
+    /// Every tensor, not only the sums by type
+    #[arg(long)]
+    pub tensors: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct LogitsArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Token ids, separated by commas
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub tokens: Vec<u32>,
+    /// A safetensors file that gets the tensor `logits`, f32 [T, vocab]
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Tokens to prefill
+    #[arg(short, long, default_value_t = 512)]
+    pub prompt: usize,
+    /// Tokens to decode
+    #[arg(short, long, default_value_t = 64)]
+    pub n: usize,
+    /// Runs, of which the median counts
+    #[arg(long, default_value_t = 3)]
+    pub runs: usize,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DevicesArgs {
+    #[arg(long)]
+    pub json: bool,
+}

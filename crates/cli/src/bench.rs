@@ -1,0 +1,4 @@
+use crate::args::BenchArgs;
+pub async fn bench(_args: BenchArgs) -> anyhow::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,186 @@
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+use serde_json::json;
+use siskin_engine::{Answer, Event, FinishReason, GenerateOptions, Session};
+use siskin_text::Message;
+
+use crate::args::ChatArgs;
+use crate::{open, stop};
+
+const HELP: &str = "\
+/system TEXT   set the system message and start anew (alone: show it)
+/reset         start anew
+/save FILE     write the conversation as JSON
+/stats         tokens and speed of the last answer
+/help          this list
+/exit          leave (or Ctrl-D); Ctrl-C stops an answer";
+
+struct Chat {
+    session: Session,
+    messages: Vec<Message>,
+    options: GenerateOptions,
+    last: Option<Answer>,
+}
+
+/// Lines from a terminal with editing and history, or from a pipe.
+enum Input {
+    Terminal(Box<DefaultEditor>),
+    Pipe(std::io::Lines<std::io::StdinLock<'static>>),
+}
+
+impl Input {
+    fn new() -> Result<Self> {
+        Ok(if std::io::stdin().is_terminal() {
+            Self::Terminal(Box::new(
+                DefaultEditor::new().context("cannot open the terminal")?,
+            ))
+        } else {
+            Self::Pipe(std::io::stdin().lock().lines())
+        })
+    }
+
+    /// `None` at the end.
+    fn line(&mut self) -> Result<Option<String>> {
+        match self {
+            Self::Pipe(lines) => Ok(lines.next().transpose()?),
+            Self::Terminal(editor) => match editor.readline("> ") {
+                Ok(line) => {
+                    let _ = editor.add_history_entry(&line);
+                    Ok(Some(line))
+                }
+                Err(ReadlineError::Interrupted) => Ok(Some(String::new())),
+                Err(ReadlineError::Eof) => Ok(None),
+                Err(e) => Err(e.into()),
+            },
+        }
+    }
+}
+
+pub async fn chat(args: ChatArgs) -> Result<()> {
+    stop::install()?;
+    let session = open::open(&args.model).await?;
+    let messages = args
+        .system
+        .iter()
+        .map(|s| Message::new("system", s))
+        .collect();
+    let mut chat = Chat {
+        session,
+        messages,
+        options: args.sampling.options(),
+        last: None,
+    };
+    let mut input = Input::new()?;
+    if matches!(input, Input::Terminal(_)) {
+        let device = chat.session.device();
+        eprintln!(
+            "{} on {}; /help lists the commands",
+            args.model.model.display(),
+            device.name()
+        );
+    }
+    while let Some(line) = input.line()? {
+        let line = line.trim();
+        match line.split_once(' ').unwrap_or((line, "")) {
+            ("", _) => {}
+            ("/exit" | "/quit", _) => break,
+            ("/help", _) => println!("{HELP}"),
+            ("/reset", _) => chat.reset(None),
+            ("/system", "") => {
+                let system = chat.messages.first().filter(|m| m.role == "system");
+                println!("{}", system.map_or("(none)", |m| &m.content));
+            }
+            ("/system", text) => chat.reset(Some(text)),
+            ("/stats", _) => chat.stats(),
+            ("/save", path) => match chat.save(Path::new(path)) {
+                Ok(()) => println!("saved to {path}"),
+                Err(e) => eprintln!("error: {e:#}"),
+            },
+            (command, _) if command.starts_with('/') => {
+                eprintln!("error: no command {command}; /help lists them");
+            }
+            _ => {
+                // What goes wrong with one message (too long, say) does not end the conversation.
+                if let Err(e) = chat.answer(line).await {
+                    eprintln!("error: {e:#}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Chat {
+    fn reset(&mut self, system: Option<&str>) {
+        match system {
+            Some(text) => self.messages = vec![Message::new("system", text)],
+            None => self.messages.retain(|m| m.role == "system"),
+        }
+        self.session.reset();
+        self.last = None;
+    }
+
+    async fn answer(&mut self, line: &str) -> Result<()> {
+        self.messages.push(Message::new("user", line));
+        match self.generate().await {
+            Ok(answer) => {
+                self.messages.push(Message::new("assistant", &answer.text));
+                self.last = Some(answer);
+                Ok(())
+            }
+            Err(e) => {
+                self.messages.pop();
+                Err(e)
+            }
+        }
+    }
+
+    async fn generate(&mut self) -> Result<Answer> {
+        let rendered = self.session.text.render(&self.messages)?;
+        let prompt = self.session.text.encode_rendered(&rendered)?;
+        let prompt: Vec<u32> = prompt.iter().map(|t| t.id).collect();
+        stop::clear();
+        let answer = self
+            .session
+            .generate(&prompt, &self.options, &mut |event| {
+                if let Event::Token { text, .. } = event {
+                    print!("{text}");
+                    let _ = std::io::stdout().flush();
+                }
+                stop::flow()
+            })
+            .await?;
+        stop::clear();
+        match answer.finish_reason {
+            FinishReason::Stop => println!(),
+            FinishReason::Cancelled => println!(" [stopped]"),
+            FinishReason::Length => println!(" [length]"),
+        }
+        Ok(answer)
+    }
+
+    fn stats(&self) {
+        let (used, context) = (self.session.tokens().len(), self.session.context());
+        println!("context: {used} of {context} tokens");
+        if let Some(a) = &self.last {
+            println!(
+                "last answer: {} tokens at {:.1} tok/s; prompt {} tokens, {} from the cache, the rest at {:.1} tok/s",
+                a.ids.len(),
+                a.decode_rate(),
+                a.prompt_tokens,
+                a.cached_tokens,
+                a.prefill_rate(),
+            );
+        }
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(&json!({ "messages": self.messages }))?;
+        std::fs::write(path, text)
+            .with_context(|| format!("cannot write `{}`; give a file name", path.display()))
+    }
+}

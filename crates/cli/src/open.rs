@@ -1,0 +1,111 @@
+//! From the command line to an open session.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use siskin_engine::{
+    CacheType, DeviceRequest, GenerateOptions, OpenOptions, Precision, Sampling, Session,
+};
+use siskin_gpu::Profile;
+
+use crate::args::{CacheArg, DeviceArg, ModelArgs, PrecisionArg, ProfileArg, SamplingArgs};
+
+/// Where `cargo xtask demo` keeps the models it fetches; `SISKIN_MODELS` names another folder.
+fn models_dir() -> PathBuf {
+    std::env::var_os("SISKIN_MODELS").map_or_else(|| "models".into(), PathBuf::from)
+}
+
+/// A path, or the name of a fetched model.
+pub fn resolve(model: &Path) -> Result<PathBuf> {
+    if model.exists() {
+        return Ok(model.into());
+    }
+    let dir = models_dir();
+    let named = dir.join(model).with_extension("gguf");
+    let as_is = dir.join(format!("{}.gguf", model.display()));
+    if let Some(found) = [as_is, named].into_iter().find(|p| p.exists()) {
+        return Ok(found);
+    }
+    let known: Vec<String> = std::fs::read_dir(&dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|e| e.ok()?.path().file_stem()?.to_str().map(String::from))
+        .collect();
+    let known = if known.is_empty() {
+        "none; `cargo xtask demo` fetches one".into()
+    } else {
+        known.join(", ")
+    };
+    bail!(
+        "no model `{}`: neither a path nor a fetched model ({known})",
+        model.display()
+    )
+}
+
+pub fn device_request(args: &ModelArgs) -> Result<DeviceRequest> {
+    let profile = args.profile.map(|p| match p {
+        ProfileArg::Cpu => Profile::Cpu,
+        ProfileArg::Base => Profile::Base,
+        ProfileArg::Sg => Profile::Sg,
+        ProfileArg::SgDot4 => Profile::SgDot4,
+    });
+    Ok(match args.device {
+        DeviceArg::Cpu if profile.is_some() => {
+            bail!("--profile is for GPUs; give --device gpu too")
+        }
+        DeviceArg::Cpu => DeviceRequest::Cpu,
+        DeviceArg::Auto if profile.is_none() => DeviceRequest::Auto,
+        DeviceArg::Auto => DeviceRequest::Gpu {
+            index: None,
+            profile,
+        },
+        DeviceArg::Gpu(index) => DeviceRequest::Gpu { index, profile },
+    })
+}
+
+/// Opens the model with a progress bar on stderr, where that is a terminal.
+pub async fn open(args: &ModelArgs) -> Result<Session> {
+    let path = resolve(&args.model)?;
+    let options = OpenOptions {
+        device: device_request(args)?,
+        context: args.ctx,
+        cache_type: match args.cache {
+            CacheArg::F16 => CacheType::F16,
+            CacheArg::F32 => CacheType::F32,
+        },
+        precision: match args.precision {
+            PrecisionArg::Fast => Precision::Fast,
+            PrecisionArg::F32 => Precision::F32,
+        },
+    };
+    let bar = ProgressBar::new(0).with_style(
+        ProgressStyle::with_template("loading {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")
+            .context("progress style")?,
+    );
+    let session = Session::open(&path, &options, &mut |p| {
+        bar.set_length(p.total);
+        bar.set_position(p.done);
+    })
+    .await;
+    bar.finish_and_clear();
+    Ok(session?)
+}
+
+impl SamplingArgs {
+    pub fn options(&self) -> GenerateOptions {
+        GenerateOptions {
+            sampling: Sampling {
+                temperature: self.temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                min_p: self.min_p,
+                repeat_penalty: self.repeat_penalty,
+                seed: self.seed,
+            },
+            max_tokens: self.max_tokens,
+            stop: self.stop.clone(),
+            ..GenerateOptions::default()
+        }
+    }
+}

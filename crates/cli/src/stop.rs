@@ -1,0 +1,30 @@
+//! Ctrl-C stops what runs, at its next token; a second one, before anything noticed the first,
+//! ends the program.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
+pub fn install() -> Result<()> {
+    ctrlc::set_handler(|| {
+        if STOPPED.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    })
+    .context("cannot listen for Ctrl-C")
+}
+
+pub fn clear() {
+    STOPPED.store(false, Ordering::SeqCst);
+}
+
+pub fn flow() -> ControlFlow<()> {
+    if STOPPED.load(Ordering::SeqCst) {
+        ControlFlow::Break(())
+    } else {
+        ControlFlow::Continue(())
+    }
+}

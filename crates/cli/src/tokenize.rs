@@ -1,0 +1,45 @@
+use std::io::Write;
+
+use anyhow::Result;
+use serde_json::json;
+use siskin_engine::read_text;
+use siskin_formats::Checkpoint;
+use siskin_text::Message;
+
+use crate::args::TokenizeArgs;
+use crate::open::resolve;
+
+pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
+    let path = resolve(&args.model)?;
+    let text = read_text(&Checkpoint::open(&path)?, &path)?;
+    let (rendered, tokens) = if args.chat {
+        let rendered = text.render(&[Message::new("user", &args.text)])?;
+        let tokens = text.encode_rendered(&rendered)?;
+        (Some(rendered), tokens)
+    } else {
+        (None, text.encode(&args.text)?)
+    };
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
+        let mut json = json!({ "ids": ids, "tokens": tokens });
+        if let Some(rendered) = rendered {
+            json["rendered"] = json!(rendered);
+        }
+        writeln!(out, "{json}")?;
+        return Ok(());
+    }
+    if let Some(rendered) = rendered {
+        writeln!(out, "{rendered}\n")?;
+    }
+    for t in &tokens {
+        let special = if t.special { "  special" } else { "" };
+        writeln!(
+            out,
+            "{:>7}  {:>5}..{:<5} {}{special}",
+            t.id, t.start, t.end, t.piece
+        )?;
+    }
+    writeln!(out, "{} tokens", tokens.len())?;
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! The next token. The definition that the shader repeats: every filter is a threshold on the
+//! scaled logits, and the choice is the largest of logit + Gumbel noise above it, so nothing is
+//! sorted and no running sum decides.
+
+use siskin_graph::Sampling;
+
+/// Whether a token stands in the context, a bit each.
+pub type Seen = [u32];
+
+/// The token for `position`; of equal ones the lowest id.
+pub fn choose(logits: &[f32], seen: &Seen, s: &Sampling, position: usize) -> u32 {
+    let penalised = |id: usize| {
+        let l = logits[id];
+        let in_context = seen.get(id / 32).is_some_and(|w| (w >> (id % 32)) & 1 == 1);
+        match (in_context, l > 0.0) {
+            (false, _) => l,
+            (true, true) => l / s.repeat_penalty,
+            (true, false) => l * s.repeat_penalty,
+        }
+    };
+    if s.temperature == 0.0 {
+        return argmax((0..logits.len()).map(penalised));
+    }
+    let z: Vec<f32> = (0..logits.len())
+        .map(|id| penalised(id) / s.temperature)
+        .collect();
+    let max = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let threshold = threshold(&z, max, s);
+    argmax(z.iter().enumerate().map(|(id, z)| {
+        if key(*z) < threshold {
+            return f32::NEG_INFINITY;
+        }
+        let u = s.uniform(position as u32, id as u32);
+        z - (-u.ln()).ln()
+    }))
+}
+
+fn argmax(values: impl Iterator<Item = f32>) -> u32 {
+    let best = values
+        .zip(0u32..)
+        .fold((f32::NEG_INFINITY, u32::MAX), |best, (v, id)| {
+            if v > best.0 || best.1 == u32::MAX {
+                (v, id)
+            } else {
+                best
+            }
+        });
+    best.1
+}
+
+/// Floats as integers in the same order.
+fn key(v: f32) -> u32 {
+    let bits = v.to_bits();
+    if bits >> 31 == 1 {
+        !bits
+    } else {
+        bits | 0x8000_0000
+    }
+}
+
+/// The largest `t ≥ low` for which `enough(t)`, by bisection; `enough(low)` holds.
+fn bisect(low: u32, high: u32, enough: impl Fn(u32) -> bool) -> u32 {
+    let (mut low, mut high) = (low, high);
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if enough(middle) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    low
+}
+
+fn threshold(z: &[f32], max: f32, s: &Sampling) -> u32 {
+    let top = key(max);
+    let mut t = 0;
+    if s.top_k > 0 && (s.top_k as usize) < z.len() {
+        let count = |t| z.iter().filter(|z| key(**z) >= t).count();
+        t = bisect(t, top, |t| count(t) >= s.top_k as usize);
+    }
+    if s.top_p < 1.0 {
+        let mass = |t| {
+            z.iter()
+                .filter(|z| key(**z) >= t)
+                .map(|z| (z - max).exp())
+                .sum::<f32>()
+        };
+        let wanted = s.top_p * mass(t);
+        t = bisect(t, top, |t| mass(t) >= wanted);
+    }
+    if s.min_p > 0.0 {
+        t = t.max(key(max + s.min_p.ln()));
+    }
+    t
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draws(logits: &[f32], s: Sampling) -> Vec<usize> {
+        let mut counts = vec![0; logits.len()];
+        for position in 0..20_000 {
+            counts[choose(logits, &[], &s, position) as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn frequencies_are_the_softmax() {
+        let logits = [0.0, 1.0, 2.0, -1.0];
+        let s = Sampling {
+            temperature: 1.0,
+            seed: 7,
+            ..Sampling::default()
+        };
+        let total: f32 = logits.iter().map(|l: &f32| l.exp()).sum();
+        for (count, l) in draws(&logits, s).iter().zip(logits) {
+            let (found, wanted) = (*count as f32 / 20_000.0, l.exp() / total);
+            assert!((found - wanted).abs() < 0.015, "{found} {wanted}");
+        }
+    }
+
+    #[test]
+    fn filters_cut_the_tail() {
+        let logits = [3.0, 2.0, 1.0, 0.0];
+        let warm = Sampling {
+            temperature: 1.0,
+            ..Sampling::default()
+        };
+        let kept = |s| draws(&logits, s).iter().filter(|c| **c > 0).count();
+        assert_eq!(kept(warm), 4);
+        assert_eq!(kept(Sampling { top_k: 2, ..warm }), 2);
+        // Probabilities: .64 .24 .09 .03.
+        assert_eq!(kept(Sampling { top_p: 0.6, ..warm }), 1);
+        assert_eq!(kept(Sampling { top_p: 0.9, ..warm }), 3);
+        assert_eq!(kept(Sampling { min_p: 0.2, ..warm }), 2);
+    }
+
+    #[test]
+    fn greedy_penalty_and_ties() {
+        let s = Sampling {
+            repeat_penalty: 2.0,
+            ..Sampling::default()
+        };
+        assert_eq!(choose(&[1.0, 3.0, 2.0, 2.0], &[0], &s, 0), 1);
+        assert_eq!(choose(&[1.0, 3.0, 2.0, 2.0], &[0b10], &s, 0), 2);
+    }
+}

@@ -1,0 +1,148 @@
+use multiversion::multiversion;
+use siskin_formats::decode;
+
+use crate::ops::attention::dot;
+use crate::threads::each_chunk;
+use crate::{CpuPart, Precision, Q16Row, q16};
+
+/// Rows of the weight that are decoded at a time: a tile and its share of x stay in the cache.
+const TILE: usize = 96;
+/// From this many rows of x on, decoding a tile pays.
+const MIN_GEMM_ROWS: usize = 4;
+
+/// `out = x · Wᵀ (+ b)`: x is `[T, k]`, W is the stack of `parts`, `[n, k]`, out is `[T, n]`.
+pub fn linear(
+    parts: &[CpuPart],
+    bias: Option<&[f32]>,
+    x: &[f32],
+    k: usize,
+    precision: Precision,
+    out: &mut [f32],
+) {
+    let n: usize = parts.iter().map(|p| p.rows).sum();
+    let rows = x.len() / k;
+    let integer = precision == Precision::Fast && rows < MIN_GEMM_ROWS;
+    let x_q16: Vec<Q16Row> = if integer && parts.iter().any(|p| p.ty.is_quantised()) {
+        x.chunks_exact(k).map(Q16Row::quantise).collect()
+    } else {
+        vec![]
+    };
+    let mut first = 0;
+    for part in parts {
+        if rows == 1 {
+            // One row of x: the tiles' results stand in order in `out`.
+            let q16 = x_q16.first().filter(|_| part.ty.is_quantised());
+            each_chunk(&mut out[first..][..part.rows], TILE, |tile, out| {
+                matvec(part, tile * TILE, x, q16, out);
+            });
+        } else {
+            tiles(part, x, k, &x_q16, n, first, out);
+        }
+        first += part.rows;
+    }
+    if let Some(bias) = bias {
+        for out in out.chunks_exact_mut(n) {
+            out.iter_mut().zip(bias).for_each(|(o, b)| *o += b);
+        }
+    }
+}
+
+/// Rows `first_row ..` of the part times one row of x.
+fn matvec(part: &CpuPart, first_row: usize, x: &[f32], q16: Option<&Q16Row>, out: &mut [f32]) {
+    let row_bytes = part.bytes.len() / part.rows;
+    let bytes = &part.bytes[first_row * row_bytes..][..out.len() * row_bytes];
+    match q16 {
+        Some(q16) => q16::matvec(part.ty, bytes, q16, out),
+        None => {
+            let mut row = vec![0.0; x.len()];
+            for (bytes, out) in bytes.chunks_exact(row_bytes).zip(out) {
+                decode(part.ty, bytes, &mut row);
+                *out = dot_f32(&row, x);
+            }
+        }
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2+fma"))]
+fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
+    dot(a, b)
+}
+
+/// Several rows of x: each tile is computed apart, `[tile, T]`, then laid into `out`.
+fn tiles(
+    part: &CpuPart,
+    x: &[f32],
+    k: usize,
+    x_q16: &[Q16Row],
+    n: usize,
+    first: usize,
+    out: &mut [f32],
+) {
+    let rows = x.len() / k;
+    let row_bytes = part.bytes.len() / part.rows;
+    let mut columns = vec![0.0; part.rows * rows];
+    each_chunk(&mut columns, TILE * rows, |tile, columns| {
+        let tile_rows = columns.len() / rows;
+        let bytes = &part.bytes[tile * TILE * row_bytes..][..tile_rows * row_bytes];
+        if part.ty.is_quantised() && !x_q16.is_empty() {
+            let mut result = vec![0.0; tile_rows];
+            for (t, x) in x_q16.iter().enumerate() {
+                q16::matvec(part.ty, bytes, x, &mut result);
+                result
+                    .iter()
+                    .enumerate()
+                    .for_each(|(r, v)| columns[r * rows + t] = *v);
+            }
+        } else {
+            let mut w = vec![0.0; tile_rows * k];
+            decode_rows(part, bytes, &mut w);
+            gemm_nt(&w, x, k, columns);
+        }
+    });
+    // Transposed in bands of tokens, so that the threads share the writing.
+    each_chunk(out, 16 * n, |band, out| {
+        for (t, out) in out.chunks_exact_mut(n).enumerate() {
+            let token = band * 16 + t;
+            for (r, out) in out[first..first + part.rows].iter_mut().enumerate() {
+                *out = columns[r * rows + token];
+            }
+        }
+    });
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2+fma"))]
+fn decode_rows(part: &CpuPart, bytes: &[u8], out: &mut [f32]) {
+    decode(part.ty, bytes, out);
+}
+
+/// `c = a · bᵀ`: a is `[m, k]`, b is `[n, k]`, c is `[m, n]`.
+fn gemm_nt(a: &[f32], b: &[f32], k: usize, c: &mut [f32]) {
+    let (m, n) = (a.len() / k, b.len() / k);
+    assert_eq!(c.len(), m * n);
+    let row = k as isize;
+    // SAFETY: the pointers cover m × k, n × k and m × n values with the strides given, as the
+    // lengths above say, and c aliases neither a nor b.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c.as_mut_ptr(),
+            1,
+            n as isize,
+            false,
+            a.as_ptr(),
+            1,
+            row,
+            b.as_ptr(),
+            row,
+            1,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}

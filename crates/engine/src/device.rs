@@ -1,0 +1,215 @@
+use std::collections::VecDeque;
+
+use siskin_cpu::{CacheType, CpuDevice, CpuWeight, Precision};
+use siskin_gpu::{GpuDevice, Profile};
+use siskin_graph::{Fusion, Graph, Plan, Sampling};
+use siskin_models::Head;
+
+use crate::Result;
+
+/// Which device a model shall run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceRequest {
+    /// A real GPU where there is one, else the CPU.
+    Auto,
+    Cpu,
+    /// The `index`-th adapter, or the best one; with a profile forced or the adapter's own.
+    Gpu {
+        index: Option<usize>,
+        profile: Option<Profile>,
+    },
+}
+
+/// A device with weights, caches and prepared plans. Tokens are fed and chosen on it; those chosen
+/// wait in line until they are taken, so that a GPU can be a step ahead.
+#[derive(Debug)]
+pub enum Device {
+    Cpu(Box<Cpu>),
+    Gpu(Box<GpuDevice>),
+}
+
+#[derive(Debug)]
+pub struct Cpu {
+    pub device: CpuDevice,
+    prefill: Option<Plan>,
+    decode: Option<Plan>,
+    pending: VecDeque<u32>,
+}
+
+impl Device {
+    pub async fn open(request: DeviceRequest, precision: Precision) -> Result<Self> {
+        let cpu = || {
+            Self::Cpu(Box::new(Cpu {
+                device: CpuDevice::new(precision),
+                prefill: None,
+                decode: None,
+                pending: VecDeque::new(),
+            }))
+        };
+        Ok(match request {
+            DeviceRequest::Cpu => cpu(),
+            DeviceRequest::Gpu { index, profile } => {
+                Self::Gpu(Box::new(GpuDevice::open(index, profile).await?))
+            }
+            // A software driver is slower than the CPU path: it is used only when asked for.
+            DeviceRequest::Auto => match GpuDevice::open(None, None).await {
+                Ok(gpu) if !gpu.is_software() => Self::Gpu(Box::new(gpu)),
+                _ => cpu(),
+            },
+        })
+    }
+
+    /// For people: `cpu`, or the adapter's name.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Cpu(_) => "cpu".into(),
+            Self::Gpu(gpu) => gpu.name().into(),
+        }
+    }
+
+    /// The kernel profile, or the CPU's arithmetic.
+    pub fn profile(&self) -> String {
+        match self {
+            Self::Cpu(cpu) => match cpu.device.precision {
+                Precision::F32 => "f32".into(),
+                Precision::Fast => "q16".into(),
+            },
+            Self::Gpu(gpu) => gpu.profile().to_string(),
+        }
+    }
+
+    pub(crate) fn add_vector(&mut self, name: &str, values: Vec<f32>) {
+        match self {
+            Self::Cpu(cpu) => cpu.device.add_weight(name, CpuWeight::Vector(values)),
+            Self::Gpu(gpu) => gpu.add_vector(name, &values),
+        }
+    }
+
+    /// Caches for `context` tokens, and plans for a prefill of up to `rows` tokens and a decode.
+    pub(crate) fn prepare(
+        &mut self,
+        graph: Graph,
+        context: usize,
+        cache_type: CacheType,
+        rows: usize,
+    ) -> Result<()> {
+        match self {
+            Self::Cpu(cpu) => {
+                cpu.device.set_context(&graph, context, cache_type);
+                cpu.prefill = Some(Plan::new(graph.clone(), rows, Fusion::NONE, |_| false));
+                cpu.decode = Some(Plan::new(graph, 1, Fusion::NONE, |_| false));
+            }
+            Self::Gpu(gpu) => {
+                gpu.set_context(&graph, context, cache_type == CacheType::F32)?;
+                gpu.prepare(graph, rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs some tokens of a prompt. With `head`, the next token is chosen and waits to be taken.
+    pub(crate) fn prefill(
+        &mut self,
+        tokens: &[u32],
+        position: usize,
+        sampling: &Sampling,
+        head: bool,
+    ) -> Result<()> {
+        match self {
+            Self::Cpu(cpu) => {
+                let plan = if tokens.len() == 1 {
+                    &cpu.decode
+                } else {
+                    &cpu.prefill
+                };
+                if let Some(plan) = plan {
+                    cpu.device.run(plan, tokens, position, sampling, head)?;
+                }
+                if head {
+                    cpu.pending.push_back(cpu.device.chosen());
+                }
+            }
+            Self::Gpu(gpu) => gpu.prefill(tokens, position, sampling, head)?,
+        }
+        Ok(())
+    }
+
+    /// Feeds the token that was chosen last, at `position`; the next one waits to be taken.
+    pub(crate) fn decode(&mut self, position: usize, sampling: &Sampling) -> Result<()> {
+        match self {
+            Self::Cpu(cpu) => {
+                let token = cpu.device.chosen();
+                self.prefill(&[token], position, sampling, true)
+            }
+            Self::Gpu(gpu) => Ok(gpu.decode(position, sampling)?),
+        }
+    }
+
+    /// The token chosen first of those that wait, with its logits if asked.
+    pub(crate) async fn take(&mut self, logits: bool) -> Result<(u32, Vec<f32>)> {
+        match self {
+            Self::Cpu(cpu) => {
+                let token = cpu.pending.pop_front().unwrap_or_default();
+                let values = match &cpu.prefill {
+                    // Both plans' logits stand in the last run's arena; the decode plan's place
+                    // is its own.
+                    Some(plan) if logits => {
+                        let plan = if cpu.device.last_rows() == 1 {
+                            cpu.decode.as_ref().unwrap_or(plan)
+                        } else {
+                            plan
+                        };
+                        cpu.device.read(plan, plan.graph.outputs[0], 1)
+                    }
+                    _ => vec![],
+                };
+                Ok((token, values))
+            }
+            Self::Gpu(gpu) => Ok(gpu.take(logits).await?),
+        }
+    }
+
+    /// How many steps it may be ahead of the tokens taken.
+    pub(crate) fn lookahead(&self) -> usize {
+        match self {
+            Self::Cpu(_) => 0,
+            Self::Gpu(_) => 1,
+        }
+    }
+
+    /// Forgets the tokens that wait.
+    pub(crate) async fn discard(&mut self) -> Result<()> {
+        match self {
+            Self::Cpu(cpu) => cpu.pending.clear(),
+            Self::Gpu(gpu) => gpu.discard().await?,
+        }
+        Ok(())
+    }
+
+    /// Says which tokens stand in the context, for the repeat penalty.
+    pub(crate) fn set_seen(&mut self, tokens: &[u32]) {
+        match self {
+            Self::Cpu(cpu) => cpu.device.set_seen(tokens),
+            Self::Gpu(gpu) => gpu.set_seen(tokens),
+        }
+    }
+
+    /// Logits `[tokens.len(), vocab]` of a graph that ends in [`Head::AllLogits`].
+    pub(crate) async fn all_logits(
+        &mut self,
+        graph: &Graph,
+        tokens: &[u32],
+        position: usize,
+    ) -> Result<Vec<f32>> {
+        debug_assert_eq!(graph.outputs.len(), 1, "{:?}", Head::AllLogits);
+        match self {
+            Self::Cpu(cpu) => {
+                let plan = Plan::new(graph.clone(), tokens.len(), Fusion::NONE, |_| false);
+                cpu.device
+                    .run(&plan, tokens, position, &Sampling::default(), true)?;
+                Ok(cpu.device.read(&plan, graph.outputs[0], tokens.len()))
+            }
+            Self::Gpu(gpu) => Ok(gpu.all_logits(graph, tokens, position).await?),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "the prompt has {prompt} tokens and the context holds {context}; shorten it or raise --ctx \
+         (the model was trained for {trained})"
+    )]
+    PromptTooLong {
+        prompt: usize,
+        context: usize,
+        trained: usize,
+    },
+    #[error("the prompt has no tokens; give at least one character")]
+    EmptyPrompt,
+    #[error("token {id} is not in the vocabulary of {vocab}")]
+    Token { id: u32, vocab: usize },
+    #[error("{field} is {value}, which is out of range; {range}")]
+    Sampling {
+        field: &'static str,
+        value: f32,
+        range: &'static str,
+    },
+    #[error(
+        "a context of {wanted} tokens was asked for; give 1 to {max}, what the model was trained for"
+    )]
+    Context { wanted: usize, max: usize },
+    #[error(transparent)]
+    Text(#[from] siskin_text::Error),
+    #[error(transparent)]
+    Models(#[from] siskin_models::Error),
+    #[error(transparent)]
+    Formats(#[from] siskin_formats::Error),
+    #[error(transparent)]
+    Cpu(#[from] siskin_cpu::Error),
+    #[error(transparent)]
+    Gpu(#[from] siskin_gpu::Error),
+}
