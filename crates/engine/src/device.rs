@@ -78,11 +78,12 @@ impl Device {
         }
     }
 
-    pub(crate) fn add_vector(&mut self, name: &str, values: Vec<f32>) {
+    pub(crate) fn add_vector(&mut self, name: &str, values: Vec<f32>) -> Result<()> {
         match self {
             Self::Cpu(cpu) => cpu.device.add_weight(name, CpuWeight::Vector(values)),
-            Self::Gpu(gpu) => gpu.add_vector(name, &values),
+            Self::Gpu(gpu) => gpu.add_vector(name, &values)?,
         }
+        Ok(())
     }
 
     /// Caches for `context` tokens, and plans for a prefill of up to `rows` tokens and a decode.

@@ -107,9 +107,9 @@ pub(crate) fn load_weights(
     let mut done = 0;
     for weight in weights {
         match &weight.kind {
-            WeightKind::Constant(values) => device.add_vector(&weight.name, values.clone()),
+            WeightKind::Constant(values) => device.add_vector(&weight.name, values.clone())?,
             WeightKind::Vector => {
-                device.add_vector(&weight.name, read_vector(model, checkpoint, weight)?);
+                device.add_vector(&weight.name, read_vector(model, checkpoint, weight)?)?;
             }
             WeightKind::Matrix => {
                 let read = |p| read_part(model, checkpoint, p, weight.cols);
@@ -131,7 +131,7 @@ pub(crate) fn load_weights(
                         for p in &weight.parts {
                             upload.part(&read(p)?.bytes)?;
                         }
-                        upload.finish();
+                        upload.finish()?;
                     }
                 }
             }

@@ -344,7 +344,7 @@ pub mod formats {
 
     /// The eight 6-bit scales and minima of Q4_K and Q5_K, packed into 12 bytes.
     #[inline(always)]
-    pub(super) fn k_scale_min(s: &[u8], run: usize) -> (u8, u8) {
+    pub fn k_scale_min(s: &[u8], run: usize) -> (u8, u8) {
         if run < 4 {
             (s[run] & 63, s[run + 4] & 63)
         } else {

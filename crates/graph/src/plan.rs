@@ -135,7 +135,7 @@ impl Plan {
         fusion: Fusion,
         uniform: impl Fn(WeightId) -> bool,
     ) -> Self {
-        let fuser = Fuser::new(&graph, fusion);
+        let fuser = Fuser::new(&graph, fusion, max_rows);
         let (steps, in_place) = fuser.run(&uniform);
         let storage = Storage::new(&graph, &in_place);
         let (offsets, arena_len) = storage.place(&graph, &steps, max_rows);
@@ -188,11 +188,12 @@ impl Graph {
 struct Fuser<'a> {
     graph: &'a Graph,
     fusion: Fusion,
+    max_rows: usize,
     users: Vec<Vec<NodeId>>,
 }
 
 impl<'a> Fuser<'a> {
-    fn new(graph: &'a Graph, fusion: Fusion) -> Self {
+    fn new(graph: &'a Graph, fusion: Fusion, max_rows: usize) -> Self {
         let mut users = vec![vec![]; graph.nodes.len()];
         for (i, node) in graph.nodes.iter().enumerate() {
             for input in &node.inputs {
@@ -202,6 +203,7 @@ impl<'a> Fuser<'a> {
         Self {
             graph,
             fusion,
+            max_rows,
             users,
         }
     }
@@ -301,6 +303,11 @@ impl<'a> Fuser<'a> {
         for (i, node) in self.graph.nodes.iter().enumerate() {
             let id = NodeId(i);
             if taken[i] || matches!(node.op, Op::Slice { .. }) {
+                continue;
+            }
+            // The last of one row is that row.
+            if node.op == Op::LastRow && self.max_rows == 1 {
+                in_place.insert(id, node.inputs[0]);
                 continue;
             }
             let step = match node.op {

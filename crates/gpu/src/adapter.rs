@@ -1,0 +1,104 @@
+use crate::{Error, Profile, Result};
+
+/// The limits that decide what fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub max_storage_binding: u64,
+    pub max_buffer: u64,
+    pub max_workgroup_invocations: u32,
+    pub max_workgroup_memory: u32,
+}
+
+/// What `siskin devices` tells of an adapter.
+#[derive(Debug, Clone)]
+pub struct AdapterReport {
+    pub name: String,
+    pub backend: String,
+    pub driver: String,
+    /// Runs shaders on the processor.
+    pub software: bool,
+    pub subgroups: bool,
+    /// Smallest and largest subgroup; 0 where unknown.
+    pub subgroup_size: (u32, u32),
+    pub shader_f16: bool,
+    pub timestamps: bool,
+    pub limits: Limits,
+    /// The profile that would run.
+    pub profile: Profile,
+}
+
+pub(crate) fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends: wgpu::Backends::PRIMARY,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    })
+}
+
+pub(crate) fn is_software(info: &wgpu::AdapterInfo) -> bool {
+    info.device_type == wgpu::DeviceType::Cpu || info.name.contains("SwiftShader")
+}
+
+/// The profile that suits an adapter. `SgDot4` is never chosen by itself: 8-bit activations cost
+/// accuracy, and whether they gain speed differs from GPU to GPU.
+pub(crate) fn profile_of(adapter: &wgpu::Adapter) -> Profile {
+    if is_software(&adapter.get_info()) {
+        Profile::Cpu
+    } else if adapter.features().contains(wgpu::Features::SUBGROUP) {
+        Profile::Sg
+    } else {
+        Profile::Base
+    }
+}
+
+fn report(adapter: &wgpu::Adapter) -> AdapterReport {
+    let (info, features, limits) = (adapter.get_info(), adapter.features(), adapter.limits());
+    AdapterReport {
+        name: info.name.clone(),
+        backend: info.backend.to_string(),
+        driver: format!("{} {}", info.driver, info.driver_info)
+            .trim()
+            .to_string(),
+        software: is_software(&info),
+        subgroups: features.contains(wgpu::Features::SUBGROUP),
+        subgroup_size: (info.subgroup_min_size, info.subgroup_max_size),
+        shader_f16: features.contains(wgpu::Features::SHADER_F16),
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        limits: Limits {
+            max_storage_binding: limits.max_storage_buffer_binding_size,
+            max_buffer: limits.max_buffer_size,
+            max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
+            max_workgroup_memory: limits.max_compute_workgroup_storage_size,
+        },
+        profile: profile_of(adapter),
+    }
+}
+
+/// All adapters, in the order of `gpu:N`.
+pub async fn adapters() -> Vec<AdapterReport> {
+    let found = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
+    found.iter().map(report).collect()
+}
+
+/// The `index`-th adapter, or the most capable.
+pub(crate) async fn pick(index: Option<usize>) -> Result<wgpu::Adapter> {
+    let mut found = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
+    let rank = |a: &wgpu::Adapter| match a.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    };
+    let count = found.len();
+    let chosen = match index {
+        Some(index) if index >= count && count > 0 => {
+            return Err(Error::NoSuchAdapter { index, count });
+        }
+        Some(index) => Some(index),
+        None => (0..count).min_by_key(|i| rank(&found[*i])),
+    };
+    match chosen {
+        Some(i) if i < count => Ok(found.swap_remove(i)),
+        _ => Err(Error::NoAdapter),
+    }
+}

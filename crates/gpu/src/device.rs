@@ -1,0 +1,398 @@
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use siskin_graph::{Fusion, Graph, Op, Plan, Sampling, WeightKind};
+
+use crate::adapter::{is_software, pick, profile_of};
+use crate::prepared::Prepared;
+use crate::weights::GpuWeight;
+use crate::{Counts, Error, Profile, Result};
+
+/// Chosen tokens that may wait to be read back.
+const RING: usize = 4;
+
+/// Which limits to ask the adapter for.
+#[derive(Debug, Clone, Default)]
+pub enum LimitRequest {
+    /// All it has.
+    #[default]
+    Adapter,
+    /// WebGPU's defaults, which every adapter in a browser has.
+    WebGpuDefault,
+    /// The adapter's, but bindings of at most so many bytes: for tests of split tensors.
+    Binding(u64),
+}
+
+/// A GPU with weights, caches and prepared plans.
+#[derive(Debug)]
+pub struct GpuDevice {
+    pub(crate) name: String,
+    software: bool,
+    pub(crate) profile: Profile,
+    pub(crate) limits: wgpu::Limits,
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) errors: Arc<Mutex<Option<String>>>,
+    pub(crate) modules: HashMap<String, wgpu::ShaderModule>,
+    pub(crate) pipelines: HashMap<String, wgpu::ComputePipeline>,
+    pub(crate) weights: HashMap<String, GpuWeight>,
+    pub(crate) caches: Vec<(wgpu::Buffer, wgpu::Buffer)>,
+    /// cos and sin of each position, by the name of their frequencies.
+    pub(crate) tables: HashMap<String, wgpu::Buffer>,
+    pub(crate) context: usize,
+    pub(crate) kv_f32: bool,
+    /// The step's uniform.
+    pub(crate) step: wgpu::Buffer,
+    /// Token ids of the step; the first is the one chosen last.
+    pub(crate) tokens: wgpu::Buffer,
+    /// Bits of the tokens that stand in the context.
+    pub(crate) seen: wgpu::Buffer,
+    pub(crate) ring: wgpu::Buffer,
+    /// What is bound where a kernel does not read.
+    pub(crate) nothing: wgpu::Buffer,
+    staging: Vec<wgpu::Buffer>,
+    slot: usize,
+    /// Slots of tokens that wait to be taken, oldest first.
+    pending: VecDeque<usize>,
+    prefill: Option<Prepared>,
+    pub(crate) decode: Option<Prepared>,
+    last_was_decode: bool,
+    pub(crate) counts: Counts,
+}
+
+impl GpuDevice {
+    /// Opens the `index`-th adapter, or the best one, with its own profile or a forced one.
+    pub async fn open(index: Option<usize>, profile: Option<Profile>) -> Result<Self> {
+        Self::open_with(index, profile, LimitRequest::Adapter).await
+    }
+
+    pub async fn open_with(
+        index: Option<usize>,
+        profile: Option<Profile>,
+        limits: LimitRequest,
+    ) -> Result<Self> {
+        let adapter = pick(index).await?;
+        let info = adapter.get_info();
+        let profile = profile.unwrap_or_else(|| profile_of(&adapter));
+        let name = info.name.clone();
+        let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        let features = adapter.features() & wanted;
+        if profile.needs_subgroups() && !features.contains(wgpu::Features::SUBGROUP) {
+            return Err(Error::Profile {
+                adapter: name,
+                profile,
+            });
+        }
+        let limits = match limits {
+            LimitRequest::Adapter => adapter.limits(),
+            LimitRequest::WebGpuDefault => wgpu::Limits::default(),
+            LimitRequest::Binding(bytes) => wgpu::Limits {
+                max_storage_buffer_binding_size: bytes,
+                ..adapter.limits()
+            },
+        };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("siskin"),
+            required_features: features,
+            required_limits: limits.clone(),
+            ..Default::default()
+        };
+        let (device, queue) =
+            adapter
+                .request_device(&descriptor)
+                .await
+                .map_err(|e| Error::Open {
+                    adapter: name.clone(),
+                    what: e.to_string(),
+                })?;
+        let errors: Arc<Mutex<Option<String>>> = Arc::default();
+        let sink = errors.clone();
+        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
+            let mut first = sink
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            first.get_or_insert_with(|| e.to_string());
+        }));
+        let buffer = |what, size, usage| {
+            let descriptor = wgpu::BufferDescriptor {
+                label: Some(what),
+                size,
+                usage,
+                mapped_at_creation: false,
+            };
+            device.create_buffer(&descriptor)
+        };
+        use wgpu::BufferUsages as Use;
+        let state = Use::STORAGE | Use::COPY_DST | Use::COPY_SRC;
+        let staging = (0..RING).map(|_| buffer("token", 16, Use::MAP_READ | Use::COPY_DST));
+        Ok(Self {
+            name,
+            software: is_software(&info),
+            profile,
+            limits,
+            step: buffer("step", 64, Use::UNIFORM | Use::COPY_DST),
+            tokens: buffer("tokens", 16, state),
+            seen: buffer("seen", 16, state),
+            ring: buffer("ring", 4 * RING as u64, state),
+            nothing: buffer("nothing", 16, state),
+            staging: staging.collect(),
+            device,
+            queue,
+            errors,
+            modules: HashMap::new(),
+            pipelines: HashMap::new(),
+            weights: HashMap::new(),
+            caches: vec![],
+            tables: HashMap::new(),
+            context: 0,
+            kv_f32: false,
+            slot: 0,
+            pending: VecDeque::new(),
+            prefill: None,
+            decode: None,
+            last_was_decode: false,
+            counts: Counts::default(),
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// Whether the adapter runs shaders on the processor.
+    pub fn is_software(&self) -> bool {
+        self.software
+    }
+
+    pub(crate) fn kv_bytes(&self) -> usize {
+        if self.kv_f32 { 4 } else { 2 }
+    }
+
+    /// Empty caches for `context` tokens, and rope's tables.
+    pub fn set_context(&mut self, graph: &Graph, context: usize, kv_f32: bool) -> Result<()> {
+        self.context = context;
+        self.kv_f32 = kv_f32;
+        self.caches.clear();
+        for cache in &graph.caches {
+            let bytes = (cache.n_kv_heads * cache.head_dim * context * self.kv_bytes()) as u64;
+            let pair = (self.storage("keys", bytes)?, self.storage("values", bytes)?);
+            self.caches.push(pair);
+        }
+        for node in &graph.nodes {
+            let Op::Rope { inv_freq, .. } = node.op else {
+                continue;
+            };
+            let weight = graph.weight(inv_freq);
+            let WeightKind::Constant(freqs) = &weight.kind else {
+                continue;
+            };
+            if self.tables.contains_key(&weight.name) {
+                continue;
+            }
+            let turns: Vec<[f32; 2]> = (0..context)
+                .flat_map(|p| freqs.iter().map(move |f| (p as f32 * f).sin_cos()))
+                .map(|(sin, cos)| [cos, sin])
+                .collect();
+            let table = self.storage("rope table", turns.len() as u64 * 8)?;
+            self.queue
+                .write_buffer(&table, 0, bytemuck::cast_slice(&turns));
+            self.tables.insert(weight.name.clone(), table);
+        }
+        Ok(())
+    }
+
+    /// Plans, pipelines and bind groups for prefills of up to `rows` tokens and for decoding.
+    pub fn prepare(&mut self, graph: Graph, rows: usize) -> Result<()> {
+        let vocab = graph.outputs.first().map_or(0, |o| graph.node(*o).cols);
+        self.seen = self.storage("seen", vocab.div_ceil(32) as u64 * 4)?;
+        self.tokens = self.storage("tokens", rows as u64 * 4)?;
+        self.prefill = Some(self.lower_for(graph.clone(), rows)?);
+        self.decode = Some(self.lower_for(graph, 1)?);
+        self.check()
+    }
+
+    fn lower_for(&mut self, graph: Graph, rows: usize) -> Result<Prepared> {
+        // Several tokens share a tile: norm and activation are computed once, apart.
+        let single = rows == 1;
+        let fusion = Fusion {
+            norm: single,
+            residual: true,
+            gated: single,
+            rope: true,
+        };
+        let uniform: Vec<bool> = (0..graph.weights.len())
+            .map(|i| self.is_one_run(&graph, siskin_graph::WeightId(i)))
+            .collect();
+        let plan = Plan::new(graph, rows, fusion, |w| uniform[w.0]);
+        self.lower(plan)
+    }
+
+    pub(crate) fn write_step(&mut self, rows: usize, position: usize, s: &Sampling, slot: usize) {
+        let words: [u32; 12] = [
+            rows as u32,
+            position as u32,
+            s.seed as u32,
+            (s.seed >> 32) as u32,
+            s.temperature.to_bits(),
+            s.top_p.to_bits(),
+            s.min_p.to_bits(),
+            s.repeat_penalty.to_bits(),
+            s.top_k,
+            slot as u32,
+            0,
+            0,
+        ];
+        self.queue
+            .write_buffer(&self.step, 0, bytemuck::cast_slice(&words));
+    }
+
+    fn run(
+        &mut self,
+        prepared: &Prepared,
+        rows: usize,
+        position: usize,
+        sampling: &Sampling,
+        head: bool,
+    ) -> Result<()> {
+        if rows > prepared.plan.max_rows || position + rows > self.context {
+            return Err(Error::ContextFull {
+                rows,
+                position,
+                context: self.context,
+            });
+        }
+        let slot = self.slot;
+        self.write_step(rows, position, sampling, slot);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        self.record(&mut encoder, prepared, rows, position, head);
+        if head {
+            let from = 4 * slot as u64;
+            encoder.copy_buffer_to_buffer(&self.ring, from, &self.staging[slot], 0, 4);
+            self.pending.push_back(slot);
+            self.slot = (slot + 1) % RING;
+        }
+        self.queue.submit([encoder.finish()]);
+        self.counts.submits += 1;
+        Ok(())
+    }
+
+    /// Runs some tokens of a prompt; with `head` the next token is chosen and waits to be taken.
+    pub fn prefill(
+        &mut self,
+        tokens: &[u32],
+        position: usize,
+        sampling: &Sampling,
+        head: bool,
+    ) -> Result<()> {
+        self.queue
+            .write_buffer(&self.tokens, 0, bytemuck::cast_slice(tokens));
+        let single = tokens.len() == 1;
+        let slot = if single {
+            &mut self.decode
+        } else {
+            &mut self.prefill
+        };
+        let Some(prepared) = slot.take() else {
+            return Err(Error::Unsupported("a run before prepare".into()));
+        };
+        let result = self.run(&prepared, tokens.len(), position, sampling, head);
+        self.last_was_decode = single;
+        *(if single {
+            &mut self.decode
+        } else {
+            &mut self.prefill
+        }) = Some(prepared);
+        result
+    }
+
+    /// Feeds the token chosen last; the next one waits to be taken.
+    pub fn decode(&mut self, position: usize, sampling: &Sampling) -> Result<()> {
+        let Some(prepared) = self.decode.take() else {
+            return Err(Error::Unsupported("a run before prepare".into()));
+        };
+        let result = self.run(&prepared, 1, position, sampling, true);
+        self.last_was_decode = true;
+        self.decode = Some(prepared);
+        result
+    }
+
+    /// The token chosen first of those that wait; with `logits`, the logits of the last run too.
+    pub async fn take(&mut self, logits: bool) -> Result<(u32, Vec<f32>)> {
+        let Some(slot) = self.pending.pop_front() else {
+            return Err(Error::Unsupported("no token waits".into()));
+        };
+        let staging = self.staging[slot].clone();
+        let bytes = self.map(&staging, 4).await?;
+        self.counts.readbacks += 1;
+        let token = bytemuck::pod_read_unaligned(&bytes);
+        if !logits {
+            return Ok((token, vec![]));
+        }
+        let prepared = if self.last_was_decode {
+            &self.decode
+        } else {
+            &self.prefill
+        };
+        let Some(prepared) = prepared else {
+            return Ok((token, vec![]));
+        };
+        let view = prepared.plan.view(prepared.plan.graph.outputs[0]);
+        let arena = prepared.arena.clone();
+        let bytes = view.cols as u64 * 4;
+        Ok((
+            token,
+            self.read_buffer(&arena, view.offset as u64 * 4, bytes)
+                .await?,
+        ))
+    }
+
+    /// Forgets the tokens that wait.
+    pub async fn discard(&mut self) -> Result<()> {
+        while !self.pending.is_empty() {
+            self.take(false).await?;
+        }
+        Ok(())
+    }
+
+    /// Says which tokens stand in the context.
+    pub fn set_seen(&mut self, tokens: &[u32]) {
+        let mut bits = vec![0u32; (self.seen.size() / 4) as usize];
+        for id in tokens {
+            bits[*id as usize / 32] |= 1 << (id % 32);
+        }
+        self.queue
+            .write_buffer(&self.seen, 0, bytemuck::cast_slice(&bits));
+    }
+
+    /// Logits of every token, `[tokens.len(), vocab]`, by a graph that ends in them.
+    pub async fn all_logits(
+        &mut self,
+        graph: &Graph,
+        tokens: &[u32],
+        position: usize,
+    ) -> Result<Vec<f32>> {
+        let rows = tokens.len();
+        let vocab = graph.node(graph.outputs[0]).cols;
+        if self.seen.size() < vocab.div_ceil(32) as u64 * 4 {
+            self.seen = self.storage("seen", vocab.div_ceil(32) as u64 * 4)?;
+        }
+        if self.tokens.size() < rows as u64 * 4 {
+            self.tokens = self.storage("tokens", rows as u64 * 4)?;
+        }
+        let prepared = self.lower_for(graph.clone(), rows)?;
+        self.queue
+            .write_buffer(&self.tokens, 0, bytemuck::cast_slice(tokens));
+        self.write_step(rows, position, &Sampling::default(), 0);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        self.record(&mut encoder, &prepared, rows, position, true);
+        self.queue.submit([encoder.finish()]);
+        let view = prepared.plan.view(graph.outputs[0]);
+        let bytes = (rows * view.cols) as u64 * 4;
+        self.read_buffer(&prepared.arena, view.offset as u64 * 4, bytes)
+            .await
+    }
+}

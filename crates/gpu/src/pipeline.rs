@@ -1,0 +1,79 @@
+use std::collections::hash_map::Entry;
+
+use crate::shader::link;
+use crate::{GpuDevice, Result, Variant};
+
+/// A kernel with its variant and constants.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Kernel {
+    pub name: &'static str,
+    pub variant: Variant,
+    pub constants: Vec<(&'static str, f64)>,
+}
+
+impl Kernel {
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            variant: Variant::default(),
+            constants: vec![],
+        }
+    }
+
+    pub fn set(mut self, name: &'static str, value: impl Into<f64>) -> Self {
+        self.constants.push((name, value.into()));
+        self
+    }
+
+    pub fn size(self, name: &'static str, value: usize) -> Self {
+        self.set(name, value as u32)
+    }
+
+    pub fn flag(self, name: &'static str, value: bool) -> Self {
+        self.set(name, u32::from(value))
+    }
+
+    /// Constants are floats: the key holds their bits.
+    fn key(&self) -> String {
+        format!("{:?}", self)
+    }
+}
+
+impl GpuDevice {
+    /// Compiles a kernel, once.
+    pub(crate) fn pipeline(&mut self, kernel: &Kernel) -> Result<wgpu::ComputePipeline> {
+        let module_key = format!("{} {:?}", kernel.name, kernel.variant);
+        let module = match self.modules.entry(module_key) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(room) => {
+                let source = link(kernel.name, &kernel.variant)?;
+                room.insert(
+                    self.device
+                        .create_shader_module(wgpu::ShaderModuleDescriptor {
+                            label: Some(kernel.name),
+                            source: wgpu::ShaderSource::Wgsl(source.into()),
+                        }),
+                )
+            }
+        };
+        Ok(match self.pipelines.entry(kernel.key()) {
+            Entry::Occupied(found) => found.get().clone(),
+            Entry::Vacant(room) => {
+                let descriptor = wgpu::ComputePipelineDescriptor {
+                    label: Some(kernel.name),
+                    layout: None,
+                    module,
+                    entry_point: Some("main"),
+                    compilation_options: wgpu::PipelineCompilationOptions {
+                        constants: &kernel.constants,
+                        // Every kernel writes its shared memory before it reads it.
+                        zero_initialize_workgroup_memory: false,
+                    },
+                    cache: None,
+                };
+                room.insert(self.device.create_compute_pipeline(&descriptor))
+                    .clone()
+            }
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! Plans that are ready to run, and running them.
+
+use siskin_graph::{Plan, Rows};
+
+use crate::{GpuDevice, KernelTime};
+
+/// How many workgroups a dispatch has, given the step's number of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    Fixed([u32; 3]),
+    /// x, and one a token.
+    Rows(u32),
+    /// x, and one for each `rows` tokens.
+    Tiles {
+        x: u32,
+        rows: u32,
+    },
+    /// One for each `group` of the blocks, of which a token has `per_row`.
+    Blocks {
+        per_row: u32,
+        group: u32,
+    },
+}
+
+impl Size {
+    fn groups(self, rows: u32) -> [u32; 3] {
+        match self {
+            Self::Fixed(groups) => groups,
+            Self::Rows(x) => [x, rows, 1],
+            Self::Tiles { x, rows: tile } => [x, rows.div_ceil(tile), 1],
+            Self::Blocks { per_row, group } => [(per_row * rows).div_ceil(group), 1, 1],
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Dispatch {
+    /// The kernel and its type of weights.
+    pub name: String,
+    pub pipeline: wgpu::ComputePipeline,
+    pub bind_group: wgpu::BindGroup,
+    pub size: Size,
+    /// Bytes it reads and writes, beside the KV cache.
+    pub bytes: u64,
+    /// Whether it runs for all tokens or for the last row only.
+    pub rows: Rows,
+    /// Bytes a token that it reads from the KV cache, and the window.
+    pub kv: Option<(u64, Option<usize>)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub plan: Plan,
+    pub arena: wgpu::Buffer,
+    pub dispatches: Vec<Dispatch>,
+}
+
+impl Dispatch {
+    fn bytes_at(&self, end: usize) -> u64 {
+        let kv = self.kv.map_or(0, |(bytes, window)| {
+            bytes * end.min(window.unwrap_or(usize::MAX)) as u64
+        });
+        self.bytes + kv
+    }
+
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>, rows: usize) {
+        // Embedding and its kin run a workgroup a token; a step for the last row has one row.
+        let rows = if self.rows == Rows::Last { 1 } else { rows };
+        let [x, y, z] = match self.size.groups(rows as u32) {
+            // The token is the first dimension where there is nothing else to spread.
+            [1, y, 1] if matches!(self.size, Size::Rows(1)) => [y, 1, 1],
+            groups => groups,
+        };
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
+impl GpuDevice {
+    /// Records a prepared plan's dispatches for `rows` tokens from `position` on. Without `head`,
+    /// leaves out those for the last row alone.
+    pub(crate) fn record(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        prepared: &Prepared,
+        rows: usize,
+        position: usize,
+        head: bool,
+    ) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        for dispatch in &prepared.dispatches {
+            if !head && dispatch.rows == Rows::Last {
+                break;
+            }
+            dispatch.record(&mut pass, rows);
+            self.counts.dispatches += 1;
+            self.counts.bytes_bound += dispatch.bytes_at(position + rows);
+        }
+    }
+
+    /// Runs a decode step with a timestamp around each dispatch; `None` where the adapter has no
+    /// timestamps. The times are of dispatches one after another, which a driver may overlap
+    /// otherwise.
+    pub async fn time_decode(&mut self, position: usize) -> crate::Result<Option<Vec<KernelTime>>> {
+        let has_timestamps = self
+            .device
+            .features()
+            .contains(wgpu::Features::TIMESTAMP_QUERY);
+        let Some(prepared) = self.decode.take().filter(|_| has_timestamps) else {
+            return Ok(None);
+        };
+        let n = prepared.dispatches.len() as u32;
+        let queries = self.device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: None,
+            ty: wgpu::QueryType::Timestamp,
+            count: 2 * n,
+        });
+        let bytes = u64::from(2 * n) * 8;
+        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        let resolved = self.buffer("timestamps", bytes, usage);
+        self.write_step(1, position, &Default::default(), 0);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        for (i, dispatch) in prepared.dispatches.iter().enumerate() {
+            let i = i as u32;
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                    query_set: &queries,
+                    beginning_of_pass_write_index: Some(2 * i),
+                    end_of_pass_write_index: Some(2 * i + 1),
+                }),
+            });
+            dispatch.record(&mut pass, 1);
+        }
+        encoder.resolve_query_set(&queries, 0..2 * n, &resolved, 0);
+        self.queue.submit([encoder.finish()]);
+        let ticks: Vec<u64> = self.read_buffer(&resolved, 0, bytes).await?;
+        let period = f64::from(self.queue.get_timestamp_period());
+        let mut times: Vec<KernelTime> = vec![];
+        for (dispatch, pair) in prepared.dispatches.iter().zip(ticks.chunks_exact(2)) {
+            let microseconds = pair[1].saturating_sub(pair[0]) as f64 * period / 1000.0;
+            let bytes = dispatch.bytes_at(position + 1);
+            match times.iter_mut().find(|t| t.kernel == dispatch.name) {
+                Some(t) => {
+                    t.dispatches += 1;
+                    t.microseconds += microseconds;
+                    t.bytes += bytes;
+                }
+                None => times.push(KernelTime {
+                    kernel: dispatch.name.clone(),
+                    dispatches: 1,
+                    microseconds,
+                    bytes,
+                }),
+            }
+        }
+        times.sort_by(|a, b| b.microseconds.total_cmp(&a.microseconds));
+        self.decode = Some(prepared);
+        Ok(Some(times))
+    }
+}

@@ -1,0 +1,34 @@
+use std::fmt;
+
+/// Which kernels run, chosen when the device is opened. All give the same results up to rounding;
+/// `Cpu` and `SgDot4` make activations 8-bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// For drivers that run shaders on the processor: no reductions across threads.
+    Cpu,
+    /// Shared memory only; runs everywhere.
+    Base,
+    /// Reductions by subgroups.
+    Sg,
+    /// Subgroups, and dot products of packed 8-bit integers.
+    SgDot4,
+}
+
+impl Profile {
+    pub const ALL: [Self; 4] = [Self::Cpu, Self::Base, Self::Sg, Self::SgDot4];
+
+    pub fn needs_subgroups(self) -> bool {
+        matches!(self, Self::Sg | Self::SgDot4)
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cpu => "cpu",
+            Self::Base => "base",
+            Self::Sg => "sg",
+            Self::SgDot4 => "sg_dot4",
+        })
+    }
+}

@@ -1,0 +1,63 @@
+//! Bringing values back from the GPU, without blocking where a page cannot.
+
+use bytemuck::AnyBitPattern;
+use futures_channel::oneshot;
+
+use crate::{Error, GpuDevice, Result};
+
+impl GpuDevice {
+    /// Maps a staging buffer and takes `bytes` of it out.
+    pub(crate) async fn map(&mut self, staging: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
+        let (sender, receiver) = oneshot::channel();
+        staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+            let _ = sender.send(result);
+        });
+        let failed = |what: String| Error::Device(what);
+        // Natively this blocks until the GPU is done; a page's event loop does it by itself.
+        self.device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .map_err(|e| failed(e.to_string()))?;
+        match receiver.await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => return Err(failed(e.to_string())),
+            Err(_) => return Err(failed("the device was lost".into())),
+        }
+        let out = staging
+            .get_mapped_range(0..bytes)
+            .map_err(|e| failed(e.to_string()))?
+            .to_vec();
+        staging.unmap();
+        self.check()?;
+        Ok(out)
+    }
+
+    /// Reads part of a buffer by way of a staging buffer of its own.
+    pub(crate) async fn read_buffer<T: AnyBitPattern>(
+        &mut self,
+        source: &wgpu::Buffer,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<Vec<T>> {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = self.buffer("read-back", bytes, usage);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(source, offset, &staging, 0, bytes);
+        self.queue.submit([encoder.finish()]);
+        let raw = self.map(&staging, bytes).await?;
+        Ok(bytemuck::pod_collect_to_vec::<u8, u8>(&raw)
+            .chunks_exact(size_of::<T>())
+            .map(bytemuck::pod_read_unaligned)
+            .collect())
+    }
+
+    /// The first error that the device reported by itself since it was opened.
+    pub(crate) fn check(&self) -> Result<()> {
+        let errors = self
+            .errors
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        errors
+            .clone()
+            .map_or(Ok(()), |what| Err(Error::Device(what)))
+    }
+}

@@ -1,0 +1,144 @@
+//! Composition of shaders: a kernel names the library files it uses (`// @use lib/step`), and slots
+//! (`values`, `block`, `reduce`, `kv`, `kv_write`) that a variant fills. Linking is concatenation,
+//! each file once, those used first.
+
+use crate::{Error, GpuType, Result};
+
+macro_rules! sources {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../../../shaders/", $name, ".wgsl")))),*]
+    };
+}
+
+const LIBRARY: &[(&str, &str)] = sources!(
+    "lib/activation" "lib/block" "lib/block_q4_0" "lib/block_q4_1" "lib/block_q4_k"
+    "lib/block_q6_k" "lib/block_q8_0" "lib/block_q8_1" "lib/dot_q8" "lib/kv_f16" "lib/kv_f32"
+    "lib/kv_write_f16" "lib/kv_write_f32" "lib/linear_out" "lib/matvec_in" "lib/q8"
+    "lib/reduce_sg" "lib/reduce_wg" "lib/step" "lib/values" "lib/values_bf16" "lib/values_f16"
+    "lib/values_f32" "lib/values_quantised" "lib/weights"
+);
+
+const KERNELS: &[(&str, &str)] = sources!(
+    "add" "attention" "choose" "embed" "gated" "last_row" "matmul" "matmul_rows" "matvec"
+    "matvec_dot4" "matvec_rows" "quantise_q8" "rms_norm" "rope_append"
+);
+
+/// How threads of a workgroup add up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reduce {
+    /// By shared memory.
+    Workgroup,
+    /// By subgroups.
+    Subgroup,
+}
+
+/// What fills a kernel's slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Variant {
+    pub weights: GpuType,
+    pub reduce: Reduce,
+    pub kv_f32: bool,
+}
+
+impl Default for Variant {
+    fn default() -> Self {
+        Self {
+            weights: GpuType::F32,
+            reduce: Reduce::Workgroup,
+            kv_f32: false,
+        }
+    }
+}
+
+impl Variant {
+    fn fill(&self, slot: &str) -> Option<Vec<&'static str>> {
+        let block = match self.weights {
+            GpuType::Q4_0 => Some("lib/block_q4_0"),
+            GpuType::Q4_1 => Some("lib/block_q4_1"),
+            GpuType::Q8_0 => Some("lib/block_q8_0"),
+            GpuType::Q8_1 => Some("lib/block_q8_1"),
+            GpuType::Q4_K => Some("lib/block_q4_k"),
+            GpuType::Q6_K => Some("lib/block_q6_k"),
+            GpuType::F32 | GpuType::F16 | GpuType::BF16 => None,
+        };
+        Some(match (slot, self.weights) {
+            ("values", GpuType::F32) => vec!["lib/values_f32"],
+            ("values", GpuType::F16) => vec!["lib/values_f16"],
+            ("values", GpuType::BF16) => vec!["lib/values_bf16"],
+            ("values", _) => vec![block?, "lib/values_quantised"],
+            ("block", _) => vec![block?],
+            ("reduce", _) => vec![match self.reduce {
+                Reduce::Workgroup => "lib/reduce_wg",
+                Reduce::Subgroup => "lib/reduce_sg",
+            }],
+            ("kv", _) => vec![if self.kv_f32 {
+                "lib/kv_f32"
+            } else {
+                "lib/kv_f16"
+            }],
+            ("kv_write", _) => {
+                vec![if self.kv_f32 {
+                    "lib/kv_write_f32"
+                } else {
+                    "lib/kv_write_f16"
+                }]
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// The names of all kernels.
+pub fn kernels() -> impl Iterator<Item = &'static str> {
+    KERNELS.iter().map(|k| k.0)
+}
+
+/// The WGSL of a kernel's variant.
+///
+/// # Errors
+/// If a file or slot is not known, or the variant cannot fill a slot (a kernel over integer blocks,
+/// and weights in f32).
+pub fn link(kernel: &str, variant: &Variant) -> Result<String> {
+    let mut linked = Linked {
+        variant,
+        done: vec![],
+        text: String::new(),
+    };
+    linked.add(kernel, KERNELS)?;
+    // Browsers want the extension named, naga rejects the name.
+    if cfg!(target_arch = "wasm32") && linked.done.contains(&"lib/reduce_sg") {
+        linked.text.insert_str(0, "enable subgroups;\n");
+    }
+    Ok(linked.text)
+}
+
+struct Linked<'a> {
+    variant: &'a Variant,
+    done: Vec<&'static str>,
+    text: String,
+}
+
+impl Linked<'_> {
+    fn add(&mut self, name: &str, sources: &[(&'static str, &'static str)]) -> Result<()> {
+        let error = |what: &str| Error::Shader {
+            name: name.into(),
+            what: what.into(),
+        };
+        let (name, source) = *sources
+            .iter()
+            .find(|s| s.0 == name)
+            .ok_or_else(|| error("no such file or slot"))?;
+        if self.done.contains(&name) {
+            return Ok(());
+        }
+        self.done.push(name);
+        for used in source.lines().filter_map(|l| l.strip_prefix("// @use ")) {
+            match self.variant.fill(used) {
+                Some(files) => files.iter().try_for_each(|f| self.add(f, LIBRARY))?,
+                None => self.add(used, LIBRARY)?,
+            }
+        }
+        self.text.push_str(source);
+        Ok(())
+    }
+}

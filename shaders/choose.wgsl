@@ -1,0 +1,128 @@
+// The next token from logits [N], as crates/cpu/src/ops/choose.rs defines it: filters are thresholds
+// on the scaled logits, found by bisection over the floats' bits; then the largest of logit plus
+// Gumbel noise, of equal ones the lowest id. The token is left where the next step reads it, and in
+// the ring that is read back. Dispatch: one workgroup.
+// @use lib/step
+// @use reduce
+override N: u32;
+@group(0) @binding(3) var<storage, read_write> logits: array<f32>;
+@group(0) @binding(4) var<storage, read_write> seen: array<u32>;
+@group(0) @binding(5) var<storage, read_write> tokens: array<u32>;
+@group(0) @binding(6) var<storage, read_write> ring: array<u32>;
+
+var<workgroup> best_value: array<f32, 256>;
+var<workgroup> best_id: array<u32, 256>;
+
+fn pcg(v: u32) -> u32 {
+    let state = v * 747796405u + 2891336453u;
+    let word = ((state >> ((state >> 28u) + 4u)) ^ state) * 277803737u;
+    return (word >> 22u) ^ word;
+}
+
+// Floats as integers in the same order.
+fn order(v: f32) -> u32 {
+    let bits = bitcast<u32>(v);
+    return select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);
+}
+
+fn scaled(id: u32) -> f32 {
+    var l = logits[id];
+    if ((seen[id / 32u] >> (id % 32u)) & 1u) == 1u {
+        l = select(l * step.repeat_penalty, l / step.repeat_penalty, l > 0.0);
+    }
+    return select(l / step.temperature, l, step.temperature == 0.0);
+}
+
+// Number and mass of the tokens from the threshold on.
+fn above(threshold: u32, peak: f32, t: u32) -> vec2<f32> {
+    var sum = vec4<f32>(0.0);
+    for (var id = t; id < N; id += WG) {
+        let z = scaled(id);
+        if order(z) >= threshold {
+            sum += vec4<f32>(1.0, exp(z - peak), 0.0, 0.0);
+        }
+    }
+    return reduce_sum(sum, t).xy;
+}
+
+fn middle_of(low: u32, high: u32) -> u32 {
+    let span = high - low;
+    return low + span / 2u + (span & 1u);
+}
+
+@compute @workgroup_size(WG)
+fn main(@builtin(local_invocation_index) t: u32) {
+    var peak = -1e30;
+    for (var id = t; id < N; id += WG) {
+        peak = max(peak, scaled(id));
+    }
+    peak = reduce_max(peak, t);
+    let sampled = step.temperature > 0.0;
+    var threshold = 0u;
+    // The bisections take 32 rounds whatever the data, so that control flow is uniform.
+    if sampled && step.top_k > 0u && step.top_k < N {
+        var low = 0u;
+        var high = order(peak);
+        for (var round = 0u; round < 32u; round++) {
+            let middle = middle_of(low, high);
+            if above(middle, peak, t).x >= f32(step.top_k) {
+                low = middle;
+            } else if middle > low {
+                high = middle - 1u;
+            }
+        }
+        threshold = low;
+    }
+    if sampled && step.top_p < 1.0 {
+        let wanted = step.top_p * above(threshold, peak, t).y;
+        var low = threshold;
+        var high = order(peak);
+        for (var round = 0u; round < 32u; round++) {
+            let middle = middle_of(low, high);
+            if above(middle, peak, t).y >= wanted {
+                low = middle;
+            } else if middle > low {
+                high = middle - 1u;
+            }
+        }
+        threshold = low;
+    }
+    if sampled && step.min_p > 0.0 {
+        threshold = max(threshold, order(peak + log(step.min_p)));
+    }
+    let key = step.seed_lo ^ pcg(step.seed_hi ^ pcg(step.position + step.rows));
+    var value = -3e38;
+    var chosen = 0xffffffffu;
+    for (var id = t; id < N; id += WG) {
+        var z = scaled(id);
+        if sampled {
+            if order(z) < threshold {
+                continue;
+            }
+            let u = (f32(pcg(id ^ pcg(key)) >> 8u) + 0.5) / 16777216.0;
+            z -= log(-log(u));
+        }
+        if z > value || chosen == 0xffffffffu {
+            value = z;
+            chosen = id;
+        }
+    }
+    best_value[t] = value;
+    best_id[t] = chosen;
+    workgroupBarrier();
+    for (var n = WG / 2u; n > 0u; n = n / 2u) {
+        if t < n {
+            let other = best_value[t + n];
+            let id = best_id[t + n];
+            if other > best_value[t] || (other == best_value[t] && id < best_id[t]) {
+                best_value[t] = other;
+                best_id[t] = id;
+            }
+        }
+        workgroupBarrier();
+    }
+    if t == 0u {
+        tokens[0] = best_id[0];
+        ring[step.slot] = best_id[0];
+    }
+}
