@@ -1,20 +1,20 @@
-// Y = X · Wᵀ for several tokens, for processors that run shaders in software: X is 8-bit already
-// (quantise_q8.wgsl); each thread walks 2 whole rows of W for 8 tokens, and all threads of a
+// Y = X · Wᵀ for several tokens, for processors that run shaders in software: X is integers already
+// (quantise_q16.wgsl); each thread walks 2 whole rows of W for 8 tokens, and all threads of a
 // workgroup read the same X.
 // Shapes: W [N, K] of a quantised type, Y [T, STRIDE]. Dispatch: 64 rows (x) by 8 tokens (y).
 // @use lib/step
 // @use block
-// @use lib/q8
-// @use lib/dot_q8
+// @use lib/q16
+// @use lib/dot_q16
 // @use lib/linear_out
 override K: u32;
 override STRIDE: u32;
 @group(0) @binding(3) var<storage, read_write> x_q: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read_write> x_s: array<vec4<f32>>;
 
-fn load_q8(b: u32) -> Q8 {
+fn load_q16(b: u32) -> Q16 {
     let s = x_s[b];
-    return Q8(x_q[2u * b], x_q[2u * b + 1u], s.x, s.yz);
+    return Q16(x_q[4u * b], x_q[4u * b + 1u], x_q[4u * b + 2u], x_q[4u * b + 3u], s.x, s.yz);
 }
 
 @compute @workgroup_size(32)
@@ -30,7 +30,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let w0 = load_block(r0 + b);
         let w1 = load_block(r1 + b);
         for (var i = 0u; i < 8u; i++) {
-            let q = load_q8(min(token + i, last) * blocks + b);
+            let q = load_q16(min(token + i, last) * blocks + b);
             y[i] += vec2<f32>(dot_block(w0, q), dot_block(w1, q));
         }
     }

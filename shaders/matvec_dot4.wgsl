@@ -1,9 +1,9 @@
-// y = W · x for one token, by dot products of 8-bit integers; W [N, K] of a quantised type. As
-// matvec.wgsl, but each thread makes its blocks of x 8-bit first.
+// y = W · x for one token, by dot products of packed 8-bit integers; W [N, K] of a quantised type. As
+// matvec.wgsl, but each thread makes its blocks of x integers first.
 // Dispatch: one workgroup for 4 rows of W (and, gated, the 4 rows N further down).
 // @use block
-// @use lib/q8
-// @use lib/dot_q8
+// @use lib/q16
+// @use lib/dot_q16
 // @use reduce
 // @use lib/linear_out
 // @use lib/matvec_in

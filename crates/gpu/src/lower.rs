@@ -47,7 +47,7 @@ struct Lowering<'a> {
     device: &'a mut GpuDevice,
     plan: &'a Plan,
     arena: wgpu::Buffer,
-    /// 8-bit activations and their scales, where a kernel wants them made beforehand.
+    /// Integer activations and their scales, where a kernel wants them made beforehand.
     scratch: Option<(wgpu::Buffer, wgpu::Buffer)>,
     dispatches: Vec<Dispatch>,
 }
@@ -401,10 +401,10 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Makes x [T, k] 8-bit in the scratch buffers, which are as large as the largest needs.
+    /// Makes integers of x [T, k] in the scratch buffers, which are as large as the largest needs.
     fn quantise(&mut self, x: View, k: usize) -> Result<(Bound, Bound)> {
         let blocks = self.plan.max_rows * k / 32;
-        let large_enough = |s: &&(wgpu::Buffer, wgpu::Buffer)| s.0.size() >= blocks as u64 * 32;
+        let large_enough = |s: &&(wgpu::Buffer, wgpu::Buffer)| s.0.size() >= blocks as u64 * 64;
         let (q, s) = match self.scratch.as_ref().filter(large_enough) {
             Some(found) => found.clone(),
             None => {
@@ -414,7 +414,7 @@ impl Lowering<'_> {
                     .max()
                     .unwrap_or(k);
                 let most = self.plan.max_rows * widest.max(k) / 32;
-                let q = self.device.storage("8-bit activations", most as u64 * 32)?;
+                let q = self.device.storage("integer activations", most as u64 * 64)?;
                 let s = self
                     .device
                     .storage("scales of activations", most as u64 * 16)?;
@@ -428,12 +428,12 @@ impl Lowering<'_> {
             (4, q.clone()),
             (6, s.clone()),
         ];
-        let kernel = Kernel::new("quantise_q8").size("K", k);
+        let kernel = Kernel::new("quantise_q16").size("K", k);
         let size = Size::Blocks {
             per_row: (k / 32) as u32,
             group: 32,
         };
-        self.push(&kernel, size, Rows::All, blocks as u64 * 176, &entries)?;
+        self.push(&kernel, size, Rows::All, blocks as u64 * 208, &entries)?;
         Ok((q, s))
     }
 

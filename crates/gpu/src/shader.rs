@@ -12,15 +12,15 @@ macro_rules! sources {
 
 const LIBRARY: &[(&str, &str)] = sources!(
     "lib/activation" "lib/block" "lib/block_q4_0" "lib/block_q4_1" "lib/block_q4_k"
-    "lib/block_q6_k" "lib/block_q8_0" "lib/block_q8_1" "lib/dot_q8" "lib/kv_f16" "lib/kv_f32"
-    "lib/kv_write_f16" "lib/kv_write_f32" "lib/linear_out" "lib/matvec_in" "lib/q8"
+    "lib/block_q6_k" "lib/block_q8_0" "lib/block_q8_1" "lib/dot_q16" "lib/kv_f16" "lib/kv_f32"
+    "lib/kv_write_f16" "lib/kv_write_f32" "lib/linear_out" "lib/matvec_in" "lib/q16"
     "lib/reduce_sg" "lib/reduce_wg" "lib/step" "lib/values" "lib/values_bf16" "lib/values_f16"
     "lib/values_f32" "lib/values_quantised" "lib/weights"
 );
 
 const KERNELS: &[(&str, &str)] = sources!(
     "add" "attention" "choose" "embed" "gated" "last_row" "matmul" "matmul_rows" "matvec"
-    "matvec_dot4" "matvec_rows" "quantise_q8" "rms_norm" "rope_append"
+    "matvec_dot4" "matvec_rows" "quantise_q16" "rms_norm" "rope_append"
 );
 
 /// How threads of a workgroup add up.

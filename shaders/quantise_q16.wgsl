@@ -1,7 +1,8 @@
-// Makes activations 8-bit: x [T, K] → q, 32 bytes a block, and s, (d, d · Σq of each half, 0).
+// Makes activations integers: x [T, K] → q, 64 bytes a block of 32, coarse then fine, and the
+// block's (d, s, 0) in s.
 // Dispatch: one thread a block of 32.
 // @use lib/step
-// @use lib/q8
+// @use lib/q16
 override K: u32;
 @group(0) @binding(3) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> q: array<vec4<u32>>;
@@ -18,7 +19,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         mat4x4<f32>(x[i], x[i + 1u], x[i + 2u], x[i + 3u]),
         mat4x4<f32>(x[i + 4u], x[i + 5u], x[i + 6u], x[i + 7u]),
     ));
-    q[2u * b] = block.lo;
-    q[2u * b + 1u] = block.hi;
+    q[4u * b] = block.coarse_lo;
+    q[4u * b + 1u] = block.coarse_hi;
+    q[4u * b + 2u] = block.fine_lo;
+    q[4u * b + 3u] = block.fine_hi;
     s[b] = vec4<f32>(block.d, block.s, 0.0);
 }
