@@ -1,4 +1,143 @@
+use std::io::Write;
+
+use anyhow::{Result, bail};
+use indicatif::HumanBytes;
+use serde_json::json;
+use siskin_engine::{FinishReason, GenerateOptions};
+
 use crate::args::BenchArgs;
-pub async fn bench(_args: BenchArgs) -> anyhow::Result<()> {
+use crate::{open, stop};
+
+pub async fn bench(args: BenchArgs) -> Result<()> {
+    if args.prompt == 0 || args.n == 0 || args.runs == 0 {
+        bail!("-p, -n and --runs must be at least 1");
+    }
+    stop::install()?;
+    let mut session = open::open(&args.model).await?;
+    let vocab = session.model.dims().vocab_size;
+    // Any tokens do: time does not depend on them.
+    let prompt: Vec<u32> = (0..args.prompt)
+        .map(|i| ((i * 7919 + 17) % vocab) as u32)
+        .collect();
+    let options = GenerateOptions {
+        max_tokens: args.n + 1,
+        ignore_end: true,
+        ..GenerateOptions::default()
+    };
+    let (mut prefill, mut decode) = (vec![], vec![]);
+    for _ in 0..args.runs {
+        session.reset();
+        let answer = session
+            .generate(&prompt, &options, &mut |_| stop::flow())
+            .await?;
+        if answer.finish_reason == FinishReason::Cancelled {
+            std::process::exit(130);
+        }
+        if answer.ids.len() <= args.n {
+            bail!(
+                "-p {} -n {} does not fit the context; raise --ctx",
+                args.prompt,
+                args.n
+            );
+        }
+        prefill.push(answer.prefill_rate());
+        decode.push(answer.decode_rate());
+    }
+    let (prefill, decode) = (median(prefill), median(decode));
+    let counts = session.decode_counts().await?;
+    let times = session.decode_times().await?;
+    let device = session.device().name();
+    let profile = session.device().profile();
+    let peak = peak_memory();
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let json = json!({
+            "prefill_tok_s": prefill,
+            "decode_tok_s": decode,
+            "device": device,
+            "profile": profile,
+            "prompt_tokens": args.prompt,
+            "decode_tokens": args.n,
+            "runs": args.runs,
+            "peak_memory_bytes": peak,
+            "counts": counts.map(|c| json!({
+                "dispatches": c.dispatches,
+                "submits": c.submits,
+                "readbacks": c.readbacks,
+                "buffers_created": c.buffers_created,
+                "bind_groups_created": c.bind_groups_created,
+                "bytes_bound": c.bytes_bound,
+            })),
+            "kernels": times.map(|times| times.iter().map(|t| json!({
+                "kernel": t.kernel,
+                "dispatches": t.dispatches,
+                "microseconds": t.microseconds,
+                "bytes": t.bytes,
+            })).collect::<Vec<_>>()),
+        });
+        writeln!(out, "{json}")?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{device}, profile {profile}; median of {} runs",
+        args.runs
+    )?;
+    writeln!(
+        out,
+        "prefill  {prefill:>9.2} tok/s  ({} tokens)",
+        args.prompt
+    )?;
+    writeln!(out, "decode   {decode:>9.2} tok/s  ({} tokens)", args.n)?;
+    if let Some(peak) = peak {
+        writeln!(out, "memory   {:>9} at most", HumanBytes(peak).to_string())?;
+    }
+    if let Some(c) = counts {
+        writeln!(
+            out,
+            "\none decode step at position {}",
+            session.tokens().len()
+        )?;
+        writeln!(
+            out,
+            "  {} dispatches, {} submits, {} read-backs, {} buffers and {} bind groups created, {} bound",
+            c.dispatches,
+            c.submits,
+            c.readbacks,
+            c.buffers_created,
+            c.bind_groups_created,
+            HumanBytes(c.bytes_bound)
+        )?;
+    }
+    if let Some(times) = times {
+        writeln!(
+            out,
+            "\n  kernel                dispatches         µs    MiB    GiB/s"
+        )?;
+        for t in times {
+            let rate = t.bytes as f64 / t.microseconds * 1e6 / f64::from(1 << 30);
+            writeln!(
+                out,
+                "  {:<21} {:>10} {:>10.0} {:>6.1} {rate:>8.2}",
+                t.kernel,
+                t.dispatches,
+                t.microseconds,
+                t.bytes as f64 / f64::from(1 << 20)
+            )?;
+        }
+    }
     Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// The most memory this process has had, in bytes; `None` where the system does not tell.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
 }

@@ -18,6 +18,7 @@ use clap::Parser;
 use args::{Cli, Command};
 
 fn main() -> ExitCode {
+    quiet_mesa();
     let cli = Cli::parse();
     let result = pollster::block_on(async {
         match cli.command {
@@ -38,6 +39,15 @@ fn main() -> ExitCode {
             eprintln!("error: {}", one_line(&e));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Mesa's device-select layer looks for a Wayland display and complains on stderr where there is
+/// none; adapters are ranked here anyway.
+fn quiet_mesa() {
+    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: the program has one thread yet.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
 }
 

@@ -27,6 +27,8 @@ pub struct CpuDevice {
     arena: Arena,
     chosen: u32,
     last_rows: usize,
+    /// Decoded keys and values of one attention.
+    scratch: Vec<f32>,
 }
 
 impl CpuDevice {
@@ -40,6 +42,7 @@ impl CpuDevice {
             arena: Arena::default(),
             chosen: 0,
             last_rows: 0,
+            scratch: vec![],
         }
     }
 
@@ -154,6 +157,7 @@ impl CpuDevice {
             weights,
             arena,
             caches,
+            scratch,
             ..
         } = self;
         let input = |i: usize| plan.view(node.inputs[i]);
@@ -201,7 +205,14 @@ impl CpuDevice {
             }
             Op::Attention { cache, spec } => {
                 let (out, [q]) = arena.io(plan.view(id), rows, [input(0)]);
-                attention::attention(&spec, |r| q.row(r), &caches[cache.0], position, out);
+                attention::attention(
+                    &spec,
+                    |r| q.row(r),
+                    &caches[cache.0],
+                    position,
+                    scratch,
+                    out,
+                );
             }
             Op::Add => {
                 let (out, [a, b]) = arena.io(plan.view(id), rows, [input(0), input(1)]);

@@ -2,6 +2,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use siskin_formats::Checkpoint;
+use siskin_gpu::{Counts, KernelTime};
 use siskin_graph::Sampling;
 use siskin_models::{Head, Model};
 use siskin_text::{TextModel, TextStream};
@@ -237,6 +238,27 @@ impl Session {
             let _ = on_event(Event::Token { id, text: &rest });
         }
         Ok(answer)
+    }
+
+    /// What one decode step after the tokens in the cache does on a GPU; `None` on the CPU.
+    pub async fn decode_counts(&mut self) -> Result<Option<Counts>> {
+        let position = self.tokens.len();
+        let Device::Gpu(gpu) = &mut self.device else {
+            return Ok(None);
+        };
+        gpu.take_counts();
+        gpu.decode(position, &Sampling::default())?;
+        gpu.take(false).await?;
+        Ok(Some(gpu.take_counts()))
+    }
+
+    /// Time of each kernel in that step; `None` without a GPU or its timestamps.
+    pub async fn decode_times(&mut self) -> Result<Option<Vec<KernelTime>>> {
+        let position = self.tokens.len();
+        let Device::Gpu(gpu) = &mut self.device else {
+            return Ok(None);
+        };
+        Ok(gpu.time_decode(position).await?)
     }
 
     /// Cuts the cache back to what it shares with the prompt, whose last token always runs again:

@@ -192,6 +192,9 @@ fn f16_at(block: &[u8], at: usize) -> f32 {
 pub mod formats {
     use super::{Block32, Format, f16_at};
 
+    /// The offset of formats without one: unlike +0.0, adding it changes no value's bits.
+    const NO_MIN: f32 = -0.0;
+
     /// Nibbles of 16 bytes: the low ones first, then the high ones.
     #[inline(always)]
     fn nibbles(qs: &[u8], offset: i8) -> [i8; 32] {
@@ -229,7 +232,7 @@ pub mod formats {
         const BYTES: usize = 18;
         #[inline(always)]
         fn unpack(b: &[u8], _: usize) -> Block32 {
-            same!(nibbles(&b[2..18], 8), f16_at(b, 0), 0.0)
+            same!(nibbles(&b[2..18], 8), f16_at(b, 0), NO_MIN)
         }
     }
 
@@ -253,7 +256,7 @@ pub mod formats {
         fn unpack(b: &[u8], _: usize) -> Block32 {
             let mut q = nibbles(&b[6..22], 16);
             fifth_bits(&mut q, &b[2..6]);
-            same!(q, f16_at(b, 0), 0.0)
+            same!(q, f16_at(b, 0), NO_MIN)
         }
     }
 
@@ -281,7 +284,7 @@ pub mod formats {
             for (q, b) in q.iter_mut().zip(&b[2..34]) {
                 *q = *b as i8;
             }
-            same!(q, f16_at(b, 0), 0.0)
+            same!(q, f16_at(b, 0), NO_MIN)
         }
     }
 
@@ -337,7 +340,7 @@ pub mod formats {
             Block32 {
                 q,
                 d: [scale(0), scale(1)],
-                m: [0.0; 2],
+                m: [NO_MIN; 2],
             }
         }
     }
@@ -420,7 +423,7 @@ pub mod formats {
             Block32 {
                 q,
                 d: [scale(0), scale(1)],
-                m: [0.0; 2],
+                m: [NO_MIN; 2],
             }
         }
     }
@@ -443,14 +446,8 @@ pub fn decode(ty: TensorType, bytes: &[u8], out: &mut [f32]) {
         for (block, out) in blocks {
             for (run, out) in out.chunks_exact_mut(BLOCK_32).enumerate() {
                 let Block32 { q, d, m } = F::unpack(block, run);
-                for h in 0..2 {
-                    // Formats without a minimum must not add +0.0: it would turn −0.0 into +0.0.
-                    let (q, out) = (&q[h * 16..][..16], &mut out[h * 16..][..16]);
-                    if m[h] == 0.0 {
-                        (0..16).for_each(|i| out[i] = d[h] * f32::from(q[i]));
-                    } else {
-                        (0..16).for_each(|i| out[i] = d[h] * f32::from(q[i]) + m[h]);
-                    }
+                for (i, (out, q)) in out.iter_mut().zip(q).enumerate() {
+                    *out = d[i / 16] * f32::from(q) + m[i / 16];
                 }
             }
         }

@@ -38,8 +38,8 @@ pub(crate) fn is_software(info: &wgpu::AdapterInfo) -> bool {
     info.device_type == wgpu::DeviceType::Cpu || info.name.contains("SwiftShader")
 }
 
-/// The profile that suits an adapter. `SgDot4` is never chosen by itself: 8-bit activations cost
-/// accuracy, and whether they gain speed differs from GPU to GPU.
+/// The profile that suits an adapter. `SgDot4` is never chosen by itself: whether integer products
+/// gain speed differs from GPU to GPU.
 pub(crate) fn profile_of(adapter: &wgpu::Adapter) -> Profile {
     if is_software(&adapter.get_info()) {
         Profile::Cpu

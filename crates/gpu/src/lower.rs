@@ -273,7 +273,7 @@ impl Lowering<'_> {
             ];
             entries.extend(run.scales.clone().map(|s| (2, s.into())));
             let bytes = self.plan.max_rows as u64 * (run.bytes / run.rows as u64 + k as u64 * 4);
-            self.push(&kernel, Size::Rows(1), Rows::All, bytes, &entries)?;
+            self.push(&kernel, Size::Tokens, Rows::All, bytes, &entries)?;
         }
         Ok(())
     }
@@ -301,7 +301,7 @@ impl Lowering<'_> {
         ];
         let bytes = (self.max_rows(node.rows) * node.cols) as u64 * 4;
         let traffic = bytes * if add { 3 } else { 2 };
-        self.push(&kernel, Size::Rows(1), node.rows, traffic, &entries)?;
+        self.push(&kernel, Size::Tokens, node.rows, traffic, &entries)?;
         Ok(())
     }
 
@@ -414,7 +414,9 @@ impl Lowering<'_> {
                     .max()
                     .unwrap_or(k);
                 let most = self.plan.max_rows * widest.max(k) / 32;
-                let q = self.device.storage("integer activations", most as u64 * 64)?;
+                let q = self
+                    .device
+                    .storage("integer activations", most as u64 * 64)?;
                 let s = self
                     .device
                     .storage("scales of activations", most as u64 * 16)?;

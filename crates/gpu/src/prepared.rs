@@ -8,6 +8,8 @@ use crate::{GpuDevice, KernelTime};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
     Fixed([u32; 3]),
+    /// One a token.
+    Tokens,
     /// x, and one a token.
     Rows(u32),
     /// x, and one for each `rows` tokens.
@@ -26,6 +28,7 @@ impl Size {
     fn groups(self, rows: u32) -> [u32; 3] {
         match self {
             Self::Fixed(groups) => groups,
+            Self::Tokens => [rows, 1, 1],
             Self::Rows(x) => [x, rows, 1],
             Self::Tiles { x, rows: tile } => [x, rows.div_ceil(tile), 1],
             Self::Blocks { per_row, group } => [(per_row * rows).div_ceil(group), 1, 1],
@@ -64,13 +67,8 @@ impl Dispatch {
     }
 
     fn record(&self, pass: &mut wgpu::ComputePass<'_>, rows: usize) {
-        // Embedding and its kin run a workgroup a token; a step for the last row has one row.
         let rows = if self.rows == Rows::Last { 1 } else { rows };
-        let [x, y, z] = match self.size.groups(rows as u32) {
-            // The token is the first dimension where there is nothing else to spread.
-            [1, y, 1] if matches!(self.size, Size::Rows(1)) => [y, 1, 1],
-            groups => groups,
-        };
+        let [x, y, z] = self.size.groups(rows as u32);
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
         pass.dispatch_workgroups(x, y, z);

@@ -44,7 +44,7 @@ impl GpuDevice {
         encoder.copy_buffer_to_buffer(source, offset, &staging, 0, bytes);
         self.queue.submit([encoder.finish()]);
         let raw = self.map(&staging, bytes).await?;
-        Ok(bytemuck::pod_collect_to_vec::<u8, u8>(&raw)
+        Ok(raw
             .chunks_exact(size_of::<T>())
             .map(bytemuck::pod_read_unaligned)
             .collect())

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::{Cache, Graph, NodeId, Op, Rows, WeightId};
+use crate::{Cache, Graph, Node, NodeId, Op, Rows, WeightId};
 
 /// Which neighbours a device can run as one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,8 +217,9 @@ impl<'a> Fuser<'a> {
     }
 
     /// The add that takes `id` in, when its other input may be overwritten by the sum: it is of
-    /// older date, and read no more afterwards.
-    fn residual_of(&self, id: NodeId) -> Option<NodeId> {
+    /// older date, read no more afterwards, and not what the step `reads`, which other threads
+    /// may still need.
+    fn residual_of(&self, id: NodeId, reads: NodeId) -> Option<NodeId> {
         let add = self.only_user(id).filter(|_| self.fusion.residual)?;
         let node = self.graph.node(add);
         let [a, b] = node.inputs[..] else { return None };
@@ -226,10 +227,23 @@ impl<'a> Fuser<'a> {
         let free = node.op == Op::Add
             && a != b
             && other < id
+            && self.source(other) != self.source(reads)
             && !self.graph.outputs.contains(&other)
             && !matches!(self.graph.node(other).op, Op::Slice { .. })
             && self.users[other.0].iter().all(|u| *u <= add);
         free.then_some(add)
+    }
+
+    /// The value that a slice is a part of.
+    fn source(&self, id: NodeId) -> NodeId {
+        match self.graph.node(id) {
+            Node {
+                op: Op::Slice { .. },
+                inputs,
+                ..
+            } => self.source(inputs[0]),
+            _ => id,
+        }
     }
 
     /// A gated activation over the two halves of a stacked linear.
@@ -270,7 +284,7 @@ impl<'a> Fuser<'a> {
             return None;
         };
         let (k_norm, k_rope) = self.roped(self.graph.node(append).inputs[0])?;
-        let reads = |n: &crate::Node| matches!(n.op, Op::Attention { cache: c, .. } if c == cache);
+        let reads = |n: &Node| matches!(n.op, Op::Attention { cache: c, .. } if c == cache);
         let attention = self.graph.nodes.iter().find(|n| reads(n))?;
         let (q_norm, q_rope) = self.roped(attention.inputs[0])?;
         Some(Step::RopeAppend {
@@ -319,7 +333,7 @@ impl<'a> Fuser<'a> {
                     if reader.is_some_and(|r| matches!(self.graph.node(r).op, Op::Linear { .. })) {
                         continue;
                     }
-                    match self.residual_of(id) {
+                    match self.residual_of(id, node.inputs[0]) {
                         Some(add) => Step::NormAdd { norm: id, add },
                         None => Step::Single(id),
                     }
@@ -332,11 +346,12 @@ impl<'a> Fuser<'a> {
                     let gated = self
                         .gated_of(id)
                         .filter(|_| self.fusion.gated && uniform(weight));
-                    // In place over the norm's own input, rows would be overwritten while others
-                    // still read them.
-                    let residual = self
-                        .residual_of(id)
-                        .filter(|_| gated.is_none() && !fuse_norm);
+                    let reads = if fuse_norm {
+                        self.graph.node(input).inputs[0]
+                    } else {
+                        input
+                    };
+                    let residual = self.residual_of(id, reads).filter(|_| gated.is_none());
                     Step::Linear {
                         linear: id,
                         norm: fuse_norm.then_some(input),

@@ -6,12 +6,13 @@ use crate::threads::each_chunk;
 
 /// Causal attention of T rows of q, the first of them at `position`, over the cache, which holds
 /// their keys and values already. `q(row)` is `[n_heads · head_dim]`, `out` is
-/// `[T, n_heads · head_dim]`.
+/// `[T, n_heads · head_dim]`. `scratch` is kept from call to call.
 pub fn attention<'a>(
     spec: &AttentionSpec,
     q: impl Fn(usize) -> &'a [f32] + Sync + Send,
     cache: &KvCache,
     position: usize,
+    scratch: &mut Vec<f32>,
     out: &mut [f32],
 ) {
     let AttentionSpec {
@@ -25,12 +26,17 @@ pub fn attention<'a>(
     let from = (position + 1).saturating_sub(reach);
     let len = position + rows - from;
     // Keys, then values, of each head, decoded once for all rows.
-    let mut kv = vec![0.0; 2 * n_kv_heads * len * head_dim];
-    each_chunk(&mut kv, 2 * len * head_dim, |head, kv| {
+    let needed = 2 * n_kv_heads * len * head_dim;
+    if scratch.len() < needed {
+        scratch.resize(needed.next_power_of_two(), 0.0);
+    }
+    let kv = &mut scratch[..needed];
+    each_chunk(kv, 2 * len * head_dim, |head, kv| {
         let (k, v) = kv.split_at_mut(len * head_dim);
         cache.keys(head, from, k);
         cache.values(head, from, v);
     });
+    let kv = &*kv;
     each_chunk(out, head_dim, |i, out| {
         let (row, head) = (i / n_heads, i % n_heads);
         let at = position + row;

@@ -1,0 +1,151 @@
+//! Each op against PyTorch's recorded values.
+
+use siskin_cpu::ops::{
+    attention::attention, gated::gated, linear::linear, rms_norm::rms_norm, rope::rope,
+};
+use siskin_cpu::{CacheType, CpuPart, KvCache, Precision};
+use siskin_formats::{TensorType, encode};
+use siskin_graph::{Activation, AttentionSpec, Cache};
+use siskin_tests::{Tensors, assert_close};
+
+fn recorded() -> Tensors {
+    Tensors::open("ops.safetensors")
+}
+
+#[test]
+fn rms_norm_is_pytorch_s() {
+    let t = recorded();
+    let (x, wanted) = (t.f32("rms_norm.x"), t.f32("rms_norm.out"));
+    let mut out = vec![0.0; x.len()];
+    rms_norm(&x, &t.f32("rms_norm.w"), 1e-5, &mut out);
+    assert_close("rms_norm", &out, &wanted, 1e-6);
+}
+
+#[test]
+fn gated_is_pytorch_s() {
+    let t = recorded();
+    for (activation, name) in [
+        (Activation::Silu, "silu"),
+        (Activation::GeluTanh, "gelu_tanh"),
+    ] {
+        let wanted = t.f32(&format!("gated.{name}"));
+        let mut out = vec![0.0; wanted.len()];
+        gated(
+            activation,
+            &t.f32("gated.gate"),
+            &t.f32("gated.up"),
+            &mut out,
+        );
+        assert_close(name, &out, &wanted, 1e-6);
+    }
+}
+
+#[test]
+fn linear_is_pytorch_s_for_few_rows_and_many() {
+    let t = recorded();
+    let (x, bias, wanted) = (t.f32("linear.x"), t.f32("linear.b"), t.f32("linear.out"));
+    let bytes = encode(TensorType::F32, &t.f32("linear.w")).unwrap();
+    // In two parts, as stacked projections are.
+    let (top, bottom) = bytes.split_at(20 * 64 * 4);
+    let part = |rows, bytes: &[u8]| CpuPart {
+        ty: TensorType::F32,
+        rows,
+        bytes: bytes.to_vec(),
+    };
+    let parts = [part(20, top), part(28, bottom)];
+    for precision in [Precision::F32, Precision::Fast] {
+        for rows in 1..=5 {
+            let mut out = vec![0.0; rows * 48];
+            linear(
+                &parts,
+                Some(&bias),
+                &x[..rows * 64],
+                64,
+                precision,
+                &mut out,
+            );
+            assert_close("linear", &out, &wanted[..rows * 48], 1e-6);
+        }
+    }
+}
+
+#[test]
+fn integer_linear_is_close_to_f32_for_every_type() {
+    for (ty, number, _) in TensorType::ALL.into_iter().filter(|t| t.0.is_quantised()) {
+        let (n, k) = (130, 512);
+        let part = CpuPart {
+            ty,
+            rows: n,
+            bytes: siskin_tests::weights(ty, number, n * k),
+        };
+        for rows in [1, 3] {
+            let x = siskin_tests::values(9, rows * k);
+            let (mut fast, mut exact) = (vec![0.0; rows * n], vec![0.0; rows * n]);
+            linear(
+                std::slice::from_ref(&part),
+                None,
+                &x,
+                k,
+                Precision::Fast,
+                &mut fast,
+            );
+            linear(
+                std::slice::from_ref(&part),
+                None,
+                &x,
+                k,
+                Precision::F32,
+                &mut exact,
+            );
+            assert_close(ty.name(), &fast, &exact, 3e-5);
+        }
+    }
+}
+
+#[test]
+fn rope_is_transformers() {
+    let t = recorded();
+    let (x, freqs, wanted) = (t.f32("rope.x"), t.f32("rope.inv_freq"), t.f32("rope.out"));
+    let mut out = vec![0.0; x.len()];
+    let cols = x.len() / 4;
+    for (r, (x, out)) in x.chunks(cols).zip(out.chunks_mut(cols)).enumerate() {
+        rope(x, &freqs, 7 + r, out);
+    }
+    assert_close("rope", &out, &wanted, 1e-6);
+}
+
+#[test]
+fn attention_is_pytorch_s_however_the_rows_come() {
+    let t = recorded();
+    for (name, window) in [("full", None), ("window", Some(5))] {
+        let get = |what: &str| t.f32(&format!("attention.{name}.{what}"));
+        let (q, k, v, wanted) = (get("q"), get("k"), get("v"), get("out"));
+        let shape = Cache {
+            n_kv_heads: 2,
+            head_dim: 16,
+        };
+        let spec = AttentionSpec {
+            n_heads: 4,
+            n_kv_heads: 2,
+            head_dim: 16,
+            scale: 0.3,
+            window,
+        };
+        for (ty, tolerance) in [(CacheType::F32, 1e-6), (CacheType::F16, 1e-3)] {
+            for chunk in [1, 4, 9] {
+                let mut cache = KvCache::new(shape, 12, ty);
+                let mut out = vec![0.0; q.len()];
+                let mut scratch = vec![];
+                for (i, out) in out.chunks_mut(chunk * 64).enumerate() {
+                    let (at, rows) = (i * chunk, out.len() / 64);
+                    for r in at..at + rows {
+                        cache.write(r, &k[r * 32..][..32], &v[r * 32..][..32]);
+                    }
+                    let row = |r: usize| &q[(at + r) * 64..][..64];
+                    attention(&spec, row, &cache, at, &mut scratch, out);
+                }
+                assert_close(name, &out, &wanted, tolerance);
+            }
+        }
+    }
+}

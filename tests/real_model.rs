@@ -1,0 +1,186 @@
+//! SmolLM2-135M-Instruct Q4_1 against transformers' recorded f32 logits of the same weights, and
+//! the answer that the README promises. `cargo xtask test` fetches the model first.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use pollster::block_on;
+use siskin_engine::{CacheType, DeviceRequest, GenerateOptions, OpenOptions, Precision, Session};
+use siskin_gpu::Profile;
+use siskin_tests::{Tensors, devices};
+use siskin_text::Message;
+
+fn model() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let path = root.join("models/smollm2-135m-instruct.gguf");
+    assert!(
+        path.exists(),
+        "the real model is missing; run `cargo xtask test`, which fetches it"
+    );
+    path
+}
+
+fn open(device: DeviceRequest, precision: Precision, cache_type: CacheType) -> Session {
+    let options = OpenOptions {
+        device,
+        context: Some(512),
+        cache_type,
+        precision,
+    };
+    block_on(Session::open(&model(), &options, &mut |_| ())).unwrap_or_else(|e| panic!("{e}"))
+}
+
+struct Parity {
+    max: f32,
+    /// Over the 32 likeliest tokens and the rest as one.
+    mean_kl: f64,
+    top1: f64,
+}
+
+fn parity(logits: &[f32], t: &Tensors, n: usize) -> Parity {
+    let (lse, top_ids, top) = (t.f32("lse"), t.u32("top_ids"), t.f32("top"));
+    let (other_ids, others) = (t.u32("other_ids"), t.f32("others"));
+    let vocab = logits.len() / n;
+    let mut p = Parity {
+        max: 0.0,
+        mean_kl: 0.0,
+        top1: 0.0,
+    };
+    for i in 0..n {
+        let row = &logits[i * vocab..][..vocab];
+        let peak = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let total: f64 = row.iter().map(|l| f64::from(l - peak).exp()).sum();
+        let own_lse = f64::from(peak) + total.ln();
+        let (mut rest_p, mut rest_q, mut kl) = (1f64, 1f64, 0f64);
+        for j in 0..32 {
+            let (id, wanted) = (top_ids[i * 32 + j] as usize, top[i * 32 + j]);
+            p.max = p.max.max((row[id] - wanted).abs());
+            let log_p = f64::from(wanted) - f64::from(lse[i]);
+            let log_q = f64::from(row[id]) - own_lse;
+            kl += log_p.exp() * (log_p - log_q);
+            rest_p -= log_p.exp();
+            rest_q -= log_q.exp();
+            p.max = p
+                .max
+                .max((row[other_ids[j] as usize] - others[i * 32 + j]).abs());
+        }
+        if rest_p > 1e-6 && rest_q > 1e-6 {
+            kl += rest_p * (rest_p / rest_q).ln();
+        }
+        p.mean_kl += kl / n as f64;
+        let best = row.iter().position(|l| *l == peak).unwrap_or(0);
+        p.top1 += f64::from(u8::from(best as u32 == top_ids[i * 32])) / n as f64;
+    }
+    p
+}
+
+#[test]
+fn logits_of_256_tokens_are_those_of_transformers() {
+    let t = Tensors::open("real/expected.safetensors");
+    let ids = t.u32("ids");
+    let check = |what: &str, device, precision, cache, integer: bool, n: usize| {
+        let mut session = open(device, precision, cache);
+        let logits = block_on(session.logits(&ids[..n])).unwrap();
+        let p = parity(&logits, &t, n);
+        println!(
+            "{what}: max |Δ| {:.1e}, mean KL {:.1e}, top-1 {:.4}",
+            p.max, p.mean_kl, p.top1
+        );
+        assert!(p.mean_kl.abs() <= 2e-3 && p.top1 >= 0.98, "{what}");
+        if !integer {
+            assert!(p.max <= 5e-3 && p.top1 == 1.0, "{what}: {}", p.max);
+        }
+    };
+    check(
+        "cpu f32",
+        DeviceRequest::Cpu,
+        Precision::F32,
+        CacheType::F32,
+        false,
+        256,
+    );
+    check(
+        "cpu fast",
+        DeviceRequest::Cpu,
+        Precision::Fast,
+        CacheType::F16,
+        true,
+        256,
+    );
+    for (index, profile) in devices() {
+        let device = DeviceRequest::Gpu {
+            index: Some(index),
+            profile: Some(profile),
+        };
+        let integer = matches!(profile, Profile::Cpu | Profile::SgDot4);
+        let cache = if integer {
+            CacheType::F16
+        } else {
+            CacheType::F32
+        };
+        check(
+            &format!("gpu:{index} {profile}"),
+            device,
+            Precision::F32,
+            cache,
+            integer,
+            256,
+        );
+    }
+}
+
+#[test]
+fn the_capital_of_france() {
+    let cpu = (DeviceRequest::Cpu, "cpu".to_string());
+    let gpus = devices().into_iter().map(|(i, p)| {
+        (
+            DeviceRequest::Gpu {
+                index: Some(i),
+                profile: Some(p),
+            },
+            format!("gpu:{i} {p}"),
+        )
+    });
+    for (device, what) in std::iter::once(cpu).chain(gpus) {
+        let mut session = open(device, Precision::Fast, CacheType::F16);
+        let prompt = [Message::new("user", "What is the capital of France?")];
+        let rendered = session.text.render(&prompt).unwrap();
+        let tokens = session.text.encode_rendered(&rendered).unwrap();
+        let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
+        assert_eq!(ids.len(), 37, "{rendered}");
+        assert_eq!(
+            ids[20..32],
+            [198, 1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2]
+        );
+        let options = GenerateOptions::default();
+        let answer =
+            block_on(session.generate(&ids, &options, &mut |_| ControlFlow::Continue(()))).unwrap();
+        assert_eq!(answer.text, "The capital of France is Paris.", "{what}");
+        assert_eq!(answer.ids.last(), Some(&2), "{what}");
+    }
+}
+
+#[test]
+fn decoding_agrees_with_the_prefill() {
+    // The fast path's decode step and its prefill are different arithmetic: both must find the
+    // same tokens.
+    let t = Tensors::open("real/expected.safetensors");
+    let ids = t.u32("ids");
+    let top = t.u32("top_ids");
+    let mut session = open(DeviceRequest::Cpu, Precision::Fast, CacheType::F16);
+    let options = GenerateOptions {
+        max_tokens: 1,
+        ignore_end: true,
+        ..Default::default()
+    };
+    let mut same = 0;
+    for n in 1..=64 {
+        let prompt = &ids[..n];
+        let answer =
+            block_on(session.generate(prompt, &options, &mut |_| ControlFlow::Continue(())))
+                .unwrap();
+        assert_eq!(answer.cached_tokens, n - 1);
+        same += usize::from(answer.ids == [top[(n - 1) * 32]]);
+    }
+    assert!(same >= 63, "{same} of 64");
+}

@@ -1,0 +1,237 @@
+//! Tiny random models of every family, on every device, against transformers' recorded logits.
+
+use std::path::Path;
+
+use pollster::block_on;
+use siskin_engine::{
+    CacheType, DeviceRequest, GenerateOptions, OpenOptions, Precision, Sampling, Session,
+};
+use siskin_gpu::Profile;
+use siskin_tests::{Tensors, assert_close, devices, fixture, tolerance};
+use std::ops::ControlFlow;
+
+const FAMILIES: [&str; 5] = ["llama", "mistral", "qwen2", "qwen3", "gemma3"];
+
+fn open(
+    path: &Path,
+    device: DeviceRequest,
+    precision: Precision,
+    cache_type: CacheType,
+) -> Session {
+    let options = OpenOptions {
+        device,
+        context: Some(64),
+        cache_type,
+        precision,
+    };
+    block_on(Session::open(path, &options, &mut |_| ())).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn expected(family: &str) -> (Vec<u32>, Vec<f32>) {
+    let t = Tensors::open(&format!("tiny/{family}/expected.safetensors"));
+    (t.u32("ids"), t.f32("logits"))
+}
+
+/// The folder, and the GGUF file where there is one.
+fn files(family: &str) -> Vec<std::path::PathBuf> {
+    let folder = fixture(&format!("tiny/{family}"));
+    let gguf = folder.join("model.gguf");
+    if gguf.exists() {
+        vec![folder, gguf]
+    } else {
+        vec![folder]
+    }
+}
+
+fn requests() -> Vec<(DeviceRequest, Profile)> {
+    let gpu = |(i, p)| {
+        (
+            DeviceRequest::Gpu {
+                index: Some(i),
+                profile: Some(p),
+            },
+            p,
+        )
+    };
+    let cpu = (DeviceRequest::Cpu, Profile::Base);
+    std::iter::once(cpu)
+        .chain(devices().into_iter().map(gpu))
+        .collect()
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    for family in FAMILIES {
+        let (ids, wanted) = expected(family);
+        for file in files(family) {
+            for (device, profile) in requests() {
+                let mut session = open(&file, device, Precision::F32, CacheType::F32);
+                let logits = block_on(session.logits(&ids)).unwrap();
+                let what = format!("{family} {} {device:?}", file.display());
+                assert_close(&what, &logits, &wanted, tolerance("model", profile));
+            }
+        }
+    }
+}
+
+fn greedy(session: &mut Session, prompt: &[u32], n: usize, sampling: Sampling) -> Vec<u32> {
+    let options = GenerateOptions {
+        max_tokens: n,
+        ignore_end: true,
+        sampling,
+        ..Default::default()
+    };
+    block_on(session.generate(prompt, &options, &mut |_| ControlFlow::Continue(())))
+        .unwrap()
+        .ids
+}
+
+#[test]
+fn prefill_decode_and_cache_reuse_agree_with_the_logits() {
+    for family in FAMILIES {
+        let (ids, wanted) = expected(family);
+        let vocab = wanted.len() / ids.len();
+        let best = |t: usize| {
+            let row = &wanted[t * vocab..][..vocab];
+            (0..vocab)
+                .max_by(|a, b| row[*a].total_cmp(&row[*b]))
+                .unwrap() as u32
+        };
+        for (device, _) in requests() {
+            let what = format!("{family} {device:?}");
+            let folder = fixture(&format!("tiny/{family}"));
+            let mut session = open(&folder, device, Precision::Fast, CacheType::F32);
+            // Each prefix's next token: a prefill, then one token at a time over a cache that
+            // keeps what came before.
+            for n in [1, 12, 13, 14, 30] {
+                let token = greedy(&mut session, &ids[..n], 1, Sampling::default());
+                assert_eq!(token, [best(n - 1)], "{what}: {n} tokens");
+            }
+            // Going back: the cache is cut.
+            assert_eq!(
+                greedy(&mut session, &ids[..5], 1, Sampling::default()),
+                [best(4)],
+                "{what}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_draws_the_same_tokens_on_every_device() {
+    let sampling = Sampling {
+        temperature: 0.9,
+        top_k: 40,
+        top_p: 0.95,
+        min_p: 0.01,
+        repeat_penalty: 1.2,
+        seed: 1 << 40 | 12_345,
+    };
+    for family in ["llama", "gemma3"] {
+        let (ids, _) = expected(family);
+        let folder = fixture(&format!("tiny/{family}"));
+        let mut first: Option<Vec<u32>> = None;
+        for (device, _) in requests() {
+            let mut session = open(&folder, device, Precision::F32, CacheType::F32);
+            let tokens = greedy(&mut session, &ids[..9], 30, sampling);
+            let again = greedy(&mut session, &ids[..9], 30, sampling);
+            assert_eq!(tokens, again, "{family} {device:?}: the same seed again");
+            let first = first.get_or_insert(tokens.clone());
+            assert_eq!(&tokens, first, "{family} {device:?}");
+        }
+        let mut session = open(&folder, DeviceRequest::Cpu, Precision::F32, CacheType::F32);
+        let other = greedy(
+            &mut session,
+            &ids[..9],
+            30,
+            Sampling {
+                seed: 1,
+                ..sampling
+            },
+        );
+        assert_ne!(Some(other), first, "another seed");
+    }
+}
+
+#[test]
+fn a_decode_step_creates_nothing() {
+    for family in FAMILIES {
+        let (ids, _) = expected(family);
+        for (index, profile) in devices() {
+            let device = DeviceRequest::Gpu {
+                index: Some(index),
+                profile: Some(profile),
+            };
+            let folder = fixture(&format!("tiny/{family}"));
+            let mut session = open(&folder, device, Precision::Fast, CacheType::F16);
+            greedy(&mut session, &ids[..9], 2, Sampling::default());
+            let counts = block_on(session.decode_counts()).unwrap().unwrap();
+            let layers = session.model.dims().n_layers as u64;
+            let a_layer = if family == "gemma3" { 8 } else { 6 };
+            assert_eq!(
+                counts.dispatches,
+                a_layer * layers + 3,
+                "{family} {profile}"
+            );
+            assert_eq!(
+                (counts.submits, counts.readbacks),
+                (1, 1),
+                "{family} {profile}"
+            );
+            assert_eq!((counts.buffers_created, counts.bind_groups_created), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn stops_cancels_and_goes_on() {
+    let (ids, _) = expected("llama");
+    let folder = fixture("tiny/llama");
+    for (device, _) in requests() {
+        let mut session = open(&folder, device, Precision::Fast, CacheType::F16);
+        let options = GenerateOptions {
+            max_tokens: 20,
+            ignore_end: true,
+            ..Default::default()
+        };
+        let whole = greedy(&mut session, &ids[..8], 20, Sampling::default());
+        let mut seen = 0;
+        let answer = block_on(session.generate(&ids[..8], &options, &mut |event| {
+            if let siskin_engine::Event::Token { .. } = event {
+                seen += 1;
+            }
+            if seen == 5 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        }))
+        .unwrap();
+        assert_eq!(answer.finish_reason, siskin_engine::FinishReason::Cancelled);
+        assert_eq!(answer.ids, whole[..5]);
+        // What was broken off can be gone on with.
+        let more: Vec<u32> = ids[..8].iter().chain(&answer.ids).copied().collect();
+        assert_eq!(
+            greedy(&mut session, &more, 15, Sampling::default()),
+            whole[5..]
+        );
+        // The context ends an answer.
+        let long = GenerateOptions {
+            max_tokens: 1000,
+            ignore_end: true,
+            ..Default::default()
+        };
+        let go_on = &mut |_: siskin_engine::Event<'_>| ControlFlow::Continue(());
+        let answer = block_on(session.generate(&ids[..8], &long, go_on)).unwrap();
+        assert_eq!(answer.ids.len(), 64 - 8 + 1);
+        assert_eq!(answer.finish_reason, siskin_engine::FinishReason::Length);
+        let prompt: Vec<u32> = (0..65).map(|i| 3 + i % 50).collect();
+        let error = block_on(session.generate(&prompt, &long, go_on))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("65 tokens") && error.contains("--ctx"),
+            "{error}"
+        );
+    }
+}
