@@ -17,9 +17,9 @@ override WINDOW: u32 = 0u;
 @group(0) @binding(3) var<storage, read_write> x: array<f32>;
 @group(0) @binding(6) var<storage, read_write> out: array<vec4<f32>>;
 
-var<workgroup> q: array<vec4<f32>, 64>;
-var<workgroup> weights: array<f32, 256>;
-var<workgroup> sums: array<vec4<f32>, 256>;
+var<workgroup> q: array<vec4<f32>, HEAD_DIM / 4u>;
+var<workgroup> weights: array<f32, WG>;
+var<workgroup> sums: array<vec4<f32>, WG>;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) t: u32) {

@@ -10,8 +10,8 @@ override N: u32;
 @group(0) @binding(5) var<storage, read_write> tokens: array<u32>;
 @group(0) @binding(6) var<storage, read_write> ring: array<u32>;
 
-var<workgroup> best_value: array<f32, 256>;
-var<workgroup> best_id: array<u32, 256>;
+var<workgroup> best_value: array<f32, WG>;
+var<workgroup> best_id: array<u32, WG>;
 
 fn pcg(v: u32) -> u32 {
     let state = v * 747796405u + 2891336453u;

@@ -20,7 +20,7 @@ override EPS: f32 = 0.0;
 @group(0) @binding(5) var<storage, read> k_norm: array<f32>;
 @group(0) @binding(6) var<storage, read> table: array<vec2<f32>>;
 
-var<workgroup> head_values: array<f32, 256>;
+var<workgroup> head_values: array<f32, HEAD_DIM>;
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) t: u32) {

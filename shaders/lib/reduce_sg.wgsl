@@ -1,7 +1,7 @@
 // Sums and maxima over the workgroup of WG threads: within subgroups first, then over the results
 // of the subgroups, of whatever size they are.
 override WG: u32 = 64u;
-var<workgroup> partial: array<vec4<f32>, 256>;
+var<workgroup> partial: array<vec4<f32>, WG>;
 
 fn reduce_sum(v: vec4<f32>, t: u32) -> vec4<f32> {
     let size = subgroupAdd(1u);

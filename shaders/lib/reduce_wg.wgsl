@@ -1,6 +1,6 @@
 // Sums and maxima over the workgroup of WG threads (a power of two), by a tree in shared memory.
 override WG: u32 = 64u;
-var<workgroup> partial: array<vec4<f32>, 256>;
+var<workgroup> partial: array<vec4<f32>, WG>;
 
 fn reduce_sum(v: vec4<f32>, t: u32) -> vec4<f32> {
     partial[t] = v;

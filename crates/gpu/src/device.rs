@@ -54,7 +54,7 @@ pub struct GpuDevice {
     slot: usize,
     /// Slots of tokens that wait to be taken, oldest first.
     pending: VecDeque<usize>,
-    prefill: Option<Prepared>,
+    pub(crate) prefill: Option<Prepared>,
     pub(crate) decode: Option<Prepared>,
     last_was_decode: bool,
     pub(crate) counts: Counts,

@@ -18,6 +18,7 @@ pub use adapter::{AdapterReport, Limits, adapters};
 pub use counts::{Counts, KernelTime};
 pub use device::{GpuDevice, LimitRequest};
 pub use error::{Error, Result};
+pub use pipeline::KernelSource;
 pub use profile::Profile;
 pub use repack::{GpuType, stored_as};
 pub use shader::{Reduce, Variant, kernels, link};

@@ -5,7 +5,7 @@ use siskin_graph::{Activation, Graph, NodeId, Op, Plan, Rows, Step, View, Weight
 use crate::pipeline::Kernel;
 use crate::prepared::{Dispatch, Prepared, Size};
 use crate::weights::{GpuWeight, Run};
-use crate::{Error, GpuDevice, GpuType, Profile, Reduce, Result};
+use crate::{Error, GpuDevice, Profile, Reduce, Result};
 
 /// Blocks of 32 columns decide how many threads share a row.
 fn threads_for(blocks: usize) -> usize {
@@ -157,12 +157,9 @@ impl Lowering<'_> {
     ) -> Result<&mut Dispatch> {
         let pipeline = self.device.pipeline(kernel)?;
         let bind_group = self.device.bind_group(&pipeline, entries);
-        let name = match kernel.variant.weights {
-            GpuType::F32 => kernel.name.to_string(),
-            ty => format!("{} {ty:?}", kernel.name).to_lowercase(),
-        };
+        let kernel = kernel.clone();
         let dispatch = Dispatch {
-            name,
+            kernel,
             pipeline,
             bind_group,
             size,

@@ -1,7 +1,7 @@
 use std::collections::hash_map::Entry;
 
 use crate::shader::link;
-use crate::{GpuDevice, Result, Variant};
+use crate::{GpuDevice, GpuType, Result, Variant};
 
 /// A kernel with its variant and constants.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,13 +33,55 @@ impl Kernel {
         self.set(name, u32::from(value))
     }
 
+    /// For people: the kernel and its type of weights.
+    pub fn label(&self) -> String {
+        match self.variant.weights {
+            GpuType::F32 => self.name.to_string(),
+            ty => format!("{} {ty:?}", self.name).to_lowercase(),
+        }
+    }
+
     /// Constants are floats: the key holds their bits.
     fn key(&self) -> String {
         format!("{:?}", self)
     }
 }
 
+/// A compiled kernel, as another compiler would need it.
+#[derive(Debug, Clone)]
+pub struct KernelSource {
+    pub name: String,
+    /// WGSL, linked.
+    pub source: String,
+    /// Values of its overrides.
+    pub constants: Vec<(String, f64)>,
+    /// Bytes that one of its dispatches reads and writes, at position 0.
+    pub bytes: u64,
+}
+
 impl GpuDevice {
+    /// The kernels of the decode step, then of the prefill, each once.
+    pub fn kernel_sources(&self) -> Result<Vec<KernelSource>> {
+        let mut out: Vec<KernelSource> = vec![];
+        let mut done = vec![];
+        let plans = self.decode.iter().chain(&self.prefill);
+        for dispatch in plans.flat_map(|p| &p.dispatches) {
+            let kernel = &dispatch.kernel;
+            if done.contains(kernel) {
+                continue;
+            }
+            done.push(kernel.clone());
+            let constants = kernel.constants.iter().map(|(n, v)| ((*n).into(), *v));
+            out.push(KernelSource {
+                name: kernel.label(),
+                source: link(kernel.name, &kernel.variant)?,
+                constants: constants.collect(),
+                bytes: dispatch.bytes,
+            });
+        }
+        Ok(out)
+    }
+
     /// Compiles a kernel, once.
     pub(crate) fn pipeline(&mut self, kernel: &Kernel) -> Result<wgpu::ComputePipeline> {
         let module_key = format!("{} {:?}", kernel.name, kernel.variant);

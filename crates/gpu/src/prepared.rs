@@ -2,6 +2,7 @@
 
 use siskin_graph::{Plan, Rows};
 
+use crate::pipeline::Kernel;
 use crate::{GpuDevice, KernelTime};
 
 /// How many workgroups a dispatch has, given the step's number of tokens.
@@ -38,8 +39,7 @@ impl Size {
 
 #[derive(Debug)]
 pub(crate) struct Dispatch {
-    /// The kernel and its type of weights.
-    pub name: String,
+    pub kernel: Kernel,
     pub pipeline: wgpu::ComputePipeline,
     pub bind_group: wgpu::BindGroup,
     pub size: Size,
@@ -139,14 +139,17 @@ impl GpuDevice {
         for (dispatch, pair) in prepared.dispatches.iter().zip(ticks.chunks_exact(2)) {
             let microseconds = pair[1].saturating_sub(pair[0]) as f64 * period / 1000.0;
             let bytes = dispatch.bytes_at(position + 1);
-            match times.iter_mut().find(|t| t.kernel == dispatch.name) {
+            match times
+                .iter_mut()
+                .find(|t| t.kernel == dispatch.kernel.label())
+            {
                 Some(t) => {
                     t.dispatches += 1;
                     t.microseconds += microseconds;
                     t.bytes += bytes;
                 }
                 None => times.push(KernelTime {
-                    kernel: dispatch.name.clone(),
+                    kernel: dispatch.kernel.label(),
                     dispatches: 1,
                     microseconds,
                     bytes,

@@ -65,6 +65,18 @@ impl GpuType {
     }
 }
 
+impl GpuType {
+    /// Bytes of scales of `n` weights.
+    pub(crate) fn scale_bytes(self, n: usize) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::BF16 => 0,
+            Self::Q4_0 | Self::Q8_0 => n / 32 * 2,
+            Self::Q4_1 | Self::Q8_1 => n / 32 * 4,
+            Self::Q4_K | Self::Q6_K => n / 256 * 20,
+        }
+    }
+}
+
 /// What `inspect` says of how a type runs on the GPU.
 pub fn stored_as(ty: TensorType) -> &'static str {
     match ty {

@@ -153,6 +153,17 @@ impl Upload<'_> {
         Ok(())
     }
 
+    /// Leaves all values zero: for measuring kernels without a model.
+    pub fn zeroed(mut self) -> Result<()> {
+        for (run, scales) in self.runs.iter().zip(&mut self.scales) {
+            scales.resize(run.ty.scale_bytes(run.rows * self.cols), 0);
+        }
+        for (run, written) in self.runs.iter().zip(&mut self.written) {
+            *written = run.ty.value_bytes(run.rows * self.cols) as u64;
+        }
+        self.finish()
+    }
+
     pub fn finish(mut self) -> Result<()> {
         for (i, mut scales) in self.scales.into_iter().enumerate() {
             let run = &mut self.runs[i];

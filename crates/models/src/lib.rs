@@ -54,26 +54,7 @@ impl Model {
             Some(gguf) => config::Source::Gguf(gguf, checkpoint),
             None => config::Source::Json(config::read_json(&folder.join("config.json"))?),
         };
-        let arch = source.arch()?;
-        let family = match arch.as_str() {
-            "llama" | "mistral" => Family::Llama(llama::Config::read(&source)?),
-            "qwen2" => Family::Qwen2(qwen2::Config::read(&source)?),
-            "qwen3" => Family::Qwen3(qwen3::Config::read(&source)?),
-            "gemma3" | "gemma3_text" => Family::Gemma3(gemma3::Config::read(&source)?),
-            _ => {
-                return Err(Error::UnknownArchitecture {
-                    name: checkpoint.name.clone(),
-                    arch,
-                    known: KNOWN,
-                });
-            }
-        };
-        let mut model = Self {
-            family,
-            arch,
-            from_gguf: checkpoint.gguf.is_some(),
-            tied: false,
-        };
+        let mut model = Self::from_source(&source)?;
         model.tied = names::find(checkpoint, "lm_head.weight", model.from_gguf).is_none();
         // A graph that does not fit together is found before any weight is read.
         for weight in model.graph(Head::Next)?.weights {
@@ -82,6 +63,39 @@ impl Model {
             }
         }
         Ok(model)
+    }
+
+    /// From the JSON of a `config.json` alone: what there is to know before any weight.
+    pub fn from_config(config: serde_json::Value) -> Result<Self> {
+        let tied = config["tie_word_embeddings"] != false;
+        Ok(Self {
+            tied,
+            ..Self::from_source(&config::Source::Json(config))?
+        })
+    }
+
+    fn from_source(source: &config::Source<'_>) -> Result<Self> {
+        let arch = source.arch()?;
+        let family = match arch.as_str() {
+            "llama" | "mistral" => Family::Llama(llama::Config::read(source)?),
+            "qwen2" => Family::Qwen2(qwen2::Config::read(source)?),
+            "qwen3" => Family::Qwen3(qwen3::Config::read(source)?),
+            "gemma3" | "gemma3_text" => Family::Gemma3(gemma3::Config::read(source)?),
+            _ => {
+                return Err(Error::UnknownArchitecture {
+                    name: source.name(),
+                    arch,
+                    known: KNOWN,
+                });
+            }
+        };
+        let from_gguf = matches!(source, config::Source::Gguf(..));
+        Ok(Self {
+            family,
+            arch,
+            from_gguf,
+            tied: false,
+        })
     }
 
     pub fn arch(&self) -> &str {

@@ -1,0 +1,85 @@
+//! The kernels that real models run: one layer of each family, with its true shapes.
+
+use anyhow::{Result, bail};
+use pollster::block_on;
+use serde_json::{Value, json};
+use siskin_formats::TensorType;
+use siskin_gpu::{GpuDevice, KernelSource, LimitRequest, Profile};
+use siskin_graph::{Weight, WeightKind};
+use siskin_models::{Head, Model};
+
+pub struct FamilyKernel {
+    pub family: String,
+    pub profile: Profile,
+    pub source: KernelSource,
+}
+
+/// Shapes of published models; the vocabulary, which changes only a dispatch's length, is cut.
+fn configs() -> Vec<(&'static str, Value)> {
+    let config = |arch, hidden, mlp, heads, kv, head_dim| {
+        json!({
+            "model_type": arch, "hidden_size": hidden, "intermediate_size": mlp,
+            "num_hidden_layers": 1, "num_attention_heads": heads, "num_key_value_heads": kv,
+            "head_dim": head_dim, "vocab_size": 8192, "max_position_embeddings": 4096,
+            "sliding_window": 512, "tie_word_embeddings": true,
+        })
+    };
+    let mut llama = config("llama", 2048, 8192, 32, 8, 64);
+    llama["sliding_window"] = Value::Null;
+    vec![
+        ("llama 3.2 1B", llama),
+        ("qwen2.5 0.5B", config("qwen2", 896, 4864, 14, 2, 64)),
+        ("qwen3 0.6B", config("qwen3", 1024, 3072, 16, 8, 128)),
+        ("gemma3 1B", config("gemma3_text", 1152, 6912, 4, 1, 256)),
+    ]
+}
+
+/// The types that a common quantisation gives: K types where rows are long enough for them.
+fn types(weight: &Weight) -> Vec<(TensorType, usize)> {
+    let large = weight.cols.is_multiple_of(256);
+    let embedding = weight.name.contains("embed_tokens");
+    let ty = match (large, embedding) {
+        (true, true) => TensorType::Q6_K,
+        (true, false) => TensorType::Q4_K,
+        (false, true) => TensorType::Q8_0,
+        (false, false) => TensorType::Q4_0,
+    };
+    vec![(ty, weight.rows())]
+}
+
+pub fn kernels() -> Result<Vec<FamilyKernel>> {
+    let adapters = block_on(siskin_gpu::adapters());
+    let Some(index) = adapters.iter().position(|a| a.subgroups) else {
+        bail!("no adapter with subgroups; install mesa-vulkan-drivers");
+    };
+    let mut out = vec![];
+    for (family, config) in configs() {
+        let graph = Model::from_config(config)?.graph(Head::Next)?;
+        for profile in [Profile::Base, Profile::Sg, Profile::SgDot4] {
+            let opened = GpuDevice::open_with(Some(index), Some(profile), LimitRequest::Adapter);
+            let mut gpu = block_on(opened)?;
+            for weight in &graph.weights {
+                match &weight.kind {
+                    WeightKind::Constant(values) => gpu.add_vector(&weight.name, values)?,
+                    WeightKind::Vector => {
+                        gpu.add_vector(&weight.name, &vec![0.0; weight.rows()])?
+                    }
+                    WeightKind::Matrix => {
+                        gpu.matrix(&weight.name, &types(weight), weight.cols)?
+                            .zeroed()?;
+                    }
+                }
+            }
+            gpu.set_context(&graph, 1024, false)?;
+            gpu.prepare(graph.clone(), 128)?;
+            let sources = gpu.kernel_sources()?;
+            let named = |source| FamilyKernel {
+                family: family.into(),
+                profile,
+                source,
+            };
+            out.extend(sources.into_iter().map(named));
+        }
+    }
+    Ok(out)
+}
