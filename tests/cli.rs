@@ -1,1 +1,476 @@
+//! The command line, run as a user runs it.
 
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use safetensors::SafeTensors;
+use serde_json::Value;
+use siskin_tests::{Tensors, assert_close, fixture};
+
+/// The program beside this test. `cargo xtask test` builds it first.
+fn siskin() -> Command {
+    let mut path: PathBuf = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    let program = path.join(format!("siskin{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        program.exists(),
+        "{} is missing; run `cargo xtask test`",
+        program.display()
+    );
+    Command::new(program)
+}
+
+fn tiny(family: &str) -> String {
+    fixture(&format!("tiny/{family}")).display().to_string()
+}
+
+fn output(args: &[&str]) -> Output {
+    siskin().args(args).output().unwrap()
+}
+
+fn ok(args: &[&str]) -> String {
+    let out = output(args);
+    assert!(
+        out.status.success(),
+        "{args:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    String::from_utf8(out.stdout).unwrap()
+}
+
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&ok(args)).unwrap_or_else(|e| panic!("{args:?}: {e}"))
+}
+
+/// A failure with one line that begins with `error:`.
+fn fails(args: &[&str]) -> String {
+    let out = output(args);
+    let text = String::from_utf8(out.stderr).unwrap();
+    assert!(!out.status.success(), "{args:?} succeeded");
+    assert!(!text.contains("panicked"), "{args:?}: {text}");
+    text
+}
+
+#[test]
+fn run_streams_or_tells_all_in_json() {
+    let model = tiny("llama");
+    let common = [
+        "run",
+        &model,
+        "Hello",
+        "--device",
+        "cpu",
+        "--max-tokens",
+        "12",
+    ];
+    let text = ok(&common);
+    let all = json(&[&common[..], &["--json", "--logprobs", "3"]].concat());
+    assert_eq!(
+        text.trim_end_matches('\n'),
+        all["text"].as_str().unwrap().trim_end_matches('\n')
+    );
+    let ids = all["ids"].as_array().unwrap();
+    assert_eq!(all["counts"]["completion_tokens"], ids.len());
+    assert_eq!(
+        all["counts"]["prompt_tokens"],
+        all["prompt_ids"].as_array().unwrap().len()
+    );
+    assert!(["stop", "length"].contains(&all["finish_reason"].as_str().unwrap()));
+    assert!(all["timings"]["prefill_tok_s"].as_f64().unwrap() > 0.0);
+    let logprobs = all["logprobs"].as_array().unwrap();
+    assert_eq!(logprobs.len(), ids.len());
+    // Greedy: the chosen one is the likeliest of the three.
+    for (l, id) in logprobs.iter().zip(ids) {
+        assert_eq!((&l["id"], &l["top"][0]["id"]), (id, id));
+        assert!(l["top"][0]["logprob"].as_f64() >= l["top"][2]["logprob"].as_f64());
+    }
+}
+
+#[test]
+fn raw_text_system_messages_and_stops() {
+    let model = tiny("qwen3");
+    let run = |more: &[&str]| {
+        json(
+            &[
+                &[
+                    "run",
+                    &model,
+                    "Hello",
+                    "--device",
+                    "cpu",
+                    "--max-tokens",
+                    "8",
+                    "--json",
+                ],
+                more,
+            ]
+            .concat(),
+        )
+    };
+    let (chat, raw) = (run(&[]), run(&["--raw"]));
+    let system = run(&["--system", "Be brief."]);
+    let n = |j: &Value| j["prompt_ids"].as_array().unwrap().len();
+    assert!(n(&raw) < n(&chat) && n(&chat) < n(&system));
+    let text = raw["text"].as_str().unwrap();
+    let stop: String = text.chars().skip(2).take(2).collect();
+    let stopped = run(&["--raw", "--stop", &stop]);
+    assert_eq!(stopped["finish_reason"], "stop");
+    assert_eq!(stopped["text"], text[..text.find(&stop).unwrap()]);
+}
+
+#[test]
+fn sampling_is_seeded() {
+    let model = tiny("llama");
+    let run = |seed: &str| {
+        let args = [
+            "run",
+            &model,
+            "Hello",
+            "--device",
+            "cpu",
+            "--max-tokens",
+            "20",
+            "--json",
+            "--temperature",
+            "1.2",
+            "--top-k",
+            "100",
+            "--seed",
+            seed,
+        ];
+        json(&args)["ids"].clone()
+    };
+    assert_eq!(run("5"), run("5"));
+    assert_ne!(run("5"), run("6"));
+}
+
+#[test]
+fn tokenize_gives_ids_pieces_and_spans() {
+    let model = tiny("llama");
+    let text = "Hi wörld";
+    let j = json(&["tokenize", &model, text, "--json"]);
+    let tokens = j["tokens"].as_array().unwrap();
+    assert_eq!(j["ids"].as_array().unwrap().len(), tokens.len());
+    assert_eq!(tokens[0]["start"], 0);
+    assert_eq!(tokens.last().unwrap()["end"], text.len());
+    assert_eq!(tokens[0]["special"], false);
+    let chat = json(&["tokenize", &model, text, "--chat", "--json"]);
+    assert!(
+        chat["rendered"]
+            .as_str()
+            .unwrap()
+            .starts_with("<|im_start|>user\nHi")
+    );
+    assert_eq!(chat["tokens"][0]["special"], true);
+    assert!(ok(&["tokenize", &model, text]).contains("tokens"));
+}
+
+#[test]
+fn inspect_computes_memory_from_the_plan() {
+    let path = fixture("tiny/llama/model.gguf").display().to_string();
+    let figure =
+        |ctx: &str| json(&["inspect", &path, "--ctx", ctx, "--json"])["memory"]["figure"].clone();
+    let (a, b) = (figure("50"), figure("100"));
+    assert_eq!(
+        a["kv_cache"].as_u64().unwrap() * 2,
+        b["kv_cache"].as_u64().unwrap()
+    );
+    assert_eq!(a["weights"], b["weights"]);
+    let text = ok(&["inspect", &path, "--tensors"]);
+    assert!(text.contains("blk.1.ffn_up.weight") && text.contains("KV cache"));
+    let j = json(&["inspect", &path, "--json"]);
+    assert_eq!(
+        (&j["architecture"], &j["n_layers"]),
+        (&"llama".into(), &2.into())
+    );
+}
+
+#[test]
+fn logits_are_written_as_safetensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("logits.safetensors");
+    let t = Tensors::open("tiny/gemma3/expected.safetensors");
+    let ids: Vec<String> = t.u32("ids").iter().map(u32::to_string).collect();
+    let model = tiny("gemma3");
+    ok(&[
+        "logits",
+        &model,
+        "--tokens",
+        &ids.join(","),
+        "--out",
+        &out.display().to_string(),
+        "--device",
+        "cpu",
+        "--precision",
+        "f32",
+        "--cache",
+        "f32",
+    ]);
+    let bytes = std::fs::read(out).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let view = file.tensor("logits").unwrap();
+    assert_eq!(view.shape(), [40, 320]);
+    let found: Vec<f32> = view
+        .data()
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect();
+    assert_close("logits", &found, &t.f32("logits"), 2e-4);
+}
+
+#[test]
+fn bench_counts_what_a_step_does() {
+    let model = tiny("qwen2");
+    let args = [
+        "bench", &model, "-p", "20", "-n", "5", "--runs", "1", "--json", "--device",
+    ];
+    let gpu = json(&[&args[..], &["gpu"]].concat());
+    assert!(
+        gpu["prefill_tok_s"].as_f64().unwrap() > 0.0 && gpu["decode_tok_s"].as_f64().unwrap() > 0.0
+    );
+    let counts = &gpu["counts"];
+    assert_eq!(counts["dispatches"], 2 * 6 + 3);
+    for (key, n) in [
+        ("submits", 1),
+        ("readbacks", 1),
+        ("buffers_created", 0),
+        ("bind_groups_created", 0),
+    ] {
+        assert_eq!(counts[key], n, "{key}");
+    }
+    let cpu = json(&[&args[..], &["cpu"]].concat());
+    assert_eq!(
+        (&cpu["device"], &cpu["counts"]),
+        (&"cpu".into(), &Value::Null)
+    );
+}
+
+#[test]
+fn the_real_model_binds_its_weights_once() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let model = root
+        .join("models/smollm2-135m-instruct.gguf")
+        .display()
+        .to_string();
+    let j = json(&[
+        "bench", &model, "-p", "8", "-n", "2", "--runs", "1", "--json", "--device", "gpu",
+    ]);
+    let inspected = json(&["inspect", &model, "--json"]);
+    let weights = inspected["memory"]["figure"]["weights"].as_u64().unwrap();
+    // 11 tokens of 30 layers, keys and values, 3 heads of 64, f16.
+    let kv = 11 * 30 * 2 * 3 * 64 * 2;
+    let bound = j["counts"]["bytes_bound"].as_u64().unwrap();
+    assert!(
+        bound as f64 <= 1.05 * (weights + kv) as f64,
+        "{bound} of {weights} + {kv}"
+    );
+    assert!(j["counts"]["dispatches"].as_u64().unwrap() <= 7 * 30 + 5);
+    assert_eq!(j["kernels"].as_array().map(|k| k.len() > 4), Some(true));
+}
+
+#[test]
+fn devices_lists_adapters_and_their_profiles() {
+    let j = json(&["devices", "--json"]);
+    let adapters = j["adapters"].as_array().unwrap();
+    assert!(
+        !adapters.is_empty(),
+        "no adapter; run `cargo xtask test`, which installs one"
+    );
+    for a in adapters {
+        assert!(["cpu", "base", "sg"].contains(&a["profile"].as_str().unwrap()));
+        assert!(a["limits"]["max_storage_binding"].as_u64().unwrap() >= 1 << 27);
+    }
+}
+
+#[test]
+fn chat_keeps_the_cache_between_turns() {
+    let mut child = siskin()
+        .args([
+            "chat",
+            &tiny("llama"),
+            "--device",
+            "cpu",
+            "--max-tokens",
+            "5",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let saved = folder.path().join("chat.json");
+    let script = format!(
+        "Hi\n/stats\nMore\n/stats\n/save {}\n/nonsense\n/system Be brief.\n/system\n/reset\n/stats\n{}\nAgain\n/help\n",
+        saved.display(),
+        "long ".repeat(200),
+    );
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(script.as_bytes())
+        .unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success());
+    let (text, errors) = (
+        String::from_utf8(out.stdout).unwrap(),
+        String::from_utf8(out.stderr).unwrap(),
+    );
+    let cached: Vec<usize> = text
+        .lines()
+        .filter(|l| l.starts_with("last answer"))
+        .map(|l| {
+            l.split(" tokens, ")
+                .nth(1)
+                .unwrap()
+                .split(' ')
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(cached.len(), 2, "{text}");
+    assert!(cached[0] == 0 && cached[1] > 5, "{cached:?}");
+    assert!(
+        text.contains("Be brief.")
+            && text.contains("context: 0 of 128")
+            && text.contains("/save FILE")
+    );
+    assert!(
+        errors.contains("no command /nonsense") && errors.contains("raise --ctx"),
+        "{errors}"
+    );
+    let saved: Value = serde_json::from_str(&std::fs::read_to_string(saved).unwrap()).unwrap();
+    let roles: Vec<_> = saved["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m["role"].clone())
+        .collect();
+    assert_eq!(roles, ["user", "assistant", "user", "assistant"]);
+}
+
+#[test]
+fn mistakes_are_told_in_one_line() {
+    let model = tiny("llama");
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    let whole = std::fs::read(fixture("tiny/llama/model.gguf")).unwrap();
+    let (not, cut) = (
+        write("not.gguf", b"<html>"),
+        write("cut.gguf", &whole[..whole.len() / 2]),
+    );
+    let empty = write("empty.gguf", b"");
+    let cases: &[(&[&str], &[&str])] = &[
+        (
+            &["run", "no-such-model", "x"],
+            &["no-such-model", "cargo xtask demo"],
+        ),
+        (&["run", &not, "x"], &["not.gguf", "not a GGUF file"]),
+        (&["run", &empty, "x"], &["empty.gguf", "not a GGUF file"]),
+        (&["run", &cut, "x"], &["cut.gguf", "download it again"]),
+        (
+            &["run", &model, "x", "--temperature", "-1"],
+            &["temperature is -1"],
+        ),
+        (&["run", &model, "x", "--top-p", "0"], &["top_p is 0"]),
+        (&["run", &model, "x", "--min-p", "1"], &["min_p is 1"]),
+        (
+            &["run", &model, "x", "--repeat-penalty", "0"],
+            &["repeat_penalty is 0"],
+        ),
+        (&["run", &model, "", "--raw"], &["prompt has no tokens"]),
+        (
+            &["run", &model, "x", "--ctx", "4"],
+            &["tokens", "context holds 4", "--ctx"],
+        ),
+        (&["run", &model, "x", "--ctx", "9999"], &["9999", "128"]),
+        (
+            &["run", &model, "x", "--device", "cpu", "--profile", "sg"],
+            &["--profile is for GPUs"],
+        ),
+        (
+            &["run", &model, "x", "--device", "gpu:99"],
+            &["no adapter 99", "siskin devices"],
+        ),
+        (
+            &["logits", &model, "--tokens", "1,99999", "--out", "x"],
+            &["token 99999", "320"],
+        ),
+        (&["bench", &model, "-p", "0"], &["at least 1"]),
+        (
+            &["bench", &model, "-p", "120", "-n", "60"],
+            &["raise --ctx"],
+        ),
+    ];
+    for (args, parts) in cases {
+        let error = fails(args);
+        assert_eq!(error.trim_end().lines().count(), 1, "{args:?}: {error}");
+        assert!(error.starts_with("error: "), "{args:?}: {error}");
+        for part in *parts {
+            assert!(
+                error.contains(part),
+                "{args:?}: `{part}` is not in: {error}"
+            );
+        }
+    }
+    // clap's own, with its usage.
+    assert!(fails(&["run", &model, "x", "--device", "tpu"]).contains("gpu:N"));
+    let run = siskin()
+        .args(["run", &model, "x", "--device", "gpu"])
+        .envs([
+            ("VK_DRIVER_FILES", "/nonexistent.json"),
+            ("VK_ICD_FILENAMES", "/nonexistent.json"),
+        ])
+        .output()
+        .unwrap();
+    let error = String::from_utf8(run.stderr).unwrap();
+    assert!(
+        !run.status.success() && error.contains("mesa-vulkan-drivers"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_broken_template_is_told_and_raw_does_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        std::fs::copy(fixture("tiny/llama").join(file), folder.path().join(file)).unwrap();
+    }
+    let model = folder.path().display().to_string();
+    assert!(
+        fails(&["run", &model, "x", "--device", "cpu"]).contains("no chat template; use --raw")
+    );
+    std::fs::write(folder.path().join("chat_template.jinja"), "{% for %}").unwrap();
+    assert!(fails(&["run", &model, "x", "--device", "cpu"]).contains("template is broken"));
+    ok(&[
+        "run",
+        &model,
+        "x",
+        "--device",
+        "cpu",
+        "--raw",
+        "--max-tokens",
+        "2",
+    ]);
+}
+
+#[test]
+fn help_has_examples() {
+    assert!(ok(&["--help"]).contains("tokenize"));
+    for command in [
+        "run", "chat", "tokenize", "inspect", "logits", "bench", "devices",
+    ] {
+        assert!(ok(&[command, "--help"]).contains("Examples:"), "{command}");
+    }
+}

@@ -118,19 +118,19 @@ pub struct ModelArgs {
 #[derive(Debug, Args)]
 pub struct SamplingArgs {
     /// 0 takes the likeliest token each time
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub temperature: f32,
     /// Keep the k likeliest tokens; 0 keeps all
     #[arg(long, default_value_t = 0)]
     pub top_k: u32,
     /// Keep the fewest likeliest tokens with this much probability together
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub top_p: f32,
     /// Keep tokens at least this fraction as likely as the likeliest
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub min_p: f32,
     /// Above 1 makes tokens of the context less likely
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub repeat_penalty: f32,
     /// The same seed gives the same tokens
     #[arg(long, default_value_t = 0)]

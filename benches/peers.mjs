@@ -1,0 +1,79 @@
+// siskin beside llama.cpp: the same file, the same machine, one run.
+//   cargo xtask model && cargo build --release && npm ci --prefix benches && node benches/peers.mjs
+// Options: --prompt N (512), --tokens N (64), --runs N (3), --skip-gpu, --json
+import { execFileSync } from "node:child_process";
+import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+// llama.cpp passes over drivers that run on the processor unless they are named.
+process.env.GGML_VK_VISIBLE_DEVICES ??= "0";
+const { getLlama } = await import("node-llama-cpp");
+
+const { values: args } = parseArgs({
+  options: {
+    prompt: { type: "string", default: "512" },
+    tokens: { type: "string", default: "64" },
+    runs: { type: "string", default: "3" },
+    "skip-gpu": { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
+  },
+});
+const root = fileURLToPath(new URL("..", import.meta.url));
+const model = `${root}models/smollm2-135m-instruct.gguf`;
+const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
+
+async function llamaCpp(gpu, prompt, tokens, runs) {
+  const llama = await getLlama({ gpu, build: "never", maxThreads: availableParallelism(), logLevel: "error" });
+  const loaded = await llama.loadModel({ modelPath: model, gpuLayers: gpu ? "max" : 0 });
+  const context = await loaded.createContext({ contextSize: 1024, threads: availableParallelism(), batchSize: 512 });
+  const sequence = context.getSequence();
+  const ids = Array.from({ length: prompt }, (_, i) => (i * 7919 + 17) % 49152);
+  const [prefill, decode] = [[], []];
+  for (let run = 0; run < runs; run++) {
+    await sequence.clearHistory();
+    const start = performance.now();
+    await sequence.evaluateWithoutGeneratingNewTokens(ids);
+    prefill.push((prompt * 1000) / (performance.now() - start));
+    let [n, first] = [0, 0];
+    for await (const _ of sequence.evaluate([5], { temperature: 0 })) {
+      if (n++ === 0) first = performance.now();
+      if (n > tokens) break;
+    }
+    decode.push((tokens * 1000) / (performance.now() - first));
+  }
+  const names = gpu ? (await llama.getGpuDeviceNames()).join() : "CPU";
+  await llama.dispose();
+  return { names, prefill: median(prefill), decode: median(decode) };
+}
+
+function siskin(device, prompt, tokens, runs) {
+  const out = execFileSync(
+    `${root}target/release/siskin`,
+    ["bench", model, "-p", prompt, "-n", tokens, "--runs", runs, "--ctx", 1024, "--device", device, "--json"].map(String),
+    { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] },
+  );
+  const json = JSON.parse(out);
+  return { prefill: json.prefill_tok_s, decode: json.decode_tok_s, device: json.device };
+}
+
+const [prompt, tokens, runs] = [args.prompt, args.tokens, args.runs].map(Number);
+const rows = [];
+const compare = async (name, gpu, device, p, n, r) => {
+  const theirs = await llamaCpp(gpu, p, n, r);
+  const ours = siskin(device, p, n, r);
+  for (const what of ["prefill", "decode"]) {
+    rows.push({
+      device: `${name} (${theirs.names})`, what, tokens: what === "prefill" ? p : n,
+      siskin: ours[what], "llama.cpp": theirs[what], ratio: ours[what] / theirs[what],
+    });
+  }
+};
+await compare("CPU", false, "cpu", prompt, tokens, runs);
+// A software driver takes seconds a token with llama.cpp: few tokens must do.
+if (!args["skip-gpu"]) await compare("Vulkan", "vulkan", "gpu", Math.min(prompt, 64), Math.min(tokens, 8), 1);
+if (args.json) {
+  console.log(JSON.stringify(rows));
+} else {
+  console.table(rows.map((r) => ({ ...r, siskin: r.siskin.toFixed(2), "llama.cpp": r["llama.cpp"].toFixed(2), ratio: r.ratio.toFixed(2) })));
+}
+process.exit(0);
