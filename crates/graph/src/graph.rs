@@ -298,7 +298,7 @@ impl Graph {
         let Node { cols, rows, .. } = *self.node(q);
         let fits = spec.n_kv_heads == n_kv_heads
             && spec.head_dim == head_dim
-            && spec.n_heads % n_kv_heads == 0
+            && spec.n_heads.is_multiple_of(n_kv_heads)
             && cols == spec.n_heads * head_dim;
         self.check("attention", "", fits, || {
             format!(

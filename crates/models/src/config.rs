@@ -126,7 +126,7 @@ impl Source<'_> {
         let head_dim = self
             .uint("head_dim", "attention.key_length")
             .unwrap_or(hidden_size / n_heads);
-        if head_dim == 0 || head_dim % 4 != 0 || head_dim > 256 {
+        if head_dim == 0 || !head_dim.is_multiple_of(4) || head_dim > 256 {
             return Err(self.missing("head_dim", "a multiple of 4 up to 256"));
         }
         if n_kv_heads == 0 || n_heads % n_kv_heads != 0 {
@@ -248,6 +248,6 @@ impl Source<'_> {
         let pattern = self
             .uint("sliding_window_pattern", "attention.sliding_window_pattern")
             .unwrap_or(default_pattern);
-        (layer + 1) % pattern.max(1) != 0
+        !(layer + 1).is_multiple_of(pattern.max(1))
     }
 }
