@@ -1,8 +1,9 @@
-// y = W · x for one token, in f32; W [N, K] of any type. With HAS_NORM, x is rms_norm(x) · norm:
-// the sum of squares is gathered on the way and applied at the end.
+// y = W · x for one token; W [N, K] of any type, the products in f32 or, for quantised types, of
+// integers. With HAS_NORM, x is rms_norm(x) · norm: the sum of squares is gathered on the way and
+// applied at the end.
 // Dispatch: one workgroup for 4 rows of W (and, gated, the 4 rows N further down); its threads
 // share the blocks of 32 columns, so that neighbours read neighbouring 16 bytes.
-// @use values
+// @use product
 // @use reduce
 // @use lib/linear_out
 // @use lib/matvec_in
@@ -29,19 +30,20 @@ fn main(
             squares += dot32(v, v);
             v = times_norm(v, b);
         }
+        let input = prepare(v);
         y += vec4<f32>(
-            dot32(load_values(r.x + b), v),
-            dot32(load_values(r.y + b), v),
-            dot32(load_values(r.z + b), v),
-            dot32(load_values(r.w + b), v),
+            product(r.x + b, input),
+            product(r.y + b, input),
+            product(r.z + b, input),
+            product(r.w + b, input),
         );
         if MODE >= 2u {
             let u = r + vec4<u32>(N * blocks + b);
             up += vec4<f32>(
-                dot32(load_values(u.x), v),
-                dot32(load_values(u.y), v),
-                dot32(load_values(u.z), v),
-                dot32(load_values(u.w), v),
+                product(u.x, input),
+                product(u.y, input),
+                product(u.z, input),
+                product(u.w, input),
             );
         }
     }

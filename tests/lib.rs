@@ -116,10 +116,7 @@ pub fn tolerance(op: &str, profile: Profile) -> f32 {
     let integer = matches!(profile, Profile::Cpu | Profile::SgDot4);
     match op {
         // Sums of some hundred products; integer activations have 15 bits.
-        "linear"
-            if integer => {
-                1e-4
-            }
+        "linear" if integer => 1e-4,
         // exp and tanh differ from driver to driver.
         "gated" | "attention" => 1e-4,
         // Keys and values in f16.

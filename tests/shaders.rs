@@ -9,9 +9,10 @@ fn every_variant_is_valid() {
     for kernel in kernels() {
         for weights in GpuType::ALL {
             for reduce in [Reduce::Workgroup, Reduce::Subgroup] {
-                for kv_f32 in [false, true] {
+                for (kv_f32, integer) in [(false, false), (true, false), (false, true)] {
                     let variant = Variant {
                         weights,
+                        integer,
                         reduce,
                         kv_f32,
                     };

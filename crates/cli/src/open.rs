@@ -10,6 +10,7 @@ use siskin_engine::{
 use siskin_gpu::Profile;
 
 use crate::args::{CacheArg, DeviceArg, ModelArgs, PrecisionArg, ProfileArg, SamplingArgs};
+use crate::stop;
 
 /// Where `cargo xtask demo` keeps the models it fetches; `SISKIN_MODELS` names another folder.
 fn models_dir() -> PathBuf {
@@ -86,6 +87,9 @@ pub async fn open(args: &ModelArgs) -> Result<Session> {
     let session = Session::open(&path, &options, &mut |p| {
         bar.set_length(p.total);
         bar.set_position(p.done);
+        if stop::flow().is_break() {
+            std::process::exit(130);
+        }
     })
     .await;
     bar.finish_and_clear();

@@ -10,7 +10,7 @@ use web_time::Instant;
 
 use crate::answer::{Answer, Event, FinishReason, GenerateOptions, TokenLogprob, TopLogprob};
 use crate::load::{OpenOptions, Progress, load_weights, read_text};
-use crate::{Device, Error, Result};
+use crate::{Device, DeviceRequest, Error, Result};
 
 /// Tokens of a prompt that run at once.
 pub(crate) const PREFILL_ROWS: usize = 256;
@@ -49,20 +49,26 @@ impl Session {
             });
         }
         let graph = model.graph(Head::Next)?;
-        let mut device = Device::open(options.device, options.precision).await?;
-        load_weights(
-            &mut device,
-            &model,
-            &checkpoint,
-            &graph.weights,
-            on_progress,
-        )?;
-        device.prepare(
-            graph,
-            context,
-            options.cache_type,
-            PREFILL_ROWS.min(context),
-        )?;
+        let rows = PREFILL_ROWS.min(context);
+        let mut load = async |request| -> Result<Device> {
+            let mut device = Device::open(request, options.precision).await?;
+            load_weights(
+                &mut device,
+                &model,
+                &checkpoint,
+                &graph.weights,
+                on_progress,
+            )?;
+            device.prepare(graph.clone(), context, options.cache_type, rows)?;
+            Ok(device)
+        };
+        let device = match load(options.device).await {
+            // A model that a GPU cannot hold may still run.
+            Err(Error::Gpu(_)) if options.device == DeviceRequest::Auto => {
+                load(DeviceRequest::Cpu).await?
+            }
+            other => other?,
+        };
         Ok(Self {
             text,
             model,

@@ -364,10 +364,10 @@ impl Lowering<'_> {
                         Kernel::new("matvec_rows").size("WG", wg),
                         spread(n.div_ceil(4 * wg)),
                     )
-                } else if dot4 {
-                    (self.reducing("matvec_dot4", threads), spread(n.div_ceil(4)))
                 } else {
-                    (self.reducing("matvec", threads), spread(n.div_ceil(4)))
+                    let mut kernel = self.reducing("matvec", threads);
+                    kernel.variant.integer = dot4;
+                    (kernel, spread(n.div_ceil(4)))
                 };
                 let kernel = common(kernel)
                     .flag("HAS_NORM", norm.is_some())

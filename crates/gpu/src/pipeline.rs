@@ -35,9 +35,10 @@ impl Kernel {
 
     /// For people: the kernel and its type of weights.
     pub fn label(&self) -> String {
+        let dot4 = if self.variant.integer { " dot4" } else { "" };
         match self.variant.weights {
             GpuType::F32 => self.name.to_string(),
-            ty => format!("{} {ty:?}", self.name).to_lowercase(),
+            ty => format!("{} {ty:?}{dot4}", self.name).to_lowercase(),
         }
     }
 

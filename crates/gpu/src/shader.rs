@@ -1,5 +1,5 @@
 //! Composition of shaders: a kernel names the library files it uses (`// @use lib/step`), and slots
-//! (`values`, `block`, `reduce`, `kv`, `kv_write`) that a variant fills. Linking is concatenation,
+//! (`values`, `block`, `product`, `reduce`, `kv`, `kv_write`) that a variant fills. Linking is concatenation,
 //! each file once, those used first.
 
 use crate::{Error, GpuType, Result};
@@ -13,14 +13,15 @@ macro_rules! sources {
 const LIBRARY: &[(&str, &str)] = sources!(
     "lib/activation" "lib/block" "lib/block_q4_0" "lib/block_q4_1" "lib/block_q4_k"
     "lib/block_q6_k" "lib/block_q8_0" "lib/block_q8_1" "lib/dot_q16" "lib/kv_f16" "lib/kv_f32"
-    "lib/kv_write_f16" "lib/kv_write_f32" "lib/linear_out" "lib/matvec_in" "lib/q16"
+    "lib/kv_write_f16" "lib/kv_write_f32" "lib/linear_out" "lib/matvec_in" "lib/product_f32"
+    "lib/product_int" "lib/q16"
     "lib/reduce_sg" "lib/reduce_wg" "lib/step" "lib/values" "lib/values_bf16" "lib/values_f16"
     "lib/values_f32" "lib/values_quantised" "lib/weights"
 );
 
 const KERNELS: &[(&str, &str)] = sources!(
     "add" "attention" "choose" "embed" "gated" "last_row" "matmul" "matmul_rows" "matvec"
-    "matvec_dot4" "matvec_rows" "quantise_q16" "rms_norm" "rope_append"
+    "matvec_rows" "quantise_q16" "rms_norm" "rope_append"
 );
 
 /// How threads of a workgroup add up.
@@ -36,6 +37,8 @@ pub enum Reduce {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variant {
     pub weights: GpuType,
+    /// Products of packed integers instead of f32s; for quantised weights.
+    pub integer: bool,
     pub reduce: Reduce,
     pub kv_f32: bool,
 }
@@ -44,6 +47,7 @@ impl Default for Variant {
     fn default() -> Self {
         Self {
             weights: GpuType::F32,
+            integer: false,
             reduce: Reduce::Workgroup,
             kv_f32: false,
         }
@@ -67,6 +71,8 @@ impl Variant {
             ("values", GpuType::BF16) => vec!["lib/values_bf16"],
             ("values", _) => vec![block?, "lib/values_quantised"],
             ("block", _) => vec![block?],
+            ("product", _) if self.integer => vec!["lib/product_int"],
+            ("product", _) => vec!["lib/product_f32"],
             ("reduce", _) => vec![match self.reduce {
                 Reduce::Workgroup => "lib/reduce_wg",
                 Reduce::Subgroup => "lib/reduce_sg",
