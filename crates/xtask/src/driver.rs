@@ -1,4 +1,5 @@
-//! A Vulkan driver for machines without one: Mesa's lavapipe runs shaders on the processor.
+//! What the system must have: a Vulkan driver (Mesa's lavapipe runs shaders on the processor), and
+//! Debian packages in general.
 
 use std::path::Path;
 use std::process::Command;
@@ -31,30 +32,33 @@ pub fn ensure() -> Result<()> {
     if !cfg!(target_os = "linux") || has_driver() {
         return Ok(());
     }
-    if !Path::new("/usr/bin/apt-get").exists() {
-        bail!("no Vulkan driver was found, and no apt to install one; install Mesa's lavapipe");
-    }
     println!("installing a Vulkan driver (Mesa)");
-    let is_root =
-        std::env::var("USER").is_ok_and(|u| u == "root") || Path::new("/root").read_dir().is_ok();
-    let apt = |args: &[&str]| {
-        let mut command = if is_root {
-            Command::new("apt-get")
-        } else {
-            Command::new("sudo")
-        };
+    apt(&["mesa-vulkan-drivers", "libvulkan1"])
+}
+
+/// Installs Debian packages.
+pub fn apt(packages: &[&str]) -> Result<()> {
+    if !Path::new("/usr/bin/apt-get").exists() {
+        bail!(
+            "{} must be installed, and there is no apt to do it",
+            packages.join(", ")
+        );
+    }
+    let id = Command::new("id").arg("-u").output()?;
+    let is_root = id.stdout.trim_ascii() == b"0";
+    let apt_get = |args: &[&str]| {
+        let mut command = Command::new(if is_root { "apt-get" } else { "sudo" });
         if !is_root {
             command.arg("apt-get");
         }
         run(command.args(args))
     };
-    apt(&["update", "-q"])?;
-    apt(&[
-        "install",
-        "-y",
-        "-q",
-        "--no-install-recommends",
-        "mesa-vulkan-drivers",
-        "libvulkan1",
-    ])
+    apt_get(&["update", "-q"])?;
+    apt_get(
+        &[
+            &["install", "-y", "-q", "--no-install-recommends"],
+            packages,
+        ]
+        .concat(),
+    )
 }

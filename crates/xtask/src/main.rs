@@ -3,6 +3,7 @@
 mod command;
 mod driver;
 mod model;
+mod wasm;
 
 use std::process::ExitCode;
 
@@ -37,7 +38,7 @@ enum Task {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Compile the CPU path for wasm32
+    /// Compile the engine for wasm32, with the toolchain set-up that takes
     WasmCheck,
 }
 
@@ -86,6 +87,7 @@ fn task(task: Task) -> Result<()> {
                 "--package",
                 "siskin-cli",
             ]))?;
+            wasm::check()?;
             run(&mut cargo(&[
                 "test",
                 "--release",
@@ -106,9 +108,6 @@ fn task(task: Task) -> Result<()> {
             ];
             run(cargo(&report).args(args))
         }
-        Task::WasmCheck => {
-            let check = ["check", "--release", "--target", "wasm32-unknown-unknown"];
-            run(cargo(&check).args(["--package", "siskin-cpu", "--no-default-features"]))
-        }
+        Task::WasmCheck => wasm::check(),
     }
 }

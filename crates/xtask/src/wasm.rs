@@ -1,0 +1,142 @@
+//! A toolchain that builds for wasm32. rustup's own target serves wherever it can be fetched; where
+//! it cannot, Debian's packages bring a compiler that knows the target, and the standard library is
+//! built with it once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{cargo, root, run};
+use crate::driver::apt;
+
+const TARGET: &str = "wasm32-unknown-unknown";
+/// rustup's name for Debian's toolchain, and its folder.
+const DEBIAN: &str = "debian";
+const SYSROOT: &str = "/usr";
+
+/// A cargo whose toolchain has the target.
+pub fn wasm_cargo() -> Result<Command> {
+    if has_target()? || add_target() {
+        return Ok(cargo(&[]));
+    }
+    if !debian_std().is_ok_and(|lib| holds_std(&lib)) || !is_linked()? {
+        install_debian()?;
+    }
+    let mut command = Command::new("rustup");
+    command.args(["run", DEBIAN, "cargo"]).current_dir(root());
+    Ok(command)
+}
+
+/// Compiles everything that a page will run.
+pub fn check() -> Result<()> {
+    let mut command = wasm_cargo()?;
+    command.args(["check", "--release", "--target", TARGET]);
+    run(command.args(["--package", "siskin-engine", "--no-default-features"]))
+}
+
+fn output(program: &str, args: &[&str]) -> Result<String> {
+    let out = Command::new(program)
+        .args(args)
+        .output()
+        .with_context(|| format!("cannot start `{program}`"))?;
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+fn has_target() -> Result<bool> {
+    let sysroot = output("rustc", &["--print", "sysroot"])?;
+    Ok(holds_std(
+        &Path::new(sysroot.trim())
+            .join("lib/rustlib")
+            .join(TARGET)
+            .join("lib"),
+    ))
+}
+
+fn holds_std(lib: &Path) -> bool {
+    let files = lib.read_dir().into_iter().flatten().flatten();
+    files
+        .map(|f| f.file_name())
+        .any(|f| f.to_string_lossy().starts_with("libstd-"))
+}
+
+/// Quiet when it fails: there is another way.
+fn add_target() -> bool {
+    Command::new("rustup")
+        .args(["target", "add", TARGET])
+        .output()
+        .is_ok_and(|o| o.status.success())
+}
+
+fn is_linked() -> Result<bool> {
+    Ok(output("rustup", &["toolchain", "list"])?
+        .lines()
+        .any(|l| l.starts_with(DEBIAN)))
+}
+
+fn debian_std() -> Result<PathBuf> {
+    Ok(Path::new(SYSROOT)
+        .join("lib/rustlib")
+        .join(TARGET)
+        .join("lib"))
+}
+
+fn install_debian() -> Result<()> {
+    println!("building the standard library for {TARGET} with Debian's compiler");
+    apt(&["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm"])?;
+    // The linker must be of the compiler's LLVM.
+    let version = output("/usr/bin/rustc", &["-vV"])?;
+    let llvm = version
+        .lines()
+        .find_map(|l| l.strip_prefix("LLVM version: "));
+    let major = llvm
+        .and_then(|v| v.split('.').next())
+        .context("rustc does not tell its LLVM")?;
+    apt(&[&format!("lld-{major}")])?;
+
+    let work = root().join("target/wasm-std");
+    fs::create_dir_all(work.join("src"))?;
+    fs::write(
+        work.join("Cargo.toml"),
+        "[package]\nname = \"empty\"\nedition = \"2021\"\n[workspace]\n",
+    )?;
+    fs::write(work.join("src/lib.rs"), "")?;
+    let mut build = Command::new("/usr/bin/cargo");
+    build
+        .current_dir(&work)
+        .args(["build", "--release", "--target", TARGET]);
+    build.args(["-Zbuild-std=std,panic_abort", "--target-dir", "target"]);
+    build
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTC", "/usr/bin/rustc")
+        .env_remove("RUSTUP_TOOLCHAIN");
+    run(&mut build)?;
+
+    let to = debian_std()?;
+    fs::create_dir_all(&to).with_context(|| format!("cannot create {}", to.display()))?;
+    // What an older compiler left would not fit.
+    for old in to.read_dir()?.flatten() {
+        if old.path().extension().is_some_and(|e| e == "rlib") {
+            fs::remove_file(old.path())?;
+        }
+    }
+    for file in work
+        .join("target")
+        .join(TARGET)
+        .join("release/deps")
+        .read_dir()?
+        .flatten()
+    {
+        let path = file.path();
+        let name = file.file_name();
+        let is_own = name.to_string_lossy().starts_with("libempty");
+        if path.extension().is_some_and(|e| e == "rlib") && !is_own {
+            fs::copy(&path, to.join(name))?;
+        }
+    }
+    if !holds_std(&to) {
+        bail!("the standard library for {TARGET} was not built");
+    }
+    run(Command::new("rustup").args(["toolchain", "link", DEBIAN, SYSROOT]))
+}
