@@ -233,7 +233,7 @@ fn bench_counts_what_a_step_does() {
         gpu["prefill_tok_s"].as_f64().unwrap() > 0.0 && gpu["decode_tok_s"].as_f64().unwrap() > 0.0
     );
     let counts = &gpu["counts"];
-    assert_eq!(counts["dispatches"], 2 * 6 + 3);
+    assert_eq!(counts["dispatches"], 2 * 5 + 3);
     for (key, n) in [
         ("submits", 1),
         ("readbacks", 1),

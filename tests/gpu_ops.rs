@@ -10,7 +10,8 @@ use siskin_gpu::{GpuDevice, LimitRequest, Profile};
 use siskin_graph::{Activation, AttentionSpec, Fusion, Graph, NodeId, Plan, Sampling, WeightKind};
 use siskin_tests::{assert_close, devices, tolerance, values, weights};
 
-const CONTEXT: usize = 160;
+/// Long enough for a token's attention to be shared among workgroups.
+const CONTEXT: usize = 1200;
 
 /// A graph under construction, with the weights it names.
 struct Case {

@@ -10,6 +10,7 @@ const FUSED: Fusion = Fusion {
     residual: true,
     gated: true,
     rope: true,
+    attention: true,
 };
 
 fn model(family: &str) -> Model {
@@ -38,21 +39,21 @@ fn shapes_that_do_not_fit_are_named() {
 }
 
 #[test]
-fn a_decode_step_has_six_dispatches_a_layer() {
-    // embed, then norm+qkv, rope+append, attention, o+residual, norm+gate·up, down+residual a
-    // layer, then norm+lm_head and choose.
+fn a_decode_step_has_five_steps_a_layer() {
+    // embed, then norm+qkv, rope+append+attention, o+residual, norm+gate·up, down+residual a layer,
+    // then norm+lm_head and choose.
     for family in ["llama", "mistral", "qwen2", "qwen3"] {
         let plan = Plan::new(graph(family, Head::Next), 1, FUSED, |_| true);
         assert_eq!(
             plan.steps.len(),
-            1 + 6 * 2 + 2,
+            1 + 5 * 2 + 2,
             "{family}: {:#?}",
             plan.steps
         );
     }
     // Norms after both blocks: two more.
     let plan = Plan::new(graph("gemma3", Head::Next), 1, FUSED, |_| true);
-    assert_eq!(plan.steps.len(), 1 + 8 * 3 + 2);
+    assert_eq!(plan.steps.len(), 1 + 7 * 3 + 2);
 }
 
 #[test]

@@ -223,6 +223,7 @@ impl GpuDevice {
             residual: true,
             gated: single,
             rope: true,
+            attention: single,
         };
         let uniform: Vec<bool> = (0..graph.weights.len())
             .map(|i| self.is_one_run(&graph, siskin_graph::WeightId(i)))

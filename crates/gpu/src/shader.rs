@@ -1,6 +1,6 @@
 //! Composition of shaders: a kernel names the library files it uses (`// @use lib/step`), and slots
-//! (`values`, `block`, `product`, `reduce`, `kv`, `kv_write`) that a variant fills. Linking is concatenation,
-//! each file once, those used first.
+//! (`values`, `block`, `product`, `reduce`, `kv`) that a variant fills. Each
+//! file stands once, where it is used first.
 
 use crate::{Error, GpuType, Result};
 
@@ -11,17 +11,16 @@ macro_rules! sources {
 }
 
 const LIBRARY: &[(&str, &str)] = sources!(
-    "lib/activation" "lib/block" "lib/block_q4_0" "lib/block_q4_1" "lib/block_q4_k"
-    "lib/block_q6_k" "lib/block_q8_0" "lib/block_q8_1" "lib/dot_q16" "lib/kv_f16" "lib/kv_f32"
-    "lib/kv_write_f16" "lib/kv_write_f32" "lib/linear_out" "lib/matvec_in" "lib/product_f32"
-    "lib/product_int" "lib/q16"
-    "lib/reduce_sg" "lib/reduce_wg" "lib/step" "lib/values" "lib/values_bf16" "lib/values_f16"
-    "lib/values_f32" "lib/values_quantised" "lib/weights"
+    "lib/activation" "lib/attend" "lib/block" "lib/block_q4_0" "lib/block_q4_1" "lib/block_q4_k"
+    "lib/block_q6_k" "lib/block_q8_0" "lib/block_q8_1" "lib/dot_q16" "lib/heads" "lib/kv_f16"
+    "lib/kv_f32" "lib/linear_out" "lib/matvec_in" "lib/product_f32" "lib/product_int" "lib/q16"
+    "lib/reduce_sg" "lib/reduce_wg" "lib/rope" "lib/step" "lib/values" "lib/values_bf16"
+    "lib/values_f16" "lib/values_f32" "lib/values_quantised" "lib/weights"
 );
 
 const KERNELS: &[(&str, &str)] = sources!(
-    "add" "attention" "choose" "embed" "gated" "last_row" "matmul" "matmul_rows" "matvec"
-    "matvec_rows" "quantise_q16" "rms_norm" "rope_append"
+    "add" "attention" "attention_reduce" "attention_step" "choose" "embed" "gated" "last_row"
+    "matmul" "matmul_rows" "matvec" "matvec_rows" "quantise_q16" "rms_norm" "rope_append"
 );
 
 /// How threads of a workgroup add up.
@@ -82,13 +81,6 @@ impl Variant {
             } else {
                 "lib/kv_f16"
             }],
-            ("kv_write", _) => {
-                vec![if self.kv_f32 {
-                    "lib/kv_write_f32"
-                } else {
-                    "lib/kv_write_f16"
-                }]
-            }
             _ => return None,
         })
     }
@@ -138,13 +130,18 @@ impl Linked<'_> {
             return Ok(());
         }
         self.done.push(name);
-        for used in source.lines().filter_map(|l| l.strip_prefix("// @use ")) {
-            match self.variant.fill(used) {
-                Some(files) => files.iter().try_for_each(|f| self.add(f, LIBRARY))?,
-                None => self.add(used, LIBRARY)?,
+        for line in source.lines() {
+            match line.strip_prefix("// @use ") {
+                Some(used) => match self.variant.fill(used) {
+                    Some(files) => files.iter().try_for_each(|f| self.add(f, LIBRARY))?,
+                    None => self.add(used, LIBRARY)?,
+                },
+                None => {
+                    self.text.push_str(line);
+                    self.text.push('\n');
+                }
             }
         }
-        self.text.push_str(source);
         Ok(())
     }
 }

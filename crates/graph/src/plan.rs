@@ -19,6 +19,8 @@ pub struct Fusion {
     pub gated: bool,
     /// Head norms, rope and the cache's append into one step, in place.
     pub rope: bool,
+    /// A token's attention into that step too.
+    pub attention: bool,
 }
 
 impl Fusion {
@@ -27,6 +29,7 @@ impl Fusion {
         residual: false,
         gated: false,
         rope: false,
+        attention: false,
     };
 }
 
@@ -56,13 +59,15 @@ pub enum Step {
     },
     /// rms_norm whose result is added to a residual in place.
     NormAdd { norm: NodeId, add: NodeId },
-    /// Head norms and rope on q and k in place in the stacked projection, then the cache's append.
+    /// Head norms and rope on q and k in place in the stacked projection, then the cache's append;
+    /// or, for one token, all of that and its attention, without writing q and k back.
     RopeAppend {
         q_norm: Option<NodeId>,
         q_rope: NodeId,
         k_norm: Option<NodeId>,
         k_rope: NodeId,
         append: NodeId,
+        attention: Option<NodeId>,
     },
 }
 
@@ -87,8 +92,16 @@ impl Step {
                 k_norm,
                 k_rope,
                 append,
+                attention,
             } => {
-                let all = [q_norm, Some(q_rope), k_norm, Some(k_rope), Some(append)];
+                let all = [
+                    q_norm,
+                    Some(q_rope),
+                    k_norm,
+                    Some(k_rope),
+                    Some(append),
+                    attention,
+                ];
                 all.into_iter().flatten().collect()
             }
         };
@@ -107,7 +120,9 @@ impl Step {
                 ..
             } => residual.or(gated).unwrap_or(linear),
             Self::NormAdd { add, .. } => add,
-            Self::RopeAppend { append, .. } => append,
+            Self::RopeAppend {
+                append, attention, ..
+            } => attention.unwrap_or(append),
         }
     }
 }
@@ -285,14 +300,15 @@ impl<'a> Fuser<'a> {
         };
         let (k_norm, k_rope) = self.roped(self.graph.node(append).inputs[0])?;
         let reads = |n: &Node| matches!(n.op, Op::Attention { cache: c, .. } if c == cache);
-        let attention = self.graph.nodes.iter().find(|n| reads(n))?;
-        let (q_norm, q_rope) = self.roped(attention.inputs[0])?;
+        let attention = NodeId(self.graph.nodes.iter().position(reads)?);
+        let (q_norm, q_rope) = self.roped(self.graph.node(attention).inputs[0])?;
         Some(Step::RopeAppend {
             q_norm,
             q_rope,
             k_norm,
             k_rope,
             append,
+            attention: Some(attention).filter(|_| self.fusion.attention),
         })
     }
 
@@ -305,9 +321,9 @@ impl<'a> Fuser<'a> {
         if self.fusion.rope {
             for i in 0..self.graph.nodes.len() {
                 if let Some(step) = self.rope_append(NodeId(i)) {
-                    for id in step.nodes() {
-                        taken[id.0] = id.0 != i;
-                        if id.0 != i {
+                    for id in step.nodes().into_iter().filter(|id| id.0 != i) {
+                        taken[id.0] = true;
+                        if !matches!(self.graph.node(id).op, Op::Attention { .. }) {
                             in_place.insert(id, self.graph.node(id).inputs[0]);
                         }
                     }

@@ -1,0 +1,194 @@
+//! Rope, the KV cache and attention: in two kernels for several tokens, in one for one token.
+
+use siskin_graph::{AttentionSpec, CacheId, NodeId, Op, Rows, WeightId};
+
+use super::{Bound, Lowering};
+use crate::pipeline::Kernel;
+use crate::prepared::Size;
+use crate::{Error, Profile, Result};
+
+/// Threads of an attention: at least one for each four columns.
+fn attention_threads(head_dim: usize) -> usize {
+    (head_dim / 4).next_power_of_two().max(64)
+}
+
+/// Positions that one workgroup of a single token's attention takes before the keys are shared
+/// among several: a head alone would leave most of a GPU idle.
+const POSITIONS_A_SPLIT: usize = 512;
+const MOST_SPLITS: usize = 8;
+
+impl Lowering<'_> {
+    fn splits(&self, window: Option<usize>) -> usize {
+        let reach = self.device.context.min(window.unwrap_or(usize::MAX));
+        match self.device.profile {
+            // A processor is busy with one workgroup.
+            Profile::Cpu => 1,
+            _ => (reach / POSITIONS_A_SPLIT).clamp(1, MOST_SPLITS),
+        }
+    }
+
+    /// What lib/heads.wgsl wants to know, and the cache's bindings.
+    fn heads(
+        &self,
+        kernel: Kernel,
+        cache: CacheId,
+        n_heads: usize,
+        stride: usize,
+    ) -> (Kernel, Vec<(u32, Bound)>) {
+        let shape = self.graph().caches[cache.0];
+        let mut kernel = kernel
+            .size("HEAD_DIM", shape.head_dim)
+            .size("N_HEADS", n_heads)
+            .size("N_KV_HEADS", shape.n_kv_heads)
+            .size("CONTEXT", self.device.context)
+            .size("STRIDE", stride);
+        kernel.variant.kv_f32 = self.device.kv_f32;
+        let (keys, values) = self.device.caches[cache.0].clone();
+        (
+            kernel,
+            vec![
+                (0, self.step_uniform()),
+                (1, keys.into()),
+                (2, values.into()),
+            ],
+        )
+    }
+
+    pub(super) fn rope_append(
+        &mut self,
+        norms: [Option<NodeId>; 2],
+        ropes: [NodeId; 2],
+        append: NodeId,
+        attention: Option<NodeId>,
+    ) -> Result<()> {
+        let graph = self.graph();
+        let (Op::KvAppend { cache }, Op::Rope { inv_freq, head_dim }) =
+            (graph.node(append).op, graph.node(ropes[0]).op)
+        else {
+            return Err(Error::Unsupported("rope".into()));
+        };
+        let [q, k] = ropes.map(|r| self.plan.view(r));
+        let v = self.input(append, 1);
+        if [k, v].iter().any(|view| view.offset != q.offset) {
+            return Err(Error::Unsupported("q, k and v that are not stacked".into()));
+        }
+        let norm_of = |n: Option<NodeId>| -> (Option<WeightId>, f32) {
+            match n.map(|n| graph.node(n).op) {
+                Some(Op::RmsNorm { weight, eps }) => (Some(weight), eps),
+                _ => (None, 0.0),
+            }
+        };
+        let [(q_norm, eps), (k_norm, _)] = norms.map(norm_of);
+        let table = self
+            .device
+            .tables
+            .get(&graph.weight(inv_freq).name)
+            .cloned();
+        let table = table.ok_or_else(|| Error::MissingWeight("rope table".into()))?;
+        let n_heads = q.cols / head_dim;
+        let kernel = match attention {
+            Some(_) => self.reducing("attention_step", attention_threads(head_dim)),
+            None => self.reducing("rope_append", 32),
+        };
+        let (kernel, mut entries) = self.heads(kernel, cache, n_heads, q.stride);
+        let kernel = kernel
+            .size("Q_START", q.start)
+            .size("K_START", k.start)
+            .size("V_START", v.start)
+            .flag("HAS_NORM", q_norm.is_some())
+            .set("EPS", eps);
+        entries.extend([
+            (3, self.bound(q)),
+            (4, self.vector(q_norm)?),
+            (5, self.vector(k_norm)?),
+            (6, table.into()),
+        ]);
+        let bytes = (self.plan.max_rows * q.stride) as u64 * 4;
+        match attention {
+            Some(attention) => self.attention_step(attention, kernel, entries, bytes),
+            None => {
+                let heads = n_heads + 2 * graph.caches[cache.0].n_kv_heads;
+                let size = Size::Rows(heads as u32);
+                self.push(&kernel, size, Rows::All, 2 * bytes, &entries)?;
+                Ok(())
+            }
+        }
+    }
+
+    fn spec(&self, id: NodeId) -> Result<(CacheId, AttentionSpec)> {
+        match self.graph().node(id).op {
+            Op::Attention { cache, spec } => Ok((cache, spec)),
+            other => Err(Error::Unsupported(format!("{other:?}"))),
+        }
+    }
+
+    /// Bytes that a position in the cache costs to read.
+    fn kv_bytes(&self, spec: &AttentionSpec) -> u64 {
+        (2 * spec.n_kv_heads * spec.head_dim * self.device.kv_bytes()) as u64
+    }
+
+    /// One token's rope, append and attention, and where its keys are shared among workgroups the
+    /// sum of what they found.
+    fn attention_step(
+        &mut self,
+        id: NodeId,
+        kernel: Kernel,
+        mut entries: Vec<(u32, Bound)>,
+        bytes: u64,
+    ) -> Result<()> {
+        let (_, spec) = self.spec(id)?;
+        let out = self.bound(self.plan.view(id));
+        let splits = self.splits(spec.window);
+        let part = (spec.head_dim / 4 + 1) * 16;
+        let target = if splits == 1 {
+            out.clone()
+        } else {
+            let needed = (spec.n_heads * splits * part) as u64;
+            let found = self.splits.clone().filter(|b| b.size() >= needed);
+            let buffer = match found {
+                Some(buffer) => buffer,
+                None => self.device.storage("splits of attention", needed)?,
+            };
+            self.splits.insert(buffer).clone().into()
+        };
+        entries.push((7, target.clone()));
+        let kernel = kernel
+            .set("SCALE", spec.scale)
+            .size("WINDOW", spec.window.unwrap_or(0))
+            .size("SPLITS", splits);
+        let size = Size::Fixed([spec.n_heads as u32, splits as u32, 1]);
+        let bytes = bytes + (spec.n_heads * splits * part) as u64;
+        let kv_bytes = self.kv_bytes(&spec);
+        let dispatch = self.push(&kernel, size, Rows::All, bytes, &entries)?;
+        dispatch.kv = Some((kv_bytes, spec.window));
+        if splits > 1 {
+            let kernel = Kernel::new("attention_reduce")
+                .size("HEAD_DIM", spec.head_dim)
+                .size("SPLITS", splits);
+            let size = Size::Fixed([spec.n_heads as u32, 1, 1]);
+            let bytes = target.bytes + out.bytes;
+            self.push(&kernel, size, Rows::All, bytes, &[(3, target), (7, out)])?;
+        }
+        Ok(())
+    }
+
+    /// Attention of several tokens, whose keys and values are in the cache.
+    pub(super) fn attention(&mut self, id: NodeId) -> Result<()> {
+        let (cache, spec) = self.spec(id)?;
+        let node = self.graph().node(id).clone();
+        let q = self.input(id, 0);
+        let kernel = self.reducing("attention", attention_threads(spec.head_dim));
+        let (kernel, mut entries) = self.heads(kernel, cache, spec.n_heads, q.stride);
+        let kernel = kernel
+            .size("Q_START", q.start)
+            .set("SCALE", spec.scale)
+            .size("WINDOW", spec.window.unwrap_or(0));
+        entries.extend([(3, self.bound(q)), (7, self.bound(self.plan.view(id)))]);
+        let bytes = (self.max_rows(node.rows) * node.cols) as u64 * 8;
+        let kv_bytes = self.kv_bytes(&spec);
+        let size = Size::Rows(spec.n_heads as u32);
+        let dispatch = self.push(&kernel, size, node.rows, bytes, &entries)?;
+        dispatch.kv = Some((kv_bytes, spec.window));
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+// All of attention for one token: head norms and rope on q and k, k and v to the cache, and
+// out = softmax(SCALE · q Kᵀ) V over the last WINDOW positions (0: all). Every workgroup rotates its
+// own q and k, so that none waits for another; the first of each group of heads writes the cache.
+// Shapes: x, cache: lib/heads; out [N_HEADS · HEAD_DIM]. With SPLITS > 1 the keys are shared among
+// that many workgroups a head, and out is what attention_reduce puts together: for each head and
+// split HEAD_DIM / 4 columns of four, then (peak, total, 0, 0).
+// Dispatch: one workgroup a head of q (x) and a split (y).
+// @use lib/rope
+override SCALE: f32;
+override WINDOW: u32 = 0u;
+override SPLITS: u32 = 1u;
+@group(0) @binding(7) var<storage, read_write> out: array<vec4<f32>>;
+
+var<workgroup> q: array<vec4<f32>, HEAD_DIM / 4u>;
+// Where the head's keys and values begin in the cache, and the new value in x.
+var<private> cache: u32;
+var<private> new_value: u32;
+
+fn score_of(key: u32) -> f32 {
+    var s = vec4<f32>(0.0);
+    if key == step.position {
+        for (var i = 0u; i < HEAD_DIM / 4u; i++) {
+            s += q[i] * rotated4(i);
+        }
+    } else {
+        for (var i = 0u; i < HEAD_DIM / 4u; i++) {
+            s += q[i] * key4(cache + key * (HEAD_DIM / 4u) + i);
+        }
+    }
+    return s.x + s.y + s.z + s.w;
+}
+
+fn value_of(key: u32, column: u32) -> vec4<f32> {
+    if key == step.position {
+        return x4(new_value + 4u * column);
+    }
+    return value4(cache + key * (HEAD_DIM / 4u) + column);
+}
+
+// @use lib/attend
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) t: u32) {
+    let d4 = HEAD_DIM / 4u;
+    let group = N_HEADS / N_KV_HEADS;
+    let kv_head = wid.x / group;
+    cache = kv_head * CONTEXT * d4;
+    new_value = V_START + kv_head * HEAD_DIM;
+    rotate(Q_START + wid.x * HEAD_DIM, true, step.position, t);
+    for (var i = t; i < d4; i += WG) {
+        q[i] = SCALE * rotated4(i);
+    }
+    workgroupBarrier();
+    rotate(K_START + kv_head * HEAD_DIM, false, step.position, t);
+    if wid.x % group == 0u && wid.y == 0u {
+        for (var i = t; i < d4; i += WG) {
+            let slot = cache + step.position * d4 + i;
+            write_key4(slot, rotated4(i));
+            write_value4(slot, x4(new_value + 4u * i));
+        }
+    }
+    let end = step.position + 1u;
+    let first = select(0u, end - WINDOW, WINDOW > 0u && end > WINDOW);
+    let share = (end - first + SPLITS - 1u) / SPLITS;
+    let begin = min(first + wid.y * share, end);
+    let a = attend(begin, min(begin + share, end), t);
+    if SPLITS == 1u {
+        if t < d4 {
+            out[wid.x * d4 + t] = a.columns / a.total;
+        }
+    } else {
+        let at = (wid.x * SPLITS + wid.y) * (d4 + 1u);
+        if t < d4 {
+            out[at + t] = a.columns;
+        }
+        if t == 0u {
+            out[at + d4] = vec4<f32>(a.peak, a.total, 0.0, 0.0);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+// Norm and rope of one head by the workgroup. The table holds cos and sin of position · inv_freq,
+// [CONTEXT, HEAD_DIM / 2]; dimension i goes with i + HEAD_DIM / 2.
+// @use lib/heads
+override HAS_NORM: bool = false;
+override EPS: f32 = 0.0;
+@group(0) @binding(4) var<storage, read> q_norm: array<f32>;
+@group(0) @binding(5) var<storage, read> k_norm: array<f32>;
+@group(0) @binding(6) var<storage, read> table: array<vec2<f32>>;
+
+var<workgroup> rotated: array<f32, HEAD_DIM>;
+
+// Leaves the head that begins at x[at], rotated for its position, in `rotated`.
+fn rotate(at: u32, is_q: bool, position: u32, t: u32) {
+    var scale = 1.0;
+    if HAS_NORM {
+        var squares = 0.0;
+        for (var i = t; i < HEAD_DIM; i += WG) {
+            squares += x[at + i] * x[at + i];
+        }
+        scale = 1.0 / sqrt(reduce_sum(vec4<f32>(squares), t).x / f32(HEAD_DIM) + EPS);
+    }
+    let half = HEAD_DIM / 2u;
+    for (var i = t; i < half; i += WG) {
+        var a = x[at + i];
+        var b = x[at + i + half];
+        if HAS_NORM {
+            if is_q {
+                a *= scale * q_norm[i];
+                b *= scale * q_norm[i + half];
+            } else {
+                a *= scale * k_norm[i];
+                b *= scale * k_norm[i + half];
+            }
+        }
+        let turn = table[position * half + i];
+        rotated[i] = a * turn.x - b * turn.y;
+        rotated[i + half] = b * turn.x + a * turn.y;
+    }
+    workgroupBarrier();
+}
+
+fn rotated4(i: u32) -> vec4<f32> {
+    return vec4<f32>(rotated[4u * i], rotated[4u * i + 1u], rotated[4u * i + 2u], rotated[4u * i + 3u]);
+}
