@@ -228,7 +228,7 @@ fn bench_counts_what_a_step_does() {
     let args = [
         "bench", &model, "-p", "20", "-n", "5", "--runs", "1", "--json", "--device",
     ];
-    let gpu = json(&[&args[..], &["gpu"]].concat());
+    let gpu = json(&[&args[..], &["gpu", "--profile", "base"]].concat());
     assert!(
         gpu["prefill_tok_s"].as_f64().unwrap() > 0.0 && gpu["decode_tok_s"].as_f64().unwrap() > 0.0
     );

@@ -82,10 +82,6 @@ impl Session {
         &self.device
     }
 
-    pub fn device_mut(&mut self) -> &mut Device {
-        &mut self.device
-    }
-
     pub fn context(&self) -> usize {
         self.context
     }

@@ -223,7 +223,8 @@ impl GpuDevice {
             residual: true,
             gated: single,
             rope: true,
-            attention: single,
+            // Its workgroups compute some things several times over, which only a GPU has room for.
+            attention: single && self.profile != Profile::Cpu,
         };
         let uniform: Vec<bool> = (0..graph.weights.len())
             .map(|i| self.is_one_run(&graph, siskin_graph::WeightId(i)))

@@ -48,7 +48,7 @@ struct Row {
     /// The constants that shape the kernel: K, N, MODE, …
     constants: String,
     bytes_bound: u64,
-    /// 16-byte loads in the SPIR-V of the weights' buffer, for kernels that read weights.
+    /// The kernel reads weights 16 bytes at a time.
     wide_loads: bool,
     #[serde(flatten)]
     statistics: Statistics,

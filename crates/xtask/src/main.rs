@@ -3,6 +3,7 @@
 mod command;
 mod driver;
 mod model;
+mod picture;
 mod wasm;
 
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ enum Task {
     Test,
     /// Fetch the default model, or check the one that is there
     Model,
+    /// Draw the README's picture from what the program really prints
+    Picture,
     /// What a real GPU's compiler makes of the kernels: no GPU needed, but Mesa's RADV
     KernelReport {
         #[arg(last = true)]
@@ -96,6 +99,7 @@ fn task(task: Task) -> Result<()> {
             ]))
         }
         Task::Model => model::fetch().map(|path| println!("{}", path.display())),
+        Task::Picture => picture::draw(),
         Task::KernelReport { args } => {
             driver::ensure()?;
             let report = [
