@@ -56,35 +56,37 @@ fn fails(args: &[&str]) -> String {
 #[test]
 fn run_streams_or_tells_all_in_json() {
     let model = tiny("llama");
-    let common = [
-        "run",
-        &model,
-        "Hello",
-        "--device",
-        "cpu",
-        "--max-tokens",
-        "12",
-    ];
-    let text = ok(&common);
-    let all = json(&[&common[..], &["--json", "--logprobs", "3"]].concat());
-    assert_eq!(
-        text.trim_end_matches('\n'),
-        all["text"].as_str().unwrap().trim_end_matches('\n')
-    );
-    let ids = all["ids"].as_array().unwrap();
-    assert_eq!(all["counts"]["completion_tokens"], ids.len());
-    assert_eq!(
-        all["counts"]["prompt_tokens"],
-        all["prompt_ids"].as_array().unwrap().len()
-    );
-    assert!(["stop", "length"].contains(&all["finish_reason"].as_str().unwrap()));
-    assert!(all["timings"]["prefill_tok_s"].as_f64().unwrap() > 0.0);
-    let logprobs = all["logprobs"].as_array().unwrap();
-    assert_eq!(logprobs.len(), ids.len());
-    // Greedy: the chosen one is the likeliest of the three.
-    for (l, id) in logprobs.iter().zip(ids) {
-        assert_eq!((&l["id"], &l["top"][0]["id"]), (id, id));
-        assert!(l["top"][0]["logprob"].as_f64() >= l["top"][2]["logprob"].as_f64());
+    for device in ["cpu", "gpu"] {
+        let common = [
+            "run",
+            &model,
+            "Hello",
+            "--device",
+            device,
+            "--max-tokens",
+            "12",
+        ];
+        let text = ok(&common);
+        let all = json(&[&common[..], &["--json", "--logprobs", "3"]].concat());
+        assert_eq!(
+            text.trim_end_matches('\n'),
+            all["text"].as_str().unwrap().trim_end_matches('\n')
+        );
+        let ids = all["ids"].as_array().unwrap();
+        assert_eq!(all["counts"]["completion_tokens"], ids.len());
+        assert_eq!(
+            all["counts"]["prompt_tokens"],
+            all["prompt_ids"].as_array().unwrap().len()
+        );
+        assert!(["stop", "length"].contains(&all["finish_reason"].as_str().unwrap()));
+        assert!(all["timings"]["prefill_tok_s"].as_f64().unwrap() > 0.0);
+        let logprobs = all["logprobs"].as_array().unwrap();
+        assert_eq!(logprobs.len(), ids.len());
+        // Greedy: the chosen one is the likeliest of the three.
+        for (l, id) in logprobs.iter().zip(ids) {
+            assert_eq!((&l["id"], &l["top"][0]["id"]), (id, id));
+            assert!(l["top"][0]["logprob"].as_f64() >= l["top"][2]["logprob"].as_f64());
+        }
     }
 }
 
@@ -432,6 +434,7 @@ fn mistakes_are_told_in_one_line() {
             ("VK_DRIVER_FILES", "/nonexistent.json"),
             ("VK_ICD_FILENAMES", "/nonexistent.json"),
         ])
+        .env_remove("VK_ADD_DRIVER_FILES")
         .output()
         .unwrap();
     let error = String::from_utf8(run.stderr).unwrap();

@@ -97,6 +97,7 @@ fn report(gpu: &str) -> Result<Vec<Row>> {
         .arg("--compile")
         .arg(folder.path())
         .env("RADV_FORCE_FAMILY", gpu)
+        .env_remove("VK_ADD_DRIVER_FILES")
         .env("VK_DRIVER_FILES", radv::icd()?)
         .env("VK_ICD_FILENAMES", radv::icd()?)
         .output()?;

@@ -36,6 +36,18 @@ pub fn ensure() -> Result<()> {
     apt(&["mesa-vulkan-drivers", "libvulkan1"])
 }
 
+/// Chromium's own software driver: a second implementation to test against, where it is installed.
+/// CI installs it.
+pub fn second() -> Result<Option<&'static Path>> {
+    let icd = Path::new("/usr/lib/chromium/vk_swiftshader_icd.json");
+    let has_apt = Path::new("/usr/bin/apt-get").exists();
+    if !icd.exists() && has_apt && std::env::var_os("CI").is_some() {
+        println!("installing a second Vulkan driver (SwiftShader, which comes with Chromium)");
+        apt(&["chromium"])?;
+    }
+    Ok(Some(icd).filter(|icd| icd.exists()))
+}
+
 /// Installs Debian packages.
 pub fn apt(packages: &[&str]) -> Result<()> {
     if !Path::new("/usr/bin/apt-get").exists() {

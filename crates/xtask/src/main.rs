@@ -91,12 +91,11 @@ fn task(task: Task) -> Result<()> {
                 "siskin-cli",
             ]))?;
             wasm::check()?;
-            run(&mut cargo(&[
-                "test",
-                "--release",
-                "--workspace",
-                "--no-fail-fast",
-            ]))
+            let mut test = cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
+            if let Some(icd) = driver::second()? {
+                test.env("VK_ADD_DRIVER_FILES", icd);
+            }
+            run(&mut test)
         }
         Task::Model => model::fetch().map(|path| println!("{}", path.display())),
         Task::Picture => picture::draw(),
