@@ -110,7 +110,11 @@ impl Case {
         self.load(gpu, kv_f32);
         let (mut at, mut out) = (0, vec![]);
         for n in steps {
-            out.extend(block_on(gpu.all_logits(&self.graph, &tokens[at..at + n], at)).unwrap());
+            out.extend(
+                block_on(gpu.evaluate(&self.graph, &tokens[at..at + n], at))
+                    .unwrap()
+                    .swap_remove(0),
+            );
             at += n;
         }
         out

@@ -74,6 +74,38 @@ fn logits_are_those_of_transformers() {
     }
 }
 
+#[test]
+fn traced_hidden_states_are_those_of_transformers() {
+    for family in FAMILIES {
+        let t = Tensors::open(&format!("tiny/{family}/expected.safetensors"));
+        let ids = t.u32("ids");
+        for (device, profile) in requests() {
+            let folder = fixture(&format!("tiny/{family}"));
+            let mut session = open(&folder, device, Precision::F32, CacheType::F32);
+            let layers = session.model.dims().n_layers;
+            let mut names = vec!["embed".to_string()];
+            names.extend((0..layers - 1).map(|i| format!("model.layers.{i}.hidden")));
+            names.push("model.norm".into());
+            let traced = block_on(session.trace(&ids, &names)).unwrap();
+            assert_eq!(traced.len(), layers + 2, "logits, embedding, layers");
+            for (i, traced) in traced[1..].iter().enumerate() {
+                let what = format!("{family} {device:?} {}", traced.name);
+                let wanted = t.f32(&format!("hidden.{i}"));
+                assert_close(&what, &traced.values, &wanted, tolerance("model", profile));
+            }
+        }
+    }
+    let folder = fixture("tiny/llama");
+    let mut session = open(&folder, DeviceRequest::Cpu, Precision::F32, CacheType::F32);
+    let error = block_on(session.trace(&[1], &["nonsense".into()]))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("`nonsense`") && error.contains("model.layers.1.hidden"),
+        "{error}"
+    );
+}
+
 fn greedy(session: &mut Session, prompt: &[u32], n: usize, sampling: Sampling) -> Vec<u32> {
     let options = GenerateOptions {
         max_tokens: n,

@@ -204,12 +204,15 @@ pub struct InspectArgs {
 
 #[derive(Debug, Args)]
 pub struct LogitsArgs {
+    /// Also the hidden states and attention outputs of every layer
+    #[arg(long)]
+    pub trace: bool,
     #[command(flatten)]
     pub model: ModelArgs,
     /// Token ids, separated by commas
     #[arg(long, value_delimiter = ',', required = true)]
     pub tokens: Vec<u32>,
-    /// A safetensors file that gets the tensor `logits`, f32 [T, vocab]
+    /// A safetensors file that gets the tensor `logits`, f32 [T, vocab], and those of --trace
     #[arg(long)]
     pub out: PathBuf,
 }

@@ -6,10 +6,21 @@ use crate::open;
 
 pub async fn logits(args: LogitsArgs) -> Result<()> {
     let mut session = open::open(&args.model).await?;
-    let values = session.logits(&args.tokens).await?;
-    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let shape = vec![args.tokens.len(), values.len() / args.tokens.len()];
-    let view = TensorView::new(Dtype::F32, shape, &bytes)?;
-    safetensors::serialize_to_file([("logits", view)], None, &args.out)
+    let names = if args.trace {
+        session.trace_names()?
+    } else {
+        vec![]
+    };
+    let traced = session.trace(&args.tokens, &names).await?;
+    let bytes: Vec<Vec<u8>> = traced
+        .iter()
+        .map(|t| t.values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        .collect();
+    let mut views = vec![];
+    for (t, bytes) in traced.iter().zip(&bytes) {
+        let shape = vec![args.tokens.len(), t.cols];
+        views.push((t.name.as_str(), TensorView::new(Dtype::F32, shape, bytes)?));
+    }
+    safetensors::serialize_to_file(views, None, &args.out)
         .with_context(|| format!("cannot write {}", args.out.display()))
 }

@@ -35,6 +35,21 @@ pub struct Cpu {
     pending: VecDeque<u32>,
 }
 
+impl Cpu {
+    /// The plan for a step of so many tokens.
+    fn plan<'a>(
+        prefill: &'a Option<Plan>,
+        decode: &'a Option<Plan>,
+        rows: usize,
+    ) -> Option<&'a Plan> {
+        if rows == 1 {
+            decode.as_ref()
+        } else {
+            prefill.as_ref()
+        }
+    }
+}
+
 impl Device {
     pub async fn open(request: DeviceRequest, precision: Precision) -> Result<Self> {
         let cpu = || {
@@ -117,12 +132,7 @@ impl Device {
     ) -> Result<()> {
         match self {
             Self::Cpu(cpu) => {
-                let plan = if tokens.len() == 1 {
-                    &cpu.decode
-                } else {
-                    &cpu.prefill
-                };
-                if let Some(plan) = plan {
+                if let Some(plan) = Cpu::plan(&cpu.prefill, &cpu.decode, tokens.len()) {
                     cpu.device.run(plan, tokens, position, sampling, head)?;
                 }
                 if head {
@@ -150,19 +160,9 @@ impl Device {
         match self {
             Self::Cpu(cpu) => {
                 let token = cpu.pending.pop_front().unwrap_or_default();
-                let values = match &cpu.prefill {
-                    // Both plans' logits stand in the last run's arena; the decode plan's place
-                    // is its own.
-                    Some(plan) if logits => {
-                        let plan = if cpu.device.last_rows() == 1 {
-                            cpu.decode.as_ref().unwrap_or(plan)
-                        } else {
-                            plan
-                        };
-                        cpu.device.read(plan, plan.graph.outputs[0], 1)
-                    }
-                    _ => vec![],
-                };
+                let plan = Cpu::plan(&cpu.prefill, &cpu.decode, cpu.device.last_rows());
+                let read = |plan: &Plan| cpu.device.read(plan, plan.graph.outputs[0], 1);
+                let values = plan.filter(|_| logits).map(read).unwrap_or_default();
                 Ok((token, values))
             }
             Self::Gpu(gpu) => Ok(gpu.take(logits).await?),
@@ -194,21 +194,22 @@ impl Device {
         }
     }
 
-    /// Logits `[tokens.len(), vocab]` of a graph that ends in `Head::AllLogits`.
-    pub(crate) async fn all_logits(
+    /// All outputs, `[tokens.len(), columns]` each, of a graph that has every row.
+    pub(crate) async fn evaluate(
         &mut self,
         graph: &Graph,
         tokens: &[u32],
         position: usize,
-    ) -> Result<Vec<f32>> {
+    ) -> Result<Vec<Vec<f32>>> {
         match self {
             Self::Cpu(cpu) => {
                 let plan = Plan::new(graph.clone(), tokens.len(), Fusion::NONE, |_| false);
                 cpu.device
                     .run(&plan, tokens, position, &Sampling::default(), true)?;
-                Ok(cpu.device.read(&plan, graph.outputs[0], tokens.len()))
+                let read = |id| cpu.device.read(&plan, id, tokens.len());
+                Ok(graph.outputs.iter().map(|id| read(*id)).collect())
             }
-            Self::Gpu(gpu) => Ok(gpu.all_logits(graph, tokens, position).await?),
+            Self::Gpu(gpu) => Ok(gpu.evaluate(graph, tokens, position).await?),
         }
     }
 }

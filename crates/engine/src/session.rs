@@ -19,6 +19,15 @@ const DEFAULT_CONTEXT: usize = 4096;
 /// Rows whose logits are computed at once: `[rows, vocab]` is large.
 const LOGITS_ROWS: usize = 32;
 
+/// A value of every position, out of [`Session::trace`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Traced {
+    pub name: String,
+    pub cols: usize,
+    /// `[tokens, cols]`.
+    pub values: Vec<f32>,
+}
+
 /// A model on a device, and the tokens in its KV cache.
 #[derive(Debug)]
 pub struct Session {
@@ -107,19 +116,43 @@ impl Session {
 
     /// Logits `[tokens.len(), vocab]` of every position.
     pub async fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+        Ok(self.trace(tokens, &[]).await?.swap_remove(0).values)
+    }
+
+    /// Logits of every position, then the named values: `embed`, `model.layers.N.attention` (the
+    /// heads' mix of values), `model.layers.N.hidden` (after the block), `model.norm`. The values
+    /// are computed for this call; a session that never asks pays nothing.
+    pub async fn trace(&mut self, tokens: &[u32], names: &[String]) -> Result<Vec<Traced>> {
         self.check_tokens(tokens)?;
         self.check_length(tokens.len())?;
-        let graph = self.model.graph(Head::AllLogits)?;
-        self.tokens.clear();
-        let mut all = vec![];
-        for (i, chunk) in tokens.chunks(LOGITS_ROWS).enumerate() {
-            all.extend(
-                self.device
-                    .all_logits(&graph, chunk, i * LOGITS_ROWS)
-                    .await?,
-            );
+        let mut graph = self.model.graph(Head::AllLogits)?;
+        for name in names {
+            graph.tap(name).map_err(siskin_models::Error::from)?;
         }
-        Ok(all)
+        self.tokens.clear();
+        let labels = std::iter::once("logits").chain(names.iter().map(String::as_str));
+        let mut traced: Vec<Traced> = labels
+            .zip(&graph.outputs)
+            .map(|(name, id)| Traced {
+                name: name.into(),
+                cols: graph.node(*id).cols,
+                values: vec![],
+            })
+            .collect();
+        for (i, chunk) in tokens.chunks(LOGITS_ROWS).enumerate() {
+            let outputs = self.device.evaluate(&graph, chunk, i * LOGITS_ROWS).await?;
+            traced
+                .iter_mut()
+                .zip(outputs)
+                .for_each(|(t, values)| t.values.extend(values));
+        }
+        Ok(traced)
+    }
+
+    /// The names that [`Session::trace`] knows.
+    pub fn trace_names(&self) -> Result<Vec<String>> {
+        let graph = self.model.graph(Head::AllLogits)?;
+        Ok(graph.names.into_iter().map(|n| n.0).collect())
     }
 
     fn check_length(&self, prompt: usize) -> Result<()> {

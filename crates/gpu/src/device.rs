@@ -370,15 +370,15 @@ impl GpuDevice {
             .write_buffer(&self.seen, 0, bytemuck::cast_slice(&bits));
     }
 
-    /// Logits of every token, `[tokens.len(), vocab]`, by a graph that ends in them.
-    pub async fn all_logits(
+    /// All outputs of a graph for `tokens`, the first of them at `position`.
+    pub async fn evaluate(
         &mut self,
         graph: &Graph,
         tokens: &[u32],
         position: usize,
-    ) -> Result<Vec<f32>> {
+    ) -> Result<Vec<Vec<f32>>> {
         let rows = tokens.len();
-        let vocab = graph.node(graph.outputs[0]).cols;
+        let vocab = graph.nodes.iter().map(|n| n.cols).max().unwrap_or(0);
         if self.seen.size() < vocab.div_ceil(32) as u64 * 4 {
             self.seen = self.storage("seen", vocab.div_ceil(32) as u64 * 4)?;
         }
@@ -392,9 +392,15 @@ impl GpuDevice {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         self.record(&mut encoder, &prepared, rows, position, true);
         self.queue.submit([encoder.finish()]);
-        let view = prepared.plan.view(graph.outputs[0]);
-        let bytes = (rows * view.cols) as u64 * 4;
-        self.read_buffer(&prepared.arena, view.offset as u64 * 4, bytes)
-            .await
+        let mut out = vec![];
+        for id in &graph.outputs {
+            let view = prepared.plan.view(*id);
+            let bytes = (rows * view.stride) as u64 * 4;
+            out.push(
+                self.read_buffer(&prepared.arena, view.offset as u64 * 4, bytes)
+                    .await?,
+            );
+        }
+        Ok(out)
     }
 }

@@ -135,6 +135,8 @@ pub struct Graph {
     pub caches: Vec<Cache>,
     /// Values that outlive the run, to be read afterwards.
     pub outputs: Vec<NodeId>,
+    /// Values that can be tapped, by name; a name costs nothing until it is.
+    pub names: Vec<(String, NodeId)>,
 }
 
 impl Graph {
@@ -337,5 +339,29 @@ impl Graph {
 
     pub fn output(&mut self, node: NodeId) {
         self.outputs.push(node);
+    }
+
+    /// Gives a value a name to tap it by.
+    pub fn name(&mut self, node: NodeId, name: impl Into<String>) {
+        self.names.push((name.into(), node));
+    }
+
+    /// Makes a named value an output.
+    pub fn tap(&mut self, name: &str) -> Result<NodeId> {
+        let found = self.names.iter().find(|n| n.0 == name).map(|n| n.1);
+        let node = found.ok_or_else(|| Error {
+            op: "tap",
+            label: name.into(),
+            what: format!(
+                "no value has that name; there are {}",
+                self.names
+                    .iter()
+                    .map(|n| n.0.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        })?;
+        self.output(node);
+        Ok(node)
     }
 }

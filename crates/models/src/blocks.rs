@@ -8,7 +8,9 @@ pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
 
 pub(crate) fn embed(g: &mut Graph, dims: &Dims, scale: f32) -> NodeId {
     let table = g.matrix(EMBEDDING, &[(EMBEDDING, dims.vocab_size)], dims.hidden_size);
-    g.embed(table, scale)
+    let x = g.embed(table, scale);
+    g.name(x, "embed");
+    x
 }
 
 /// rms_norm by the vector `{name}.weight` of length `n`.
@@ -102,6 +104,7 @@ pub(crate) fn attention(
         window: a.window,
     };
     let mixed = g.attention(q, cache, spec)?;
+    g.name(mixed, format!("{layer}.attention"));
     stacked(g, mixed, &attn, &[("o_proj", dims.hidden_size)], false)
 }
 
@@ -136,7 +139,9 @@ pub(crate) fn pre_norm_block(
     let x = g.add(x, h)?;
     let h = norm(g, x, &format!("{layer}.post_attention_layernorm"), d, eps)?;
     let h = mlp(g, h, layer, dims, Activation::Silu)?;
-    g.add(x, h)
+    let x = g.add(x, h)?;
+    g.name(x, format!("{layer}.hidden"));
+    Ok(x)
 }
 
 /// `1 / sqrt(head_dim)`.

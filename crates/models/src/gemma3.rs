@@ -85,6 +85,8 @@ impl Config {
         let h = norm(g, x, "pre_feedforward_layernorm")?;
         let h = blocks::mlp(g, h, layer, &self.dims, Activation::GeluTanh)?;
         let h = norm(g, h, "post_feedforward_layernorm")?;
-        Ok(g.add(x, h)?)
+        let x = g.add(x, h)?;
+        g.name(x, format!("{layer}.hidden"));
+        Ok(x)
     }
 }

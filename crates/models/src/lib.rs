@@ -123,6 +123,7 @@ impl Model {
         let dims = self.dims();
         let x = if head == Head::Next { g.last_row(x) } else { x };
         let x = blocks::norm(&mut g, x, "model.norm", dims.hidden_size, dims.rms_norm_eps)?;
+        g.name(x, "model.norm");
         let lm_head = if self.tied {
             blocks::EMBEDDING
         } else {

@@ -15,6 +15,18 @@ pub fn cargo(args: &[&str]) -> Command {
     cargo
 }
 
+/// The command line, built if need be.
+pub fn siskin() -> Command {
+    cargo(&[
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "siskin-cli",
+        "--",
+    ])
+}
+
 /// Runs a command with this process's terminal, and fails if it does.
 pub fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();

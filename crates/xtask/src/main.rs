@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use command::{cargo, run};
+use command::{cargo, run, siskin};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "Set-up, demo, tests and reports")]
@@ -59,15 +59,7 @@ fn task(task: Task) -> Result<()> {
     match task {
         Task::Demo { prompt, args } => {
             let model = model::fetch()?;
-            let cli = [
-                "run",
-                "--quiet",
-                "--release",
-                "--package",
-                "siskin-cli",
-                "--",
-            ];
-            run(cargo(&cli).arg("run").arg(model).arg(prompt).args(args))
+            run(siskin().arg("run").arg(model).arg(prompt).args(args))
         }
         Task::Test => {
             driver::ensure()?;

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{cargo, root};
+use crate::command::{root, siskin};
 use crate::model;
 
 const MODEL: &str = "smollm2-135m-instruct";
@@ -19,15 +19,7 @@ enum Line {
 
 /// Runs the program and takes its output, wrapped.
 fn session(args: &[&str], input: &[&str]) -> Result<Vec<String>> {
-    let cli = [
-        "run",
-        "--quiet",
-        "--release",
-        "--package",
-        "siskin-cli",
-        "--",
-    ];
-    let mut child = cargo(&cli)
+    let mut child = siskin()
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
