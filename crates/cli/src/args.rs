@@ -42,7 +42,8 @@ In the conversation: /help lists the commands, Ctrl-C stops an answer, Ctrl-D le
     /// Prefill and decode speed, and exact counts of what a decode step does
     #[command(after_help = "Examples:
   siskin bench smollm2-135m-instruct
-  siskin bench model.gguf -p 512 -n 64 --device gpu --json")]
+  siskin bench model.gguf -p 512 -n 64 --device gpu --json
+With --json, `counts` and `kernels` are null on the CPU, and `kernels` where there are no timestamps.")]
     Bench(BenchArgs),
     /// Adapters, with the features and limits that matter
     #[command(after_help = "Examples:
