@@ -207,8 +207,7 @@ impl GpuDevice {
 
     /// Plans, pipelines and bind groups for prefills of up to `rows` tokens and for decoding.
     pub fn prepare(&mut self, graph: Graph, rows: usize) -> Result<()> {
-        let vocab = graph.outputs.first().map_or(0, |o| graph.node(*o).cols);
-        self.seen = self.storage("seen", vocab.div_ceil(32) as u64 * 4)?;
+        self.seen = self.storage("seen", seen_bytes(&graph))?;
         self.tokens = self.storage("tokens", rows as u64 * 4)?;
         self.prefill = Some(self.lower_for(graph.clone(), rows)?);
         self.decode = Some(self.lower_for(graph, 1)?);
@@ -378,9 +377,8 @@ impl GpuDevice {
         position: usize,
     ) -> Result<Vec<Vec<f32>>> {
         let rows = tokens.len();
-        let vocab = graph.nodes.iter().map(|n| n.cols).max().unwrap_or(0);
-        if self.seen.size() < vocab.div_ceil(32) as u64 * 4 {
-            self.seen = self.storage("seen", vocab.div_ceil(32) as u64 * 4)?;
+        if self.seen.size() < seen_bytes(graph) {
+            self.seen = self.storage("seen", seen_bytes(graph))?;
         }
         if self.tokens.size() < rows as u64 * 4 {
             self.tokens = self.storage("tokens", rows as u64 * 4)?;
@@ -403,4 +401,14 @@ impl GpuDevice {
         }
         Ok(out)
     }
+}
+
+/// Bytes of a bit for each token that a graph reads or chooses.
+fn seen_bytes(graph: &Graph) -> u64 {
+    let tokens = graph.nodes.iter().map(|n| match n.op {
+        Op::Embed { table, .. } => graph.weight(table).rows(),
+        Op::Choose => graph.node(n.inputs[0]).cols,
+        _ => 0,
+    });
+    tokens.max().unwrap_or(0).div_ceil(32) as u64 * 4
 }
