@@ -74,39 +74,33 @@ fn parity(logits: &[f32], t: &Tensors, n: usize) -> Parity {
     p
 }
 
-#[test]
-fn logits_of_256_tokens_are_those_of_transformers() {
+/// Logits of the first `n` tokens, `rows` at once, within the bounds of how they are computed.
+fn check(what: &str, session: &mut Session, n: usize, rows: usize, integer: bool) {
     let t = Tensors::open("real/expected.safetensors");
     let ids = t.u32("ids");
-    let check = |what: &str, device, precision, cache, integer: bool, n: usize| {
-        let mut session = open(device, precision, cache);
-        let logits = block_on(session.logits(&ids[..n])).unwrap();
-        let p = parity(&logits, &t, n);
-        println!(
-            "{what}: max |Δ| {:.1e}, mean KL {:.1e}, top-1 {:.4}",
-            p.max, p.mean_kl, p.top1
-        );
-        assert!(p.mean_kl.abs() <= 2e-3 && p.top1 >= 0.98, "{what}");
-        if !integer {
-            assert!(p.max <= 5e-3 && p.top1 == 1.0, "{what}: {}", p.max);
-        }
-    };
-    check(
-        "cpu f32",
-        DeviceRequest::Cpu,
-        Precision::F32,
-        CacheType::F32,
-        false,
-        256,
+    let traced = block_on(session.trace(&ids[..n], &[], rows)).unwrap();
+    let p = parity(&traced[0].values, &t, n);
+    println!(
+        "{what}: max |Δ| {:.1e}, mean KL {:.1e}, top-1 {:.4}",
+        p.max, p.mean_kl, p.top1
     );
-    check(
-        "cpu fast",
-        DeviceRequest::Cpu,
-        Precision::Fast,
-        CacheType::F16,
-        true,
-        256,
-    );
+    assert!(p.mean_kl.abs() <= 2e-3 && p.top1 >= 0.98, "{what}");
+    if !integer {
+        assert!(p.max <= 5e-3 && p.top1 == 1.0, "{what}: {}", p.max);
+    }
+}
+
+/// The prefill's kernels over all 256 tokens, then the decode step's over `decoded`.
+fn check_both(what: &str, mut open: impl FnMut() -> Session, decoded: usize, integer: bool) {
+    check(&format!("{what} prefill"), &mut open(), 256, 32, integer);
+    check(&format!("{what} decode"), &mut open(), decoded, 1, integer);
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    let cpu = |precision, cache| move || open(DeviceRequest::Cpu, precision, cache);
+    check_both("cpu f32", cpu(Precision::F32, CacheType::F32), 256, false);
+    check_both("cpu fast", cpu(Precision::Fast, CacheType::F16), 256, true);
     for (index, profile) in devices() {
         let device = DeviceRequest::Gpu {
             index: Some(index),
@@ -118,14 +112,9 @@ fn logits_of_256_tokens_are_those_of_transformers() {
         } else {
             CacheType::F32
         };
-        check(
-            &format!("gpu:{index} {profile}"),
-            device,
-            Precision::F32,
-            cache,
-            integer,
-            256,
-        );
+        let gpu = || open(device, Precision::F32, cache);
+        // Software drivers take a fifth of a second a token.
+        check_both(&format!("gpu:{index} {profile}"), gpu, 64, integer);
     }
 }
 

@@ -86,7 +86,7 @@ fn traced_hidden_states_are_those_of_transformers() {
             let mut names = vec!["embed".to_string()];
             names.extend((0..layers - 1).map(|i| format!("model.layers.{i}.hidden")));
             names.push("model.norm".into());
-            let traced = block_on(session.trace(&ids, &names)).unwrap();
+            let traced = block_on(session.trace(&ids, &names, 16)).unwrap();
             assert_eq!(traced.len(), layers + 2, "logits, embedding, layers");
             for (i, traced) in traced[1..].iter().enumerate() {
                 let what = format!("{family} {device:?} {}", traced.name);
@@ -97,7 +97,7 @@ fn traced_hidden_states_are_those_of_transformers() {
     }
     let folder = fixture("tiny/llama");
     let mut session = open(&folder, DeviceRequest::Cpu, Precision::F32, CacheType::F32);
-    let error = block_on(session.trace(&[1], &["nonsense".into()]))
+    let error = block_on(session.trace(&[1], &["nonsense".into()], 1))
         .unwrap_err()
         .to_string();
     assert!(

@@ -205,6 +205,9 @@ pub struct InspectArgs {
 
 #[derive(Debug, Args)]
 pub struct LogitsArgs {
+    /// Tokens that run at once; 1 takes the kernels of decoding instead of the prefill's
+    #[arg(long, default_value_t = siskin_engine::TRACE_ROWS)]
+    pub rows: usize,
     /// Also the hidden states and attention outputs of every layer
     #[arg(long)]
     pub trace: bool,

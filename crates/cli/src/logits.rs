@@ -11,7 +11,7 @@ pub async fn logits(args: LogitsArgs) -> Result<()> {
     } else {
         vec![]
     };
-    let traced = session.trace(&args.tokens, &names).await?;
+    let traced = session.trace(&args.tokens, &names, args.rows).await?;
     let bytes: Vec<Vec<u8>> = traced
         .iter()
         .map(|t| t.values.iter().flat_map(|v| v.to_le_bytes()).collect())

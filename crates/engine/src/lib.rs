@@ -14,6 +14,6 @@ pub use device::{Device, DeviceRequest};
 pub use error::{Error, Result};
 pub use load::{CacheType, OpenOptions, Precision, Progress, read_part, read_text};
 pub use memory::MemoryFigure;
-pub use session::{Session, Traced};
+pub use session::{Session, TRACE_ROWS, Traced};
 
 pub use siskin_graph::Sampling;

@@ -16,8 +16,8 @@ use crate::{Device, DeviceRequest, Error, Result};
 pub(crate) const PREFILL_ROWS: usize = 256;
 /// The context that is prepared when none is asked for, if the model's own is longer.
 const DEFAULT_CONTEXT: usize = 4096;
-/// Rows whose logits are computed at once: `[rows, vocab]` is large.
-const LOGITS_ROWS: usize = 32;
+/// Tokens that [`Session::trace`] runs at once unless told otherwise: `[rows, vocab]` is large.
+pub const TRACE_ROWS: usize = 32;
 
 /// A value of every position, out of [`Session::trace`].
 #[derive(Debug, Clone, PartialEq)]
@@ -116,13 +116,26 @@ impl Session {
 
     /// Logits `[tokens.len(), vocab]` of every position.
     pub async fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        Ok(self.trace(tokens, &[]).await?.swap_remove(0).values)
+        Ok(self
+            .trace(tokens, &[], TRACE_ROWS)
+            .await?
+            .swap_remove(0)
+            .values)
     }
 
     /// Logits of every position, then the named values: `embed`, `model.layers.N.attention` (the
     /// heads' mix of values), `model.layers.N.hidden` (after the block), `model.norm`. The values
     /// are computed for this call; a session that never asks pays nothing.
-    pub async fn trace(&mut self, tokens: &[u32], names: &[String]) -> Result<Vec<Traced>> {
+    ///
+    /// `rows` tokens run at once (at least 1): several take the prefill's kernels, 1 the decode
+    /// step's.
+    pub async fn trace(
+        &mut self,
+        tokens: &[u32],
+        names: &[String],
+        rows: usize,
+    ) -> Result<Vec<Traced>> {
+        let rows = rows.max(1);
         self.check_tokens(tokens)?;
         self.check_length(tokens.len())?;
         let mut graph = self.model.graph(Head::AllLogits)?;
@@ -139,8 +152,8 @@ impl Session {
                 values: vec![],
             })
             .collect();
-        for (i, chunk) in tokens.chunks(LOGITS_ROWS).enumerate() {
-            let outputs = self.device.evaluate(&graph, chunk, i * LOGITS_ROWS).await?;
+        for (i, chunk) in tokens.chunks(rows).enumerate() {
+            let outputs = self.device.evaluate(&graph, chunk, i * rows).await?;
             traced
                 .iter_mut()
                 .zip(outputs)

@@ -15,7 +15,7 @@ const LIBRARY: &[(&str, &str)] = sources!(
     "lib/block_q6_k" "lib/block_q8_0" "lib/block_q8_1" "lib/dot_q16" "lib/heads" "lib/kv_f16"
     "lib/kv_f32" "lib/linear_out" "lib/matvec_in" "lib/product_f32" "lib/product_int" "lib/q16"
     "lib/reduce_sg" "lib/reduce_wg" "lib/rope" "lib/step" "lib/values" "lib/values_bf16"
-    "lib/values_f16" "lib/values_f32" "lib/values_quantised" "lib/weights"
+    "lib/values_f16" "lib/values_f32" "lib/values_halves" "lib/values_quantised" "lib/weights"
 );
 
 const KERNELS: &[(&str, &str)] = sources!(
