@@ -15,7 +15,7 @@ const FUSED: Fusion = Fusion {
 
 fn model(family: &str) -> Model {
     let folder = fixture(&format!("tiny/{family}"));
-    Model::open(&Checkpoint::open(&folder).unwrap(), &folder).unwrap()
+    Model::open(&Checkpoint::open(&folder).unwrap()).unwrap()
 }
 
 fn graph(family: &str, head: Head) -> Graph {
@@ -167,7 +167,7 @@ fn architectures_and_shapes_that_do_not_fit() {
     let open = |config: String| {
         std::fs::write(folder.path().join("config.json"), config).unwrap();
         let checkpoint = Checkpoint::open(folder.path()).unwrap();
-        Model::open(&checkpoint, folder.path())
+        Model::open(&checkpoint)
             .map(|_| ())
             .unwrap_err()
             .to_string()

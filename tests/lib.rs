@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
-use siskin_formats::TensorType;
 use siskin_gpu::{AdapterReport, Profile};
+
+pub use siskin_engine::{noise, values, weights};
 
 /// A file or folder of `tests/fixtures`.
 pub fn fixture(name: &str) -> PathBuf {
@@ -49,45 +50,6 @@ impl Tensors {
     }
 }
 
-/// A deterministic sequence in [0, 1).
-pub fn noise(seed: u32) -> impl Iterator<Item = f32> {
-    let mut state = seed.wrapping_mul(747_796_405).wrapping_add(1);
-    std::iter::from_fn(move || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        Some((state >> 8) as f32 / 16_777_216.0)
-    })
-}
-
-/// `n` values in [-1, 1).
-pub fn values(seed: u32, n: usize) -> Vec<f32> {
-    noise(seed).take(n).map(|v| 2.0 * v - 1.0).collect()
-}
-
-/// Bytes of `n` weights of a type, with scales of a sensible size.
-pub fn weights(ty: TensorType, seed: u32, n: usize) -> Vec<u8> {
-    if !ty.is_quantised() {
-        return siskin_formats::encode(ty, &values(seed, n)).expect("a plain type");
-    }
-    let mut bytes: Vec<u8> = noise(seed)
-        .take(ty.bytes_of(n).expect("whole blocks"))
-        .map(|v| (v * 256.0) as u8)
-        .collect();
-    let scales: &[usize] = match ty {
-        TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K => &[0, 2],
-        TensorType::Q2_K => &[80, 82],
-        TensorType::Q3_K => &[108],
-        TensorType::Q6_K => &[208],
-        _ => &[0],
-    };
-    for block in bytes.chunks_exact_mut(ty.block_bytes()) {
-        for at in scales {
-            // Exponents of 2^-7 to 2^-4: sizes that trained weights have.
-            block[at + 1] = (block[at + 1] & 0x8f) | 0x20;
-        }
-    }
-    bytes
-}
-
 /// All adapters. Tests that need one fail where there is none: `cargo xtask test` installs one.
 pub fn adapters() -> Vec<AdapterReport> {
     let found = pollster::block_on(siskin_gpu::adapters());
@@ -111,24 +73,13 @@ pub fn devices() -> Vec<(usize, Profile)> {
     all
 }
 
-/// Largest error of a value, relative to the largest value, by op and by how the device computes.
+/// Largest error of a value, relative to the largest value: of one op as the page's self-test has
+/// it, and of a whole model.
 pub fn tolerance(op: &str, profile: Profile) -> f32 {
-    let integer = matches!(profile, Profile::Cpu | Profile::SgDot4);
-    match op {
-        // Sums of some hundred products; integer activations have 15 bits.
-        "linear" if integer => 1e-4,
-        // exp and tanh differ from driver to driver.
-        "gated" | "attention" => 1e-4,
-        // Keys and values in f16.
-        "attention_f16" => 2e-3,
-        "model" => {
-            if integer {
-                1e-3
-            } else {
-                2e-4
-            }
-        }
-        _ => 1e-5,
+    match (op, profile) {
+        ("model", Profile::Cpu | Profile::SgDot4) => 1e-3,
+        ("model", _) => 2e-4,
+        _ => siskin_engine::tolerance(op, profile),
     }
 }
 

@@ -143,7 +143,8 @@ fn the_capital_of_france() {
         );
         let options = GenerateOptions::default();
         let answer =
-            block_on(session.generate(&ids, &options, &mut |_| ControlFlow::Continue(()))).unwrap();
+            block_on(session.generate(&ids, &options, async |_| ControlFlow::Continue(())))
+                .unwrap();
         assert_eq!(answer.text, "The capital of France is Paris.", "{what}");
         assert_eq!(answer.ids.last(), Some(&2), "{what}");
     }
@@ -166,7 +167,7 @@ fn decoding_agrees_with_the_prefill() {
     for n in 1..=64 {
         let prompt = &ids[..n];
         let answer =
-            block_on(session.generate(prompt, &options, &mut |_| ControlFlow::Continue(())))
+            block_on(session.generate(prompt, &options, async |_| ControlFlow::Continue(())))
                 .unwrap();
         assert_eq!(answer.cached_tokens, n - 1);
         same += usize::from(answer.ids == [top[(n - 1) * 32]]);

@@ -113,7 +113,7 @@ fn greedy(session: &mut Session, prompt: &[u32], n: usize, sampling: Sampling) -
         sampling,
         ..Default::default()
     };
-    block_on(session.generate(prompt, &options, &mut |_| ControlFlow::Continue(())))
+    block_on(session.generate(prompt, &options, async |_| ControlFlow::Continue(())))
         .unwrap()
         .ids
 }
@@ -230,7 +230,7 @@ fn stops_cancels_and_goes_on() {
         };
         let whole = greedy(&mut session, &ids[..8], 20, Sampling::default());
         let mut seen = 0;
-        let answer = block_on(session.generate(&ids[..8], &options, &mut |event| {
+        let answer = block_on(session.generate(&ids[..8], &options, async |event| {
             if let siskin_engine::Event::Token { .. } = event {
                 seen += 1;
             }
@@ -255,7 +255,7 @@ fn stops_cancels_and_goes_on() {
             ignore_end: true,
             ..Default::default()
         };
-        let go_on = &mut |_: siskin_engine::Event<'_>| ControlFlow::Continue(());
+        let go_on = async |_: siskin_engine::Event<'_>| ControlFlow::Continue(());
         let answer = block_on(session.generate(&ids[..8], &long, go_on)).unwrap();
         assert_eq!(answer.ids.len(), 64 - 8 + 1);
         assert_eq!(answer.finish_reason, siskin_engine::FinishReason::Length);

@@ -11,8 +11,8 @@ use siskin_models::Model;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(checkpoint) = Checkpoint::from_gguf(Box::new(bytes.to_vec())) else { return };
-    let _ = read_text(&checkpoint, Path::new(""));
-    let _ = Model::open(&checkpoint, Path::new(""));
+    let _ = read_text(&checkpoint);
+    let _ = Model::open(&checkpoint);
     for tensor in &checkpoint.tensors {
         let _ = checkpoint.read_f32(tensor);
     }

@@ -28,7 +28,7 @@ pub async fn bench(args: BenchArgs) -> Result<()> {
     for _ in 0..args.runs {
         session.reset();
         let answer = session
-            .generate(&prompt, &options, &mut |_| stop::flow())
+            .generate(&prompt, &options, async |_| stop::flow())
             .await?;
         if answer.finish_reason == FinishReason::Cancelled {
             std::process::exit(130);

@@ -146,8 +146,8 @@ impl Chat {
         stop::clear();
         let answer = self
             .session
-            .generate(&prompt, &self.options, &mut |event| {
-                if let Event::Token { text, .. } = event {
+            .generate(&prompt, &self.options, async |event| {
+                if let Event::Token { text, .. } | Event::Rest { text } = event {
                     print!("{text}");
                     let _ = std::io::stdout().flush();
                 }

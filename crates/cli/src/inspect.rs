@@ -14,8 +14,8 @@ use crate::open::resolve;
 pub fn inspect(args: &InspectArgs) -> Result<()> {
     let path = resolve(&args.model)?;
     let checkpoint = Checkpoint::open(&path)?;
-    let model = Model::open(&checkpoint, &path)?;
-    let text = read_text(&checkpoint, &path)?;
+    let model = Model::open(&checkpoint)?;
+    let text = read_text(&checkpoint)?;
     let dims = model.dims();
     let context = args.ctx.unwrap_or(dims.context_length.min(4096));
     let memory = MemoryFigure::of(&model, &checkpoint, context, 2)?;

@@ -26,8 +26,8 @@ pub async fn run(args: RunArgs) -> Result<()> {
     let mut out = std::io::stdout();
     let mut broken = None;
     let answer = session
-        .generate(&prompt, &options, &mut |event| {
-            if let (Event::Token { text, .. }, false) = (event, args.json) {
+        .generate(&prompt, &options, async |event| {
+            if let (Event::Token { text, .. } | Event::Rest { text }, false) = (event, args.json) {
                 let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
                 if let Err(e) = written {
                     broken = Some(e);

@@ -11,7 +11,7 @@ use crate::open::resolve;
 
 pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
     let path = resolve(&args.model)?;
-    let text = read_text(&Checkpoint::open(&path)?, &path)?;
+    let text = read_text(&Checkpoint::open(&path)?)?;
     let (rendered, tokens) = if args.chat {
         let rendered = text.render(&[Message::new("user", &args.text)])?;
         let tokens = text.encode_rendered(&rendered)?;

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use siskin_graph::Sampling;
+use siskin_text::TextModel;
 
 /// What to generate.
 #[derive(Debug, Clone)]
@@ -34,7 +35,16 @@ pub enum Event<'a> {
     /// Tokens of the prompt that are in the cache, of how many.
     Prefill { done: usize, total: usize },
     /// A new token and the text that is now certain, which may be empty.
-    Token { id: u32, text: &'a str },
+    Token {
+        id: u32,
+        text: &'a str,
+        /// Where logprobs were asked for.
+        logprob: Option<&'a TokenLogprob>,
+    },
+    /// Text that was held back, when no more tokens come.
+    Rest { text: &'a str },
+    /// The device is being opened again; the answer goes on after that.
+    DeviceLost,
 }
 
 /// Why an answer ended.
@@ -63,6 +73,48 @@ pub struct TokenLogprob {
     pub piece: String,
     pub logprob: f32,
     pub top: Vec<TopLogprob>,
+}
+
+impl TokenLogprob {
+    /// Of token `id`, and of the `n` likeliest.
+    pub(crate) fn of(text: &TextModel, logits: &[f32], id: u32, n: usize) -> Self {
+        Self {
+            id,
+            piece: text.piece(id),
+            logprob: logits[id as usize] - log_sum_exp(logits),
+            top: logprobs_of(text, logits, n),
+        }
+    }
+}
+
+/// The `n` likeliest tokens, likeliest first; equal ones by id.
+pub(crate) fn logprobs_of(text: &TextModel, logits: &[f32], n: usize) -> Vec<TopLogprob> {
+    let total = log_sum_exp(logits);
+    let by_logit = |a: &u32, b: &u32| {
+        logits[*b as usize]
+            .total_cmp(&logits[*a as usize])
+            .then(a.cmp(b))
+    };
+    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+    let n = n.min(order.len());
+    if n > 0 && n < order.len() {
+        order.select_nth_unstable_by(n - 1, by_logit);
+    }
+    order.truncate(n);
+    order.sort_by(by_logit);
+    let top = |id: u32| TopLogprob {
+        id,
+        piece: text.piece(id),
+        logprob: logits[id as usize] - total,
+    };
+    order.into_iter().map(top).collect()
+}
+
+/// `ln Σ exp(x)`.
+fn log_sum_exp(x: &[f32]) -> f32 {
+    let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = x.iter().map(|x| f64::from(x - max).exp()).sum();
+    max + sum.ln() as f32
 }
 
 #[derive(Debug, Clone)]

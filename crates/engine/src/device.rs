@@ -6,6 +6,9 @@ use siskin_graph::{Fusion, Graph, Plan, Sampling};
 
 use crate::Result;
 
+/// The most tokens of a prompt that run at once.
+pub(crate) const PREFILL_ROWS: usize = 256;
+
 /// Which device a model shall run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceRequest {
@@ -101,7 +104,7 @@ impl Device {
     }
 
     /// Caches for `context` tokens, and plans for a prefill of up to `rows` tokens and a decode.
-    pub(crate) fn prepare(
+    pub(crate) async fn prepare(
         &mut self,
         graph: Graph,
         context: usize,
@@ -117,6 +120,7 @@ impl Device {
             Self::Gpu(gpu) => {
                 gpu.set_context(&graph, context, cache_type == CacheType::F32)?;
                 gpu.prepare(graph, rows)?;
+                gpu.settle().await?;
             }
         }
         Ok(())
@@ -166,6 +170,15 @@ impl Device {
                 Ok((token, values))
             }
             Self::Gpu(gpu) => Ok(gpu.take(logits).await?),
+        }
+    }
+
+    /// Tokens of a prompt that run at once.
+    pub(crate) fn prefill_rows(&self) -> usize {
+        match self {
+            // A page hears nothing while its only thread computes: it wants to, now and then.
+            Self::Cpu(_) if cfg!(target_arch = "wasm32") => PREFILL_ROWS / 4,
+            _ => PREFILL_ROWS,
         }
     }
 

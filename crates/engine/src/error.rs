@@ -25,6 +25,10 @@ pub enum Error {
         "a context of {wanted} tokens was asked for; give 1 to {max}, what the model was trained for"
     )]
     Context { wanted: usize, max: usize },
+    #[error("{needed} bytes more are needed than there is memory; a smaller model may fit")]
+    OutOfMemory { needed: u64 },
+    #[error("cannot read {name}: {what}")]
+    Read { name: String, what: String },
     #[error(transparent)]
     Text(#[from] siskin_text::Error),
     #[error(transparent)]
@@ -35,4 +39,11 @@ pub enum Error {
     Cpu(#[from] siskin_cpu::Error),
     #[error(transparent)]
     Gpu(#[from] siskin_gpu::Error),
+}
+
+impl Error {
+    /// Whether the device is gone: opened again, it may do what was asked.
+    pub fn is_device_lost(&self) -> bool {
+        matches!(self, Self::Gpu(siskin_gpu::Error::Lost))
+    }
 }

@@ -5,15 +5,23 @@
 mod answer;
 mod device;
 mod error;
+mod files;
+mod fit;
 mod load;
+mod look;
 mod memory;
+mod self_test;
 mod session;
 
 pub use answer::{Answer, Event, FinishReason, GenerateOptions, TokenLogprob, TopLogprob};
 pub use device::{Device, DeviceRequest};
 pub use error::{Error, Result};
-pub use load::{CacheType, OpenOptions, Precision, Progress, read_part, read_text};
+pub use files::{AsyncSource, ModelFiles, Reading, WeightFiles, read_text};
+pub use fit::{Fit, FitRequest};
+pub use load::{CacheType, OpenOptions, Precision, Progress};
+pub use look::{Look, LookOptions};
 pub use memory::MemoryFigure;
+pub use self_test::{CONTEXT, Case, KernelResult, noise, self_test, tolerance, values, weights};
 pub use session::{Session, TRACE_ROWS, Traced};
 
 pub use siskin_graph::Sampling;

@@ -1,11 +1,8 @@
-use std::path::Path;
-
 use siskin_cpu::{CpuPart, CpuWeight};
-use siskin_formats::Checkpoint;
 use siskin_graph::{Part, Weight, WeightKind};
 use siskin_models::{Model, Transform};
-use siskin_text::TextModel;
 
+use crate::files::WeightFiles;
 use crate::{Device, DeviceRequest, Result};
 
 pub use siskin_cpu::{CacheType, Precision};
@@ -39,23 +36,15 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// The tokenizer and template of a model at `path`.
-pub fn read_text(checkpoint: &Checkpoint, path: &Path) -> Result<TextModel> {
-    Ok(match &checkpoint.gguf {
-        Some(gguf) => TextModel::from_gguf(gguf)?,
-        None => TextModel::from_folder(path)?,
-    })
-}
-
 /// One tensor of a stacked weight, as the graph wants its rows.
-pub fn read_part(
+async fn read_part(
     model: &Model,
-    checkpoint: &Checkpoint,
+    files: &WeightFiles,
     part: &Part,
     cols: usize,
 ) -> Result<CpuPart> {
-    let (info, transform) = model.tensor(checkpoint, part, cols)?;
-    let mut bytes = checkpoint.read(info)?;
+    let (info, transform) = model.tensor(&files.checkpoint, part, cols)?;
+    let mut bytes = files.read(info).await?;
     if let Transform::UnpermuteRope { .. } = transform {
         let row_bytes = bytes.len() / part.rows;
         let rows = (0..part.rows).map(|r| transform.source_row(r) * row_bytes);
@@ -71,11 +60,11 @@ pub fn read_part(
     })
 }
 
-fn read_vector(model: &Model, checkpoint: &Checkpoint, weight: &Weight) -> Result<Vec<f32>> {
+async fn read_vector(model: &Model, files: &WeightFiles, weight: &Weight) -> Result<Vec<f32>> {
     let mut values = vec![];
     for part in &weight.parts {
-        let (info, transform) = model.tensor(checkpoint, part, 1)?;
-        let stored = checkpoint.read_f32(info)?;
+        let (info, transform) = model.tensor(&files.checkpoint, part, 1)?;
+        let stored = files.read_f32(info).await?;
         values.extend((0..part.rows).map(|r| {
             let v = stored[transform.source_row(r)];
             if transform == Transform::AddOne {
@@ -89,13 +78,14 @@ fn read_vector(model: &Model, checkpoint: &Checkpoint, weight: &Weight) -> Resul
 }
 
 /// Brings all weights of the graph onto the device, one tensor at a time.
-pub(crate) fn load_weights(
+pub(crate) async fn load_weights(
     device: &mut Device,
     model: &Model,
-    checkpoint: &Checkpoint,
+    files: &WeightFiles,
     weights: &[Weight],
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<()> {
+    let checkpoint = &files.checkpoint;
     let size = |w: &Weight| -> u64 {
         let parts = w
             .parts
@@ -109,32 +99,32 @@ pub(crate) fn load_weights(
         match &weight.kind {
             WeightKind::Constant(values) => device.add_vector(&weight.name, values.clone())?,
             WeightKind::Vector => {
-                device.add_vector(&weight.name, read_vector(model, checkpoint, weight)?)?;
+                let values = read_vector(model, files, weight).await?;
+                device.add_vector(&weight.name, values)?;
             }
-            WeightKind::Matrix => {
-                let read = |p| read_part(model, checkpoint, p, weight.cols);
-                match device {
-                    Device::Cpu(cpu) => {
-                        let parts = weight.parts.iter().map(read).collect::<Result<_>>()?;
-                        let matrix = CpuWeight::Matrix {
-                            parts,
-                            cols: weight.cols,
-                        };
-                        cpu.device.add_weight(&weight.name, matrix);
+            WeightKind::Matrix => match device {
+                Device::Cpu(cpu) => {
+                    let mut parts = vec![];
+                    for p in &weight.parts {
+                        parts.push(read_part(model, files, p, weight.cols).await?);
                     }
-                    Device::Gpu(gpu) => {
-                        let mut types = vec![];
-                        for p in &weight.parts {
-                            types.push((model.tensor(checkpoint, p, weight.cols)?.0.ty, p.rows));
-                        }
-                        let mut upload = gpu.matrix(&weight.name, &types, weight.cols)?;
-                        for p in &weight.parts {
-                            upload.part(&read(p)?.bytes)?;
-                        }
-                        upload.finish()?;
-                    }
+                    let cols = weight.cols;
+                    cpu.device
+                        .add_weight(&weight.name, CpuWeight::Matrix { parts, cols });
                 }
-            }
+                Device::Gpu(gpu) => {
+                    let mut types = vec![];
+                    for p in &weight.parts {
+                        types.push((model.tensor(checkpoint, p, weight.cols)?.0.ty, p.rows));
+                    }
+                    let mut upload = gpu.matrix(&weight.name, &types, weight.cols)?;
+                    for p in &weight.parts {
+                        let part = read_part(model, files, p, weight.cols).await?;
+                        upload.part(&part.bytes)?;
+                    }
+                    upload.finish()?;
+                }
+            },
         }
         done += size(weight);
         on_progress(Progress { done, total });

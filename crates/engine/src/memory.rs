@@ -4,7 +4,7 @@ use siskin_graph::{Fusion, Plan};
 use siskin_models::{Head, Model};
 
 use crate::Result;
-use crate::session::PREFILL_ROWS;
+use crate::device::PREFILL_ROWS;
 
 /// The memory a model needs, from the plans alone: nothing is loaded.
 #[derive(Debug, Clone, Copy, Serialize)]

@@ -1,21 +1,21 @@
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
-use siskin_formats::Checkpoint;
 use siskin_gpu::{Counts, KernelTime};
-use siskin_graph::Sampling;
+use siskin_graph::{Graph, Sampling};
 use siskin_models::{Head, Model};
 use siskin_text::{TextModel, TextStream};
 use web_time::Instant;
 
-use crate::answer::{Answer, Event, FinishReason, GenerateOptions, TokenLogprob, TopLogprob};
-use crate::load::{OpenOptions, Progress, load_weights, read_text};
-use crate::{Device, DeviceRequest, Error, Result};
+use crate::answer::{Answer, Event, FinishReason, GenerateOptions, TokenLogprob};
+use crate::device::PREFILL_ROWS;
+use crate::files::WeightFiles;
+use crate::load::{OpenOptions, Progress, load_weights};
+use crate::{Device, DeviceRequest, Error, ModelFiles, Result};
 
-/// Tokens of a prompt that run at once.
-pub(crate) const PREFILL_ROWS: usize = 256;
 /// The context that is prepared when none is asked for, if the model's own is longer.
-const DEFAULT_CONTEXT: usize = 4096;
+pub(crate) const DEFAULT_CONTEXT: usize = 4096;
 /// Tokens that [`Session::trace`] runs at once unless told otherwise: `[rows, vocab]` is large.
 pub const TRACE_ROWS: usize = 32;
 
@@ -31,8 +31,10 @@ pub struct Traced {
 /// A model on a device, and the tokens in its KV cache.
 #[derive(Debug)]
 pub struct Session {
-    pub text: TextModel,
+    pub text: Arc<TextModel>,
     pub model: Model,
+    files: WeightFiles,
+    options: OpenOptions,
     device: Device,
     context: usize,
     /// Tokens in the cache.
@@ -46,9 +48,20 @@ impl Session {
         options: &OpenOptions,
         on_progress: &mut dyn FnMut(Progress),
     ) -> Result<Self> {
-        let checkpoint = Checkpoint::open(path)?;
-        let model = Model::open(&checkpoint, path)?;
-        let text = read_text(&checkpoint, path)?;
+        Self::load(ModelFiles::open(path)?, options, on_progress).await
+    }
+
+    /// Loads a model whose headers were read.
+    pub async fn load(
+        files: ModelFiles,
+        options: &OpenOptions,
+        on_progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self> {
+        let ModelFiles {
+            model,
+            text,
+            weights,
+        } = files;
         let trained = model.dims().context_length;
         let context = options.context.unwrap_or(trained.min(DEFAULT_CONTEXT));
         if context == 0 || context > trained {
@@ -57,34 +70,35 @@ impl Session {
                 max: trained,
             });
         }
-        let graph = model.graph(Head::Next)?;
-        let rows = PREFILL_ROWS.min(context);
-        let mut load = async |request| -> Result<Device> {
-            let mut device = Device::open(request, options.precision).await?;
-            load_weights(
-                &mut device,
-                &model,
-                &checkpoint,
-                &graph.weights,
-                on_progress,
-            )?;
-            device.prepare(graph.clone(), context, options.cache_type, rows)?;
-            Ok(device)
-        };
-        let device = match load(options.device).await {
-            // A model that a GPU cannot hold may still run.
-            Err(Error::Gpu(_)) if options.device == DeviceRequest::Auto => {
-                load(DeviceRequest::Cpu).await?
-            }
-            other => other?,
-        };
+        let device = open_device(&model, &weights, options, context, on_progress).await?;
         Ok(Self {
             text,
             model,
+            files: weights,
+            options: options.clone(),
             device,
             context,
             tokens: vec![],
         })
+    }
+
+    /// Opens the device again after it was lost, and loads the weights again. The cache is empty.
+    async fn reopen(&mut self) -> Result<()> {
+        self.tokens.clear();
+        self.device = open_device(
+            &self.model,
+            &self.files,
+            &self.options,
+            self.context,
+            &mut |_| (),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The tensors of the model's files.
+    pub fn files(&self) -> &WeightFiles {
+        &self.files
     }
 
     pub fn device(&self) -> &Device {
@@ -135,14 +149,10 @@ impl Session {
         names: &[String],
         rows: usize,
     ) -> Result<Vec<Traced>> {
-        let rows = rows.max(1);
-        self.check_tokens(tokens)?;
-        self.check_length(tokens.len())?;
         let mut graph = self.model.graph(Head::AllLogits)?;
         for name in names {
             graph.tap(name).map_err(siskin_models::Error::from)?;
         }
-        self.tokens.clear();
         let labels = std::iter::once("logits").chain(names.iter().map(String::as_str));
         let mut traced: Vec<Traced> = labels
             .zip(&graph.outputs)
@@ -152,14 +162,69 @@ impl Session {
                 values: vec![],
             })
             .collect();
-        for (i, chunk) in tokens.chunks(rows).enumerate() {
-            let outputs = self.device.evaluate(&graph, chunk, i * rows).await?;
+        self.evaluate(&graph, tokens, rows, &mut |_, outputs| {
             traced
                 .iter_mut()
                 .zip(outputs)
                 .for_each(|(t, values)| t.values.extend(values));
-        }
+        })
+        .await?;
         Ok(traced)
+    }
+
+    /// Runs a graph over all tokens, `rows` at a time; `on_outputs` gets the first row's number and
+    /// the outputs. The cache is lost.
+    pub(crate) async fn evaluate(
+        &mut self,
+        graph: &Graph,
+        tokens: &[u32],
+        rows: usize,
+        on_outputs: &mut dyn FnMut(usize, Vec<Vec<f32>>),
+    ) -> Result<()> {
+        self.check_tokens(tokens)?;
+        self.check_length(tokens.len())?;
+        self.tokens.clear();
+        let rows = rows.max(1);
+        let mut at = 0;
+        let mut lost = false;
+        while at < tokens.len() {
+            let chunk = &tokens[at..tokens.len().min(at + rows)];
+            match self.device.evaluate(graph, chunk, at).await {
+                Ok(outputs) => {
+                    on_outputs(at, outputs);
+                    at += chunk.len();
+                }
+                // The cache went with the device: those before must run again.
+                Err(e) if e.is_device_lost() && !lost => {
+                    lost = true;
+                    self.reopen().await?;
+                    for (i, before) in tokens[..at].chunks(rows).enumerate() {
+                        self.device.evaluate(graph, before, i * rows).await?;
+                    }
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Logits `[vocab]` of the token after the prompt. Tokens shared with the cache are not run
+    /// again.
+    pub async fn next_logits(&mut self, prompt: &[u32]) -> Result<Vec<f32>> {
+        let options = GenerateOptions {
+            max_tokens: 1,
+            logprobs: Some(0),
+            ..GenerateOptions::default()
+        };
+        let mut logits = vec![];
+        self.run(
+            prompt,
+            &options,
+            async |_| ControlFlow::Continue(()),
+            &mut logits,
+        )
+        .await?;
+        Ok(logits)
     }
 
     /// The names that [`Session::trace`] knows.
@@ -183,14 +248,48 @@ impl Session {
     /// Answers a prompt. The tokens it shares with the cache are not run again.
     ///
     /// `on_event` may break off: the answer ends as [`FinishReason::Cancelled`], and the session
-    /// goes on to be usable.
+    /// goes on to be usable. A device that is lost on the way is opened again, and the answer goes
+    /// on where it was.
     pub async fn generate(
         &mut self,
         prompt: &[u32],
         options: &GenerateOptions,
-        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+        on_event: impl AsyncFnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Answer> {
-        check_sampling(&options.sampling)?;
+        self.run(prompt, options, on_event, &mut vec![]).await
+    }
+
+    /// Brings tokens into the cache; the one after the last is chosen and waits to be taken.
+    async fn feed(
+        &mut self,
+        tokens: &[u32],
+        sampling: &Sampling,
+        on_event: &mut impl AsyncFnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        let total = self.tokens.len() + tokens.len();
+        for chunk in tokens.chunks(self.device.prefill_rows()) {
+            let last = self.tokens.len() + chunk.len() == total;
+            self.device
+                .prefill(chunk, self.tokens.len(), sampling, last)?;
+            self.tokens.extend(chunk);
+            let done = self.tokens.len();
+            if on_event(Event::Prefill { done, total }).await.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// `last_logits` are those that the last token was chosen from, where logits were asked for.
+    async fn run(
+        &mut self,
+        prompt: &[u32],
+        options: &GenerateOptions,
+        mut on_event: impl AsyncFnMut(Event<'_>) -> ControlFlow<()>,
+        last_logits: &mut Vec<f32>,
+    ) -> Result<Answer> {
+        let sampling = &options.sampling;
+        check_sampling(sampling)?;
         self.check_tokens(prompt)?;
         self.check_length(prompt.len())?;
         let start = Instant::now();
@@ -208,25 +307,23 @@ impl Session {
         if options.max_tokens == 0 {
             return Ok(answer);
         }
-        for chunk in prompt[cached_tokens..].chunks(PREFILL_ROWS) {
-            let last = self.tokens.len() + chunk.len() == prompt.len();
-            self.device
-                .prefill(chunk, self.tokens.len(), &options.sampling, last)?;
-            self.tokens.extend(chunk);
-            let event = Event::Prefill {
-                done: self.tokens.len(),
-                total: prompt.len(),
-            };
-            if on_event(event).is_break() {
-                self.device.discard().await?;
-                answer.finish_reason = FinishReason::Cancelled;
-                return Ok(answer);
+        let flow = self
+            .feed(&prompt[cached_tokens..], sampling, &mut on_event)
+            .await?;
+        if flow.is_break() {
+            answer.finish_reason = FinishReason::Cancelled;
+            // What a lost device had chosen is of no more use.
+            match self.device.discard().await {
+                Err(e) if e.is_device_lost() => self.reopen().await?,
+                other => other?,
             }
+            return Ok(answer);
         }
         let mut stream = TextStream::new(&options.stop);
         // Steps that were started and whose tokens were not taken yet.
         let mut ahead = 1;
         let mut first_token = None;
+        let mut lost = false;
         loop {
             let room = self.context - self.tokens.len();
             let wanted = options.max_tokens - answer.ids.len();
@@ -237,29 +334,48 @@ impl Session {
             };
             while ahead <= lookahead && ahead < wanted && ahead <= room {
                 self.device
-                    .decode(self.tokens.len() + ahead - 1, &options.sampling)?;
+                    .decode(self.tokens.len() + ahead - 1, sampling)?;
                 ahead += 1;
             }
-            let (id, logits) = self.device.take(options.logprobs.is_some()).await?;
+            let (id, logits) = match self.device.take(options.logprobs.is_some()).await {
+                Ok(taken) => taken,
+                Err(e) if e.is_device_lost() && !lost => {
+                    lost = true;
+                    let _ = on_event(Event::DeviceLost).await;
+                    let tokens = std::mem::take(&mut self.tokens);
+                    self.reopen().await?;
+                    let silent = &mut async |_: Event<'_>| ControlFlow::Continue(());
+                    let _ = self.feed(&tokens, sampling, silent).await?;
+                    ahead = 1;
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
+            lost = false;
             ahead -= 1;
             let now = Instant::now();
             let first = *first_token.get_or_insert(now);
             answer.prefill_time = first - start;
             answer.decode_time = now - first;
             answer.ids.push(id);
-            if let Some(n) = options.logprobs {
-                answer.logprobs.push(logprob(&self.text, &logits, id, n));
-            }
+            let logprob = options
+                .logprobs
+                .map(|n| TokenLogprob::of(&self.text, &logits, id, n));
+            *last_logits = logits;
             if self.text.is_end(id) && !options.ignore_end {
+                answer.logprobs.extend(logprob);
                 answer.finish_reason = FinishReason::Stop;
                 break;
             }
             let emitted = stream.push(&self.text, id);
             answer.text.push_str(&emitted.text);
-            let flow = on_event(Event::Token {
+            let event = Event::Token {
                 id,
                 text: &emitted.text,
-            });
+                logprob: logprob.as_ref(),
+            };
+            let flow = on_event(event).await;
+            answer.logprobs.extend(logprob);
             if emitted.stop.is_some() {
                 answer.finish_reason = FinishReason::Stop;
                 stream = TextStream::default();
@@ -273,17 +389,19 @@ impl Session {
                 break;
             }
             if ahead == 0 {
-                self.device.decode(self.tokens.len(), &options.sampling)?;
+                self.device.decode(self.tokens.len(), sampling)?;
                 ahead = 1;
             }
             self.tokens.push(id);
         }
-        self.device.discard().await?;
-        let rest = stream.finish(&self.text);
-        if !rest.is_empty() {
-            answer.text.push_str(&rest);
-            let id = answer.ids.last().copied().unwrap_or_default();
-            let _ = on_event(Event::Token { id, text: &rest });
+        match self.device.discard().await {
+            Err(e) if e.is_device_lost() => self.reopen().await?,
+            other => other?,
+        }
+        let text = stream.finish(&self.text);
+        if !text.is_empty() {
+            answer.text.push_str(&text);
+            let _ = on_event(Event::Rest { text: &text }).await;
         }
         Ok(answer)
     }
@@ -321,6 +439,32 @@ impl Session {
         self.tokens.truncate(same.min(prompt.len() - 1));
         self.device.set_seen(&self.tokens);
         self.tokens.len()
+    }
+}
+
+/// A device with the weights, ready to run. `Auto` turns to the CPU where the GPU cannot hold them.
+async fn open_device(
+    model: &Model,
+    files: &WeightFiles,
+    options: &OpenOptions,
+    context: usize,
+    on_progress: &mut dyn FnMut(Progress),
+) -> Result<Device> {
+    let graph = model.graph(Head::Next)?;
+    let mut open = async |request| -> Result<Device> {
+        let mut device = Device::open(request, options.precision).await?;
+        load_weights(&mut device, model, files, &graph.weights, on_progress).await?;
+        let rows = PREFILL_ROWS.min(context);
+        device
+            .prepare(graph.clone(), context, options.cache_type, rows)
+            .await?;
+        Ok(device)
+    };
+    match open(options.device).await {
+        Err(Error::Gpu(_)) if options.device == DeviceRequest::Auto => {
+            open(DeviceRequest::Cpu).await
+        }
+        other => other,
     }
 }
 
@@ -362,33 +506,4 @@ fn check_sampling(s: &Sampling) -> Result<()> {
         s.repeat_penalty,
         "give more than 0; 1 is no penalty",
     )
-}
-
-fn logprob(text: &TextModel, logits: &[f32], id: u32, n: usize) -> TokenLogprob {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f64 = logits.iter().map(|l| f64::from(l - max).exp()).sum();
-    let of = |id: u32| (f64::from(logits[id as usize] - max) - total.ln()) as f32;
-    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-    let by_logit = |a: &u32, b: &u32| {
-        logits[*b as usize]
-            .total_cmp(&logits[*a as usize])
-            .then(a.cmp(b))
-    };
-    let n = n.min(order.len());
-    if n > 0 && n < order.len() {
-        order.select_nth_unstable_by(n - 1, by_logit);
-    }
-    order.truncate(n);
-    order.sort_by(by_logit);
-    let top = |id: u32| TopLogprob {
-        id,
-        piece: text.piece(id),
-        logprob: of(id),
-    };
-    TokenLogprob {
-        id,
-        piece: text.piece(id),
-        logprob: of(id),
-        top: order.into_iter().map(top).collect(),
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use crate::{ByteSource, Error, FileSource, Gguf, Result, TensorType};
+use crate::{ByteSource, Error, FileSource, Gguf, Result, SideFiles, TensorType};
 
 /// One tensor and where its bytes are.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,8 @@ pub struct Checkpoint {
     pub name: String,
     /// The metadata, for a GGUF file.
     pub gguf: Option<Gguf>,
+    /// Configuration and tokenizer, for a folder.
+    pub side: SideFiles,
     pub tensors: Vec<TensorInfo>,
     by_name: HashMap<String, usize>,
     files: Vec<Box<dyn ByteSource>>,
@@ -43,35 +45,48 @@ impl Checkpoint {
     pub fn from_gguf(source: Box<dyn ByteSource>) -> Result<Self> {
         let gguf = Gguf::read(&*source)?;
         let tensors = gguf.header.tensors.clone();
-        Self::new(source.name().to_string(), Some(gguf), tensors, vec![source])
+        let side = SideFiles::default();
+        Self::new(Some(gguf), side, tensors, vec![source])
+    }
+
+    /// The safetensors files of a folder, and what stands beside them.
+    pub fn from_safetensors(files: Vec<Box<dyn ByteSource>>, side: SideFiles) -> Result<Self> {
+        let mut tensors = vec![];
+        for (i, source) in files.iter().enumerate() {
+            tensors.extend(crate::safetensors::read_header(&**source, i)?);
+        }
+        Self::new(None, side, tensors, files)
     }
 
     fn open_folder(folder: &Path) -> Result<Self> {
         let single = folder.join("model.safetensors");
         let index = folder.join("model.safetensors.index.json");
         let paths = if index.exists() {
-            shard_names(&index)?
+            let text = std::fs::read_to_string(&index).map_err(|source| Error::Io {
+                path: index.clone(),
+                source,
+            })?;
+            shard_names(&index.display().to_string(), &text)?
                 .iter()
                 .map(|n| folder.join(n))
                 .collect()
         } else {
             vec![single]
         };
-        let (mut files, mut tensors): (Vec<Box<dyn ByteSource>>, _) = (vec![], vec![]);
+        let mut files: Vec<Box<dyn ByteSource>> = vec![];
         for path in paths {
-            let source = FileSource::open(&path)?;
-            tensors.extend(crate::safetensors::read_header(&source, files.len())?);
-            files.push(Box::new(source));
+            files.push(Box::new(FileSource::open(&path)?));
         }
-        Self::new(folder.display().to_string(), None, tensors, files)
+        Self::from_safetensors(files, SideFiles::read(folder))
     }
 
     fn new(
-        name: String,
         gguf: Option<Gguf>,
+        side: SideFiles,
         tensors: Vec<TensorInfo>,
         files: Vec<Box<dyn ByteSource>>,
     ) -> Result<Self> {
+        let name = gguf.as_ref().map_or(&side.folder, |g| &g.name).clone();
         let mut by_name = HashMap::new();
         for (i, t) in tensors.iter().enumerate() {
             if by_name.insert(t.name.clone(), i).is_some() {
@@ -82,6 +97,7 @@ impl Checkpoint {
         Ok(Self {
             name,
             gguf,
+            side,
             tensors,
             by_name,
             files,
@@ -120,17 +136,14 @@ impl Checkpoint {
     }
 }
 
-fn shard_names(index: &Path) -> Result<BTreeSet<String>> {
-    let text = std::fs::read_to_string(index).map_err(|source| Error::Io {
-        path: index.to_path_buf(),
-        source,
-    })?;
+/// The safetensors files that a `model.safetensors.index.json` called `name` lists.
+pub fn shard_names(name: &str, text: &str) -> Result<BTreeSet<String>> {
     let damaged = |what: &str| Error::Damaged {
-        name: index.display().to_string(),
+        name: name.into(),
         what: what.into(),
     };
     let json: serde_json::Value =
-        serde_json::from_str(&text).map_err(|e| damaged(&format!("it is not JSON ({e})")))?;
+        serde_json::from_str(text).map_err(|e| damaged(&format!("it is not JSON ({e})")))?;
     let map = json["weight_map"]
         .as_object()
         .ok_or_else(|| damaged("it has no `weight_map`"))?;

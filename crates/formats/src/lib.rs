@@ -9,11 +9,13 @@ mod encode;
 mod error;
 mod gguf;
 mod safetensors;
+mod side_files;
 mod source;
 
 pub use blocks::{BLOCK_32, Block32, Format, TensorType, decode, f16_to_f32, formats};
-pub use checkpoint::{Checkpoint, TensorInfo};
+pub use checkpoint::{Checkpoint, TensorInfo, shard_names};
 pub use encode::encode;
 pub use error::{Error, Result};
 pub use gguf::{Array, Gguf, Header, Parsed, Value, parse_header};
+pub use side_files::SideFiles;
 pub use source::{ByteSource, FileSource};

@@ -79,7 +79,21 @@ pub async fn adapters() -> Vec<AdapterReport> {
     found.iter().map(report).collect()
 }
 
+/// A page gets the one adapter that its browser chooses.
+#[cfg(target_arch = "wasm32")]
+pub(crate) async fn pick(_index: Option<usize>) -> Result<wgpu::Adapter> {
+    let options = wgpu::RequestAdapterOptions {
+        power_preference: wgpu::PowerPreference::HighPerformance,
+        ..Default::default()
+    };
+    instance()
+        .request_adapter(&options)
+        .await
+        .map_err(|_| Error::NoAdapter)
+}
+
 /// The `index`-th adapter, or the most capable.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) async fn pick(index: Option<usize>) -> Result<wgpu::Adapter> {
     let mut found = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
     let rank = |a: &wgpu::Adapter| match a.get_info().device_type {

@@ -23,6 +23,14 @@ pub enum LimitRequest {
     Binding(u64),
 }
 
+/// What a device reported by itself.
+#[derive(Debug, Clone)]
+pub(crate) enum Failure {
+    Lost,
+    OutOfMemory(String),
+    Other(String),
+}
+
 /// A GPU with weights, caches and prepared plans.
 #[derive(Debug)]
 pub struct GpuDevice {
@@ -32,7 +40,7 @@ pub struct GpuDevice {
     pub(crate) limits: wgpu::Limits,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
-    pub(crate) errors: Arc<Mutex<Option<String>>>,
+    pub(crate) errors: Arc<Mutex<Option<Failure>>>,
     pub(crate) modules: HashMap<String, wgpu::ShaderModule>,
     pub(crate) pipelines: HashMap<String, wgpu::ComputePipeline>,
     pub(crate) weights: HashMap<String, GpuWeight>,
@@ -105,14 +113,24 @@ impl GpuDevice {
                     adapter: name.clone(),
                     what: e.to_string(),
                 })?;
-        let errors: Arc<Mutex<Option<String>>> = Arc::default();
-        let sink = errors.clone();
-        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
-            let mut first = sink
+        let errors: Arc<Mutex<Option<Failure>>> = Arc::default();
+        let report = |errors: &Mutex<Option<Failure>>, failure| {
+            let mut first = errors
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
-            first.get_or_insert_with(|| e.to_string());
+            first.get_or_insert(failure);
+        };
+        let sink = errors.clone();
+        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
+            let failure = match &e {
+                wgpu::Error::OutOfMemory { .. } => Failure::OutOfMemory(e.to_string()),
+                _ => Failure::Other(e.to_string()),
+            };
+            report(&sink, failure);
         }));
+        let sink = errors.clone();
+        // Whatever a lost device reports after that is of no interest.
+        device.set_device_lost_callback(move |_, _| report(&sink, Failure::Lost));
         let buffer = |what, size, usage| {
             let descriptor = wgpu::BufferDescriptor {
                 label: Some(what),
@@ -394,10 +412,18 @@ impl GpuDevice {
         for id in &graph.outputs {
             let view = prepared.plan.view(*id);
             let bytes = (rows * view.stride) as u64 * 4;
-            out.push(
-                self.read_buffer(&prepared.arena, view.offset as u64 * 4, bytes)
-                    .await?,
-            );
+            let read: Vec<f32> = self
+                .read_buffer(&prepared.arena, view.offset as u64 * 4, bytes)
+                .await?;
+            // A slice stands in the columns of a wider value.
+            out.push(if view.cols == view.stride {
+                read
+            } else {
+                read.chunks_exact(view.stride)
+                    .flat_map(|row| &row[view.start..view.start + view.cols])
+                    .copied()
+                    .collect()
+            });
         }
         Ok(out)
     }

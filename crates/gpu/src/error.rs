@@ -38,6 +38,10 @@ pub enum Error {
     },
     #[error("the plan has a step that no kernel runs: {0}")]
     Unsupported(String),
+    #[error("the GPU was lost: its driver was reset or the page gave it up")]
+    Lost,
+    #[error("the GPU has no room for the model: {0}; a smaller model or --device cpu may fit")]
+    OutOfMemory(String),
     #[error("the GPU failed: {0}; free some of its memory, or use --device cpu")]
     Device(String),
     #[error("shader {name}: {what}")]

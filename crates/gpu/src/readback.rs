@@ -3,6 +3,7 @@
 use bytemuck::AnyBitPattern;
 use futures_channel::oneshot;
 
+use crate::device::Failure;
 use crate::{Error, GpuDevice, Result};
 
 impl GpuDevice {
@@ -19,8 +20,11 @@ impl GpuDevice {
             .map_err(|e| failed(e.to_string()))?;
         match receiver.await {
             Ok(Ok(())) => {}
-            Ok(Err(e)) => return Err(failed(e.to_string())),
-            Err(_) => return Err(failed("the device was lost".into())),
+            // A mapping fails with its device, or after an error that says more.
+            Ok(Err(_)) | Err(_) => {
+                self.check()?;
+                return Err(Error::Lost);
+            }
         }
         let out = staging
             .get_mapped_range(0..bytes)
@@ -56,8 +60,18 @@ impl GpuDevice {
             .errors
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        errors
-            .clone()
-            .map_or(Ok(()), |what| Err(Error::Device(what)))
+        match &*errors {
+            None => Ok(()),
+            Some(Failure::Lost) => Err(Error::Lost),
+            Some(Failure::OutOfMemory(what)) => Err(Error::OutOfMemory(what.clone())),
+            Some(Failure::Other(what)) => Err(Error::Device(what.clone())),
+        }
+    }
+
+    /// Waits until all that was handed over is done, so that its errors are known.
+    pub async fn settle(&mut self) -> Result<()> {
+        let ring = self.ring.clone();
+        self.read_buffer::<u32>(&ring, 0, 4).await?;
+        self.check()
     }
 }

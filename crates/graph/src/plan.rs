@@ -302,13 +302,16 @@ impl<'a> Fuser<'a> {
         let reads = |n: &Node| matches!(n.op, Op::Attention { cache: c, .. } if c == cache);
         let attention = NodeId(self.graph.nodes.iter().position(reads)?);
         let (q_norm, q_rope) = self.roped(self.graph.node(attention).inputs[0])?;
+        let is_read = [q_rope, k_rope]
+            .iter()
+            .any(|id| self.graph.outputs.contains(id));
         Some(Step::RopeAppend {
             q_norm,
             q_rope,
             k_norm,
             k_rope,
             append,
-            attention: Some(attention).filter(|_| self.fusion.attention),
+            attention: Some(attention).filter(|_| self.fusion.attention && !is_read),
         })
     }
 

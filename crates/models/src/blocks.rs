@@ -94,6 +94,9 @@ pub(crate) fn attention(
     }
     let q = g.rope(q, a.inv_freq, head_dim)?;
     let k = g.rope(k, a.inv_freq, head_dim)?;
+    for (x, name) in [(q, "q"), (k, "k"), (v, "v")] {
+        g.name(x, format!("{layer}.{name}"));
+    }
     let cache = g.cache(n_kv_heads, head_dim);
     g.kv_append(k, v, cache)?;
     let spec = AttentionSpec {

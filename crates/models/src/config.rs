@@ -1,9 +1,7 @@
 //! What all families' configurations have in common, read from `config.json` or GGUF metadata.
 
-use std::path::Path;
-
 use serde_json::Value as Json;
-use siskin_formats::{Array, Checkpoint, Gguf, Value};
+use siskin_formats::{Array, Checkpoint, Gguf, SideFiles, Value};
 
 use crate::{Error, Result};
 
@@ -29,13 +27,15 @@ pub struct Dims {
     pub context_length: usize,
 }
 
-pub(crate) fn read_json(path: &Path) -> Result<Json> {
+pub(crate) fn read_json(side: &SideFiles) -> Result<Json> {
     let error = |what: String| Error::Config {
-        path: path.display().to_string(),
+        path: format!("{}/config.json", side.folder),
         what,
     };
-    let text = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
-    let json: Json = serde_json::from_str(&text).map_err(|e| error(e.to_string()))?;
+    let text = side
+        .get("config.json")
+        .ok_or_else(|| error("it cannot be read".into()))?;
+    let json: Json = serde_json::from_str(text).map_err(|e| error(e.to_string()))?;
     // A model for several kinds of input keeps its language part in a folder of its own.
     Ok(match json.get("text_config") {
         Some(text) if text.get("model_type").is_some() => text.clone(),

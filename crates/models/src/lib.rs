@@ -10,10 +10,8 @@ mod names;
 mod qwen2;
 mod qwen3;
 
-use std::path::Path;
-
 use siskin_formats::{Checkpoint, TensorInfo};
-use siskin_graph::{Graph, Part};
+use siskin_graph::{Graph, NodeId, Part};
 
 pub use config::Dims;
 pub use error::{Error, Result};
@@ -26,6 +24,9 @@ pub enum Head {
     Next,
     /// Logits of every row.
     AllLogits,
+    /// Logits of every row as they would be if the model ended after each layer: the logit lens
+    /// (nostalgebraist, "interpreting GPT: the logit lens", 2020). One output a layer.
+    Lens,
 }
 
 #[derive(Debug, Clone)]
@@ -48,11 +49,11 @@ pub struct Model {
 const KNOWN: &str = "llama, mistral, qwen2, qwen3, gemma3";
 
 impl Model {
-    /// Reads the configuration: GGUF metadata, or `config.json` in `folder`.
-    pub fn open(checkpoint: &Checkpoint, folder: &Path) -> Result<Self> {
+    /// Reads the configuration: GGUF metadata, or the folder's `config.json`.
+    pub fn open(checkpoint: &Checkpoint) -> Result<Self> {
         let source = match &checkpoint.gguf {
             Some(gguf) => config::Source::Gguf(gguf, checkpoint),
-            None => config::Source::Json(config::read_json(&folder.join("config.json"))?),
+            None => config::Source::Json(config::read_json(&checkpoint.side)?),
         };
         let mut model = Self::from_source(&source)?;
         model.tied = names::find(checkpoint, "lm_head.weight", model.from_gguf).is_none();
@@ -121,15 +122,28 @@ impl Model {
             Family::Gemma3(c) => c.build(&mut g)?,
         };
         let dims = self.dims();
-        let x = if head == Head::Next { g.last_row(x) } else { x };
-        let x = blocks::norm(&mut g, x, "model.norm", dims.hidden_size, dims.rms_norm_eps)?;
-        g.name(x, "model.norm");
         let lm_head = if self.tied {
             blocks::EMBEDDING
         } else {
             "lm_head.weight"
         };
         let lm_head = g.matrix(lm_head, &[(lm_head, dims.vocab_size)], dims.hidden_size);
+        let norm = |g: &mut Graph, x| {
+            blocks::norm(g, x, "model.norm", dims.hidden_size, dims.rms_norm_eps)
+        };
+        if head == Head::Lens {
+            let is_hidden = |n: &&(String, NodeId)| n.0.ends_with(".hidden");
+            let hidden: Vec<NodeId> = g.names.iter().filter(is_hidden).map(|n| n.1).collect();
+            for x in hidden {
+                let x = norm(&mut g, x)?;
+                let logits = g.linear(x, lm_head, None)?;
+                g.output(logits);
+            }
+            return Ok(g);
+        }
+        let x = if head == Head::Next { g.last_row(x) } else { x };
+        let x = norm(&mut g, x)?;
+        g.name(x, "model.norm");
         let logits = g.linear(x, lm_head, None)?;
         g.output(logits);
         if head == Head::Next {

@@ -10,11 +10,8 @@ pub enum Error {
         kind: String,
         known: &'static str,
     },
-    #[error("cannot read {path}: {source}; a Hugging Face folder needs tokenizer.json")]
-    Io {
-        path: std::path::PathBuf,
-        source: std::io::Error,
-    },
+    #[error("{0} has no tokenizer.json, which a Hugging Face folder needs")]
+    NoTokenizer(String),
     #[error("the model has no chat template; use --raw to give it plain text")]
     NoTemplate,
     #[error("the chat template is broken: {0}; use --raw to do without it")]

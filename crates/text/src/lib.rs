@@ -3,11 +3,13 @@
 
 mod error;
 mod gguf;
+mod merges;
 mod stream;
 mod template;
 mod tokenizer;
 
 pub use error::{Error, Result};
+pub use merges::MergedWord;
 pub use stream::{Emitted, TextStream};
 pub use template::{ChatTemplate, Message};
 pub use tokenizer::{TextModel, Token};

@@ -83,12 +83,8 @@ fn one_line(e: &minijinja::Error) -> String {
 
 /// `strftime` for the few codes that templates use, on today's date in UTC.
 fn strftime_now(format: &str) -> String {
-    // wasm32-unknown-unknown has no clock of its own: its pages pass the date in the messages.
-    #[cfg(target_arch = "wasm32")]
-    let days = 0;
-    #[cfg(not(target_arch = "wasm32"))]
-    let days = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
+    let days = web_time::SystemTime::now()
+        .duration_since(web_time::UNIX_EPOCH)
         .map_or(0, |d| (d.as_secs() / 86_400) as i64);
     const MONTHS: [&str; 12] = [
         "January",

@@ -1,12 +1,13 @@
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::sync::OnceLock;
 
 use serde::Serialize;
 use serde_json::Value as Json;
-use siskin_formats::Gguf;
+use siskin_formats::{Gguf, SideFiles};
 use tokenizers::Tokenizer;
 
-use crate::{ChatTemplate, Error, Message, Result, gguf};
+use crate::merges::Merges;
+use crate::{ChatTemplate, Error, MergedWord, Message, Result, gguf};
 
 /// A token and the bytes of the text that it stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,6 +30,8 @@ pub struct TextModel {
     bos: Option<u32>,
     eos: BTreeSet<u32>,
     kind: String,
+    /// Read when first asked for.
+    merges: OnceLock<Option<Merges>>,
 }
 
 /// Special tokens that end an answer in one family or another; a model's metadata often names
@@ -45,17 +48,15 @@ const END_TOKENS: [&str; 7] = [
 
 impl TextModel {
     /// From `tokenizer.json` and what stands beside it.
-    pub fn from_folder(folder: &Path) -> Result<Self> {
-        let path = folder.join("tokenizer.json");
-        let name = path.display().to_string();
-        let bytes = std::fs::read(&path).map_err(|source| Error::Io { path, source })?;
-        let tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| Error::Tokenizer {
-            name,
+    pub fn from_side_files(side: &SideFiles) -> Result<Self> {
+        let missing = || Error::NoTokenizer(side.folder.clone());
+        let text = side.get("tokenizer.json").ok_or_else(missing)?;
+        let tokenizer = Tokenizer::from_bytes(text).map_err(|e| Error::Tokenizer {
+            name: format!("{}/tokenizer.json", side.folder),
             what: format!("not a valid tokenizer ({e})"),
         })?;
         let json = |file: &str| -> Json {
-            let text = std::fs::read_to_string(folder.join(file)).unwrap_or_default();
-            serde_json::from_str(&text).unwrap_or_default()
+            serde_json::from_str(side.get(file).unwrap_or_default()).unwrap_or_default()
         };
         let config = json("tokenizer_config.json");
         let special = |key: &str| -> String {
@@ -65,8 +66,9 @@ impl TextModel {
                 .unwrap_or_default()
                 .to_string()
         };
-        let source = std::fs::read_to_string(folder.join("chat_template.jinja"))
-            .ok()
+        let source = side
+            .get("chat_template.jinja")
+            .map(String::from)
             .or_else(|| named_template(&config["chat_template"]));
         let template = match source {
             Some(s) => ChatTemplate::new(&s, &special("bos_token"), &special("eos_token")),
@@ -142,6 +144,7 @@ impl TextModel {
             bos,
             eos,
             kind,
+            merges: OnceLock::new(),
         }
     }
 
@@ -197,10 +200,23 @@ impl TextModel {
         self.tokenizer.decode(ids, true).unwrap_or_default()
     }
 
+    /// How each word of a text was built; empty for a tokenizer that is no BPE.
+    pub fn merges(&self, text: &str) -> Vec<MergedWord> {
+        let merges = self.merges.get_or_init(|| Merges::of(&self.tokenizer));
+        merges
+            .as_ref()
+            .map_or(vec![], |m| m.words(&self.tokenizer, text))
+    }
+
     /// The conversation as the model was taught to read it.
     pub fn render(&self, messages: &[Message]) -> Result<String> {
+        self.render_with(messages, true)
+    }
+
+    /// With `add_generation_prompt` the text ends where the assistant's answer begins.
+    pub fn render_with(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         match &self.template {
-            Ok(template) => template.render(messages, true),
+            Ok(template) => template.render(messages, add_generation_prompt),
             Err(Error::Template(what)) => Err(Error::Template(what.clone())),
             Err(_) => Err(Error::NoTemplate),
         }

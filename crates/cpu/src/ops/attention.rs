@@ -56,20 +56,52 @@ pub fn attention<'a>(
     });
 }
 
+/// What each query gives each key, `[n_heads, T, T]`, 0 where it does not look; for showing. `q` is
+/// `[T, n_heads · head_dim]`, `k` is `[T, n_kv_heads · head_dim]`, both after rope.
+pub fn attention_weights(spec: &AttentionSpec, q: &[f32], k: &[f32]) -> Vec<f32> {
+    let AttentionSpec {
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        ..
+    } = *spec;
+    let rows = q.len() / (n_heads * head_dim);
+    let reach = spec.window.unwrap_or(usize::MAX);
+    let mut out = vec![0.0; n_heads * rows * rows];
+    for (i, out) in out.chunks_exact_mut(rows.max(1)).enumerate() {
+        let (head, at) = (i / rows, i % rows);
+        let kv_head = head / (n_heads / n_kv_heads);
+        let q = &q[(at * n_heads + head) * head_dim..][..head_dim];
+        let seen = (at + 1).saturating_sub(reach)..at + 1;
+        for (t, score) in seen.clone().zip(&mut out[seen.clone()]) {
+            let k = &k[(t * n_kv_heads + kv_head) * head_dim..][..head_dim];
+            *score = spec.scale * dot(q, k);
+        }
+        softmax(&mut out[seen]);
+    }
+    out
+}
+
+/// `exp(s) / Σ exp(s)`, in place.
+#[inline(always)]
+fn softmax(scores: &mut [f32]) {
+    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0;
+    for s in &mut *scores {
+        *s = (*s - max).exp();
+        sum += *s;
+    }
+    scores.iter_mut().for_each(|s| *s /= sum);
+}
+
 /// `softmax(scale · q Kᵀ) V` for one query; K and V are `[len, head_dim]`.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2+fma"))]
 fn one_head(q: &[f32], k: &[f32], v: &[f32], scale: f32, out: &mut [f32]) {
     let d = q.len();
     let mut scores: Vec<f32> = k.chunks_exact(d).map(|k| scale * dot(q, k)).collect();
-    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for s in &mut scores {
-        *s = (*s - max).exp();
-        sum += *s;
-    }
+    softmax(&mut scores);
     out.fill(0.0);
-    for (s, v) in scores.iter().zip(v.chunks_exact(d)) {
-        let weight = s / sum;
+    for (weight, v) in scores.iter().zip(v.chunks_exact(d)) {
         for (out, v) in out.iter_mut().zip(v) {
             *out += weight * v;
         }

@@ -1,0 +1,22 @@
+//! `siskin-bindgen IN.wasm OUT_DIR`: writes `siskin_wasm.js`, its types and `siskin_wasm_bg.wasm`.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use wasm_bindgen_cli_support::Bindgen;
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [input, output] = &args[..] else {
+        anyhow::bail!("give the .wasm file and the folder for what is made of it");
+    };
+    Bindgen::new()
+        .web(true)?
+        .typescript(true)
+        .remove_name_section(true)
+        .remove_producers_section(true)
+        .input_path(input)
+        .out_name("siskin_wasm")
+        .generate(Path::new(output))
+        .with_context(|| format!("cannot make glue for {input}"))
+}

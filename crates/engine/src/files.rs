@@ -1,0 +1,202 @@
+//! A model's files, wherever their bytes are: on disk, or arriving by and by on a page.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use siskin_formats::{
+    ByteSource, Checkpoint, Parsed, SideFiles, TensorInfo, Value, decode, parse_header,
+};
+use siskin_models::Model;
+use siskin_text::TextModel;
+
+use crate::Result;
+
+/// The bytes of a range, once they are there.
+pub type Reading<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + 'a>>;
+
+/// Bytes that can be read by range, but not at once: a page's Blob, HTTP.
+pub trait AsyncSource {
+    /// A name for error messages.
+    fn name(&self) -> &str;
+    /// Length in bytes.
+    fn len(&self) -> u64;
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// `bytes` bytes from `offset`, or an error: never fewer.
+    fn read(&self, offset: u64, bytes: u64) -> Reading<'_>;
+}
+
+/// Tensors by name, and where to read them.
+pub struct WeightFiles {
+    pub checkpoint: Checkpoint,
+    /// The files, where they are not the checkpoint's own.
+    sources: Vec<Box<dyn AsyncSource>>,
+}
+
+impl std::fmt::Debug for WeightFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WeightFiles({})", self.checkpoint.name)
+    }
+}
+
+impl WeightFiles {
+    /// One tensor's bytes, as stored.
+    pub async fn read(&self, info: &TensorInfo) -> Result<Vec<u8>> {
+        match self.sources.get(info.file) {
+            Some(source) => source.read(info.offset, info.bytes).await,
+            None => Ok(self.checkpoint.read(info)?),
+        }
+    }
+
+    /// One tensor as f32.
+    pub async fn read_f32(&self, info: &TensorInfo) -> Result<Vec<f32>> {
+        let bytes = self.read(info).await?;
+        let mut out = vec![0.0; info.shape.iter().product()];
+        decode(info.ty, &bytes, &mut out);
+        Ok(out)
+    }
+}
+
+/// All that is known of a model before its weights are loaded.
+#[derive(Debug)]
+pub struct ModelFiles {
+    pub model: Model,
+    pub text: Arc<TextModel>,
+    pub weights: WeightFiles,
+}
+
+impl ModelFiles {
+    /// A GGUF file or a Hugging Face folder on disk.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::new(Checkpoint::open(path)?, vec![])
+    }
+
+    /// Reads a GGUF file's header.
+    pub async fn fetch_gguf(source: Box<dyn AsyncSource>) -> Result<Self> {
+        let mut ahead = Ahead::of(&*source);
+        let header = loop {
+            match parse_header(&ahead.name, &ahead.prefix, ahead.len)? {
+                Parsed::Header(header) => break header,
+                Parsed::NeedMore(n) => {
+                    let want = n.max(2 * ahead.prefix.len() as u64).max(1 << 20);
+                    ahead.read_until(&*source, want.min(ahead.len)).await?;
+                }
+            }
+        };
+        // The one tensor that the configuration depends on.
+        if let Some(info) = header
+            .tensors
+            .iter()
+            .find(|t| t.name == "rope_freqs.weight")
+        {
+            let bytes = source.read(info.offset, info.bytes).await?;
+            ahead.piece = Some((info.offset, bytes));
+        }
+        Self::new(Checkpoint::from_gguf(Box::new(ahead))?, vec![source])
+    }
+
+    /// Reads the headers of safetensors files.
+    pub async fn fetch_safetensors(
+        sources: Vec<Box<dyn AsyncSource>>,
+        side: SideFiles,
+    ) -> Result<Self> {
+        let mut files: Vec<Box<dyn ByteSource>> = vec![];
+        for source in &sources {
+            let mut ahead = Ahead::of(&**source);
+            ahead.read_until(&**source, 8.min(ahead.len)).await?;
+            if let Ok(size) = ahead.prefix[..].try_into().map(u64::from_le_bytes) {
+                let end = size.saturating_add(8);
+                // A header that lies beyond the file is the reader's to refuse.
+                if end <= ahead.len {
+                    ahead.read_until(&**source, end).await?;
+                }
+            }
+            files.push(Box::new(ahead));
+        }
+        Self::new(Checkpoint::from_safetensors(files, side)?, sources)
+    }
+
+    fn new(mut checkpoint: Checkpoint, sources: Vec<Box<dyn AsyncSource>>) -> Result<Self> {
+        let model = Model::open(&checkpoint)?;
+        let text = Arc::new(read_text(&checkpoint)?);
+        // The vocabulary stands in the tokenizer now.
+        if let Some(gguf) = &mut checkpoint.gguf {
+            let small = |v: &Value| !matches!(v, Value::Array(_));
+            gguf.header.metadata.retain(|_, v| small(v));
+        }
+        let weights = WeightFiles {
+            checkpoint,
+            sources,
+        };
+        Ok(Self {
+            model,
+            text,
+            weights,
+        })
+    }
+}
+
+/// The tokenizer and template of a model.
+pub fn read_text(checkpoint: &Checkpoint) -> Result<TextModel> {
+    Ok(match &checkpoint.gguf {
+        Some(gguf) => TextModel::from_gguf(gguf)?,
+        None => TextModel::from_side_files(&checkpoint.side)?,
+    })
+}
+
+/// What was read of a file before it is parsed: its beginning, and one piece from within.
+struct Ahead {
+    name: String,
+    len: u64,
+    prefix: Vec<u8>,
+    piece: Option<(u64, Vec<u8>)>,
+}
+
+impl Ahead {
+    fn of(source: &dyn AsyncSource) -> Self {
+        Self {
+            name: source.name().into(),
+            len: source.len(),
+            prefix: vec![],
+            piece: None,
+        }
+    }
+
+    async fn read_until(&mut self, source: &dyn AsyncSource, end: u64) -> Result<()> {
+        let at = self.prefix.len() as u64;
+        if end > at {
+            self.prefix.extend(source.read(at, end - at).await?);
+        }
+        Ok(())
+    }
+}
+
+impl ByteSource for Ahead {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn len(&self) -> u64 {
+        self.len
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> siskin_formats::Result<()> {
+        let prefix = (0, &self.prefix);
+        let pieces = self.piece.iter().map(|(at, bytes)| (*at, bytes));
+        let found = pieces.chain([prefix]).find_map(|(at, bytes)| {
+            let from = usize::try_from(offset.checked_sub(at)?).ok()?;
+            bytes.get(from..from.checked_add(buf.len())?)
+        });
+        match found {
+            Some(bytes) => {
+                buf.copy_from_slice(bytes);
+                Ok(())
+            }
+            None => Err(siskin_formats::Error::Truncated {
+                name: self.name.clone(),
+                what: format!("{} bytes at {offset}", buf.len()),
+                len: self.len,
+            }),
+        }
+    }
+}

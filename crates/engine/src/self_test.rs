@@ -1,0 +1,374 @@
+//! Kernels beside their CPU twins on the adapter at hand: small graphs over random values, run on
+//! both. The page shows the results; the tests run many more cases.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use siskin_cpu::{CacheType, CpuDevice, CpuPart, CpuWeight, Precision};
+use siskin_formats::{TensorType, encode};
+use siskin_gpu::{GpuDevice, Profile};
+use siskin_graph::{
+    Activation, AttentionSpec, Fusion, Graph, NodeId, Plan, Sampling, WeightId, WeightKind,
+};
+
+use crate::Result;
+
+/// A deterministic sequence in [0, 1).
+pub fn noise(seed: u32) -> impl Iterator<Item = f32> {
+    let mut state = seed.wrapping_mul(747_796_405).wrapping_add(1);
+    std::iter::from_fn(move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        Some((state >> 8) as f32 / 16_777_216.0)
+    })
+}
+
+/// `n` values in [-1, 1).
+pub fn values(seed: u32, n: usize) -> Vec<f32> {
+    noise(seed).take(n).map(|v| 2.0 * v - 1.0).collect()
+}
+
+/// Bytes of `n` weights of a type (whole blocks), with scales of a sensible size.
+pub fn weights(ty: TensorType, seed: u32, n: usize) -> Vec<u8> {
+    if let (false, Ok(bytes)) = (ty.is_quantised(), encode(ty, &values(seed, n))) {
+        return bytes;
+    }
+    let bytes = ty.bytes_of(n).unwrap_or_default();
+    let mut bytes: Vec<u8> = noise(seed).take(bytes).map(|v| (v * 256.0) as u8).collect();
+    let scales: &[usize] = match ty {
+        TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K => &[0, 2],
+        TensorType::Q2_K => &[80, 82],
+        TensorType::Q3_K => &[108],
+        TensorType::Q6_K => &[208],
+        _ => &[0],
+    };
+    for block in bytes.chunks_exact_mut(ty.block_bytes()) {
+        for at in scales {
+            // Exponents of 2^-7 to 2^-4: sizes that trained weights have.
+            block[at + 1] = (block[at + 1] & 0x8f) | 0x20;
+        }
+    }
+    bytes
+}
+
+/// Long enough for a token's attention to be shared among workgroups.
+pub const CONTEXT: usize = 1200;
+
+/// A small graph with the values of its weights. Inputs come by way of an embedding of random
+/// values.
+#[derive(Debug)]
+pub struct Case {
+    pub graph: Graph,
+    pub weights: HashMap<String, CpuWeight>,
+    pub vocab: usize,
+}
+
+impl Case {
+    /// A graph without nodes.
+    pub fn empty(vocab: usize) -> Self {
+        Self {
+            graph: Graph::default(),
+            weights: HashMap::new(),
+            vocab,
+        }
+    }
+
+    /// Begins with an embedding `[T, cols]` of random values.
+    pub fn new(cols: usize) -> (Self, NodeId) {
+        let mut case = Self::empty(50);
+        let table = case.matrix("table", &[(TensorType::F32, 50)], cols);
+        let x = case.graph.embed(table, 1.5);
+        (case, x)
+    }
+
+    pub fn matrix(&mut self, name: &str, parts: &[(TensorType, usize)], cols: usize) -> WeightId {
+        let parts: Vec<CpuPart> = parts
+            .iter()
+            .enumerate()
+            .map(|(i, (ty, rows))| {
+                let seed = 100 * name.len() as u32 + i as u32 + ty.ggml();
+                CpuPart {
+                    ty: *ty,
+                    rows: *rows,
+                    bytes: weights(*ty, seed, rows * cols),
+                }
+            })
+            .collect();
+        let named: Vec<_> = parts.iter().map(|p| (name, p.rows)).collect();
+        let id = self.graph.matrix(name, &named, cols);
+        self.weights
+            .insert(name.into(), CpuWeight::Matrix { parts, cols });
+        id
+    }
+
+    pub fn vector(&mut self, name: &str, n: usize) -> WeightId {
+        let id = self.graph.vector(name, &[(name, n)]);
+        self.weights
+            .insert(name.into(), CpuWeight::Vector(values(name.len() as u32, n)));
+        id
+    }
+
+    /// `n` tokens of the vocabulary.
+    pub fn tokens(&self, n: usize) -> Vec<u32> {
+        noise(77)
+            .take(n)
+            .map(|v| (v * self.vocab as f32) as u32)
+            .collect()
+    }
+
+    /// A CPU with the weights.
+    pub fn cpu(&self) -> CpuDevice {
+        let mut cpu = CpuDevice::new(Precision::F32);
+        for (name, weight) in &self.weights {
+            cpu.add_weight(name, weight.clone());
+        }
+        cpu.set_context(&self.graph, CONTEXT, CacheType::F32);
+        cpu
+    }
+
+    /// The output's values after running `tokens` from position 0 in steps of these sizes.
+    pub fn on_cpu(&self, tokens: &[u32], steps: &[usize]) -> Result<Vec<f32>> {
+        let mut cpu = self.cpu();
+        let (mut at, mut out) = (0, vec![]);
+        for n in steps {
+            let plan = Plan::new(self.graph.clone(), *n, Fusion::NONE, |_| false);
+            cpu.run(&plan, &tokens[at..at + n], at, &Sampling::default(), true)?;
+            out.extend(cpu.read(&plan, self.graph.outputs[0], *n));
+            at += n;
+        }
+        Ok(out)
+    }
+
+    /// Brings the weights onto a GPU.
+    pub fn load(&self, gpu: &mut GpuDevice, kv_f32: bool) -> Result<()> {
+        for weight in &self.graph.weights {
+            match (&weight.kind, self.weights.get(&weight.name)) {
+                (WeightKind::Constant(v), _) | (_, Some(CpuWeight::Vector(v))) => {
+                    gpu.add_vector(&weight.name, v)?;
+                }
+                (_, Some(CpuWeight::Matrix { parts, cols })) => {
+                    let types: Vec<_> = parts.iter().map(|p| (p.ty, p.rows)).collect();
+                    let mut upload = gpu.matrix(&weight.name, &types, *cols)?;
+                    parts.iter().try_for_each(|p| upload.part(&p.bytes))?;
+                    upload.finish()?;
+                }
+                (_, None) => {
+                    let name = weight.name.clone();
+                    return Err(siskin_gpu::Error::MissingWeight(name).into());
+                }
+            }
+        }
+        Ok(gpu.set_context(&self.graph, CONTEXT, kv_f32)?)
+    }
+
+    pub async fn on_gpu(
+        &self,
+        gpu: &mut GpuDevice,
+        kv_f32: bool,
+        tokens: &[u32],
+        steps: &[usize],
+    ) -> Result<Vec<f32>> {
+        self.load(gpu, kv_f32)?;
+        let (mut at, mut out) = (0, vec![]);
+        for n in steps {
+            let outputs = gpu.evaluate(&self.graph, &tokens[at..at + n], at).await?;
+            out.extend(outputs.into_iter().next().unwrap_or_default());
+            at += n;
+        }
+        Ok(out)
+    }
+
+    /// A linear over weights of a type.
+    pub fn linear(ty: TensorType) -> siskin_graph::Result<Self> {
+        let k = if ty.block_len() == 256 { 512 } else { 160 };
+        let (mut case, x) = Self::new(k);
+        let w = case.matrix("projection", &[(ty, 75)], k);
+        let y = case.graph.linear(x, w, None)?;
+        case.graph.output(y);
+        Ok(case)
+    }
+
+    /// An embedding from a table of a type.
+    pub fn embed(ty: TensorType) -> Self {
+        let mut case = Self::empty(50);
+        let table = case.matrix("table", &[(ty, 50)], 256);
+        let x = case.graph.embed(table, 0.5);
+        case.graph.output(x);
+        case
+    }
+
+    /// Norm, stacked gate and up, activation.
+    pub fn gated(ty: TensorType, activation: Activation) -> siskin_graph::Result<Self> {
+        let (mut case, x) = Self::new(64);
+        let norm = case.vector("norm", 64);
+        let w = case.matrix("gate and up", &[(ty, 70), (ty, 70)], 64);
+        let h = case.graph.rms_norm(x, norm, 1e-6)?;
+        let both = case.graph.linear(h, w, None)?;
+        let gate = case.graph.slice(both, 0, 70)?;
+        let up = case.graph.slice(both, 70, 70)?;
+        let y = case.graph.gated(gate, up, activation)?;
+        case.graph.output(y);
+        Ok(case)
+    }
+
+    /// Norms and adds that stand by themselves.
+    pub fn norms() -> siskin_graph::Result<Self> {
+        let (mut case, x) = Self::new(160);
+        let norm = case.vector("norm", 160);
+        let h = case.graph.rms_norm(x, norm, 1e-5)?;
+        let y = case.graph.add(x, h)?;
+        // An add of two norms: not one of them is older than the other's step.
+        let a = case.graph.rms_norm(y, norm, 1e-5)?;
+        let b = case.graph.rms_norm(a, norm, 1e-5)?;
+        let z = case.graph.add(b, y)?;
+        let z = case.graph.add(z, a)?;
+        case.graph.output(z);
+        Ok(case)
+    }
+
+    /// q, k, v of mixed types, head norms, rope, cache and attention.
+    pub fn attention(
+        spec: AttentionSpec,
+        norms: bool,
+        types: [TensorType; 2],
+    ) -> siskin_graph::Result<Self> {
+        let AttentionSpec {
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            ..
+        } = spec;
+        let (nq, nkv) = (n_heads * head_dim, n_kv_heads * head_dim);
+        let (mut case, x) = Self::new(64);
+        let w = case.matrix(
+            "qkv",
+            &[(types[0], nq), (types[0], nkv), (types[1], nkv)],
+            64,
+        );
+        let qkv = case.graph.linear(x, w, None)?;
+        let mut q = case.graph.slice(qkv, 0, nq)?;
+        let mut k = case.graph.slice(qkv, nq, nkv)?;
+        let v = case.graph.slice(qkv, nq + nkv, nkv)?;
+        if norms {
+            let (qn, kn) = (
+                case.vector("q norm", head_dim),
+                case.vector("k_norm!", head_dim),
+            );
+            q = case.graph.rms_norm(q, qn, 1e-6)?;
+            k = case.graph.rms_norm(k, kn, 1e-6)?;
+        }
+        let half = head_dim / 2;
+        let freqs = (0..half)
+            .map(|i| 10_000f32.powf(-(i as f32) / half as f32))
+            .collect();
+        let inv_freq = case
+            .graph
+            .constant(&format!("inv_freq of {head_dim}"), freqs);
+        let q = case.graph.rope(q, inv_freq, head_dim)?;
+        let k = case.graph.rope(k, inv_freq, head_dim)?;
+        let cache = case.graph.cache(n_kv_heads, head_dim);
+        case.graph.kv_append(k, v, cache)?;
+        let y = case.graph.attention(q, cache, spec)?;
+        case.graph.output(y);
+        Ok(case)
+    }
+}
+
+/// How one kernel did.
+#[derive(Debug, Clone, Serialize)]
+pub struct KernelResult {
+    pub kernel: String,
+    /// Largest error relative to the largest value.
+    pub error: f32,
+    pub tolerance: f32,
+    pub passed: bool,
+}
+
+/// Largest error of a value relative to the largest value, by what is computed and how.
+pub fn tolerance(op: &str, profile: Profile) -> f32 {
+    let integer = matches!(profile, Profile::Cpu | Profile::SgDot4);
+    match op {
+        // Sums of some hundred products; integer activations have 15 bits.
+        "linear" if integer => 1e-4,
+        // exp and tanh differ from driver to driver.
+        "gated" | "attention" => 1e-4,
+        // Keys and values in f16, or weights that are kept rounded.
+        "attention_f16" | "rounded" => 2e-3,
+        _ => 1e-5,
+    }
+}
+
+/// The kernels that models use, each for one token and for several.
+fn cases() -> siskin_graph::Result<Vec<(String, &'static str, Case, [Vec<usize>; 2])>> {
+    let sizes = || [vec![1], vec![37]];
+    let mut cases = vec![];
+    for (ty, _, name) in TensorType::ALL {
+        // These two are kept rounded on a GPU.
+        let is_rounded = matches!(ty, TensorType::Q2_K | TensorType::Q5_K);
+        let op = |op| if is_rounded { "rounded" } else { op };
+        cases.push((
+            format!("linear {name}"),
+            op("linear"),
+            Case::linear(ty)?,
+            sizes(),
+        ));
+        cases.push((
+            format!("embed {name}"),
+            op("embed"),
+            Case::embed(ty),
+            sizes(),
+        ));
+    }
+    for (activation, name) in [(Activation::Silu, "SiLU"), (Activation::GeluTanh, "GELU")] {
+        let case = Case::gated(TensorType::Q4_0, activation)?;
+        cases.push((format!("gated {name}"), "linear", case, sizes()));
+    }
+    cases.push(("rms_norm, add".into(), "rms_norm", Case::norms()?, sizes()));
+    for (head_dim, window) in [(64, None), (128, Some(7))] {
+        let spec = AttentionSpec {
+            n_heads: 4,
+            n_kv_heads: 2,
+            head_dim,
+            scale: 0.2,
+            window,
+        };
+        let case = Case::attention(spec, true, [TensorType::F32; 2])?;
+        let name = window.map_or(String::new(), |w| format!(", window {w}"));
+        let name = format!("rope, attention of {head_dim}{name}");
+        cases.push((name, "attention", case, [vec![1, 1, 1], vec![30, 1, 5]]));
+    }
+    Ok(cases)
+}
+
+/// Runs every kernel on the adapter and on the CPU; each result is reported as it comes.
+pub async fn self_test(
+    profile: Option<Profile>,
+    on_result: &mut dyn FnMut(KernelResult),
+) -> Result<()> {
+    let mut gpu = GpuDevice::open(None, profile).await?;
+    for (kernel, op, case, runs) in cases().map_err(siskin_models::Error::from)? {
+        let mut error = 0f32;
+        for steps in runs {
+            let tokens = case.tokens(steps.iter().sum());
+            let wanted = case.on_cpu(&tokens, &steps)?;
+            let found = case.on_gpu(&mut gpu, true, &tokens, &steps).await?;
+            let size = wanted.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
+            for (a, b) in found.iter().zip(&wanted) {
+                // A value that is no number is as wrong as can be.
+                let e = (a - b).abs() / size;
+                error = if e.is_nan() {
+                    f32::INFINITY
+                } else {
+                    error.max(e)
+                };
+            }
+        }
+        let tolerance = tolerance(op, gpu.profile());
+        on_result(KernelResult {
+            kernel,
+            error,
+            tolerance,
+            passed: error <= tolerance,
+        });
+    }
+    Ok(())
+}

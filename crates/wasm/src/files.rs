@@ -1,0 +1,105 @@
+//! A model of which only the headers were read.
+
+use js_sys::Function;
+use serde_json::{Map, Value, json as object};
+use siskin_engine::{Fit, ModelFiles};
+use siskin_formats::{SideFiles, Value as Metadata};
+use wasm_bindgen::prelude::*;
+
+use crate::error::{Result, invalid, to_js};
+use crate::session::Session;
+use crate::source::{JsSource, Source};
+use crate::tokenizer::Tokenizer;
+use crate::{json, parse};
+
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Files(ModelFiles);
+
+#[wasm_bindgen]
+impl Files {
+    /// Reads a GGUF file's header.
+    pub async fn gguf(source: JsSource) -> Result<Files> {
+        let files = ModelFiles::fetch_gguf(Box::new(Source::new(source))).await;
+        files.map(Self).map_err(to_js)
+    }
+
+    /// Reads the headers of a folder's safetensors files. `side` is JSON of the small files' texts
+    /// by name.
+    pub async fn folder(name: String, sources: Vec<JsSource>, side: String) -> Result<Files> {
+        let mut files = SideFiles::new(&name);
+        for (name, text) in parse::<std::collections::HashMap<String, String>>(&side)? {
+            files.add(&name, text);
+        }
+        let boxed = |s| Box::new(Source::new(s)) as Box<dyn siskin_engine::AsyncSource>;
+        let sources = sources.into_iter().map(boxed).collect();
+        let files = ModelFiles::fetch_safetensors(sources, files).await;
+        files.map(Self).map_err(to_js)
+    }
+
+    /// Sizes, metadata and tensors, as JSON.
+    pub fn info(&self) -> Result<String> {
+        let ModelFiles {
+            model,
+            text,
+            weights,
+        } = &self.0;
+        let (dims, checkpoint) = (model.dims(), &weights.checkpoint);
+        let mut metadata = Map::new();
+        if let Some(gguf) = &checkpoint.gguf {
+            for (key, value) in &gguf.header.metadata {
+                let value = match value {
+                    Metadata::Int(v) => object!(v),
+                    Metadata::Uint(v) => object!(v),
+                    Metadata::Float(v) => object!(v),
+                    Metadata::Bool(v) => object!(v),
+                    Metadata::String(v) => object!(v),
+                    Metadata::Array(_) => continue,
+                };
+                metadata.insert(key.clone(), value);
+            }
+        }
+        let tensor = |t: &siskin_formats::TensorInfo| object!({ "name": t.name, "shape": t.shape, "type": t.ty.to_string(), "bytes": t.bytes });
+        json(&object!({
+            "name": checkpoint.name,
+            "architecture": model.arch(),
+            "parameters": checkpoint.tensors.iter().map(|t| t.shape.iter().product::<usize>()).sum::<usize>(),
+            "nLayers": dims.n_layers,
+            "hiddenSize": dims.hidden_size,
+            "intermediateSize": dims.intermediate_size,
+            "nHeads": dims.n_heads,
+            "nKvHeads": dims.n_kv_heads,
+            "headDim": dims.head_dim,
+            "vocabSize": dims.vocab_size,
+            "contextLength": dims.context_length,
+            "ropeTheta": dims.rope_theta,
+            "tokenizer": text.kind(),
+            "chatTemplate": text.template(),
+            "metadata": Value::Object(metadata),
+            "tensors": checkpoint.tensors.iter().map(tensor).collect::<Vec<_>>(),
+        }))
+    }
+
+    /// Whether it fits, as JSON; so is the request.
+    pub fn fit(&self, request: &str) -> Result<String> {
+        let fit = Fit::of(&self.0, &parse(request)?).map_err(to_js)?;
+        json(&fit)
+    }
+
+    pub fn tokenizer(&self) -> Tokenizer {
+        Tokenizer(self.0.text.clone())
+    }
+
+    /// Loads the weights; `on_progress(bytes, total)` follows.
+    pub async fn load(self, options: String, on_progress: Function) -> Result<Session> {
+        let options = parse(&options)?;
+        Session::load(self.0, options, &on_progress).await
+    }
+}
+
+/// The files that a `model.safetensors.index.json` lists, as JSON.
+#[wasm_bindgen(js_name = shardNames)]
+pub fn shard_names(name: &str, text: &str) -> Result<String> {
+    let names = siskin_formats::shard_names(name, text).map_err(|e| invalid(&e.to_string()))?;
+    json(&names)
+}

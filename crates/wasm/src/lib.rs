@@ -1,0 +1,85 @@
+//! What a page calls. Values cross as numbers, typed arrays and JSON; errors as JavaScript `Error`s
+//! with a `code`. The npm package is the API for people: this is what it stands on.
+
+#![cfg(target_arch = "wasm32")]
+
+mod error;
+mod files;
+mod session;
+mod source;
+mod tokenizer;
+
+use js_sys::Function;
+use sha2::{Digest, Sha256};
+use wasm_bindgen::prelude::*;
+
+use error::{Result, to_js};
+
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|e| error::invalid(&e.to_string()))
+}
+
+fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Result<T> {
+    serde_json::from_str(json).map_err(|e| error::invalid(&e.to_string()))
+}
+
+/// The adapter a page would get, its limits and profile.
+#[wasm_bindgen]
+pub async fn adapter() -> Result<String> {
+    let found = siskin_gpu::adapters().await;
+    let Some(a) = found.first() else {
+        return Ok("null".into());
+    };
+    json(&serde_json::json!({
+        "name": a.name,
+        "software": a.software,
+        "subgroups": a.subgroups,
+        "f16": a.shader_f16,
+        "timestamps": a.timestamps,
+        "profile": a.profile.to_string(),
+        "maxBufferSize": a.limits.max_buffer,
+        "maxStorageBufferBindingSize": a.limits.max_storage_binding,
+        "maxComputeInvocationsPerWorkgroup": a.limits.max_workgroup_invocations,
+        "maxComputeWorkgroupStorageSize": a.limits.max_workgroup_memory,
+    }))
+}
+
+/// Every kernel beside its CPU twin; `on_result` gets the JSON of each result.
+#[wasm_bindgen(js_name = selfTest)]
+pub async fn self_test(profile: Option<String>, on_result: &Function) -> Result<()> {
+    let profile = profile.map(|p| session::profile(&p)).transpose()?;
+    let mut report = |result| {
+        if let Ok(json) = json(&result) {
+            let _ = on_result.call1(&JsValue::NULL, &json.into());
+        }
+    };
+    siskin_engine::self_test(profile, &mut report)
+        .await
+        .map_err(to_js)
+}
+
+/// SHA-256 of bytes that come piece by piece, which the browser's own cannot do.
+#[wasm_bindgen]
+#[derive(Debug, Default)]
+pub struct Hash(Sha256);
+
+#[wasm_bindgen]
+impl Hash {
+    #[wasm_bindgen(constructor)]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// In hexadecimal.
+    pub fn finish(self) -> String {
+        self.0
+            .finalize()
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect()
+    }
+}

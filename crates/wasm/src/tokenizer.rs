@@ -1,0 +1,47 @@
+use std::sync::Arc;
+
+use siskin_engine::Error;
+use siskin_text::{Message, TextModel};
+use wasm_bindgen::prelude::*;
+
+use crate::error::{Result, to_js};
+use crate::{json, parse};
+
+/// Text to tokens and back. Lists are JSON.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Tokenizer(pub(crate) Arc<TextModel>);
+
+#[wasm_bindgen]
+impl Tokenizer {
+    /// Tokens `{ id, piece, start, end, special }` of plain text, or of a rendered chat template.
+    pub fn encode(&self, text: &str, rendered: bool) -> Result<String> {
+        let tokens = if rendered {
+            self.0.encode_rendered(text)
+        } else {
+            self.0.encode(text)
+        };
+        json(&tokens.map_err(|e| to_js(Error::Text(e)))?)
+    }
+
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.0.decode(ids)
+    }
+
+    /// As the vocabulary writes it.
+    pub fn piece(&self, id: u32) -> String {
+        self.0.piece(id)
+    }
+
+    /// The text of `[{ role, content }]`.
+    pub fn render(&self, messages: &str, add_generation_prompt: bool) -> Result<String> {
+        let messages: Vec<Message> = parse(messages)?;
+        let text = self.0.render_with(&messages, add_generation_prompt);
+        text.map_err(|e| to_js(Error::Text(e)))
+    }
+
+    /// `[{ word, steps: [[piece]] }]`: how BPE built each word.
+    pub fn merges(&self, text: &str) -> Result<String> {
+        json(&self.0.merges(text))
+    }
+}

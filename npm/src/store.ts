@@ -1,0 +1,331 @@
+// Where fetched files are kept: the origin's private file system, else the Cache API, else memory.
+
+/** What is known of a kept file. */
+export interface CachedFile {
+  url: string;
+  size: number;
+  /** False while it is being fetched, or if that was cut off. */
+  complete: boolean;
+  /** Milliseconds since 1970. */
+  savedAt: number;
+  where: "opfs" | "cache";
+  /** What the server gave to tell one version from another. */
+  validator?: string;
+}
+
+/** A file that is being written. */
+export interface Writer {
+  readonly received: number;
+  readonly validator: string | undefined;
+  write(bytes: Uint8Array): Promise<void>;
+  /** Begins anew, for a file of another version. */
+  restart(size: number, validator: string | undefined): Promise<void>;
+  /** Hands over what was written so far, whole or not; without `complete` it can be gone on with. */
+  close(complete: boolean): Promise<Blob>;
+}
+
+interface Store {
+  find(url: string): Promise<Blob | undefined>;
+  writer(url: string): Promise<Writer>;
+  list(): Promise<CachedFile[]>;
+  delete(url: string): Promise<boolean>;
+}
+
+async function key(url: string): Promise<string> {
+  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(url));
+  return [...new Uint8Array(hash)].map((b) => b.toString(16).padStart(2, "0")).join("");
+}
+
+type Note = Omit<CachedFile, "where">;
+
+function parseNote(text: string): Note | undefined {
+  try {
+    const note = JSON.parse(text) as Note;
+    return typeof note.url === "string" ? note : undefined;
+  } catch {
+    // A tab was closed while writing it.
+    return undefined;
+  }
+}
+
+/** Bytes between two notes of how far a file came. */
+const STRIDE = 8 << 20;
+
+/** Two files each: `<key>` and `<key>.json`. Writing needs a dedicated worker. */
+class Opfs implements Store {
+  private constructor(private readonly folder: FileSystemDirectoryHandle) {}
+
+  static async open(): Promise<Opfs | undefined> {
+    try {
+      const root = await navigator.storage.getDirectory();
+      return new Opfs(await root.getDirectoryHandle("siskin", { create: true }));
+    } catch {
+      return undefined;
+    }
+  }
+
+  private async note(name: string): Promise<Note | undefined> {
+    try {
+      const file = await (await this.folder.getFileHandle(`${name}.json`)).getFile();
+      return parseNote(await file.text());
+    } catch {
+      return undefined;
+    }
+  }
+
+  async find(url: string): Promise<Blob | undefined> {
+    const name = await key(url);
+    const note = await this.note(name);
+    if (!note?.complete) return undefined;
+    try {
+      const file = await (await this.folder.getFileHandle(name)).getFile();
+      return file.size === note.size ? file : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  async writer(url: string): Promise<Writer> {
+    const name = await key(url);
+    let note: Note = { url, size: 0, complete: false, savedAt: Date.now() };
+    const handle = await this.folder.getFileHandle(name, { create: true });
+    const data = await handle.createSyncAccessHandle();
+    let notes: FileSystemSyncAccessHandle;
+    let at = 0;
+    try {
+      const old = await this.note(name);
+      // What was written is what is there: the length is the file's own.
+      if (old && !old.complete && old.validator) [note, at] = [old, data.getSize()];
+      notes = await (await this.folder.getFileHandle(`${name}.json`, { create: true })).createSyncAccessHandle();
+    } catch (thrown) {
+      data.close();
+      throw thrown;
+    }
+    const save = () => {
+      data.flush();
+      const text = new TextEncoder().encode(JSON.stringify(note));
+      notes.truncate(0);
+      notes.write(text, { at: 0 });
+      notes.flush();
+    };
+    return {
+      get received() {
+        return at;
+      },
+      get validator() {
+        return note.validator;
+      },
+      async write(bytes) {
+        let from = 0;
+        while (from < bytes.length) {
+          const wrote = data.write(bytes.subarray(from), { at: at + from });
+          if (wrote === 0) throw new DOMException("no room is left", "QuotaExceededError");
+          from += wrote;
+        }
+        at += bytes.length;
+      },
+      async restart(size, validator) {
+        data.truncate(0);
+        at = 0;
+        note = { url, size, complete: false, savedAt: Date.now(), ...(validator && { validator }) };
+        save();
+      },
+      async close(complete) {
+        try {
+          note = { ...note, complete, size: complete ? at : note.size };
+          save();
+        } finally {
+          data.close();
+          notes.close();
+        }
+        return handle.getFile();
+      },
+    };
+  }
+
+  async list(): Promise<CachedFile[]> {
+    const found: CachedFile[] = [];
+    for await (const name of this.folder.keys()) {
+      if (!name.endsWith(".json")) continue;
+      const note = await this.note(name.slice(0, -".json".length));
+      if (note) found.push({ ...note, where: "opfs" });
+    }
+    return found;
+  }
+
+  async delete(url: string): Promise<boolean> {
+    const name = await key(url);
+    const removed = await Promise.allSettled([name, `${name}.json`].map((n) => this.folder.removeEntry(n)));
+    return removed.some((r) => r.status === "fulfilled");
+  }
+}
+
+/** A note and parts of at most 8 MiB, under addresses of our own. */
+class CacheStore implements Store {
+  private constructor(private readonly cache: Cache) {}
+
+  static async open(): Promise<CacheStore | undefined> {
+    try {
+      return new CacheStore(await caches.open("siskin"));
+    } catch {
+      return undefined;
+    }
+  }
+
+  private static at = (name: string, part: number | "note") => new URL(`/.siskin/${name}/${part}`, location.origin).href;
+
+  private async note(name: string): Promise<Note | undefined> {
+    const found = await this.cache.match(CacheStore.at(name, "note"));
+    return found && parseNote(await found.text());
+  }
+
+  private async parts(name: string): Promise<Blob[]> {
+    const parts: Blob[] = [];
+    for (;;) {
+      const part = await this.cache.match(CacheStore.at(name, parts.length));
+      if (!part) return parts;
+      parts.push(await part.blob());
+    }
+  }
+
+  async find(url: string): Promise<Blob | undefined> {
+    const name = await key(url);
+    const note = await this.note(name);
+    if (!note?.complete) return undefined;
+    const whole = new Blob(await this.parts(name));
+    return whole.size === note.size ? whole : undefined;
+  }
+
+  async writer(url: string): Promise<Writer> {
+    const name = await key(url);
+    const old = await this.note(name);
+    let note: Note = { url, size: 0, complete: false, savedAt: Date.now() };
+    let parts: Blob[] = [];
+    if (old && !old.complete && old.validator) [note, parts] = [old, await this.parts(name)];
+    let held: Uint8Array[] = [];
+    let heldBytes = 0;
+    let kept = parts.reduce((sum, p) => sum + p.size, 0);
+    const flush = async () => {
+      if (heldBytes === 0) return;
+      const part = new Blob(held as BlobPart[]);
+      await this.cache.put(CacheStore.at(name, parts.length), new Response(part));
+      parts.push(part);
+      kept += heldBytes;
+      [held, heldBytes] = [[], 0];
+    };
+    const save = () => this.cache.put(CacheStore.at(name, "note"), new Response(JSON.stringify(note)));
+    return {
+      get received() {
+        return kept + heldBytes;
+      },
+      get validator() {
+        return note.validator;
+      },
+      async write(bytes) {
+        held.push(bytes.slice());
+        heldBytes += bytes.length;
+        if (heldBytes >= STRIDE) await flush();
+      },
+      restart: async (size, validator) => {
+        await this.delete(url);
+        [parts, held, heldBytes, kept] = [[], [], 0, 0];
+        note = { url, size, complete: false, savedAt: Date.now(), ...(validator && { validator }) };
+        await save();
+      },
+      async close(complete) {
+        await flush();
+        note = { ...note, complete, size: complete ? kept : note.size };
+        await save();
+        return new Blob(parts);
+      },
+    };
+  }
+
+  async list(): Promise<CachedFile[]> {
+    const found: CachedFile[] = [];
+    for (const request of await this.cache.keys()) {
+      if (!request.url.endsWith("/note")) continue;
+      const note = parseNote((await (await this.cache.match(request))?.text()) ?? "");
+      if (note) found.push({ ...note, where: "cache" });
+    }
+    return found;
+  }
+
+  async delete(url: string): Promise<boolean> {
+    const folder = new URL(`/.siskin/${await key(url)}/`, location.origin).href;
+    const own = (await this.cache.keys()).filter((r) => r.url.startsWith(folder));
+    return (await Promise.all(own.map((r) => this.cache.delete(r)))).some(Boolean);
+  }
+}
+
+/** Keeps a file for this page only. A Blob is the browser's to keep, outside of the page's heap. */
+export async function memoryWriter(begun?: Blob): Promise<Writer> {
+  let parts: Blob[] = begun ? [begun] : [];
+  let held: Uint8Array[] = [];
+  let [kept, heldBytes] = [begun?.size ?? 0, 0];
+  const flush = () => {
+    parts.push(new Blob(held as BlobPart[]));
+    kept += heldBytes;
+    [held, heldBytes] = [[], 0];
+  };
+  return {
+    get received() {
+      return kept + heldBytes;
+    },
+    validator: undefined,
+    async write(bytes) {
+      held.push(bytes.slice());
+      heldBytes += bytes.length;
+      if (heldBytes >= STRIDE) flush();
+    },
+    async restart() {
+      [parts, held, kept, heldBytes] = [[], [], 0, 0];
+    },
+    async close() {
+      flush();
+      return new Blob(parts);
+    },
+  };
+}
+
+const stores = async (): Promise<Store[]> => {
+  const opened = await Promise.all([Opfs.open(), CacheStore.open()]);
+  return opened.filter((s) => s !== undefined);
+};
+
+/** A kept file, if it is whole. */
+export async function find(url: string): Promise<Blob | undefined> {
+  for (const store of await stores()) {
+    const found = await store.find(url);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+/** Room for a file: on disk if there is some, else in memory. */
+export async function openWriter(url: string, size: number | undefined): Promise<Writer> {
+  const { quota, usage } = (await navigator.storage?.estimate?.().catch(() => undefined)) ?? {};
+  const free = quota === undefined ? Infinity : quota - (usage ?? 0);
+  if (size === undefined || size < free) {
+    for (const store of await stores()) {
+      try {
+        return await store.writer(url);
+      } catch {
+        // Outside of a dedicated worker the file system cannot be written so: the next store can.
+      }
+    }
+  }
+  return memoryWriter();
+}
+
+/** Files that were fetched and kept. */
+export async function list(): Promise<CachedFile[]> {
+  const all = await Promise.all((await stores()).map((s) => s.list()));
+  return all.flat().map(({ url, size, complete, savedAt, where }) => ({ url, size, complete, savedAt, where }));
+}
+
+/** Forgets a kept file; tells whether there was one. */
+export async function remove(url: string): Promise<boolean> {
+  const done = await Promise.all((await stores()).map((s) => s.delete(url)));
+  return done.some(Boolean);
+}
