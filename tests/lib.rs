@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
-use siskin_gpu::{AdapterReport, Profile};
+use siskin_gpu::{AdapterReport, GpuType, Profile, Reduce, Variant};
 
 pub use siskin_engine::{noise, values, weights};
 
@@ -48,6 +48,30 @@ impl Tensors {
             .map(|b| u32::from_le_bytes(*b))
             .collect()
     }
+}
+
+/// Every kernel with every variant that it has.
+pub fn shader_variants() -> Vec<(&'static str, Variant)> {
+    let mut all = vec![];
+    for kernel in siskin_gpu::kernels() {
+        for weights in GpuType::ALL {
+            for reduce in [Reduce::Workgroup, Reduce::Subgroup] {
+                for (kv_f32, integer) in [(false, false), (true, false), (false, true)] {
+                    let variant = Variant {
+                        weights,
+                        integer,
+                        reduce,
+                        kv_f32,
+                    };
+                    // A kernel over integer blocks has no variant for plain weights.
+                    if weights.is_quantised() || siskin_gpu::link(kernel, &variant).is_ok() {
+                        all.push((kernel, variant));
+                    }
+                }
+            }
+        }
+    }
+    all
 }
 
 /// All adapters. Tests that need one fail where there is none: `cargo xtask test` installs one.

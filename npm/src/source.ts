@@ -60,6 +60,8 @@ export interface GetOptions {
   from?: number;
   ifRange?: string;
   signal?: AbortSignal | undefined;
+  /** Bytes that are kept here need no second copy in the browser's own cache. */
+  noStore?: boolean;
   /** A 404 is returned instead of thrown. */
   mayLack?: boolean;
 }
@@ -72,7 +74,11 @@ export async function get(url: string, options: GetOptions = {}): Promise<Respon
   if (options.ifRange) headers.set("if-range", options.ifRange);
   let response: Response;
   try {
-    response = await fetch(url, { headers, signal: options.signal ?? null });
+    response = await fetch(url, {
+      headers,
+      signal: options.signal ?? null,
+      ...(options.noStore && { cache: "no-store" }),
+    });
   } catch (thrown) {
     if (options.signal?.aborted) throw aborted();
     const why = "no network, a wrong address, or a server whose CORS headers do not let this page read it";

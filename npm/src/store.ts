@@ -51,6 +51,17 @@ function parseNote(text: string): Note | undefined {
 /** Bytes between two notes of how far a file came. */
 const STRIDE = 8 << 20;
 
+/** What only dedicated workers have, and the types of pages lack. */
+interface SyncHandle {
+  getSize(): number;
+  write(bytes: Uint8Array, options: { at: number }): number;
+  truncate(size: number): void;
+  flush(): void;
+  close(): void;
+}
+const openSync = (handle: FileSystemFileHandle) =>
+  (handle as unknown as { createSyncAccessHandle(): Promise<SyncHandle> }).createSyncAccessHandle();
+
 /** Two files each: `<key>` and `<key>.json`. Writing needs a dedicated worker. */
 class Opfs implements Store {
   private constructor(private readonly folder: FileSystemDirectoryHandle) {}
@@ -89,14 +100,14 @@ class Opfs implements Store {
     const name = await key(url);
     let note: Note = { url, size: 0, complete: false, savedAt: Date.now() };
     const handle = await this.folder.getFileHandle(name, { create: true });
-    const data = await handle.createSyncAccessHandle();
-    let notes: FileSystemSyncAccessHandle;
+    const data = await openSync(handle);
+    let notes: SyncHandle;
     let at = 0;
     try {
       const old = await this.note(name);
       // What was written is what is there: the length is the file's own.
       if (old && !old.complete && old.validator) [note, at] = [old, data.getSize()];
-      notes = await (await this.folder.getFileHandle(`${name}.json`, { create: true })).createSyncAccessHandle();
+      notes = await openSync(await this.folder.getFileHandle(`${name}.json`, { create: true }));
     } catch (thrown) {
       data.close();
       throw thrown;
@@ -119,7 +130,8 @@ class Opfs implements Store {
         let from = 0;
         while (from < bytes.length) {
           const wrote = data.write(bytes.subarray(from), { at: at + from });
-          if (wrote === 0) throw new DOMException("no room is left", "QuotaExceededError");
+          // Chromium gives a disk that is full as a huge number, -8 without its sign.
+          if (wrote === 0 || wrote > bytes.length - from) throw new DOMException("no room is left", "QuotaExceededError");
           from += wrote;
         }
         at += bytes.length;

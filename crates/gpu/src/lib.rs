@@ -21,5 +21,5 @@ pub use error::{Error, Result};
 pub use pipeline::KernelSource;
 pub use profile::Profile;
 pub use repack::{GpuType, stored_as};
-pub use shader::{Reduce, Variant, kernels, link};
+pub use shader::{Reduce, Variant, kernels, link, link_for_browser};
 pub use weights::Upload;

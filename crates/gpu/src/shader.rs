@@ -97,17 +97,28 @@ pub fn kernels() -> impl Iterator<Item = &'static str> {
 /// If a file or slot is not known, or the variant cannot fill a slot (a kernel over integer blocks,
 /// and weights in f32).
 pub fn link(kernel: &str, variant: &Variant) -> Result<String> {
+    if cfg!(target_arch = "wasm32") {
+        return link_for_browser(kernel, variant);
+    }
+    Ok(gather(kernel, variant)?.text)
+}
+
+/// As browsers want it: with the extensions it uses named, which naga rejects.
+pub fn link_for_browser(kernel: &str, variant: &Variant) -> Result<String> {
+    let linked = gather(kernel, variant)?;
+    let uses_subgroups = linked.done.contains(&"lib/reduce_sg");
+    let extensions = if uses_subgroups { "enable subgroups;\n" } else { "" };
+    Ok(format!("{extensions}{}", linked.text))
+}
+
+fn gather<'a>(kernel: &str, variant: &'a Variant) -> Result<Linked<'a>> {
     let mut linked = Linked {
         variant,
         done: vec![],
         text: String::new(),
     };
     linked.add(kernel, KERNELS)?;
-    // Browsers want the extension named, naga rejects the name.
-    if cfg!(target_arch = "wasm32") && linked.done.contains(&"lib/reduce_sg") {
-        linked.text.insert_str(0, "enable subgroups;\n");
-    }
-    Ok(linked.text)
+    Ok(linked)
 }
 
 struct Linked<'a> {

@@ -1,0 +1,142 @@
+import { SiskinError, aborted } from "./errors.js";
+import { get, totalSize } from "./source.js";
+import { find, memoryWriter, openWriter, remove, type Writer } from "./store.js";
+
+export interface DownloadOptions {
+  signal?: AbortSignal;
+  /** Whether to keep the file for the next visit. */
+  keep: boolean;
+  /** In hexadecimal. */
+  sha256?: string | undefined;
+  /** The file must begin so. */
+  magic?: string | undefined;
+  /** `undefined` is returned for a 404 instead of an error. */
+  mayLack?: boolean;
+  onBytes?: (received: number, total: number | undefined) => void;
+  /** SHA-256 of a Blob, in hexadecimal. */
+  hash: (file: Blob) => Promise<string>;
+}
+
+/** Tries after a connection broke, so far as each brings new bytes. */
+const TRIES = 5;
+
+/**
+ * The file behind an address: the kept one, or fetched, from where an earlier fetch broke off. Two
+ * tabs that want the same file fetch it once.
+ */
+export async function download(url: string, options: DownloadOptions): Promise<Blob | undefined> {
+  if (!options.keep) return fetchWhole(url, await memoryWriter(), options);
+  const kept = await find(url);
+  if (kept) return kept;
+  const locked = async () => (await find(url)) ?? fetchWhole(url, undefined, options);
+  if (!navigator.locks) return locked();
+  try {
+    return await navigator.locks.request(`siskin ${url}`, { signal: options.signal ?? new AbortController().signal }, locked);
+  } catch (thrown) {
+    throw options.signal?.aborted ? aborted() : thrown;
+  }
+}
+
+async function fetchWhole(url: string, given: Writer | undefined, options: DownloadOptions): Promise<Blob | undefined> {
+  let writer = given;
+  let complete = false;
+  let total: number | undefined;
+  const { signal } = options;
+  /** The disk is full: what was written goes on in memory. */
+  const toMemory = async () => {
+    const { received } = writer!;
+    const begun = await writer!.close(false);
+    // What a failed write left half-way is not among what was received.
+    const copy = new Blob([await begun.slice(0, received).arrayBuffer()]);
+    await remove(url);
+    writer = await memoryWriter(copy);
+  };
+  try {
+    let validator: string | undefined;
+    for (let tries = 0; ; ) {
+      // What there is of an earlier fetch is seen before the first request.
+      writer ??= await openWriter(url, total);
+      const from = writer.received;
+      validator ??= writer.validator;
+      const response = await get(url, {
+        from,
+        ...(from > 0 && validator?.match(/^"/) ? { ifRange: validator } : {}),
+        signal,
+        noStore: options.keep,
+        mayLack: options.mayLack ?? false,
+      });
+      if (response.status === 404) return undefined;
+      const found = response.headers.get("etag") ?? response.headers.get("last-modified") ?? undefined;
+      const size = totalSize(response);
+      const isRest = response.status === 206 && from > 0 && found === validator && (total === undefined || size === total);
+      if (from > 0 && !isRest) {
+        // Another version, or a server without ranges: from the beginning.
+        const isWhole = response.status === 200;
+        if (!isWhole) await response.body?.cancel();
+        await writer.restart(size ?? 0, found);
+        [validator, total] = [found, undefined];
+        if (!isWhole) continue;
+      } else if (from === 0) {
+        if (size !== undefined && !(writer === given)) writer = await roomier(url, size, writer);
+        await writer.restart(size ?? 0, found);
+        validator = found;
+      }
+      total = size ?? total;
+      const before = writer.received;
+      options.onBytes?.(before, total);
+      const reader = response.body!.getReader();
+      try {
+        for (;;) {
+          const { done, value } = await reader.read();
+          if (done) break;
+          if (writer.received === 0 && options.magic) checkMagic(url, value, options.magic);
+          try {
+            await writer.write(value);
+          } catch (thrown) {
+            if ((thrown as Error).name !== "QuotaExceededError") throw thrown;
+            await toMemory();
+            await writer.write(value);
+          }
+          options.onBytes?.(writer.received, total);
+        }
+        if (total === undefined || writer.received === total) break;
+        throw new TypeError(`ended after ${writer.received} of ${total} bytes`);
+      } catch (thrown) {
+        await reader.cancel().catch(() => {});
+        if (signal?.aborted) throw aborted();
+        if (thrown instanceof SiskinError || !(thrown instanceof TypeError)) throw thrown;
+        tries = writer.received > before ? 1 : tries + 1;
+        if (tries >= TRIES) throw new SiskinError("network", `${url} broke off: ${thrown.message}`);
+        await new Promise((done) => setTimeout(done, 250 * 2 ** (tries - 1)));
+      }
+    }
+    complete = true;
+  } finally {
+    if (writer && !complete) await writer.close(false).catch(() => {});
+  }
+  const file = await writer!.close(true);
+  if (options.sha256) {
+    const hash = await options.hash(file);
+    if (hash !== options.sha256.toLowerCase()) {
+      await remove(url);
+      throw new SiskinError("integrity", `${url} has the SHA-256 ${hash}, not ${options.sha256}; it was not kept`);
+    }
+  }
+  return file;
+}
+
+/** The size is known now: where there is no room on disk, memory serves from the beginning. */
+async function roomier(url: string, size: number, writer: Writer): Promise<Writer> {
+  const { quota, usage } = (await navigator.storage?.estimate?.().catch(() => undefined)) ?? {};
+  if (quota === undefined || size < quota - (usage ?? 0)) return writer;
+  await writer.close(false);
+  await remove(url);
+  return memoryWriter();
+}
+
+function checkMagic(url: string, first: Uint8Array, magic: string): void {
+  const found = new TextDecoder("latin1").decode(first.subarray(0, magic.length));
+  if (found !== magic.slice(0, found.length)) {
+    throw new SiskinError("invalid_model", `${url} is no GGUF file: it begins with ${JSON.stringify(found)}`);
+  }
+}

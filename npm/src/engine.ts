@@ -1,0 +1,326 @@
+// What runs beside the wasm: in a worker, or on the page's own thread. One model each.
+
+import { SiskinError, aborted } from "./errors.js";
+import { openHeaders, openWhole } from "./reference.js";
+import type {
+  AdapterInfo,
+  Counts,
+  DeviceInfo,
+  Fit,
+  FitOptions,
+  GenerateEvent,
+  GenerateOptions,
+  Generated,
+  Info,
+  KernelResult,
+  LoadOptions,
+  MergedWord,
+  Message,
+  ModelInfo,
+  Progress,
+  Token,
+  Trace,
+  TraceOptions,
+} from "./types.js";
+import init, { Hash, adapter, selfTest, type Files, type Session, type Tokenizer } from "./wasm/siskin_wasm.js";
+
+/** What crosses to a worker: no functions, no signals. */
+export type LoadRequest = Pick<LoadOptions, "device" | "profile" | "context" | "cache" | "sha256">;
+export type FitRequest = Omit<FitOptions, "signal">;
+export type Source = string | Blob | readonly File[];
+
+/** A page hears of a stop, and draws, at least this often, in milliseconds. */
+const BREATH = 12;
+
+/** Lets what waits in the event loop run. */
+const breathe = () =>
+  new Promise<void>((done) => {
+    const { port1, port2 } = new MessageChannel();
+    port2.onmessage = () => {
+      port1.close();
+      done();
+    };
+    port1.postMessage(0);
+  });
+
+async function sha256(file: Blob): Promise<string> {
+  const hash = new Hash();
+  const piece = 4 << 20;
+  for (let at = 0; at < file.size; at += piece) {
+    hash.update(new Uint8Array(await file.slice(at, at + piece).arrayBuffer()));
+  }
+  return hash.finish();
+}
+
+async function gpuName(): Promise<string> {
+  const found = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
+  const { vendor = "", architecture = "", description = "" } = found?.info ?? {};
+  return description || [vendor, architecture].filter(Boolean).join(" ") || "WebGPU adapter";
+}
+
+export class Engine {
+  #files: Files | undefined;
+  #session: Session | undefined;
+  #tokenizer: Tokenizer | undefined;
+  #model: ModelInfo | undefined;
+  #device: Pick<DeviceInfo, "adapter" | "reason"> | undefined;
+  /** Calls that use the session wait for one another. */
+  #turn: Promise<unknown> = Promise.resolve();
+  readonly #stops = new Map<number, AbortController>();
+
+  /** Starts the wasm. */
+  async start(wasm: string | ArrayBuffer): Promise<void> {
+    try {
+      await init({ module_or_path: wasm });
+    } catch (thrown) {
+      const at = typeof wasm === "string" ? wasm : "the given bytes";
+      throw new SiskinError("internal", `the wasm at ${at} does not start: ${(thrown as Error).message}`);
+    }
+  }
+
+  /** Stops the call of this number, now or when its turn comes. */
+  stop(call: number): void {
+    this.#stops.get(call)?.abort();
+  }
+
+  async #stoppable<T>(call: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const stop = new AbortController();
+    this.#stops.set(call, stop);
+    try {
+      return await work(stop.signal);
+    } catch (thrown) {
+      throw stop.signal.aborted ? aborted() : SiskinError.from(thrown);
+    } finally {
+      this.#stops.delete(call);
+    }
+  }
+
+  async #inTurn<T>(work: (session: Session) => Promise<T>): Promise<T> {
+    const before = this.#turn;
+    let done!: () => void;
+    this.#turn = new Promise<void>((resolve) => (done = resolve));
+    try {
+      await before;
+      if (!this.#session) throw new SiskinError("unloaded", "the model was unloaded");
+      return await work(this.#session);
+    } catch (thrown) {
+      throw SiskinError.from(thrown);
+    } finally {
+      done();
+    }
+  }
+
+  /** Reads headers only. */
+  inspect(call: number, source: Source): Promise<ModelInfo> {
+    return this.#stoppable(call, async (signal) => this.#have(await openHeaders(source, signal)));
+  }
+
+  #have(files: Files): ModelInfo {
+    this.#files = files;
+    this.#tokenizer = files.tokenizer();
+    this.#model = JSON.parse(files.info()) as ModelInfo;
+    return this.#model;
+  }
+
+  /** Whether the model whose headers were read fits. */
+  async fit(request: FitRequest): Promise<Fit> {
+    if (!this.#files) throw new SiskinError("unloaded", "no headers were read");
+    const found = request.device === "cpu" || !navigator.gpu ? undefined : ((await this.adapter()) ?? undefined);
+    // A page's own memory has 32-bit addresses; beyond that, browsers tell only coarsely.
+    const device = (navigator as { deviceMemory?: number }).deviceMemory;
+    const machine = device === undefined ? undefined : (device * 2 ** 30) / 2;
+    const onCpu = !found || (found.software && request.device !== "webgpu");
+    const available = request.memory ?? (onCpu ? Math.min(machine ?? Infinity, 4 * 2 ** 30 - 2 ** 28) : machine);
+    try {
+      const fit = JSON.parse(
+        this.#files.fit(
+          JSON.stringify({
+            ...(request.context && { context: request.context }),
+            ...(available !== undefined && { memory: Math.floor(available) }),
+            ...(!onCpu && { maxBuffer: Math.min(found.maxBufferSize, found.maxStorageBufferBindingSize) }),
+          }),
+        ),
+      ) as Fit;
+      const mib = (bytes: number) => `${Math.round(bytes / 2 ** 20)} MiB`;
+      const room = available === undefined ? "the browser does not tell what there is" : `about ${mib(available)} can be used`;
+      const where = onCpu ? "on the CPU" : `on ${found.name || "WebGPU"}`;
+      const reason = `${mib(fit.memory.total)} are needed ${where} for a context of ${fit.context}; ${room}`;
+      return { ...fit, ...(available !== undefined && { available }), reason };
+    } catch (thrown) {
+      throw SiskinError.from(thrown);
+    }
+  }
+
+  async load(call: number, source: Source, request: LoadRequest, onProgress: (p: Progress) => void): Promise<ModelInfo> {
+    return this.#stoppable(call, async (signal) => {
+      const device = await this.#chooseDevice(request);
+      const report = progressReporter(onProgress);
+      const files = await openWhole(source, {
+        signal,
+        keep: request.cache ?? true,
+        sha256: request.sha256,
+        hash: sha256,
+        onBytes: (loaded, total) => report("download", loaded, total ?? 0),
+      });
+      const model = this.#have(files);
+      this.#files = undefined;
+      const { profile, context } = request;
+      this.#session = await files.load(JSON.stringify({ device, profile, context }), (loaded: number, total: number) => {
+        report("upload", loaded, total);
+        if (loaded === total) report("compile", 0, 0);
+      });
+      if (signal.aborted) {
+        this.unload();
+        throw aborted();
+      }
+      const { device: found } = JSON.parse(this.#session.info()) as DeviceInfo;
+      const why = navigator.gpu ? "this browser's adapter runs on the processor" : "this browser has no WebGPU";
+      this.#device = {
+        adapter: found === "webgpu" ? await gpuName() : "WebAssembly, one thread",
+        ...(found === "cpu" && request.device !== "cpu" && { reason: why }),
+      };
+      report("ready", 0, 0);
+      return model;
+    });
+  }
+
+  async #chooseDevice(request: LoadRequest): Promise<"webgpu" | "cpu" | undefined> {
+    const hasGpu = !!navigator.gpu && (await navigator.gpu.requestAdapter().catch(() => null)) !== null;
+    if (request.device === "webgpu" && !hasGpu) {
+      const what = navigator.gpu ? "no adapter for WebGPU" : "no WebGPU";
+      throw new SiskinError("no_webgpu", `this browser has ${what}; leave \`device\` out to use the CPU`);
+    }
+    return hasGpu ? request.device : "cpu";
+  }
+
+  async info(): Promise<Info> {
+    if (!this.#session || !this.#model) throw new SiskinError("unloaded", "the model was unloaded");
+    return this.#inTurn(async (session) => ({ ...JSON.parse(session.info()), ...this.#device, model: this.#model! }));
+  }
+
+  #text(): Tokenizer {
+    if (!this.#tokenizer) throw new SiskinError("unloaded", "the model was unloaded");
+    return this.#tokenizer;
+  }
+
+  async encode(text: string, rendered: boolean): Promise<Token[]> {
+    return wrap(() => JSON.parse(this.#text().encode(text, rendered)));
+  }
+
+  async decode(ids: Uint32Array): Promise<string> {
+    return wrap(() => this.#text().decode(ids));
+  }
+
+  async render(messages: Message[], addGenerationPrompt: boolean): Promise<string> {
+    return wrap(() => this.#text().render(JSON.stringify(messages), addGenerationPrompt));
+  }
+
+  async merges(text: string): Promise<MergedWord[]> {
+    return wrap(() => JSON.parse(this.#text().merges(text)));
+  }
+
+  generate(
+    call: number,
+    prompt: Uint32Array,
+    options: GenerateOptions,
+    onEvent: (event: GenerateEvent) => void,
+    onLost: () => void,
+  ): Promise<Generated> {
+    return this.#stoppable(call, (signal) =>
+      this.#inTurn(async (session) => {
+        let breath = performance.now();
+        // A worker's callbacks travel apart from its answers: the last must be there first.
+        let last: unknown;
+        const tell = (event: GenerateEvent) => (last = onEvent(event));
+        const listen = (kind: string, ...args: unknown[]): boolean | Promise<boolean> => {
+          if (kind === "prefill") tell({ kind, done: args[0] as number, total: args[1] as number });
+          if (kind === "rest") tell({ kind, text: args[0] as string });
+          if (kind === "lost") onLost();
+          if (kind === "token") {
+            const logprob = args[2] === undefined ? undefined : JSON.parse(args[2] as string);
+            tell({ kind, id: args[0] as number, text: args[1] as string, ...(logprob && { logprob }) });
+          }
+          if (signal.aborted) return false;
+          if (performance.now() - breath < BREATH) return true;
+          return breathe().then(() => {
+            breath = performance.now();
+            return !signal.aborted;
+          });
+        };
+        if (signal.aborted) throw aborted();
+        const { seed, ...rest } = options;
+        const request = { ...rest, ...(seed !== undefined && { seed: String(seed) }) };
+        const answer = await session.generate(prompt, JSON.stringify(request), listen);
+        await last;
+        return JSON.parse(answer);
+      }),
+    );
+  }
+
+  nextLogits(prompt: Uint32Array): Promise<Float32Array> {
+    return this.#inTurn((session) => session.nextLogits(prompt));
+  }
+
+  trace(ids: Uint32Array, options: TraceOptions): Promise<Omit<Trace, "tokens">> {
+    return this.#inTurn(async (session) => {
+      const { json, attention } = await session.look(ids, JSON.stringify(options));
+      const { top, lens, nHeads } = JSON.parse(json);
+      return { top, attention, nHeads, logitLens: lens };
+    });
+  }
+
+  decodeCounts(): Promise<Counts | null> {
+    return this.#inTurn(async (session) => JSON.parse(await session.decodeCounts()));
+  }
+
+  async adapter(): Promise<AdapterInfo | null> {
+    if (!navigator.gpu) return null;
+    const found = JSON.parse(await adapter()) as AdapterInfo | null;
+    return found && { ...found, name: found.name || (await gpuName()) };
+  }
+
+  async selfTest(profile: string | undefined, onResult: (result: KernelResult) => void): Promise<void> {
+    if (!navigator.gpu) throw new SiskinError("no_webgpu", "this browser has no WebGPU");
+    try {
+      let last: unknown;
+      await selfTest(profile, (json: string) => (last = onResult(JSON.parse(json))));
+      await last;
+    } catch (thrown) {
+      throw SiskinError.from(thrown);
+    }
+  }
+
+  /** Gives the memory back. */
+  unload(): void {
+    for (const stop of this.#stops.values()) stop.abort();
+    const [session, files, tokenizer] = [this.#session, this.#files, this.#tokenizer];
+    this.#session = this.#files = this.#tokenizer = undefined;
+    // What still runs ends first.
+    void this.#turn.then(() => {
+      session?.free();
+      files?.free();
+      tokenizer?.free();
+    });
+  }
+}
+
+function wrap<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (thrown) {
+    throw SiskinError.from(thrown);
+  }
+}
+
+/** Adds the rate, and leaves out what follows too fast to be seen. */
+function progressReporter(onProgress: (p: Progress) => void) {
+  let [phase, start, begun, last] = ["" as Progress["phase"] | "", 0, 0, 0];
+  return (now: Progress["phase"], loaded: number, total: number) => {
+    const time = performance.now();
+    if (now !== phase) [phase, start, begun, last] = [now, time, loaded, 0];
+    else if (time - last < 50 && loaded !== total) return;
+    last = time;
+    const seconds = (time - start) / 1000;
+    onProgress({ phase: now, loaded, total, rate: seconds > 0 ? (loaded - begun) / seconds : 0 });
+  };
+}

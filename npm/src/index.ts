@@ -1,0 +1,17 @@
+export type {
+  ChatCompletion,
+  ChatCompletionChunk,
+  ChatMessage,
+  ChatRequest,
+  ChatStream,
+  ChatTokenLogprob,
+  Completions,
+  RequestOptions,
+  TopLogprob,
+  Usage,
+} from "./chat.js";
+export { SiskinError, type SiskinErrorCode } from "./errors.js";
+export type { ModelSource } from "./reference.js";
+export { Inspected, Siskin, type Tokenizer } from "./siskin.js";
+export type { CachedFile } from "./store.js";
+export type * from "./types.js";

@@ -1,0 +1,99 @@
+import { download, type DownloadOptions } from "./download.js";
+import { SiskinError } from "./errors.js";
+import { BlobSource, RangeSource, get, type ByteSource } from "./source.js";
+import { find, remove } from "./store.js";
+import { Files, shardNames } from "./wasm/siskin_wasm.js";
+
+/**
+ * A model: the address of a GGUF file or (ending in `/`) of a Hugging Face folder; a hub reference
+ * `hf:owner/repo/file.gguf`, `hf:owner/repo` or `hf:owner/repo@revision/…`; a GGUF file; or a
+ * folder's files.
+ */
+export type ModelSource = string | URL | Blob | readonly File[];
+
+/** The files beside the weights of a Hugging Face folder; the last three may be lacking. */
+const SIDE_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
+const INDEX = "model.safetensors.index.json";
+
+/** The address behind a reference, absolute. */
+export function address(source: string | URL, hub: string, base: string): string {
+  const text = String(source);
+  if (!text.startsWith("hf:")) {
+    try {
+      return new URL(text, base).href;
+    } catch {
+      throw new SiskinError("invalid_request", `${text} is no address`);
+    }
+  }
+  const match = text.match(/^hf:([\w.-]+)\/([\w.-]+)(?:@([\w.-]+))?(?:\/(.+))?$/);
+  if (!match) {
+    throw new SiskinError("invalid_request", `${text} is no hub reference; write hf:owner/repo or hf:owner/repo/file.gguf`);
+  }
+  const [, owner, repo, revision = "main", file = ""] = match;
+  return new URL(`${owner}/${repo}/resolve/${revision}/${file}`, hub.endsWith("/") ? hub : `${hub}/`).href;
+}
+
+/** How the bytes of one address are had. */
+type Open = (url: string, mayLack: boolean, magic?: string) => Promise<ByteSource | undefined>;
+
+/** Reads the headers of a model, its files fetched whole and kept. */
+export async function openWhole(source: string | Blob | readonly File[], options: DownloadOptions): Promise<Files> {
+  const fetched: string[] = [];
+  try {
+    return await open(source, async (url, mayLack, magic) => {
+      const file = await download(url, { ...options, mayLack, magic });
+      fetched.push(url);
+      return file && new BlobSource(url, file);
+    });
+  } catch (thrown) {
+    // What proved to be no model is not kept: the server may have a sound one next time.
+    if (SiskinError.from(thrown).code === "invalid_model") await Promise.all(fetched.map(remove));
+    throw thrown;
+  }
+}
+
+/** Reads the headers of a model and not more, where its server sends ranges. */
+export function openHeaders(source: string | Blob | readonly File[], signal?: AbortSignal): Promise<Files> {
+  return open(source, async (url, mayLack) => {
+    const kept = await find(url);
+    if (kept) return new BlobSource(url, kept);
+    if (url.endsWith(".gguf") || url.endsWith(".safetensors")) {
+      if (mayLack && (await get(url, { range: [0, 1], signal, mayLack })).status === 404) return undefined;
+      return RangeSource.open(url, signal);
+    }
+    const response = await get(url, { signal, mayLack });
+    return response.status === 404 ? undefined : new BlobSource(url, await response.blob());
+  });
+}
+
+async function open(source: string | Blob | readonly File[], byUrl: Open): Promise<Files> {
+  if (source instanceof Blob) return Files.gguf(new BlobSource(source instanceof File ? source.name : "the file", source));
+  if (typeof source === "string") {
+    if (source.endsWith("/")) return folder(source, (name, mayLack) => byUrl(source + name, mayLack));
+    return Files.gguf((await byUrl(source, false, "GGUF"))!);
+  }
+  const gguf = source.find((f) => f.name.endsWith(".gguf"));
+  if (gguf) return Files.gguf(new BlobSource(gguf.name, gguf));
+  return folder("the folder", async (name) => {
+    const file = source.find((f) => f.name === name);
+    return file && new BlobSource(name, file);
+  });
+}
+
+async function folder(name: string, file: (name: string, mayLack: boolean) => Promise<ByteSource | undefined>): Promise<Files> {
+  const text = async (f: ByteSource) => new TextDecoder().decode(await f.read(0, f.size));
+  const side: Record<string, string> = {};
+  for (const [i, sideName] of SIDE_FILES.entries()) {
+    const found = await file(sideName, i >= 2);
+    if (found) side[sideName] = await text(found);
+  }
+  const index = await file(INDEX, true);
+  const names: string[] = index ? JSON.parse(shardNames(INDEX, await text(index))) : ["model.safetensors"];
+  const weights: ByteSource[] = [];
+  for (const weightsName of names) {
+    const found = await file(weightsName, false);
+    if (!found) throw new SiskinError("invalid_model", `${name} has no ${weightsName}, nor a GGUF file`);
+    weights.push(found);
+  }
+  return Files.folder(name, weights, JSON.stringify(side));
+}

@@ -1,0 +1,257 @@
+import { Completions, type Generator } from "./chat.js";
+import type { LoadRequest, Source } from "./engine.js";
+import { SiskinError, aborted } from "./errors.js";
+import { address, type ModelSource } from "./reference.js";
+import { startHost, type Host } from "./remote.js";
+import { list, remove, type CachedFile } from "./store.js";
+import type {
+  AdapterInfo,
+  Counts,
+  Fit,
+  FitOptions,
+  GenerateEvent,
+  GenerateOptions,
+  Generated,
+  Info,
+  KernelResult,
+  LoadOptions,
+  MergedWord,
+  Message,
+  ModelInfo,
+  Progress,
+  RuntimeOptions,
+  Token,
+  Trace,
+  TraceOptions,
+} from "./types.js";
+
+const HUB = "https://huggingface.co";
+
+const sourceOf = (source: ModelSource, options: RuntimeOptions): Source =>
+  typeof source === "string" || source instanceof URL ? address(source, options.hub ?? HUB, location.href) : source;
+
+let calls = 0;
+
+/** Runs a call that a signal can stop. */
+async function stoppable<T>(host: Host, signal: AbortSignal | null | undefined, work: (call: number) => Promise<T>): Promise<T> {
+  if (signal?.aborted) throw aborted();
+  const call = ++calls;
+  const stop = () => void host.calls.stop(call).catch(() => {});
+  signal?.addEventListener("abort", stop, { once: true });
+  try {
+    return await work(call);
+  } finally {
+    signal?.removeEventListener("abort", stop);
+  }
+}
+
+/** Text to tokens and back, as the model does it. */
+export class Tokenizer {
+  /** @internal */
+  constructor(private readonly host: Host) {}
+
+  /** Tokens of plain text, with the beginning-of-text token where the model wants one. */
+  encode(text: string): Promise<Token[]> {
+    return this.host.calls.encode(text, false);
+  }
+
+  /** Tokens of a rendered chat template, which has its special tokens in itself. */
+  encodeRendered(text: string): Promise<Token[]> {
+    return this.host.calls.encode(text, true);
+  }
+
+  /** Text of tokens; special tokens have none. */
+  decode(ids: ArrayLike<number>): Promise<string> {
+    return this.host.calls.decode(Uint32Array.from(ids));
+  }
+
+  /** A conversation as the model was taught to read it. */
+  render(messages: Message[], { addGenerationPrompt = true } = {}): Promise<string> {
+    return this.host.calls.render(messages, addGenerationPrompt);
+  }
+
+  /** How each word of a text was built; empty for a tokenizer that is no BPE. */
+  merges(text: string): Promise<MergedWord[]> {
+    return this.host.calls.merges(text);
+  }
+}
+
+/** A model of which only the headers were read. */
+export class Inspected {
+  readonly tokenizer: Tokenizer;
+
+  /** @internal */
+  constructor(
+    private readonly host: Host,
+    readonly info: ModelInfo,
+  ) {
+    this.tokenizer = new Tokenizer(host);
+  }
+
+  /** Whether it fits this machine, and at what context. */
+  fit(options: Omit<FitOptions, "signal"> = {}): Promise<Fit> {
+    return this.host.calls.fit(options);
+  }
+
+  close(): void {
+    this.host.close();
+  }
+}
+
+/** A loaded model. */
+export class Siskin {
+  readonly tokenizer: Tokenizer;
+  readonly chat: { readonly completions: Completions };
+  readonly #host: Host;
+  readonly #onLost: () => void;
+  readonly #model: ModelInfo;
+
+  private constructor(host: Host, model: ModelInfo, onLost: () => void) {
+    this.#host = host;
+    this.#model = model;
+    this.#onLost = onLost;
+    this.tokenizer = new Tokenizer(host);
+    const generator: Generator = {
+      name: model.name.split("/").at(-1) || model.name,
+      promptOf: async (messages) => {
+        const tokens = await this.tokenizer.encodeRendered(await this.tokenizer.render(messages));
+        return Uint32Array.from(tokens, (t) => t.id);
+      },
+      decode: (ids) => host.calls.decode(ids),
+      generate: (prompt, options, onEvent, signal) => this.generate(prompt, options, { onEvent, signal: signal ?? null }),
+    };
+    this.chat = { completions: new Completions(generator) };
+  }
+
+  /** Fetches a model, or takes the kept one, and brings it onto a device. */
+  static async load(source: ModelSource, options: LoadOptions & RuntimeOptions = {}): Promise<Siskin> {
+    const { signal, onProgress = () => {}, onDeviceLost = () => {} } = options;
+    if (signal?.aborted) throw aborted();
+    const host = await startHost(options);
+    try {
+      const { device, profile, context, cache, sha256 } = options;
+      const request: LoadRequest = { device, profile, context, cache, sha256 };
+      const report = host.callback((p: Progress) => onProgress(p));
+      const model = await stoppable(host, signal, (call) =>
+        host.calls.load(call, sourceOf(source, options), request, report),
+      );
+      return new Siskin(host, model, onDeviceLost);
+    } catch (thrown) {
+      host.close();
+      throw SiskinError.from(thrown);
+    }
+  }
+
+  /** Reads only a model's headers, by range: its sizes, tensors and tokenizer. Close it after use. */
+  static async inspect(source: ModelSource, options: RuntimeOptions & { signal?: AbortSignal } = {}): Promise<Inspected> {
+    const host = await startHost(options);
+    try {
+      const info = await stoppable(host, options.signal, (call) => host.calls.inspect(call, sourceOf(source, options)));
+      return new Inspected(host, info);
+    } catch (thrown) {
+      host.close();
+      throw SiskinError.from(thrown);
+    }
+  }
+
+  /** Whether a model fits this machine, before it is fetched. */
+  static async fits(source: ModelSource, options: FitOptions & RuntimeOptions = {}): Promise<Fit> {
+    const inspected = await Siskin.inspect(source, options);
+    try {
+      const { device, context, memory } = options;
+      return await inspected.fit({ device, context, memory });
+    } finally {
+      inspected.close();
+    }
+  }
+
+  /** What this browser's WebGPU offers; null without it. */
+  static adapter(options: RuntimeOptions = {}): Promise<AdapterInfo | null> {
+    return using(options, (host) => host.calls.adapter());
+  }
+
+  /** Runs every kernel on the adapter and on the CPU; results are reported as they come. */
+  static selfTest(
+    onResult: (result: KernelResult) => void,
+    options: RuntimeOptions & Pick<LoadOptions, "profile"> = {},
+  ): Promise<void> {
+    return using(options, (host) => host.calls.selfTest(options.profile, host.callback(onResult)));
+  }
+
+  /** Files that were fetched and kept. */
+  static readonly cache = {
+    list: (): Promise<CachedFile[]> => list(),
+    /** Forgets a file; tells whether there was one. */
+    delete: (source: string | URL, options: Pick<RuntimeOptions, "hub"> = {}): Promise<boolean> =>
+      remove(address(source, options.hub ?? HUB, location.href)),
+  };
+
+  /** The model, the device, the context and the memory. */
+  info(): Promise<Info> {
+    return this.#host.calls.info();
+  }
+
+  /** What the model's files say. */
+  get model(): ModelInfo {
+    return this.#model;
+  }
+
+  /** Goes on after text or tokens, without a chat template. */
+  async generate(
+    prompt: string | ArrayLike<number>,
+    options: GenerateOptions = {},
+    { onEvent = () => {}, signal }: { onEvent?: (event: GenerateEvent) => void; signal?: AbortSignal | null } = {},
+  ): Promise<Generated> {
+    const ids = await this.#ids(prompt);
+    const host = this.#host;
+    return stoppable(host, signal, (call) =>
+      host.calls.generate(call, ids, options, host.callback(onEvent), host.callback(this.#onLost)),
+    );
+  }
+
+  /** Logits `[vocabSize]` of the token after a prompt. */
+  async nextLogits(prompt: string | ArrayLike<number>): Promise<Float32Array> {
+    return this.#host.calls.nextLogits(await this.#ids(prompt));
+  }
+
+  /** What happens inside the model: likeliest tokens, attention, the logit lens. */
+  async trace(prompt: string | ArrayLike<number>, options: TraceOptions = {}): Promise<Trace> {
+    const ids = await this.#ids(prompt);
+    const tokens =
+      typeof prompt === "string"
+        ? await this.tokenizer.encode(prompt)
+        : await Promise.all(Array.from(ids, async (id) => this.#token(id)));
+    return { tokens, ...(await this.#host.calls.trace(ids, options)) };
+  }
+
+  /** What one decode step does on the GPU; null on the CPU. */
+  decodeCounts(): Promise<Counts | null> {
+    return this.#host.calls.decodeCounts();
+  }
+
+  /** Gives all memory back. What still runs ends with an error. */
+  unload(): void {
+    this.#host.close();
+  }
+
+  async #ids(prompt: string | ArrayLike<number>): Promise<Uint32Array> {
+    if (typeof prompt !== "string") return Uint32Array.from(prompt);
+    return Uint32Array.from(await this.tokenizer.encode(prompt), (t) => t.id);
+  }
+
+  async #token(id: number): Promise<Token> {
+    const piece = await this.tokenizer.decode([id]);
+    return { id, piece, start: 0, end: 0, special: piece === "" };
+  }
+}
+
+async function using<T>(options: RuntimeOptions, work: (host: Host) => Promise<T>): Promise<T> {
+  const host = await startHost(options);
+  try {
+    return await work(host);
+  } catch (thrown) {
+    throw SiskinError.from(thrown);
+  } finally {
+    host.close();
+  }
+}

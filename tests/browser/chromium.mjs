@@ -1,0 +1,30 @@
+// Chromium with WebGPU on SwiftShader, and a page that tells what it did not expect.
+import { chromium } from "playwright-core";
+
+export const launch = (more = []) =>
+  chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: [
+      "--no-sandbox",
+      "--no-first-run",
+      "--enable-unsafe-webgpu",
+      "--use-webgpu-adapter=swiftshader",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      "--disable-quic",
+      ...more,
+    ],
+  });
+
+/** A page of a fresh profile. `noise` collects what a silent package does not say. */
+export async function openPage(browser, url, options = {}) {
+  const context = options.context ?? (await browser.newContext(options));
+  const page = await context.newPage();
+  const noise = [];
+  page.on("console", (m) => noise.push(`${m.type()}: ${m.text()}`));
+  page.on("pageerror", (e) => noise.push(`uncaught: ${e.message}`));
+  await page.goto(url);
+  await page.waitForFunction("window.ready");
+  return { page, context, noise, close: () => context.close() };
+}

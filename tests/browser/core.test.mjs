@@ -1,0 +1,296 @@
+// The packed package in a built app: the same answers as the command line, in OpenAI's shapes.
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+
+import { launch, openPage } from "./chromium.mjs";
+import { nativeRun, nativeTokens } from "./native.mjs";
+import { root, serve } from "./server.mjs";
+
+const tiny = join(root, "tests/fixtures/tiny");
+const PROMPTS = ["the quick brown fox", "Hello wörld, 12345!", "a"];
+let [server, browser] = [];
+
+before(async () => {
+  server = await serve({ "": join(root, "tests/browser/dist"), tiny, models: join(root, "models") });
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  server?.close();
+});
+
+for (const family of ["llama", "mistral", "qwen2", "qwen3", "gemma3"]) {
+  test(`${family}: the command line's tokens, on WebGPU and on the CPU`, async () => {
+    const { page, noise, close } = await openPage(browser, server.url);
+    const runs = [[`tiny/${family}/`, [["cpu"], ["webgpu", "cpu"]]]];
+    const gguf = existsSync(join(tiny, family, "model.gguf"));
+    runs.push([`tiny/${family}/${gguf ? "model.gguf" : ""}`, [["cpu"], ["webgpu", "base"]]]);
+    for (const [file, devices] of runs) {
+      const path = join(root, "tests/fixtures", file);
+      const expected = PROMPTS.map((p) => nativeRun(path, p, 24, ["--ctx", "64"]));
+      const spans = nativeTokens(path, PROMPTS[1]).tokens;
+      for (const [device, profile] of devices) {
+        const found = await page.evaluate(
+          async ([url, prompts, device, profile]) => {
+            const model = await Siskin.load(url, { device, profile, context: 64 });
+            const answers = [];
+            for (const prompt of prompts) answers.push(await model.generate(prompt, { max_tokens: 24 }));
+            const info = await model.info();
+            const spans = await model.tokenizer.encode(prompts[1]);
+            const text = await model.tokenizer.decode(answers[0].ids);
+            model.unload();
+            return { answers, info, spans, text };
+          },
+          [server.url + file, PROMPTS, device, profile],
+        );
+        const what = `${file} ${device} ${profile ?? ""}`;
+        assert.equal(found.info.device, device, what);
+        if (profile) assert.equal(found.info.profile, profile, what);
+        assert.deepEqual(
+          found.answers.map((a) => a.ids),
+          expected.map((e) => e.ids),
+          what,
+        );
+        assert.deepEqual(found.spans, spans, what);
+      }
+    }
+    assert.deepEqual(noise, []);
+    await close();
+  });
+}
+
+/** A page with one model on the CPU as `model`. */
+async function withModel(run, options = {}) {
+  const opened = await openPage(browser, server.url);
+  await opened.page.evaluate(
+    async ([url, options]) => {
+      window.model = await Siskin.load(url, { device: "cpu", context: 64, ...options });
+    },
+    [`${server.url}tiny/llama/`, options],
+  );
+  await run(opened.page);
+  assert.deepEqual(opened.noise, []);
+  await opened.close();
+}
+
+test("completions: whole and streamed are the same answer, with usage and logprobs", () =>
+  withModel(async (page) => {
+    const found = await page.evaluate(async () => {
+      const request = {
+        messages: [{ role: "user", content: [{ type: "text", text: "hi" }] }],
+        max_tokens: 12,
+        temperature: 0.8,
+        top_p: 0.9,
+        seed: 7,
+        logprobs: true,
+        top_logprobs: 3,
+      };
+      const whole = await model.chat.completions.create(request);
+      const chunks = [];
+      const stream = await model.chat.completions.create({
+        ...request,
+        stream: true,
+        stream_options: { include_usage: true },
+      });
+      for await (const chunk of stream) chunks.push(chunk);
+      return { whole, chunks };
+    });
+    const { whole, chunks } = found;
+    const text = chunks.map((c) => c.choices[0]?.delta.content ?? "").join("");
+    assert.equal(text, whole.choices[0].message.content);
+    assert.ok(text.length > 0);
+    assert.equal(whole.object, "chat.completion");
+    assert.equal(whole.choices[0].finish_reason, "length");
+    assert.deepEqual(whole.usage.completion_tokens, 12);
+    assert.equal(whole.usage.total_tokens, whole.usage.prompt_tokens + 12);
+    assert.equal(chunks[0].choices[0].delta.role, "assistant");
+    assert.equal(chunks.at(-2).choices[0].finish_reason, "length");
+    assert.deepEqual(chunks.at(-1).choices, []);
+    assert.equal(chunks.at(-1).usage.completion_tokens, 12);
+    const logprobs = whole.choices[0].logprobs.content;
+    assert.equal(logprobs.length, 12);
+    for (const l of logprobs) {
+      assert.equal(l.top_logprobs.length, 3);
+      assert.ok(l.logprob <= l.top_logprobs[0].logprob && l.top_logprobs[0].logprob <= 0);
+    }
+    assert.deepEqual(
+      chunks.flatMap((c) => c.choices[0]?.logprobs?.content ?? []),
+      logprobs,
+    );
+  }));
+
+test("stop strings, and the second turn takes the first from the cache", () =>
+  withModel(async (page) => {
+    const found = await page.evaluate(async () => {
+      const messages = [{ role: "user", content: "hi" }];
+      const free = await model.chat.completions.create({ messages, max_tokens: 16 });
+      const text = free.choices[0].message.content;
+      const stop = text.slice(3, 6);
+      const stopped = await model.chat.completions.create({ messages, max_tokens: 16, stop });
+      return { text, stop, stopped };
+    });
+    const content = found.stopped.choices[0].message.content;
+    assert.equal(content, found.text.slice(0, found.text.indexOf(found.stop)));
+    assert.equal(found.stopped.choices[0].finish_reason, "stop");
+    assert.ok(found.stopped.usage.prompt_tokens_details.cached_tokens > 0);
+  }));
+
+test("an answer can be stopped by its signal, its controller, or by leaving the loop", () =>
+  withModel(
+    async (page) => {
+      const found = await page.evaluate(async () => {
+        const request = { messages: [{ role: "user", content: "hi" }], max_tokens: 100_000 };
+        const count = async (stop) => {
+          const signal = new AbortController();
+          const stream = await model.chat.completions.create({ ...request, stream: true }, { signal: signal.signal });
+          let n = 0;
+          for await (const _ of stream) if (++n === 5 && stop(signal, stream)) break;
+          return n;
+        };
+        const bySignal = await count((signal) => void signal.abort());
+        const byController = await count((_, stream) => void stream.controller.abort());
+        const byBreak = await count(() => true);
+        const signal = new AbortController();
+        const whole = model.chat.completions.create(request, { signal: signal.signal });
+        setTimeout(() => signal.abort(), 30);
+        const error = await whole.catch((e) => ({ code: e.code, typed: e instanceof SiskinError }));
+        // It goes on to be usable.
+        const next = await model.chat.completions.create({ ...request, max_tokens: 4 });
+        return { bySignal, byController, byBreak, error, next: next.usage.completion_tokens };
+      });
+      assert.ok(found.bySignal < 50 && found.byController < 50, JSON.stringify(found));
+      assert.equal(found.byBreak, 5);
+      assert.deepEqual(found.error, { code: "aborted", typed: true });
+      assert.equal(found.next, 4);
+    },
+    { context: 64 },
+  ));
+
+test("two models at once, and requests at once on one", () =>
+  withModel(async (page) => {
+    const expected = nativeRun(join(tiny, "qwen3"), "hello", 20, ["--ctx", "64"]).ids;
+    const own = nativeRun(join(tiny, "llama"), "hello", 20, ["--ctx", "64"]).ids;
+    const found = await page.evaluate(async (url) => {
+      const other = await Siskin.load(url, { device: "webgpu", context: 64 });
+      const run = async (m) => (await m.generate("hello", { max_tokens: 20 })).ids;
+      const all = await Promise.all([run(model), run(other), run(model), run(other)]);
+      other.unload();
+      const after = await other.generate("hello").catch((e) => e.code);
+      return { all, after, still: await run(model) };
+    }, `${server.url}tiny/qwen3/`);
+    assert.deepEqual(found.all, [own, expected, own, expected]);
+    assert.equal(found.after, "unloaded");
+    assert.deepEqual(found.still, own);
+  }));
+
+test("requests that cannot be answered say why", () =>
+  withModel(async (page) => {
+    const codes = await page.evaluate(async () => {
+      const ask = (request) => model.chat.completions.create(request).then(
+        () => "answered",
+        (e) => `${e instanceof SiskinError ? e.code : "untyped"}: ${e.message}`,
+      );
+      const messages = [{ role: "user", content: "hi" }];
+      return Promise.all([
+        ask(undefined),
+        ask({}),
+        ask({ messages: [] }),
+        ask({ messages: [{ role: "robot", content: "hi" }] }),
+        ask({ messages: [{ role: "user", content: 3 }] }),
+        ask({ messages, temperature: "hot" }),
+        ask({ messages, temperature: -1 }),
+        ask({ messages, top_p: 0 }),
+        ask({ messages, max_tokens: 1.5 }),
+        ask({ messages, top_logprobs: 2 }),
+        ask({ messages, tools: [] }),
+        ask({ messages, n: 2 }),
+        ask({ messages: [{ role: "user", content: "long ".repeat(200) }] }),
+      ]);
+    });
+    assert.ok(codes.pop().startsWith("prompt_too_long: "));
+    for (const code of codes) assert.match(code, /^invalid_request: /);
+  }));
+
+test("the main thread and given bytes serve too", async () => {
+  const { page, noise, close } = await openPage(browser, server.url);
+  const expected = nativeRun(join(tiny, "llama"), "hello", 8, ["--ctx", "64"]).ids;
+  const ids = await page.evaluate(async (url) => {
+    const wasm = performance.getEntriesByType("resource").find((r) => r.name.endsWith(".wasm"));
+    if (wasm) throw new Error("the wasm is fetched before it is needed");
+    const model = await Siskin.load(url, { device: "cpu", context: 64, worker: false });
+    const ids = (await model.generate("hello", { max_tokens: 8 })).ids;
+    const at = performance.getEntriesByType("resource").find((r) => r.name.endsWith(".wasm")).name;
+    const wasmBytes = await (await fetch(at)).arrayBuffer();
+    const other = await Siskin.load(url, { device: "cpu", context: 64, wasmBytes });
+    const more = (await other.generate("hello", { max_tokens: 8 })).ids;
+    const lost = await Siskin.load(url, { wasmUrl: "/nothing.wasm" }).catch((e) => e.code);
+    return [ids, more, lost];
+  }, `${server.url}tiny/llama/`);
+  assert.deepEqual(ids, [expected, expected, "internal"]);
+  assert.deepEqual(noise.filter((n) => !n.includes("404")), []);
+  await close();
+});
+
+test("tracing: attention that sums to one, likeliest tokens, the lens's last layer", () =>
+  withModel(async (page) => {
+    const found = await page.evaluate(async () => {
+      const prompt = "the quick brown fox jumps over";
+      const trace = await model.trace(prompt, { attention: true, topK: 5, logitLens: true });
+      const logits = await model.nextLogits(prompt);
+      const ids = (await model.tokenizer.encode(prompt)).map((t) => t.id);
+      const next = (await model.generate(prompt, { max_tokens: 1 })).ids[0];
+      let best = 0;
+      logits.forEach((l, i) => l > logits[best] && (best = i));
+      const merges = await model.tokenizer.merges("quick brown");
+      return {
+        ids, next, best, merges,
+        traced: trace.tokens.map((t) => t.id),
+        top: trace.top.map((t) => t.map((x) => x.id)),
+        lens: trace.logitLens.map((l) => l.map((x) => x.id)),
+        nHeads: trace.nHeads,
+        attention: trace.attention.map((a) => [...a]),
+        layers: model.model.nLayers,
+      };
+    });
+    const T = found.ids.length;
+    assert.deepEqual(found.traced, found.ids);
+    assert.equal(found.top.length, T);
+    assert.equal(found.top.at(-1)[0], found.next);
+    assert.equal(found.best, found.next);
+    assert.equal(found.lens.length, found.layers);
+    // The last layer's lens is the model itself.
+    assert.deepEqual(found.lens.at(-1), found.top.map((t) => t[0]));
+    assert.equal(found.attention.length, found.layers);
+    for (const layer of found.attention) {
+      assert.equal(layer.length, found.nHeads * T * T);
+      for (let row = 0; row < found.nHeads * T; row++) {
+        const weights = layer.slice(row * T, (row + 1) * T);
+        assert.ok(Math.abs(weights.reduce((a, b) => a + b) - 1) < 1e-4);
+        assert.ok(weights.slice((row % T) + 1).every((w) => w === 0), "nothing is seen of what comes");
+      }
+    }
+    assert.equal(found.merges.length, 2);
+    for (const { steps } of found.merges) {
+      assert.ok(steps.every((s, i) => i === 0 || s.length === steps[i - 1].length - 1));
+      assert.ok(steps.every((s) => s.join("") === steps[0].join("")));
+    }
+  }));
+
+test("the real model answers, from the tarball, on the CPU", async () => {
+  const { page, noise, close } = await openPage(browser, server.url);
+  const answer = await page.evaluate(async (url) => {
+    const model = await Siskin.load(url, { device: "cpu", context: 512 });
+    let text = "";
+    const stream = await model.chat.completions.create({
+      messages: [{ role: "user", content: "What is the capital of France?" }],
+      stream: true,
+    });
+    for await (const chunk of stream) text += chunk.choices[0]?.delta?.content ?? "";
+    return text;
+  }, `${server.url}models/smollm2-135m-instruct.gguf`);
+  assert.equal(answer, "The capital of France is Paris.");
+  assert.deepEqual(noise, []);
+  await close();
+});

@@ -1,0 +1,137 @@
+// WebGPU in Chromium: every shader, a decode step's counts, devices that get lost or are not there.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+
+import { launch, openPage } from "./chromium.mjs";
+import { nativeRun } from "./native.mjs";
+import { root, serve } from "./server.mjs";
+
+const tiny = join(root, "tests/fixtures/tiny");
+let [server, browser] = [];
+
+before(async () => {
+  server = await serve({ "": join(root, "tests/browser/dist"), tiny });
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  server?.close();
+});
+
+test("Chromium compiles every variant of every kernel", async () => {
+  const listing = execFileSync(join(root, "target/release/examples/browser_shaders"), { maxBuffer: 1 << 28 });
+  const shaders = JSON.parse(listing);
+  assert.ok(shaders.length > 300, `only ${shaders.length} variants`);
+  const { page, close } = await openPage(browser, server.url);
+  const { errors, subgroups } = await page.evaluate(async (shaders) => {
+    const adapter = await navigator.gpu.requestAdapter();
+    const subgroups = adapter.features.has("subgroups");
+    const device = await adapter.requestDevice({ requiredFeatures: subgroups ? ["subgroups"] : [] });
+    const errors = [];
+    // An error is looked for below, shader by shader.
+    device.onuncapturederror = (e) => e.preventDefault();
+    for (const { name, source } of shaders) {
+      const info = await device.createShaderModule({ code: source }).getCompilationInfo();
+      for (const m of info.messages) if (m.type === "error") errors.push(`${name}: ${m.message} (line ${m.lineNum})`);
+    }
+    return { errors, subgroups };
+  }, shaders);
+  assert.ok(subgroups, "this Chromium's adapter has no subgroups: their shaders were not compiled");
+  assert.deepEqual(errors, []);
+  await close();
+});
+
+test("a decode step in the browser creates nothing: one submit, one read-back", async () => {
+  const { page, noise, close } = await openPage(browser, server.url);
+  const { counts, layers } = await page.evaluate(async (url) => {
+    const model = await Siskin.load(url, { device: "webgpu", profile: "base", context: 64 });
+    await model.generate("hello", { max_tokens: 4 });
+    return { counts: await model.decodeCounts(), layers: model.model.nLayers };
+  }, `${server.url}tiny/llama/`);
+  const { bytesBound, ...rest } = counts;
+  assert.deepEqual(rest, { dispatches: 5 * layers + 3, submits: 1, readbacks: 1, buffersCreated: 0, bindGroupsCreated: 0 });
+  assert.ok(bytesBound > 0);
+  assert.deepEqual(noise, []);
+  await close();
+});
+
+test("a device that is lost is opened again, and the answer goes on", async () => {
+  const expected = nativeRun(join(tiny, "llama"), "hello", 30, ["--ctx", "64"]).ids;
+  const { page, noise, close } = await openPage(browser, server.url);
+  const found = await page.evaluate(async (url) => {
+    const devices = [];
+    const request = GPUAdapter.prototype.requestDevice;
+    GPUAdapter.prototype.requestDevice = async function (...args) {
+      devices.push(await request.apply(this, args));
+      return devices.at(-1);
+    };
+    let told = 0;
+    const options = { device: "webgpu", profile: "cpu", context: 64, worker: false, onDeviceLost: () => told++ };
+    const model = await Siskin.load(url, options);
+    let n = 0;
+    const inAnswer = await model.generate("hello", { max_tokens: 30 }, {
+      onEvent: (e) => e.kind === "token" && ++n === 10 && devices.at(-1).destroy(),
+    });
+    devices.at(-1).destroy();
+    const between = await model.generate("hello", { max_tokens: 30 });
+    devices.at(-1).destroy();
+    const trace = await model.trace("hello", { topK: 1 });
+    return { inAnswer: inAnswer.ids, between: between.ids, traced: trace.top.at(-1)[0].id, told, opened: devices.length };
+  }, `${server.url}tiny/llama/`);
+  assert.deepEqual(found.inAnswer, expected);
+  assert.deepEqual(found.between, expected);
+  assert.equal(found.traced, expected[0]);
+  assert.equal(found.told, 2);
+  assert.equal(found.opened, 4);
+  assert.deepEqual(noise.filter((n) => n.startsWith("uncaught")), []);
+  await close();
+});
+
+test("every kernel passes the self-test on this adapter", async () => {
+  const { page, noise, close } = await openPage(browser, server.url);
+  const { results, adapter } = await page.evaluate(async () => {
+    const results = [];
+    await Siskin.selfTest((r) => results.push(r));
+    return { results, adapter: await Siskin.adapter() };
+  });
+  assert.ok(results.length > 30);
+  assert.deepEqual(results.filter((r) => !r.passed), []);
+  assert.ok(adapter.software && adapter.maxBufferSize > 2 ** 27);
+  assert.deepEqual(noise, []);
+  await close();
+});
+
+test("without WebGPU the CPU answers, and says why", async () => {
+  const plain = await launch(["--disable-features=WebGPU", "--disable-webgpu"]);
+  const { page, noise } = await openPage(plain, server.url);
+  const found = await page.evaluate(async (url) => {
+    // Whatever the switches do in this version: without it here, and in no worker.
+    Object.defineProperty(Navigator.prototype, "gpu", { value: undefined });
+    const model = await Siskin.load(url, { context: 64, worker: false });
+    const forced = await Siskin.load(url, { device: "webgpu", worker: false }).catch((e) => e.code);
+    const { device, reason } = await model.info();
+    return { forced, device, reason, ids: (await model.generate("hello", { max_tokens: 8 })).ids };
+  }, `${server.url}tiny/llama/`);
+  assert.deepEqual(found, {
+    forced: "no_webgpu",
+    device: "cpu",
+    reason: "this browser has no WebGPU",
+    ids: nativeRun(join(tiny, "llama"), "hello", 8, ["--ctx", "64"]).ids,
+  });
+  await plain.close();
+  // A folder's optional files are asked for: the browser tells of each that is not there.
+  assert.deepEqual(noise.filter((n) => !n.includes("404")), []);
+});
+
+test("a software adapter is passed over unless it is asked for", async () => {
+  const { page, close } = await openPage(browser, server.url);
+  const found = await page.evaluate(async (url) => {
+    const model = await Siskin.load(url, { context: 64 });
+    return model.info();
+  }, `${server.url}tiny/llama/`);
+  assert.equal(found.device, "cpu");
+  assert.match(found.reason, /runs on the processor/);
+  await close();
+});

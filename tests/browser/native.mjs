@@ -1,0 +1,18 @@
+// What the command line answers: the browser must say the same.
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
+
+import { root } from "./server.mjs";
+
+const siskin = join(root, "target/release/siskin");
+
+/** Greedy ids and text after plain text. */
+export function nativeRun(model, prompt, tokens, more = []) {
+  const args = ["run", model, prompt, "--raw", "--json", "--max-tokens", String(tokens), "--device", "cpu", ...more];
+  return JSON.parse(execFileSync(siskin, args, { cwd: root, encoding: "utf8" }));
+}
+
+/** Tokens of plain text. */
+export function nativeTokens(model, text) {
+  return JSON.parse(execFileSync(siskin, ["tokenize", model, text, "--json"], { cwd: root, encoding: "utf8" }));
+}

@@ -1,0 +1,79 @@
+import { Siskin, type Fit, type Info, type ModelSource, type Progress } from "siskin";
+
+import { words } from "./words.js";
+
+/** Served beside the page by `cargo xtask web`. */
+export const DEFAULT_MODEL = new URL("models/smollm2-135m-instruct.gguf", document.baseURI).href;
+
+/** The model of this page: chosen, measured, loaded. All views share it. */
+class Model {
+  /** A name for what was chosen. */
+  name = $state("");
+  fit = $state.raw<Fit | undefined>();
+  progress = $state.raw<Progress | undefined>();
+  error = $state("");
+  notice = $state("");
+  siskin = $state.raw<Siskin | undefined>();
+  info = $state.raw<Info | undefined>();
+  device = $state<"" | "webgpu" | "cpu">("");
+  #source: ModelSource | undefined;
+  #stop: AbortController | undefined;
+
+  get busy(): boolean {
+    return this.progress !== undefined;
+  }
+
+  /** Reads the headers and tells whether the model fits. */
+  async choose(source: ModelSource, name: string): Promise<void> {
+    this.error = "";
+    this.fit = undefined;
+    this.name = name;
+    this.#source = source;
+    try {
+      this.fit = await Siskin.fits(source, { device: this.device || undefined });
+    } catch (thrown) {
+      this.error = words(thrown);
+    }
+  }
+
+  async load(context?: number): Promise<void> {
+    if (!this.#source) return;
+    this.unload();
+    this.error = "";
+    this.notice = "";
+    this.#stop = new AbortController();
+    this.progress = { phase: "download", loaded: 0, total: 0, rate: 0 };
+    try {
+      const siskin = await Siskin.load(this.#source, {
+        device: this.device || undefined,
+        context,
+        signal: this.#stop.signal,
+        onProgress: (p) => (this.progress = p),
+        onDeviceLost: () => (this.notice = "The GPU was lost and is being opened again; the answer goes on after that."),
+      });
+      this.siskin = siskin;
+      this.info = await siskin.info();
+      this.fit = undefined;
+    } catch (thrown) {
+      this.error = words(thrown);
+    } finally {
+      this.progress = undefined;
+    }
+  }
+
+  stop(): void {
+    this.#stop?.abort();
+  }
+
+  async refresh(): Promise<void> {
+    if (this.siskin) this.info = await this.siskin.info();
+  }
+
+  unload(): void {
+    this.siskin?.unload();
+    this.siskin = undefined;
+    this.info = undefined;
+  }
+}
+
+export const model = new Model();
