@@ -1,18 +1,18 @@
-// y = W · x for one token, for processors that run shaders in software: the workgroup makes x
-// integers together, then each thread walks 4 whole rows of W (and, gated, the 4 rows N further
+// y = W · x for one token, for processors that run shaders in software: the workgroup prepares x
+// together, then each thread walks 4 whole rows of W (and, gated, the 4 rows N further
 // down), so that nothing is reduced across threads.
 // Dispatch: one workgroup for 4 · WG rows.
 // @use block
-// @use lib/q16
-// @use lib/dot_q16
+// @use lib/dot_bytes
 // @use lib/reduce_wg
 // @use lib/linear_out
 // @use lib/matvec_in
 
-// x is taken 4096 columns at a time.
-const CHUNK: u32 = 128u;
-var<workgroup> x_q: array<vec4<u32>, 512>;
-var<workgroup> x_s: array<vec4<f32>, 128>;
+// x is taken 2048 columns at a time.
+const CHUNK: u32 = 64u;
+var<workgroup> x_lo: array<mat4x4<f32>, 64>;
+var<workgroup> x_hi: array<mat4x4<f32>, 64>;
+var<workgroup> x_st: array<vec4<f32>, 64>;
 
 @compute @workgroup_size(WG)
 fn main(
@@ -37,17 +37,15 @@ fn main(
                 squares += dot32(v, v);
                 v = times_norm(v, first + b);
             }
-            let q = quantise(v);
-            x_q[4u * b] = q.coarse_lo;
-            x_q[4u * b + 1u] = q.coarse_hi;
-            x_q[4u * b + 2u] = q.fine_lo;
-            x_q[4u * b + 3u] = q.fine_hi;
-            x_s[b] = vec4<f32>(q.d, q.s, 0.0);
+            let q = scaled(v);
+            x_lo[b] = q.lo;
+            x_hi[b] = q.hi;
+            x_st[b] = vec4<f32>(q.s, q.t);
         }
         workgroupBarrier();
         for (var b = 0u; b < n; b++) {
-            let s = x_s[b];
-            let q = Q16(x_q[4u * b], x_q[4u * b + 1u], x_q[4u * b + 2u], x_q[4u * b + 3u], s.x, s.yz);
+            let st = x_st[b];
+            let q = Scaled(x_lo[b], x_hi[b], st.xy, st.zw);
             let w = r + vec4<u32>(first + b);
             y += vec4<f32>(
                 dot_block(load_block(w.x), q),

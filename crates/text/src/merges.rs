@@ -43,11 +43,15 @@ impl Merges {
         split
             .get_splits(OffsetReferential::Original, OffsetType::Byte)
             .into_iter()
-            .map(|(word, _, _)| self.word(word))
+            .map(|(word, (start, end), _)| MergedWord {
+                // Byte-level words are spelt in an alphabet of their own.
+                word: text.get(start..end).unwrap_or(word).into(),
+                steps: self.steps(word),
+            })
             .collect()
     }
 
-    fn word(&self, word: &str) -> MergedWord {
+    fn steps(&self, word: &str) -> Vec<Vec<String>> {
         let mut pieces: Vec<String> = word.chars().map(String::from).collect();
         let mut steps = vec![pieces.clone()];
         loop {
@@ -62,9 +66,6 @@ impl Merges {
             pieces[at].push_str(&right);
             steps.push(pieces.clone());
         }
-        MergedWord {
-            word: word.into(),
-            steps,
-        }
+        steps
     }
 }

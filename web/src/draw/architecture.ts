@@ -13,8 +13,8 @@ function node(name: string, attributes: Record<string, string | number>, text = 
 export function drawArchitecture(svg: SVGSVGElement, m: ModelInfo): void {
   const layer = m.tensors.filter((t) => /(^|\.)(blk|layers)\.0\./.test(t.name));
   const has = (part: RegExp) => layer.some((t) => part.test(t.name));
-  const kv = m.nHeads === m.nKvHeads ? `${m.nHeads} heads` : `${m.nHeads} heads, ${m.nKvHeads} for keys and values`;
-  const norms = has(/(q_norm|attn_q_norm)/) ? ", norms on q and k" : "";
+  const kv = m.nHeads === m.nKvHeads ? `${m.nHeads} heads` : `${m.nHeads} heads, ${m.nKvHeads} kv`;
+  const norms = has(/(q_norm|attn_q_norm)/) ? ", q and k normed" : "";
   type Box = { text: string; detail: string; inner?: boolean };
   const boxes: Box[] = [
     { text: "Embedding", detail: `${m.vocabSize} tokens → ${m.hiddenSize}` },

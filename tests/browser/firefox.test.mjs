@@ -1,0 +1,85 @@
+// Firefox ESR with WebGPU on lavapipe, driven by WebDriver BiDi: the core flow.
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+
+import puppeteer from "puppeteer-core";
+
+import { nativeRun } from "./native.mjs";
+import { root, serve } from "./server.mjs";
+
+const tiny = join(root, "tests/fixtures/tiny");
+let [server, browser, page] = [];
+const noise = [];
+
+before(async () => {
+  server = await serve({ "": join(root, "tests/browser/dist"), tiny, models: join(root, "models") });
+  const lavapipe = "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json";
+  browser = await puppeteer.launch({
+    browser: "firefox",
+    executablePath: process.env.FIREFOX ?? "/usr/bin/firefox-esr",
+    extraPrefsFirefox: {
+      "dom.webgpu.enabled": true,
+      "gfx.webgpu.ignore-blocklist": true,
+      "app.update.enabled": false,
+      "network.captive-portal-service.enabled": false,
+      "network.connectivity-service.enabled": false,
+    },
+    env: { ...process.env, HOME: process.env.HOME ?? "/tmp", ...(existsSync(lavapipe) && { VK_DRIVER_FILES: lavapipe }) },
+    protocolTimeout: 600_000,
+  });
+  page = await browser.newPage();
+  page.on("pageerror", (e) => noise.push(`uncaught: ${e.message}`));
+  await page.goto(server.url);
+  await page.waitForFunction("window.ready");
+});
+after(async () => {
+  await browser?.close();
+  server?.close();
+});
+
+test("the command line's tokens, on WebGPU and on the CPU", async () => {
+  const expected = nativeRun(join(tiny, "qwen3"), "hello", 20, ["--ctx", "64"]).ids;
+  for (const [device, profile] of [["cpu"], ["webgpu", "base"], ["webgpu", "cpu"]]) {
+    const found = await page.evaluate(
+      async (url, device, profile) => {
+        try {
+          const model = await Siskin.load(url, { device, profile, context: 64 });
+          const { ids } = await model.generate("hello", { max_tokens: 20 });
+          const info = await model.info();
+          model.unload();
+          return { ids, device: info.device };
+        } catch (e) {
+          return { error: `${e.code}: ${e.message}` };
+        }
+      },
+      `${server.url}tiny/qwen3/`,
+      device,
+      profile,
+    );
+    assert.deepEqual(found, { ids: expected, device });
+  }
+  assert.deepEqual(noise, []);
+});
+
+test("the real model streams its answer on WebGPU", async () => {
+  const found = await page.evaluate(async (url) => {
+    const model = await Siskin.load(url, { device: "webgpu", context: 256 });
+    let [text, chunks] = ["", 0];
+    const messages = [{ role: "user", content: "What is the capital of France?" }];
+    const stream = await model.chat.completions.create({ messages, stream: true });
+    for await (const chunk of stream) {
+      text += chunk.choices[0]?.delta?.content ?? "";
+      chunks++;
+    }
+    const { device, adapter, profile } = await model.info();
+    const kept = await Siskin.cache.list();
+    model.unload();
+    return { text, chunks, device, adapter, profile, kept: kept.filter((c) => c.complete && c.where === "opfs").length };
+  }, `${server.url}models/smollm2-135m-instruct.gguf`);
+  assert.equal(found.text, "The capital of France is Paris.");
+  assert.equal(found.device, "webgpu");
+  assert.ok(found.chunks > 5 && found.kept > 0, JSON.stringify(found));
+  console.log(`Firefox ran on ${found.adapter}, profile ${found.profile}`);
+});

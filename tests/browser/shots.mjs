@@ -1,0 +1,49 @@
+// Screenshots of each view with the real model: `cargo xtask shots` puts them into tests/browser/shots.
+import { mkdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+import { launch } from "./chromium.mjs";
+import { loadModel, say, serveSite, view, visit } from "./page.mjs";
+
+const folder = fileURLToPath(new URL("shots/", import.meta.url));
+mkdirSync(folder, { recursive: true });
+const server = await serveSite();
+const browser = await launch();
+for (const [scheme, size] of [
+  ["light", { width: 1180, height: 820 }],
+  ["dark", { width: 360, height: 740 }],
+]) {
+  const { page } = await visit(browser, server.url, { colorScheme: scheme, viewport: size });
+  const shot = async (name) => {
+    await page.evaluate(() => document.activeElement?.blur());
+    await page.screenshot({ path: `${folder}${name}-${scheme}.png`, fullPage: true });
+    console.log(`${folder}${name}-${scheme}.png`);
+  };
+  await shot("empty");
+  await loadModel(page);
+  await say(page, "What is the capital of France?");
+  await say(page, "And which river flows through it?");
+  await shot("chat");
+  await view(page, "Tokens");
+  await page.getByText("How a word is built").waitFor();
+  await page.getByRole("button", { name: "␣unmistakable" }).click();
+  await page.waitForTimeout(500);
+  await shot("tokens");
+  await view(page, "Look inside");
+  await page.getByRole("button", { name: "Start" }).click();
+  await page.getByText("Choose any to go on").waitFor({ timeout: 60_000 });
+  await page.getByRole("button", { name: "Step", exact: true }).click();
+  await page.locator("main .text .new").waitFor({ timeout: 60_000 });
+  await page.getByRole("button", { name: "Look inside" }).click();
+  await page.getByRole("region", { name: "Logit lens" }).waitFor({ timeout: 120_000 });
+  await page.waitForTimeout(300);
+  await shot("inside");
+  await view(page, "Model");
+  await page.getByText("This browser’s adapter").waitFor();
+  await page.getByRole("button", { name: "Test every kernel" }).click();
+  await page.getByRole("button", { name: "Test every kernel" }).waitFor({ timeout: 120_000 });
+  await shot("model");
+  await page.close();
+}
+await browser.close();
+server.close();
