@@ -1,6 +1,6 @@
 // Bundles the package into dist/: index.js, worker.js, what they share, types, and the wasm.
 // `cargo xtask npm` puts the glue and the wasm into src/wasm/ first.
-import { copyFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, rmSync } from "node:fs";
 import { execFileSync } from "node:child_process";
 import { build } from "esbuild";
 
@@ -17,4 +17,7 @@ await build({
 });
 execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.json"], { stdio: "inherit" });
 copyFileSync("src/wasm/siskin_wasm_bg.wasm", "dist/siskin_wasm_bg.wasm");
-for (const inner of ["dist/worker.d.ts", "dist/wasm"]) rmSync(inner, { recursive: true, force: true });
+// The declarations name the glue's types.
+mkdirSync("dist/wasm", { recursive: true });
+copyFileSync("src/wasm/siskin_wasm.d.ts", "dist/wasm/siskin_wasm.d.ts");
+rmSync("dist/worker.d.ts");

@@ -59,6 +59,7 @@ async function gpuName(): Promise<string> {
 }
 
 export class Engine {
+  #heap: WebAssembly.Memory | undefined;
   #files: Files | undefined;
   #session: Session | undefined;
   #tokenizer: Tokenizer | undefined;
@@ -71,7 +72,7 @@ export class Engine {
   /** Starts the wasm. */
   async start(wasm: string | ArrayBuffer): Promise<void> {
     try {
-      await init({ module_or_path: wasm });
+      this.#heap = (await init({ module_or_path: wasm })).memory;
     } catch (thrown) {
       const at = typeof wasm === "string" ? wasm : "the given bytes";
       throw new SiskinError("internal", `the wasm at ${at} does not start: ${(thrown as Error).message}`);
@@ -195,7 +196,12 @@ export class Engine {
 
   async info(): Promise<Info> {
     if (!this.#session || !this.#model) throw new SiskinError("unloaded", "the model was unloaded");
-    return this.#inTurn(async (session) => ({ ...JSON.parse(session.info()), ...this.#device, model: this.#model! }));
+    return this.#inTurn(async (session) => ({
+      ...JSON.parse(session.info()),
+      ...this.#device,
+      model: this.#model!,
+      wasmHeap: this.#heap?.buffer.byteLength ?? 0,
+    }));
   }
 
   #text(): Tokenizer {

@@ -68,6 +68,8 @@ export interface Info extends DeviceInfo {
   context: number;
   contextUsed: number;
   memory: Memory;
+  /** Bytes of the wasm's own memory; on WebGPU the weights are not in it. */
+  wasmHeap: number;
 }
 
 /** The answer of `Siskin.fits`. */

@@ -297,32 +297,39 @@ pub fn tolerance(op: &str, profile: Profile) -> f32 {
     }
 }
 
+/// A kernel to test: for people, how well, on what, and in steps of which sizes.
+struct KernelCase {
+    kernel: String,
+    op: &'static str,
+    case: Case,
+    runs: [Vec<usize>; 2],
+}
+
 /// The kernels that models use, each for one token and for several.
-fn cases() -> siskin_graph::Result<Vec<(String, &'static str, Case, [Vec<usize>; 2])>> {
-    let sizes = || [vec![1], vec![37]];
+fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
+    let new = |kernel: String, op, case| KernelCase {
+        kernel,
+        op,
+        case,
+        runs: [vec![1], vec![37]],
+    };
     let mut cases = vec![];
     for (ty, _, name) in TensorType::ALL {
         // These two are kept rounded on a GPU.
         let is_rounded = matches!(ty, TensorType::Q2_K | TensorType::Q5_K);
         let op = |op| if is_rounded { "rounded" } else { op };
-        cases.push((
+        cases.push(new(
             format!("linear {name}"),
             op("linear"),
             Case::linear(ty)?,
-            sizes(),
         ));
-        cases.push((
-            format!("embed {name}"),
-            op("embed"),
-            Case::embed(ty),
-            sizes(),
-        ));
+        cases.push(new(format!("embed {name}"), op("embed"), Case::embed(ty)));
     }
     for (activation, name) in [(Activation::Silu, "SiLU"), (Activation::GeluTanh, "GELU")] {
         let case = Case::gated(TensorType::Q4_0, activation)?;
-        cases.push((format!("gated {name}"), "linear", case, sizes()));
+        cases.push(new(format!("gated {name}"), "linear", case));
     }
-    cases.push(("rms_norm, add".into(), "rms_norm", Case::norms()?, sizes()));
+    cases.push(new("rms_norm, add".into(), "rms_norm", Case::norms()?));
     for (head_dim, window) in [(64, None), (128, Some(7))] {
         let spec = AttentionSpec {
             n_heads: 4,
@@ -331,10 +338,15 @@ fn cases() -> siskin_graph::Result<Vec<(String, &'static str, Case, [Vec<usize>;
             scale: 0.2,
             window,
         };
-        let case = Case::attention(spec, true, [TensorType::F32; 2])?;
-        let name = window.map_or(String::new(), |w| format!(", window {w}"));
-        let name = format!("rope, attention of {head_dim}{name}");
-        cases.push((name, "attention", case, [vec![1, 1, 1], vec![30, 1, 5]]));
+        let window = window.map_or(String::new(), |w| format!(", window {w}"));
+        cases.push(KernelCase {
+            runs: [vec![1, 1, 1], vec![30, 1, 5]],
+            ..new(
+                format!("rope, attention of {head_dim}{window}"),
+                "attention",
+                Case::attention(spec, true, [TensorType::F32; 2])?,
+            )
+        });
     }
     Ok(cases)
 }
@@ -345,7 +357,13 @@ pub async fn self_test(
     on_result: &mut dyn FnMut(KernelResult),
 ) -> Result<()> {
     let mut gpu = GpuDevice::open(None, profile).await?;
-    for (kernel, op, case, runs) in cases().map_err(siskin_models::Error::from)? {
+    for test in cases().map_err(siskin_models::Error::from)? {
+        let KernelCase {
+            kernel,
+            op,
+            case,
+            runs,
+        } = test;
         let mut error = 0f32;
         for steps in runs {
             let tokens = case.tokens(steps.iter().sum());

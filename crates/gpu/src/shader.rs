@@ -107,7 +107,11 @@ pub fn link(kernel: &str, variant: &Variant) -> Result<String> {
 pub fn link_for_browser(kernel: &str, variant: &Variant) -> Result<String> {
     let linked = gather(kernel, variant)?;
     let uses_subgroups = linked.done.contains(&"lib/reduce_sg");
-    let extensions = if uses_subgroups { "enable subgroups;\n" } else { "" };
+    let extensions = if uses_subgroups {
+        "enable subgroups;\n"
+    } else {
+        ""
+    };
     Ok(format!("{extensions}{}", linked.text))
 }
 

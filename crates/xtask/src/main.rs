@@ -1,5 +1,6 @@
 //! Set-up, demo, tests and reports. `cargo xtask help` lists the commands.
 
+mod browser;
 mod command;
 mod driver;
 mod model;
@@ -41,8 +42,22 @@ enum Task {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Compile the engine for wasm32, with the toolchain set-up that takes
-    WasmCheck,
+    /// Build everything for the browser, and serve the page with the default model
+    Web {
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+    },
+    /// Build the npm package into npm/dist
+    Npm,
+    /// The browser tests alone
+    BrowserTest,
+    /// Take screenshots of each of the page's views
+    Shots,
+    /// Measure siskin beside its peers in one browser
+    BrowserBench {
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -75,6 +90,7 @@ fn task(task: Task) -> Result<()> {
                 "warnings",
             ];
             run(&mut cargo(&lints))?;
+            wasm::lint()?;
             // The tests of the command line run the program itself.
             run(&mut cargo(&[
                 "build",
@@ -82,12 +98,30 @@ fn task(task: Task) -> Result<()> {
                 "--package",
                 "siskin-cli",
             ]))?;
-            wasm::check()?;
             let mut test = cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
             if let Some(icd) = driver::second()? {
                 test.env("VK_ADD_DRIVER_FILES", icd);
             }
-            run(&mut test)
+            run(&mut test)?;
+            browser::test()
+        }
+        Task::Web { port } => {
+            model::fetch()?;
+            browser::serve(port)
+        }
+        Task::Npm => browser::package(),
+        Task::BrowserTest => {
+            driver::ensure()?;
+            model::fetch()?;
+            browser::test()
+        }
+        Task::Shots => {
+            model::fetch()?;
+            browser::shots()
+        }
+        Task::BrowserBench { args } => {
+            model::fetch()?;
+            browser::peers(&args)
         }
         Task::Model => model::fetch().map(|path| println!("{}", path.display())),
         Task::Picture => picture::draw(),
@@ -103,6 +137,5 @@ fn task(task: Task) -> Result<()> {
             ];
             run(cargo(&report).args(args))
         }
-        Task::WasmCheck => wasm::check(),
     }
 }

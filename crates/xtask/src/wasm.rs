@@ -29,11 +29,26 @@ pub fn wasm_cargo() -> Result<Command> {
     Ok(command)
 }
 
-/// Compiles everything that a page will run.
-pub fn check() -> Result<()> {
+/// Compiles all that a page runs, and tells where it is.
+pub fn build() -> Result<PathBuf> {
     let mut command = wasm_cargo()?;
-    command.args(["check", "--release", "--target", TARGET]);
-    run(command.args(["--package", "siskin-engine", "--no-default-features"]))
+    command.args(["build", "--profile", "wasm", "--target", TARGET]);
+    run(command.args(["--package", "siskin-wasm"]))?;
+    Ok(root()
+        .join("target")
+        .join(TARGET)
+        .join("wasm/siskin_wasm.wasm"))
+}
+
+/// Lints it: the rest of the workspace's lints do not see what is for wasm32 alone.
+pub fn lint() -> Result<()> {
+    let mut command = wasm_cargo()?;
+    if command.get_program() == "rustup" {
+        println!("Debian's toolchain has no clippy: crates/wasm is not linted here");
+        return Ok(());
+    }
+    command.args(["clippy", "--profile", "wasm", "--target", TARGET]);
+    run(command.args(["--package", "siskin-wasm", "--", "-D", "warnings"]))
 }
 
 fn output(program: &str, args: &[&str]) -> Result<String> {

@@ -1,0 +1,164 @@
+//! The wasm, the npm package, the page, and their tests in browsers.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{cargo, root, run};
+use crate::driver::apt;
+use crate::wasm;
+
+fn npm(folder: &str, args: &[&str]) -> Command {
+    let mut npm = Command::new("npm");
+    npm.args(["--no-audit", "--no-fund", "--loglevel=error"])
+        .args(args)
+        .current_dir(root().join(folder));
+    npm
+}
+
+/// Installs what the lock file says, unless it is there.
+fn install(folder: &str) -> Result<()> {
+    let path = root().join(folder);
+    let modified = |file: &str| path.join(file).metadata().and_then(|m| m.modified());
+    let is_fresh = matches!(
+        (modified("node_modules/.package-lock.json"), modified("package-lock.json")),
+        (Ok(installed), Ok(locked)) if installed >= locked
+    );
+    if is_fresh {
+        return Ok(());
+    }
+    println!("installing the npm packages of {folder}");
+    run(&mut npm(folder, &["ci"])).context("npm is needed; it comes with Node 20")
+}
+
+/// The wasm and its glue, then the package's `dist`.
+pub fn package() -> Result<()> {
+    let built = wasm::build()?;
+    let bindgen = [
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "siskin-bindgen",
+        "--",
+    ];
+    run(cargo(&bindgen).arg(built).arg(root().join("npm/src/wasm")))?;
+    install("npm")?;
+    run(&mut npm("npm", &["run", "--silent", "build"]))
+}
+
+/// The page's `web/dist`.
+pub fn page() -> Result<()> {
+    package()?;
+    install("web")?;
+    run(&mut npm("web", &["run", "--silent", "build"]))
+}
+
+/// Serves the page with the fetched models, until it is stopped.
+pub fn serve(port: u16) -> Result<()> {
+    page()?;
+    let port = port.to_string();
+    println!("serving http://localhost:{port}/ (Ctrl-C stops it)");
+    run(&mut npm(
+        "web",
+        &[
+            "run",
+            "--silent",
+            "preview",
+            "--",
+            "--port",
+            &port,
+            "--strictPort",
+        ],
+    ))
+}
+
+/// Chromium and Firefox, where they are missing and apt can bring them.
+fn ensure_browsers() -> Result<()> {
+    let missing: Vec<&str> = [("CHROMIUM", "chromium"), ("FIREFOX", "firefox-esr")]
+        .into_iter()
+        .filter(|(variable, package)| {
+            std::env::var_os(variable).is_none() && !Path::new("/usr/bin").join(package).exists()
+        })
+        .map(|(_, package)| package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("installing {} for the browser tests", missing.join(" and "));
+    apt(&missing).context(
+        "the browser tests need Chromium and Firefox; CHROMIUM and FIREFOX can name programs",
+    )
+}
+
+/// The packed tarball, installed in the tests' app, and the app built.
+fn fixture_app() -> Result<()> {
+    let target = root().join("target/npm");
+    std::fs::create_dir_all(&target)?;
+    let output = npm("npm", &["pack", "--silent", "--pack-destination"])
+        .arg(&target)
+        .output()
+        .context("cannot start npm")?;
+    let name = String::from_utf8_lossy(&output.stdout);
+    let Some(name) = name.lines().last().filter(|_| output.status.success()) else {
+        bail!(
+            "npm pack failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    let tarball: PathBuf = target.join(name);
+    install("tests/browser")?;
+    let add = ["install", "--no-save", "--no-package-lock"];
+    run(npm("tests/browser", &add).arg(tarball))?;
+    run(&mut npm("tests/browser", &["run", "--silent", "build"]))
+}
+
+/// Builds the package and the page, and all that looks at them in browsers.
+fn build_all() -> Result<()> {
+    ensure_browsers()?;
+    page()?;
+    fixture_app()?;
+    // The command line's answers are the expected ones; the shaders are printed by an example.
+    run(&mut cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "siskin-cli",
+    ]))?;
+    let shaders = [
+        "build",
+        "--release",
+        "--package",
+        "siskin-tests",
+        "--example",
+        "browser_shaders",
+    ];
+    run(&mut cargo(&shaders))
+}
+
+/// Checks of the package and the page, then the tests in browsers.
+pub fn test() -> Result<()> {
+    build_all()?;
+    run(&mut npm("npm", &["run", "--silent", "check"]))?;
+    run(&mut npm("web", &["run", "--silent", "check"]))?;
+    run(&mut npm("tests/browser", &["test"]))
+}
+
+/// Screenshots of each view, with the real model.
+pub fn shots() -> Result<()> {
+    build_all()?;
+    run(Command::new("node")
+        .arg("shots.mjs")
+        .current_dir(root().join("tests/browser")))
+}
+
+/// siskin beside Transformers.js and wllama in one browser.
+pub fn peers(args: &[String]) -> Result<()> {
+    build_all()?;
+    install("benches")?;
+    run(Command::new("node")
+        .arg("browser.mjs")
+        .args(args)
+        .current_dir(root().join("benches")))
+}

@@ -1,0 +1,34 @@
+// Compiled, never run: siskin's chat completions fit where OpenAI's are expected.
+import type OpenAI from "openai";
+
+import type { ChatCompletion, ChatCompletionChunk, ChatRequest, Completions } from "../src/chat.js";
+
+/** Fails to compile unless A can stand where B is wanted. */
+type Fits<A extends B, B> = A;
+
+export type Whole = Fits<ChatCompletion, OpenAI.ChatCompletion>;
+export type Chunk = Fits<ChatCompletionChunk, OpenAI.ChatCompletionChunk>;
+
+/** The fields that both have mean the same. */
+type Shared = Pick<
+  OpenAI.ChatCompletionCreateParams,
+  "temperature" | "top_p" | "max_tokens" | "max_completion_tokens" | "stop" | "seed" | "logprobs" | "top_logprobs" | "stream" | "n"
+>;
+export type Request = Fits<Shared, Omit<ChatRequest, "messages">>;
+export type Message = Fits<
+  OpenAI.ChatCompletionSystemMessageParam | OpenAI.ChatCompletionUserMessageParam & { content: string },
+  ChatRequest["messages"][number]
+>;
+
+/** Code written for OpenAI's client. */
+export async function written(completions: Completions): Promise<string> {
+  const messages = [{ role: "user" as const, content: "hi" }];
+  const whole: OpenAI.ChatCompletion = await completions.create({ messages, temperature: 0.5 });
+  let text = whole.choices[0]?.message.content ?? "";
+  const stream = await completions.create({ messages, stream: true, stop: ["\n"] }, { signal: AbortSignal.timeout(1000) });
+  for await (const chunk of stream) {
+    const known: OpenAI.ChatCompletionChunk = chunk;
+    text += known.choices[0]?.delta.content ?? "";
+  }
+  return text;
+}
