@@ -1,31 +1,16 @@
-import { createReadStream, statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { svelte } from "@sveltejs/vite-plugin-svelte";
-import { defineConfig, type Plugin } from "vite";
+import sirv from "sirv";
+import { defineConfig, type Plugin, type PreviewServer, type ViteDevServer } from "vite";
 import { VitePWA } from "vite-plugin-pwa";
 
 /** Serves what `cargo xtask model` fetched, which is no part of the build, under /models/. */
 function models(): Plugin {
   const folder = fileURLToPath(new URL("../models/", import.meta.url));
-  type Server = { middlewares: { use: (path: string, f: (q: import("node:http").IncomingMessage, r: import("node:http").ServerResponse, next: () => void) => void) => void } };
-  const serve = (server: Server) =>
-    server.middlewares.use("/models/", (request, response, next) => {
-      const name = request.url?.match(/^\/([\w.-]+\.gguf)$/)?.[1];
-      const size = name && statSync(folder + name, { throwIfNoEntry: false })?.size;
-      if (!name || !size) return next();
-      const range = request.headers.range?.match(/^bytes=(\d+)-(\d*)$/);
-      const start = Number(range?.[1] ?? 0);
-      const end = Math.min(Number(range?.[2] || size - 1), size - 1);
-      response.writeHead(range ? 206 : 200, {
-        "content-type": "application/octet-stream",
-        "content-length": end - start + 1,
-        "accept-ranges": "bytes",
-        etag: `"${size}"`,
-        ...(range && { "content-range": `bytes ${start}-${end}/${size}` }),
-      });
-      createReadStream(folder + name, { start, end }).pipe(response);
-    });
+  const serve = (server: ViteDevServer | PreviewServer) => {
+    server.middlewares.use("/models/", sirv(folder, { dev: true, etag: true }));
+  };
   return { name: "models", configureServer: serve, configurePreviewServer: serve };
 }
 

@@ -52,6 +52,8 @@ async function sha256(file: Blob): Promise<string> {
   return hash.finish();
 }
 
+const mib = (bytes: number) => `${Math.round(bytes / 2 ** 20)} MiB`;
+
 async function gpuName(): Promise<string> {
   const found = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
   const { vendor = "", architecture = "", description = "" } = found?.info ?? {};
@@ -142,7 +144,6 @@ export class Engine {
           }),
         ),
       ) as Fit;
-      const mib = (bytes: number) => `${Math.round(bytes / 2 ** 20)} MiB`;
       const room = available === undefined ? "the browser does not tell what there is" : `about ${mib(available)} can be used`;
       const where = onCpu ? "on the CPU" : `on ${found.name || "WebGPU"}`;
       const reason = `${mib(fit.memory.total)} are needed ${where} for a context of ${fit.context}; ${room}`;
@@ -166,6 +167,7 @@ export class Engine {
       const model = this.#have(files);
       this.#files = undefined;
       const { profile, context } = request;
+      if (device === "cpu") this.#checkHeap(files, context);
       this.#session = await files.load(JSON.stringify({ device, profile, context }), (loaded: number, total: number) => {
         report("upload", loaded, total);
         if (loaded === total) report("compile", 0, 0);
@@ -175,7 +177,8 @@ export class Engine {
         throw aborted();
       }
       const { device: found } = JSON.parse(this.#session.info()) as DeviceInfo;
-      const why = navigator.gpu ? "this browser's adapter runs on the processor" : "this browser has no WebGPU";
+      const onSoftware = navigator.gpu ? "this browser's adapter runs on the processor" : "this browser has no WebGPU";
+      const why = device === "cpu" ? onSoftware : "the GPU cannot hold this model";
       this.#device = {
         adapter: found === "webgpu" ? await gpuName() : "WebAssembly, one thread",
         ...(found === "cpu" && request.device !== "cpu" && { reason: why }),
@@ -185,13 +188,27 @@ export class Engine {
     });
   }
 
+  /** Undefined for a real GPU that nobody asked for: where it cannot hold the model, the CPU may. */
   async #chooseDevice(request: LoadRequest): Promise<"webgpu" | "cpu" | undefined> {
-    const hasGpu = !!navigator.gpu && (await navigator.gpu.requestAdapter().catch(() => null)) !== null;
-    if (request.device === "webgpu" && !hasGpu) {
+    if (request.device === "cpu") return "cpu";
+    const found = await this.adapter();
+    if (request.device !== "webgpu" && !request.profile) return found && !found.software ? undefined : "cpu";
+    if (!found) {
       const what = navigator.gpu ? "no adapter for WebGPU" : "no WebGPU";
       throw new SiskinError("no_webgpu", `this browser has ${what}; leave \`device\` out to use the CPU`);
     }
-    return hasGpu ? request.device : "cpu";
+    return "webgpu";
+  }
+
+  /** A page's own memory has 32-bit addresses: what is beyond would end it in mid-load. */
+  #checkHeap(files: Files, context: number | undefined): void {
+    const limit = 4 * 2 ** 30 - 2 ** 28;
+    const fit = JSON.parse(files.fit(JSON.stringify({ ...(context && { context }), memory: limit }))) as Fit;
+    // A context that the model was not trained for is refused for that.
+    if (fit.fits || fit.context > fit.trainedContext) return;
+    const fits = fit.maxContext > 0 ? `a context of ${fit.maxContext} fits` : "a smaller model may fit";
+    const need = `${mib(fit.memory.total)} are needed for a context of ${fit.context}`;
+    throw new SiskinError("out_of_memory", `${need}; WebAssembly can hold ${mib(limit)}; ${fits}`);
   }
 
   async info(): Promise<Info> {

@@ -48,6 +48,9 @@ test("all four views with the real model: they work, at 360 pixels too, and axe 
   await page.getByRole("button", { name: "␣unmistakable" }).click();
   assert.equal(await page.locator("ol.steps li").count(), 12);
   await page.getByText("<|im_start|>assistant").waitFor();
+  await page.getByLabel("Address of another model").fill(`${server.url}tiny/qwen3/model.gguf`);
+  await page.getByRole("button", { name: "Read its header" }).click();
+  await page.getByText(/\d+ tokens, 18 bytes/).nth(1).waitFor();
   await accessible(page, "tokens");
   await fitsWidth(page, "tokens");
 

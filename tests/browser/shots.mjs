@@ -1,5 +1,6 @@
-// Screenshots of each view with the real model: `cargo xtask shots` puts them into tests/browser/shots.
-import { mkdirSync } from "node:fs";
+// Screenshots of each view with the real model: `cargo xtask shots` puts them into tests/browser/shots,
+// and the README's into web/.
+import { copyFileSync, mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { launch } from "./chromium.mjs";
@@ -45,5 +46,6 @@ for (const [scheme, size] of [
   await shot("model");
   await page.close();
 }
+copyFileSync(`${folder}inside-light.png`, fileURLToPath(new URL("../../web/screenshot.png", import.meta.url)));
 await browser.close();
 server.close();

@@ -130,7 +130,7 @@ pub fn inspect(args: &InspectArgs) -> Result<()> {
         ("activations", memory.activations),
         ("total", memory.total),
     ] {
-        writeln!(out, "  {what:<12} {}", HumanBytes(bytes as u64))?;
+        writeln!(out, "  {what:<12} {}", HumanBytes(bytes))?;
     }
     Ok(())
 }

@@ -41,9 +41,9 @@ impl Fit {
         let figure = |context| MemoryFigure::of(model, checkpoint, context, 2);
         let holds = |context| -> Result<bool> {
             let memory = figure(context)?;
-            let layer = memory.kv_cache / (2 * model.dims().n_layers);
-            Ok(request.memory.is_none_or(|m| memory.total as u64 <= m)
-                && request.max_buffer.is_none_or(|m| layer as u64 <= m))
+            let layer = memory.kv_cache / (2 * model.dims().n_layers as u64);
+            Ok(request.memory.is_none_or(|m| memory.total <= m)
+                && request.max_buffer.is_none_or(|m| layer <= m))
         };
         // The memory grows with the context: the longest one is found by halving.
         let (mut low, mut high) = (0, trained_context);

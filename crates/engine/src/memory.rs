@@ -6,15 +6,16 @@ use siskin_models::{Head, Model};
 use crate::Result;
 use crate::device::PREFILL_ROWS;
 
-/// The memory a model needs, from the plans alone: nothing is loaded.
+/// The memory a model needs in bytes, from the plans alone: nothing is loaded. 64 bits also where
+/// addresses have 32: what does not fit must not seem small.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct MemoryFigure {
     /// Bytes of the tensors that the graph names.
-    pub weights: usize,
-    pub kv_cache: usize,
+    pub weights: u64,
+    pub kv_cache: u64,
     /// The larger of the prefill's and the decode's arena.
-    pub activations: usize,
-    pub total: usize,
+    pub activations: u64,
+    pub total: u64,
 }
 
 impl MemoryFigure {
@@ -28,7 +29,7 @@ impl MemoryFigure {
         let mut weights = 0;
         for w in &graph.weights {
             for part in &w.parts {
-                weights += model.tensor(checkpoint, part, w.cols)?.0.bytes as usize;
+                weights += model.tensor(checkpoint, part, w.cols)?.0.bytes;
             }
         }
         let kv_cache = graph.cache_bytes(context, kv_bytes_per_value);

@@ -48,7 +48,7 @@ struct Lowering<'a> {
 impl GpuDevice {
     /// Pipelines and bind groups for every step of the plan.
     pub(crate) fn lower(&mut self, plan: Plan) -> Result<Prepared> {
-        let arena = self.storage("activations", plan.arena_bytes() as u64)?;
+        let arena = self.storage("activations", plan.arena_bytes())?;
         let mut lowering = Lowering {
             device: self,
             plan: &plan,

@@ -1,7 +1,7 @@
 use std::fmt;
 
 /// Which kernels run, chosen when the device is opened. All give the same results up to rounding;
-/// `Cpu` and `SgDot4` compute with integer activations.
+/// `SgDot4` computes with integer activations, as `Cpu` does in prefills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Profile {
     /// For drivers that run shaders on the processor: no reductions across threads.

@@ -187,16 +187,17 @@ impl Plan {
         self.views[&id]
     }
 
-    pub fn arena_bytes(&self) -> usize {
-        self.arena_len * 4
+    pub fn arena_bytes(&self) -> u64 {
+        self.arena_len as u64 * 4
     }
 }
 
 /// Bytes of keys and values for `context` tokens at `bytes_per_value` (2 for f16, 4 for f32).
 impl Graph {
-    pub fn cache_bytes(&self, context: usize, bytes_per_value: usize) -> usize {
-        let one = |c: &Cache| 2 * c.n_kv_heads * c.head_dim * context * bytes_per_value;
-        self.caches.iter().map(one).sum()
+    pub fn cache_bytes(&self, context: usize, bytes_per_value: usize) -> u64 {
+        let values = |c: &Cache| 2 * (c.n_kv_heads * c.head_dim) as u64 * context as u64;
+        let all: u64 = self.caches.iter().map(values).sum();
+        all * bytes_per_value as u64
     }
 }
 

@@ -63,7 +63,7 @@ impl Files {
         json(&object!({
             "name": checkpoint.name,
             "architecture": model.arch(),
-            "parameters": checkpoint.tensors.iter().map(|t| t.shape.iter().product::<usize>()).sum::<usize>(),
+            "parameters": checkpoint.tensors.iter().map(|t| t.shape.iter().product::<usize>() as u64).sum::<u64>(),
             "nLayers": dims.n_layers,
             "hiddenSize": dims.hidden_size,
             "intermediateSize": dims.intermediate_size,
