@@ -191,6 +191,9 @@ export class Engine {
   /** Undefined for a real GPU that nobody asked for: where it cannot hold the model, the CPU may. */
   async #chooseDevice(request: LoadRequest): Promise<"webgpu" | "cpu" | undefined> {
     if (request.device === "cpu") return "cpu";
+    if (request.device !== undefined && request.device !== "webgpu") {
+      throw new SiskinError("invalid_request", `there is no device \`${String(request.device)}\`; give "webgpu" or "cpu"`);
+    }
     const found = await this.adapter();
     if (request.device !== "webgpu" && !request.profile) return found && !found.software ? undefined : "cpu";
     if (!found) {

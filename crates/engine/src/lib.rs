@@ -12,6 +12,7 @@ mod look;
 mod memory;
 mod self_test;
 mod session;
+mod trace;
 
 pub use answer::{Answer, Event, FinishReason, GenerateOptions, TokenLogprob, TopLogprob};
 pub use device::{Device, DeviceRequest};
@@ -22,6 +23,7 @@ pub use load::{CacheType, OpenOptions, Precision, Progress};
 pub use look::{Look, LookOptions};
 pub use memory::MemoryFigure;
 pub use self_test::{CONTEXT, Case, KernelResult, noise, self_test, tolerance, values, weights};
-pub use session::{Session, TRACE_ROWS, Traced};
+pub use session::Session;
+pub use trace::{TRACE_ROWS, Traced};
 
 pub use siskin_graph::Sampling;

@@ -3,7 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use siskin_gpu::{Counts, KernelTime};
-use siskin_graph::{Graph, Sampling};
+use siskin_graph::Sampling;
 use siskin_models::{Head, Model};
 use siskin_text::{TextModel, TextStream};
 use web_time::Instant;
@@ -16,18 +16,6 @@ use crate::{Device, DeviceRequest, Error, ModelFiles, Result};
 
 /// The context that is prepared when none is asked for, if the model's own is longer.
 pub(crate) const DEFAULT_CONTEXT: usize = 4096;
-/// Tokens that [`Session::trace`] runs at once unless told otherwise: `[rows, vocab]` is large.
-pub const TRACE_ROWS: usize = 32;
-
-/// A value of every position, out of [`Session::trace`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct Traced {
-    pub name: String,
-    pub cols: usize,
-    /// `[tokens, cols]`.
-    pub values: Vec<f32>,
-}
-
 /// A model on a device, and the tokens in its KV cache.
 #[derive(Debug)]
 pub struct Session {
@@ -35,10 +23,10 @@ pub struct Session {
     pub model: Model,
     files: WeightFiles,
     options: OpenOptions,
-    device: Device,
+    pub(crate) device: Device,
     context: usize,
     /// Tokens in the cache.
-    tokens: Vec<u32>,
+    pub(crate) tokens: Vec<u32>,
 }
 
 impl Session {
@@ -83,7 +71,7 @@ impl Session {
     }
 
     /// Opens the device again after it was lost, and loads the weights again. The cache is empty.
-    async fn reopen(&mut self) -> Result<()> {
+    pub(crate) async fn reopen(&mut self) -> Result<()> {
         self.tokens.clear();
         self.device = open_device(
             &self.model,
@@ -119,93 +107,13 @@ impl Session {
         self.tokens.clear();
     }
 
-    fn check_tokens(&self, tokens: &[u32]) -> Result<()> {
+    pub(crate) fn check_tokens(&self, tokens: &[u32]) -> Result<()> {
         let vocab = self.model.dims().vocab_size;
         match tokens.iter().find(|id| **id as usize >= vocab) {
             _ if tokens.is_empty() => Err(Error::EmptyPrompt),
             Some(id) => Err(Error::Token { id: *id, vocab }),
             None => Ok(()),
         }
-    }
-
-    /// Logits `[tokens.len(), vocab]` of every position.
-    pub async fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        Ok(self
-            .trace(tokens, &[], TRACE_ROWS)
-            .await?
-            .swap_remove(0)
-            .values)
-    }
-
-    /// Logits of every position, then the named values: `embed`, `model.layers.N.attention` (the
-    /// heads' mix of values), `model.layers.N.hidden` (after the block), `model.norm`. The values
-    /// are computed for this call; a session that never asks pays nothing.
-    ///
-    /// `rows` tokens run at once (at least 1): several take the prefill's kernels, 1 the decode
-    /// step's.
-    pub async fn trace(
-        &mut self,
-        tokens: &[u32],
-        names: &[String],
-        rows: usize,
-    ) -> Result<Vec<Traced>> {
-        let mut graph = self.model.graph(Head::AllLogits)?;
-        for name in names {
-            graph.tap(name).map_err(siskin_models::Error::from)?;
-        }
-        let labels = std::iter::once("logits").chain(names.iter().map(String::as_str));
-        let mut traced: Vec<Traced> = labels
-            .zip(&graph.outputs)
-            .map(|(name, id)| Traced {
-                name: name.into(),
-                cols: graph.node(*id).cols,
-                values: vec![],
-            })
-            .collect();
-        self.evaluate(&graph, tokens, rows, &mut |_, outputs| {
-            traced
-                .iter_mut()
-                .zip(outputs)
-                .for_each(|(t, values)| t.values.extend(values));
-        })
-        .await?;
-        Ok(traced)
-    }
-
-    /// Runs a graph over all tokens, `rows` at a time; `on_outputs` gets the first row's number and
-    /// the outputs. The cache is lost.
-    pub(crate) async fn evaluate(
-        &mut self,
-        graph: &Graph,
-        tokens: &[u32],
-        rows: usize,
-        on_outputs: &mut dyn FnMut(usize, Vec<Vec<f32>>),
-    ) -> Result<()> {
-        self.check_tokens(tokens)?;
-        self.check_length(tokens.len())?;
-        self.tokens.clear();
-        let rows = rows.max(1);
-        let mut at = 0;
-        let mut lost = false;
-        while at < tokens.len() {
-            let chunk = &tokens[at..tokens.len().min(at + rows)];
-            match self.device.evaluate(graph, chunk, at).await {
-                Ok(outputs) => {
-                    on_outputs(at, outputs);
-                    at += chunk.len();
-                }
-                // The cache went with the device: those before must run again.
-                Err(e) if e.is_device_lost() && !lost => {
-                    lost = true;
-                    self.reopen().await?;
-                    for (i, before) in tokens[..at].chunks(rows).enumerate() {
-                        self.device.evaluate(graph, before, i * rows).await?;
-                    }
-                }
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(())
     }
 
     /// Logits `[vocab]` of the token after the prompt. Tokens shared with the cache are not run
@@ -227,13 +135,7 @@ impl Session {
         Ok(logits)
     }
 
-    /// The names that [`Session::trace`] knows.
-    pub fn trace_names(&self) -> Result<Vec<String>> {
-        let graph = self.model.graph(Head::AllLogits)?;
-        Ok(graph.names.into_iter().map(|n| n.0).collect())
-    }
-
-    fn check_length(&self, prompt: usize) -> Result<()> {
+    pub(crate) fn check_length(&self, prompt: usize) -> Result<()> {
         if prompt > self.context {
             let trained = self.model.dims().context_length;
             return Err(Error::PromptTooLong {

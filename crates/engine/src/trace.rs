@@ -1,0 +1,106 @@
+//! Named values of every position, for showing and for comparing with other implementations.
+
+use siskin_graph::Graph;
+use siskin_models::Head;
+
+use crate::{Result, Session};
+
+/// Tokens that [`Session::trace`] runs at once unless told otherwise: `[rows, vocab]` is large.
+pub const TRACE_ROWS: usize = 32;
+
+/// A value of every position, out of [`Session::trace`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Traced {
+    pub name: String,
+    pub cols: usize,
+    /// `[tokens, cols]`.
+    pub values: Vec<f32>,
+}
+
+impl Session {
+    /// Logits `[tokens.len(), vocab]` of every position.
+    pub async fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+        Ok(self
+            .trace(tokens, &[], TRACE_ROWS)
+            .await?
+            .swap_remove(0)
+            .values)
+    }
+
+    /// Logits of every position, then the named values: `embed`, `model.layers.N.attention` (the
+    /// heads' mix of values), `model.layers.N.hidden` (after the block), `model.norm`. The values
+    /// are computed for this call; a session that never asks pays nothing.
+    ///
+    /// `rows` tokens run at once (at least 1): several take the prefill's kernels, 1 the decode
+    /// step's.
+    pub async fn trace(
+        &mut self,
+        tokens: &[u32],
+        names: &[String],
+        rows: usize,
+    ) -> Result<Vec<Traced>> {
+        let mut graph = self.model.graph(Head::AllLogits)?;
+        for name in names {
+            graph.tap(name).map_err(siskin_models::Error::from)?;
+        }
+        let labels = std::iter::once("logits").chain(names.iter().map(String::as_str));
+        let mut traced: Vec<Traced> = labels
+            .zip(&graph.outputs)
+            .map(|(name, id)| Traced {
+                name: name.into(),
+                cols: graph.node(*id).cols,
+                values: vec![],
+            })
+            .collect();
+        self.evaluate(&graph, tokens, rows, &mut |_, outputs| {
+            traced
+                .iter_mut()
+                .zip(outputs)
+                .for_each(|(t, values)| t.values.extend(values));
+        })
+        .await?;
+        Ok(traced)
+    }
+
+    /// Runs a graph over all tokens, `rows` at a time; `on_outputs` gets the first row's number and
+    /// the outputs. The cache is lost.
+    pub(crate) async fn evaluate(
+        &mut self,
+        graph: &Graph,
+        tokens: &[u32],
+        rows: usize,
+        on_outputs: &mut dyn FnMut(usize, Vec<Vec<f32>>),
+    ) -> Result<()> {
+        self.check_tokens(tokens)?;
+        self.check_length(tokens.len())?;
+        self.tokens.clear();
+        let rows = rows.max(1);
+        let mut at = 0;
+        let mut lost = false;
+        while at < tokens.len() {
+            let chunk = &tokens[at..tokens.len().min(at + rows)];
+            match self.device.evaluate(graph, chunk, at).await {
+                Ok(outputs) => {
+                    on_outputs(at, outputs);
+                    at += chunk.len();
+                }
+                // The cache went with the device: those before must run again.
+                Err(e) if e.is_device_lost() && !lost => {
+                    lost = true;
+                    self.reopen().await?;
+                    for (i, before) in tokens[..at].chunks(rows).enumerate() {
+                        self.device.evaluate(graph, before, i * rows).await?;
+                    }
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// The names that [`Session::trace`] knows.
+    pub fn trace_names(&self) -> Result<Vec<String>> {
+        let graph = self.model.graph(Head::AllLogits)?;
+        Ok(graph.names.into_iter().map(|n| n.0).collect())
+    }
+}
