@@ -62,13 +62,13 @@ for (const family of ["llama", "mistral", "qwen2", "qwen3", "gemma3"]) {
 }
 
 /** A page with one model on the CPU as `model`. */
-async function withModel(run, options = {}) {
+async function withModel(run, file = "tiny/llama/", context = 64) {
   const opened = await openPage(browser, server.url);
   await opened.page.evaluate(
-    async ([url, options]) => {
-      window.model = await Siskin.load(url, { device: "cpu", context: 64, ...options });
+    async ([url, context]) => {
+      window.model = await Siskin.load(url, { device: "cpu", context });
     },
-    [`${server.url}tiny/llama/`, options],
+    [server.url + file, context],
   );
   await run(opened.page);
   assert.deepEqual(opened.noise, []);
@@ -115,10 +115,9 @@ test("completions: whole and streamed are the same answer, with usage and logpro
       assert.equal(l.top_logprobs.length, 3);
       assert.ok(l.logprob <= l.top_logprobs[0].logprob && l.top_logprobs[0].logprob <= 0);
     }
-    assert.deepEqual(
-      chunks.flatMap((c) => c.choices[0]?.logprobs?.content ?? []),
-      logprobs,
-    );
+    // The second time the prompt comes from the cache: other kernels, other last digits.
+    const rounded = (list) => list.map((l) => [l.token, l.logprob.toFixed(3), l.top_logprobs.map((t) => t.token)]);
+    assert.deepEqual(rounded(chunks.flatMap((c) => c.choices[0]?.logprobs?.content ?? [])), rounded(logprobs));
   }));
 
 test("stop strings, and the second turn takes the first from the cache", () =>
@@ -141,7 +140,7 @@ test("an answer can be stopped by its signal, its controller, or by leaving the 
   withModel(
     async (page) => {
       const found = await page.evaluate(async () => {
-        const request = { messages: [{ role: "user", content: "hi" }], max_tokens: 100_000 };
+        const request = { messages: [{ role: "user", content: "Count from one to a thousand." }], max_tokens: 500 };
         const count = async (stop) => {
           const signal = new AbortController();
           const stream = await model.chat.completions.create({ ...request, stream: true }, { signal: signal.signal });
@@ -154,7 +153,7 @@ test("an answer can be stopped by its signal, its controller, or by leaving the 
         const byBreak = await count(() => true);
         const signal = new AbortController();
         const whole = model.chat.completions.create(request, { signal: signal.signal });
-        setTimeout(() => signal.abort(), 30);
+        setTimeout(() => signal.abort(), 300);
         const error = await whole.catch((e) => ({ code: e.code, typed: e instanceof SiskinError }));
         // It goes on to be usable.
         const next = await model.chat.completions.create({ ...request, max_tokens: 4 });
@@ -165,7 +164,9 @@ test("an answer can be stopped by its signal, its controller, or by leaving the 
       assert.deepEqual(found.error, { code: "aborted", typed: true });
       assert.equal(found.next, 4);
     },
-    { context: 64 },
+    // Slow enough to be stopped.
+    "models/smollm2-135m-instruct.gguf",
+    1024,
   ));
 
 test("two models at once, and requests at once on one", () =>
