@@ -15,7 +15,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         }
     } else if wid.x < N_HEADS + N_KV_HEADS {
         let head = wid.x - N_HEADS;
-        rotate(row + K_START + head * HEAD_DIM, false, position, t);
+        let at = row + K_START + head * HEAD_DIM;
+        rotate(at, false, position, t);
+        // Attention reads the cache; this is for whoever looks at k.
+        for (var i = t; i < HEAD_DIM; i += WG) {
+            x[at + i] = rotated[i];
+        }
         for (var i = t; i < d4; i += WG) {
             write_key4((head * CONTEXT + position) * d4 + i, rotated4(i));
         }

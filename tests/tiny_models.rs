@@ -4,7 +4,8 @@ use std::path::Path;
 
 use pollster::block_on;
 use siskin_engine::{
-    CacheType, DeviceRequest, GenerateOptions, OpenOptions, Precision, Sampling, Session,
+    CacheType, DeviceRequest, GenerateOptions, LookOptions, OpenOptions, Precision, Sampling,
+    Session,
 };
 use siskin_gpu::Profile;
 use siskin_tests::{Tensors, assert_close, devices, fixture, tolerance};
@@ -104,6 +105,49 @@ fn traced_hidden_states_are_those_of_transformers() {
         error.contains("`nonsense`") && error.contains("model.layers.1.hidden"),
         "{error}"
     );
+}
+
+/// `look` computes attention's weights from traced q and k: with the traced values they must give what
+/// the kernels gave.
+#[test]
+fn attention_weights_are_those_that_the_kernels_used() {
+    for family in FAMILIES {
+        let (ids, _) = expected(family);
+        for (device, profile) in requests() {
+            let folder = fixture(&format!("tiny/{family}"));
+            let mut session = open(&folder, device, Precision::F32, CacheType::F32);
+            let dims = session.model.dims().clone();
+            let names = ["v", "attention"].map(|x| format!("model.layers.1.{x}"));
+            let traced = block_on(session.trace(&ids, &names, 16)).unwrap();
+            let options = LookOptions {
+                attention: true,
+                ..LookOptions::default()
+            };
+            let look = block_on(session.look(&ids, &options)).unwrap();
+            assert_eq!(look.attention.len(), dims.n_layers);
+            let (v, t) = (&traced[1].values, ids.len());
+            let group = dims.n_heads / dims.n_kv_heads;
+            let mut mixed = vec![0.0; t * dims.n_heads * dims.head_dim];
+            for (i, out) in mixed.iter_mut().enumerate() {
+                let (row, col) = (
+                    i / (dims.n_heads * dims.head_dim),
+                    i % (dims.n_heads * dims.head_dim),
+                );
+                let (head, d) = (col / dims.head_dim, col % dims.head_dim);
+                let weights = &look.attention[1][(head * t + row) * t..][..t];
+                let value =
+                    |at: usize| v[(at * dims.n_kv_heads + head / group) * dims.head_dim + d];
+                *out = weights
+                    .iter()
+                    .enumerate()
+                    .map(|(at, w)| w * value(at))
+                    .sum();
+            }
+            let what = format!("{family} {device:?}");
+            let tolerance = tolerance("model", profile);
+            assert_close(&what, &mixed, &traced[2].values, tolerance);
+        }
+    }
 }
 
 fn greedy(session: &mut Session, prompt: &[u32], n: usize, sampling: Sampling) -> Vec<u32> {
