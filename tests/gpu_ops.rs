@@ -2,7 +2,7 @@
 //! embedding of random values, so that every case is a small graph run on both.
 
 use pollster::block_on;
-use siskin_engine::{CONTEXT, Case, self_test};
+use siskin_engine::self_test::{CONTEXT, Case, self_test};
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, LimitRequest, Profile};
 use siskin_graph::{Activation, AttentionSpec, Fusion, Plan, Sampling};

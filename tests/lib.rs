@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use siskin_gpu::{AdapterReport, GpuType, Profile, Reduce, Variant};
 
-pub use siskin_engine::{noise, values, weights};
+pub use siskin_engine::self_test::{noise, values, weights};
 
 /// A file or folder of `tests/fixtures`.
 pub fn fixture(name: &str) -> PathBuf {
@@ -103,7 +103,7 @@ pub fn tolerance(op: &str, profile: Profile) -> f32 {
     match (op, profile) {
         ("model", Profile::Cpu | Profile::SgDot4) => 1e-3,
         ("model", _) => 2e-4,
-        _ => siskin_engine::tolerance(op, profile),
+        _ => siskin_engine::self_test::tolerance(op, profile),
     }
 }
 

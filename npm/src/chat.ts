@@ -178,7 +178,7 @@ export class Completions {
     const prompt = await this.model.promptOf(request.messages.map(messageOf));
     const controller = new AbortController();
     if (signal?.aborted) controller.abort();
-    signal?.addEventListener("abort", () => controller.abort(), { once: true });
+    signal?.addEventListener("abort", () => controller.abort(), { signal: controller.signal });
     const events = this.#run(prompt, options, controller);
     const head = {
       id: `chatcmpl-${crypto.randomUUID?.() ?? Math.random().toString(36).slice(2)}`,

@@ -1,6 +1,6 @@
 import { SiskinError, aborted } from "./errors.js";
 import { get, totalSize } from "./source.js";
-import { find, memoryWriter, openWriter, remove, type Writer } from "./store.js";
+import { STRIDE, find, hasRoom, memoryWriter, openWriter, remove, type Writer } from "./store.js";
 
 export interface DownloadOptions {
   signal?: AbortSignal;
@@ -47,12 +47,18 @@ async function fetchWhole(url: string, given: Writer | undefined, options: Downl
     const { received } = writer!;
     const begun = await writer!.close(false);
     // What a failed write left half-way is not among what was received.
-    const copy = new Blob([await begun.slice(0, received).arrayBuffer()]);
+    const memory = await memoryWriter();
+    for (let at = 0; at < received; at += STRIDE) {
+      const piece = begun.slice(at, Math.min(at + STRIDE, received));
+      await memory.write(new Uint8Array(await piece.arrayBuffer()));
+    }
     await remove(url);
-    writer = await memoryWriter(copy);
+    writer = memory;
   };
   try {
     let validator: string | undefined;
+    /** The most bytes there ever were: beginning anew is no progress. */
+    let furthest = 0;
     for (let tries = 0; ; ) {
       // What there is of an earlier fetch is seen before the first request.
       writer ??= await openWriter(url, total);
@@ -67,7 +73,7 @@ async function fetchWhole(url: string, given: Writer | undefined, options: Downl
       });
       if (response.status === 404) return undefined;
       const found = response.headers.get("etag") ?? response.headers.get("last-modified") ?? undefined;
-      const size = totalSize(response);
+      const size = totalSize(response, from);
       const isRest = response.status === 206 && from > 0 && found === validator && (total === undefined || size === total);
       if (from > 0 && !isRest) {
         // Another version, or a server without ranges: from the beginning.
@@ -82,8 +88,7 @@ async function fetchWhole(url: string, given: Writer | undefined, options: Downl
         validator = found;
       }
       total = size ?? total;
-      const before = writer.received;
-      options.onBytes?.(before, total);
+      options.onBytes?.(writer.received, total);
       const reader = response.body!.getReader();
       try {
         for (;;) {
@@ -105,7 +110,8 @@ async function fetchWhole(url: string, given: Writer | undefined, options: Downl
         await reader.cancel().catch(() => {});
         if (signal?.aborted) throw aborted();
         if (thrown instanceof SiskinError || !(thrown instanceof TypeError)) throw thrown;
-        tries = writer.received > before ? 1 : tries + 1;
+        tries = writer.received > furthest ? 1 : tries + 1;
+        furthest = Math.max(furthest, writer.received);
         if (tries >= TRIES) throw new SiskinError("network", `${url} broke off: ${thrown.message}`);
         await new Promise((done) => setTimeout(done, 250 * 2 ** (tries - 1)));
       }
@@ -116,19 +122,27 @@ async function fetchWhole(url: string, given: Writer | undefined, options: Downl
   }
   const file = await writer!.close(true);
   if (options.sha256) {
-    const hash = await options.hash(file);
-    if (hash !== options.sha256.toLowerCase()) {
+    try {
+      await verify(url, file, options.sha256, options.hash);
+    } catch (thrown) {
       await remove(url);
-      throw new SiskinError("integrity", `${url} has the SHA-256 ${hash}, not ${options.sha256}; it was not kept`);
+      throw thrown;
     }
   }
   return file;
 }
 
+/** Fails unless the file has this SHA-256. */
+export async function verify(name: string, file: Blob, sha256: string, hash: DownloadOptions["hash"]): Promise<void> {
+  const found = await hash(file);
+  if (found !== sha256.toLowerCase()) {
+    throw new SiskinError("integrity", `${name} has the SHA-256 ${found}, not ${sha256}; it is not used`);
+  }
+}
+
 /** The size is known now: where there is no room on disk, memory serves from the beginning. */
 async function roomier(url: string, size: number, writer: Writer): Promise<Writer> {
-  const { quota, usage } = (await navigator.storage?.estimate?.().catch(() => undefined)) ?? {};
-  if (quota === undefined || size < quota - (usage ?? 0)) return writer;
+  if (await hasRoom(size)) return writer;
   await writer.close(false);
   await remove(url);
   return memoryWriter();

@@ -5,7 +5,6 @@ import { openHeaders, openWhole } from "./reference.js";
 import type {
   AdapterInfo,
   Counts,
-  DeviceInfo,
   Fit,
   FitOptions,
   GenerateEvent,
@@ -66,7 +65,7 @@ export class Engine {
   #session: Session | undefined;
   #tokenizer: Tokenizer | undefined;
   #model: ModelInfo | undefined;
-  #device: Pick<DeviceInfo, "adapter" | "reason"> | undefined;
+  #whyCpu: string | undefined;
   /** Calls that use the session wait for one another. */
   #turn: Promise<unknown> = Promise.resolve();
   readonly #stops = new Map<number, AbortController>();
@@ -176,13 +175,9 @@ export class Engine {
         this.unload();
         throw aborted();
       }
-      const { device: found } = JSON.parse(this.#session.info()) as DeviceInfo;
       const onSoftware = navigator.gpu ? "this browser's adapter runs on the processor" : "this browser has no WebGPU";
       const why = device === "cpu" ? onSoftware : "the GPU cannot hold this model";
-      this.#device = {
-        adapter: found === "webgpu" ? await gpuName() : "WebAssembly, one thread",
-        ...(found === "cpu" && request.device !== "cpu" && { reason: why }),
-      };
+      this.#whyCpu = request.device === "cpu" ? undefined : why;
       report("ready", 0, 0);
       return model;
     });
@@ -216,12 +211,18 @@ export class Engine {
 
   async info(): Promise<Info> {
     if (!this.#session || !this.#model) throw new SiskinError("unloaded", "the model was unloaded");
-    return this.#inTurn(async (session) => ({
-      ...JSON.parse(session.info()),
-      ...this.#device,
-      model: this.#model!,
-      wasmHeap: this.#heap?.buffer.byteLength ?? 0,
-    }));
+    return this.#inTurn(async (session) => {
+      // A GPU that was lost may have been followed by the CPU.
+      const found = JSON.parse(session.info()) as Info;
+      const onGpu = found.device === "webgpu";
+      return {
+        ...found,
+        adapter: onGpu ? await gpuName() : "WebAssembly, one thread",
+        ...(!onGpu && this.#whyCpu && { reason: this.#whyCpu }),
+        model: this.#model!,
+        wasmHeap: this.#heap?.buffer.byteLength ?? 0,
+      };
+    });
   }
 
   #text(): Tokenizer {

@@ -1,4 +1,4 @@
-import { download, type DownloadOptions } from "./download.js";
+import { download, verify, type DownloadOptions } from "./download.js";
 import { SiskinError } from "./errors.js";
 import { BlobSource, RangeSource, get, type ByteSource } from "./source.js";
 import { find, remove } from "./store.js";
@@ -38,6 +38,10 @@ type Open = (url: string, mayLack: boolean, magic?: string) => Promise<ByteSourc
 
 /** Reads the headers of a model, its files fetched whole and kept. */
 export async function openWhole(source: string | Blob | readonly File[], options: DownloadOptions): Promise<Files> {
+  const { sha256, hash } = options;
+  const isFolder = typeof source === "string" ? source.endsWith("/") : !(source instanceof Blob);
+  if (sha256 && isFolder) throw new SiskinError("invalid_request", "`sha256` is of one file; a folder has several");
+  if (sha256 && source instanceof Blob) await verify("the file", source, sha256, hash);
   const fetched: string[] = [];
   try {
     return await open(source, async (url, mayLack, magic) => {
@@ -57,10 +61,8 @@ export function openHeaders(source: string | Blob | readonly File[], signal?: Ab
   return open(source, async (url, mayLack) => {
     const kept = await find(url);
     if (kept) return new BlobSource(url, kept);
-    if (url.endsWith(".gguf") || url.endsWith(".safetensors")) {
-      if (mayLack && (await get(url, { range: [0, 1], signal, mayLack })).status === 404) return undefined;
-      return RangeSource.open(url, signal);
-    }
+    // An address may say more after the name, or nothing of the kind: only what is surely small is fetched whole.
+    if (!/\.(json|jinja)$/.test(new URL(url).pathname)) return RangeSource.open(url, signal);
     const response = await get(url, { signal, mayLack });
     return response.status === 404 ? undefined : new BlobSource(url, await response.blob());
   });

@@ -42,6 +42,17 @@ export interface Host {
   close(): void;
 }
 
+/** What a page's own function throws is the page's error, as from any listener of the browser's. */
+function listener<F extends (...args: never[]) => void>(f: F): F {
+  return ((...args: Parameters<F>) => {
+    try {
+      f(...args);
+    } catch (thrown) {
+      reportError(thrown);
+    }
+  }) as F;
+}
+
 const wasmOf = (options: RuntimeOptions) =>
   options.wasmBytes ?? new URL(options.wasmUrl ?? new URL("./siskin_wasm_bg.wasm", import.meta.url), location.href).href;
 
@@ -49,7 +60,7 @@ export async function startHost(options: RuntimeOptions): Promise<Host> {
   if (options.worker === false) {
     const engine = new Engine();
     await engine.start(wasmOf(options));
-    return { calls: engine as unknown as Calls, callback: (f) => f, close: () => engine.unload() };
+    return { calls: engine as unknown as Calls, callback: listener, close: () => engine.unload() };
   }
   carryErrors();
   const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "siskin" });
@@ -77,5 +88,5 @@ export async function startHost(options: RuntimeOptions): Promise<Host> {
     close();
     throw thrown;
   }
-  return { calls, callback: (f) => proxy(f), close };
+  return { calls, callback: (f) => proxy(listener(f)), close };
 }

@@ -97,14 +97,17 @@ export async function get(url: string, options: GetOptions = {}): Promise<Respon
   return response;
 }
 
-/** Size of the whole file, where the server tells it. */
-export function totalSize(response: Response): number | undefined {
+/** Size of the whole file, where the server tells it; what was asked for begins at `from`. */
+export function totalSize(response: Response, from = 0): number | undefined {
   const range = response.headers.get("content-range")?.match(/\/(\d+)$/)?.[1];
   if (range) return Number(range);
   // The length of a compressed body is not the file's.
-  if (response.status !== 200 || response.headers.has("content-encoding")) return undefined;
+  if (response.headers.has("content-encoding")) return undefined;
   const length = response.headers.get("content-length");
-  return length === null ? undefined : Number(length);
+  if (length === null) return undefined;
+  if (response.status === 200) return Number(length);
+  // From another origin the range may be hidden; a rest tells the whole by its own length.
+  return response.status === 206 && from > 0 ? from + Number(length) : undefined;
 }
 
 /** The first bytes of a body; the rest is given up. */

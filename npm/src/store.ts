@@ -48,8 +48,8 @@ function parseNote(text: string): Note | undefined {
   }
 }
 
-/** Bytes between two notes of how far a file came. */
-const STRIDE = 8 << 20;
+/** Bytes that are held, copied or kept as one part, at most. */
+export const STRIDE = 8 << 20;
 
 /** What only dedicated workers have, and the types of pages lack. */
 interface SyncHandle {
@@ -271,10 +271,10 @@ class CacheStore implements Store {
 }
 
 /** Keeps a file for this page only. A Blob is the browser's to keep, outside of the page's heap. */
-export async function memoryWriter(begun?: Blob): Promise<Writer> {
-  let parts: Blob[] = begun ? [begun] : [];
+export async function memoryWriter(): Promise<Writer> {
+  let parts: Blob[] = [];
   let held: Uint8Array[] = [];
-  let [kept, heldBytes] = [begun?.size ?? 0, 0];
+  let [kept, heldBytes] = [0, 0];
   const flush = () => {
     parts.push(new Blob(held as BlobPart[]));
     kept += heldBytes;
@@ -314,11 +314,15 @@ export async function find(url: string): Promise<Blob | undefined> {
   return undefined;
 }
 
+/** Whether the origin may keep so many bytes more, so far as the browser tells. */
+export async function hasRoom(bytes: number): Promise<boolean> {
+  const { quota, usage } = (await navigator.storage?.estimate?.().catch(() => undefined)) ?? {};
+  return quota === undefined || bytes < quota - (usage ?? 0);
+}
+
 /** Room for a file: on disk if there is some, else in memory. */
 export async function openWriter(url: string, size: number | undefined): Promise<Writer> {
-  const { quota, usage } = (await navigator.storage?.estimate?.().catch(() => undefined)) ?? {};
-  const free = quota === undefined ? Infinity : quota - (usage ?? 0);
-  if (size === undefined || size < free) {
+  if (size === undefined || (await hasRoom(size))) {
     for (const store of await stores()) {
       try {
         return await store.writer(url);

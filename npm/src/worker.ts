@@ -5,3 +5,9 @@ import { carryErrors } from "./remote.js";
 
 carryErrors();
 expose(new Engine());
+
+// What nobody waits for is an error of the worker, which its page hears of.
+addEventListener("unhandledrejection", (event) => {
+  event.preventDefault();
+  reportError(event.reason);
+});

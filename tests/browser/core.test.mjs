@@ -1,6 +1,6 @@
 // The packed package in a built app: the same answers as the command line, in OpenAI's shapes.
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
@@ -233,6 +233,50 @@ test("the main thread and given bytes serve too", async () => {
   assert.deepEqual(noise.filter((n) => !n.includes("404")), []);
   await close();
 });
+
+test("a worker that fails in mid-answer, or does not load, is an error: nobody waits for ever", async () => {
+  const script = readdirSync(join(root, "tests/browser/dist/assets")).find((f) => /^worker-.*\.js$/.test(f));
+  const path = `/assets/${script}`;
+  const answer = async () => {
+    const { page, close } = await openPage(browser, server.url);
+    const found = await page.evaluate(async (url) => {
+      try {
+        const model = await Siskin.load(url, { device: "cpu", context: 1024 });
+        await model.generate("Count from one to a thousand.", { max_tokens: 900, ignore_end: true });
+        return "answered";
+      } catch (e) {
+        return `${e.code}: ${e.message}`;
+      }
+    }, `${server.url}models/smollm2-135m-instruct.gguf`);
+    await close();
+    return found;
+  };
+  // As the wasm's tasks end, when they panic: in a microtask of their own, or in a promise.
+  server.faults.set(path, { append: "\nsetTimeout(() => queueMicrotask(() => { throw new Error('boom') }), 4000);" });
+  assert.match(await answer(), /^internal: .*boom/);
+  server.faults.set(path, { append: "\nsetTimeout(() => Promise.reject(new Error('boom')), 4000);" });
+  assert.match(await answer(), /^internal: .*boom/);
+  server.faults.set(path, { status: 404 });
+  assert.match(await answer(), /^internal: .*does not load/);
+  server.faults.clear();
+});
+
+test("what a page's own callback throws is the page's error; the answer goes on", () =>
+  withModel(async (page) => {
+    const found = await page.evaluate(async () => {
+      const errors = [];
+      addEventListener("error", (e) => {
+        e.preventDefault();
+        errors.push(e.message);
+      });
+      const onEvent = (e) => {
+        if (e.kind === "token") throw new Error("mine");
+      };
+      const { ids } = await model.generate("hello", { max_tokens: 3, ignore_end: true }, { onEvent });
+      return { n: ids.length, errors: errors.length, mine: errors.every((e) => e.includes("mine")) };
+    });
+    assert.deepEqual(found, { n: 3, errors: 3, mine: true });
+  }));
 
 test("tracing: attention that sums to one, likeliest tokens, the lens's last layer", () =>
   withModel(async (page) => {

@@ -132,6 +132,13 @@ test("without ranges, without a length of its own, or from elsewhere, it is fetc
   assert.deepEqual((await load(other)).ids, expected);
 });
 
+test("a server that always breaks off, and knows no ranges, is given up", async () => {
+  server.faults.set("/m/model.gguf", { noRange: true, cutAfter: 50_000 });
+  const found = await load(URL_());
+  assert.equal(found.code, "network", found.message);
+  assert.equal(fetches().length, 5);
+});
+
 test("two tabs that want the same model fetch it once", async () => {
   const other = await page.context().newPage();
   await other.goto(server.url);
@@ -190,6 +197,20 @@ test("hub references lead to the configured hub", async () => {
   assert.deepEqual(paths.sort(), ["/hub/owner/repo/resolve/main/model.gguf", "/hub/owner/repo/resolve/v1/model.gguf"]);
 });
 
+test("a SHA-256 holds for a file of the user's too, and not for a folder", async () => {
+  const right = createHash("sha256").update(readFileSync(model)).digest("hex");
+  const found = await page.evaluate(
+    async ([url, folder, right]) => {
+      const file = new File([await (await fetch(url)).blob()], "model.gguf");
+      const load = (source, sha256) =>
+        Siskin.load(source, { device: "cpu", context: 64, sha256 }).then(() => "loaded", (e) => e.code);
+      return [await load(file, right), await load(file, "00".repeat(32)), await load(folder, right)];
+    },
+    [URL_(), `${server.url}tiny/llama/`, right],
+  );
+  assert.deepEqual(found, ["loaded", "integrity", "invalid_request"]);
+});
+
 test("fits and inspect read the header alone", async () => {
   const found = await page.evaluate(async (url) => {
     const inspected = await Siskin.inspect(url);
@@ -199,7 +220,8 @@ test("fits and inspect read the header alone", async () => {
     const tight = await inspected.fit({ device: "cpu", memory: roomy.memory.total - 1 });
     const gpu = await inspected.fit({ device: "webgpu" });
     inspected.close();
-    const none = await Siskin.fits(url, { memory: 1000 });
+    // As hubs write it.
+    const none = await Siskin.fits(`${url}?download=true`, { memory: 1000 });
     return { tokens: tokens.length, tensors: tensors.length, architecture, roomy, tight, gpu, none };
   }, URL_());
   assert.ok(found.tokens > 0 && found.tensors > 10);

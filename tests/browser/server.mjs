@@ -1,5 +1,5 @@
 // Serves the built app and models, as well or as badly as a test wants.
-import { createReadStream, statSync } from "node:fs";
+import { createReadStream, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -18,7 +18,7 @@ const TYPES = {
 
 /** Folders by the first part of the path; the empty one serves the rest. */
 export async function serve(folders) {
-  /** What happens to a path: `{ status, html, cutAfter, noRange, etag, noCors, times }`. */
+  /** What happens to a path: `{ status, html, cutAfter, noRange, etag, noCors, append, times }`. */
   const faults = new Map();
   const requests = [];
   let headers = {};
@@ -43,6 +43,7 @@ export async function serve(folders) {
     const out = { "content-type": TYPES[extname(file)] ?? "application/octet-stream", etag, ...headers };
     if (!fault.noCors) out["access-control-allow-origin"] = "*";
     out["access-control-expose-headers"] = "etag, content-range";
+    if (fault.append) return void response.writeHead(200, out).end(readFileSync(file, "utf8") + fault.append);
     if (!fault.noRange) out["accept-ranges"] = "bytes";
     const range = !fault.noRange && request.headers.range?.match(/^bytes=(\d+)-(\d*)$/);
     const matches = !request.headers["if-range"] || request.headers["if-range"] === etag;

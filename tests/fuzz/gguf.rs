@@ -2,8 +2,6 @@
 //! configuration, graph. Run: `cargo +nightly fuzz run --fuzz-dir tests/fuzz gguf`.
 #![no_main]
 
-use std::path::Path;
-
 use libfuzzer_sys::fuzz_target;
 use siskin_engine::read_text;
 use siskin_formats::Checkpoint;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use siskin_formats::{
-    ByteSource, Checkpoint, Parsed, SideFiles, TensorInfo, Value, decode, parse_header,
+    ByteSource, Checkpoint, Gguf, Parsed, SideFiles, TensorInfo, Value, decode, parse_header,
 };
 use siskin_models::Model;
 use siskin_text::TextModel;
@@ -94,7 +94,12 @@ impl ModelFiles {
             let bytes = source.read(info.offset, info.bytes).await?;
             ahead.piece = Some((info.offset, bytes));
         }
-        Self::new(Checkpoint::from_gguf(Box::new(ahead))?, vec![source])
+        let gguf = Gguf {
+            name: ahead.name.clone(),
+            header: *header,
+        };
+        let checkpoint = Checkpoint::with_gguf(gguf, Box::new(ahead))?;
+        Self::new(checkpoint, vec![source])
     }
 
     /// Reads the headers of safetensors files.

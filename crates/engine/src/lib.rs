@@ -10,7 +10,7 @@ mod fit;
 mod load;
 mod look;
 mod memory;
-mod self_test;
+pub mod self_test;
 mod session;
 mod trace;
 
@@ -22,7 +22,6 @@ pub use fit::{Fit, FitRequest};
 pub use load::{CacheType, OpenOptions, Precision, Progress};
 pub use look::{Look, LookOptions};
 pub use memory::MemoryFigure;
-pub use self_test::{CONTEXT, Case, KernelResult, noise, self_test, tolerance, values, weights};
 pub use session::Session;
 pub use trace::{TRACE_ROWS, Traced};
 

@@ -78,14 +78,25 @@ impl Session {
         let names: Vec<String> = (0..n_layers)
             .flat_map(|i| ["q", "k"].map(|x| format!("model.layers.{i}.{x}")))
             .collect();
-        let specs = attention_specs(&self.model.graph(Head::AllLogits)?);
-        let traced = self.trace(tokens, &names, TRACE_ROWS).await?;
-        // The first is the logits.
-        let pairs = traced[1..].as_chunks::<2>().0;
+        let mut graph = self.model.graph(Head::AllLogits)?;
+        let specs = attention_specs(&graph);
+        // The logits of all positions would be the largest part by far.
+        graph.outputs.clear();
+        for name in &names {
+            graph.tap(name).map_err(siskin_models::Error::from)?;
+        }
+        let mut traced = vec![vec![]; names.len()];
+        self.evaluate(&graph, tokens, TRACE_ROWS, &mut |_, outputs| {
+            for (values, output) in traced.iter_mut().zip(outputs) {
+                values.extend(output);
+            }
+        })
+        .await?;
+        let pairs = traced.as_chunks::<2>().0;
         Ok(specs
             .iter()
             .zip(pairs)
-            .map(|(spec, [q, k])| attention_weights(spec, &q.values, &k.values))
+            .map(|(spec, [q, k])| attention_weights(spec, q, k))
             .collect())
     }
 }

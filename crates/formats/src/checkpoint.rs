@@ -43,7 +43,11 @@ impl Checkpoint {
     }
 
     pub fn from_gguf(source: Box<dyn ByteSource>) -> Result<Self> {
-        let gguf = Gguf::read(&*source)?;
+        Self::with_gguf(Gguf::read(&*source)?, source)
+    }
+
+    /// A GGUF file whose header was read already.
+    pub fn with_gguf(gguf: Gguf, source: Box<dyn ByteSource>) -> Result<Self> {
         let tensors = gguf.header.tensors.clone();
         let side = SideFiles::default();
         Self::new(Some(gguf), side, tensors, vec![source])

@@ -5,12 +5,13 @@ use wasm_bindgen::JsValue;
 pub type Result<T> = std::result::Result<T, JsValue>;
 
 /// How libraries name the command line's options, and how a page does.
-const WORDS: [(&str, &str); 5] = [
+const WORDS: [(&str, &str); 6] = [
     ("use --device cpu", "use device: \"cpu\""),
     ("--device cpu", "device: \"cpu\""),
     ("raise --ctx", "raise `context`"),
     ("--ctx", "`context`"),
-    ("use --raw to", "use completions of plain text to"),
+    ("use --profile base", "use profile: \"base\""),
+    ("use --raw to", "use `generate` to"),
 ];
 
 fn error(code: &str, message: &str) -> JsValue {

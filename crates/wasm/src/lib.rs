@@ -53,7 +53,7 @@ pub async fn self_test(profile: Option<String>, on_result: &Function) -> Result<
             let _ = on_result.call1(&JsValue::NULL, &json.into());
         }
     };
-    siskin_engine::self_test(profile, &mut report)
+    siskin_engine::self_test::self_test(profile, &mut report)
         .await
         .map_err(to_js)
 }

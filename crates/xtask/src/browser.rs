@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{cargo, root, run};
+use crate::command::{build, cargo, root, run};
 use crate::driver::apt;
 use crate::wasm;
 
@@ -120,21 +120,8 @@ fn build_all() -> Result<()> {
     page()?;
     fixture_app()?;
     // The command line's answers are the expected ones; the shaders are printed by an example.
-    run(&mut cargo(&[
-        "build",
-        "--release",
-        "--package",
-        "siskin-cli",
-    ]))?;
-    let shaders = [
-        "build",
-        "--release",
-        "--package",
-        "siskin-tests",
-        "--example",
-        "browser_shaders",
-    ];
-    run(&mut cargo(&shaders))
+    build(&["siskin-cli"])?;
+    build(&["siskin-tests", "--example", "browser_shaders"])
 }
 
 /// Checks of the package and the page, then the tests in browsers.

@@ -27,6 +27,11 @@ pub fn siskin() -> Command {
     ])
 }
 
+/// Builds a part of the workspace: tests run the program itself.
+pub fn build(args: &[&str]) -> Result<()> {
+    run(cargo(&["build", "--release", "--package"]).args(args))
+}
+
 /// Runs a command with this process's terminal, and fails if it does.
 pub fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use command::{cargo, run, siskin};
+use command::{build, cargo, run, siskin};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "Set-up, demo, tests and reports")]
@@ -92,12 +92,7 @@ fn task(task: Task) -> Result<()> {
             run(&mut cargo(&lints))?;
             wasm::lint()?;
             // The tests of the command line run the program itself.
-            run(&mut cargo(&[
-                "build",
-                "--release",
-                "--package",
-                "siskin-cli",
-            ]))?;
+            build(&["siskin-cli"])?;
             let mut test = cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
             if let Some(icd) = driver::second()? {
                 test.env("VK_ADD_DRIVER_FILES", icd);

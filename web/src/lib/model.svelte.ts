@@ -30,9 +30,11 @@ class Model {
     this.name = name;
     this.#source = source;
     try {
-      this.fit = await Siskin.fits(source, { device: this.device || undefined });
+      const fit = await Siskin.fits(source, { device: this.device || undefined });
+      // Another may have been chosen meanwhile.
+      if (this.#source === source) this.fit = fit;
     } catch (thrown) {
-      this.error = words(thrown);
+      if (this.#source === source) this.error = words(thrown);
     }
   }
 
