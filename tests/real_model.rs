@@ -104,8 +104,18 @@ fn check_both(
 #[test]
 fn logits_are_those_of_transformers() {
     let cpu = |precision, cache| move || open(DeviceRequest::Cpu, precision, cache);
-    check_both("cpu f32", cpu(Precision::F32, CacheType::F32), [256; 2], false);
-    check_both("cpu fast", cpu(Precision::Fast, CacheType::F16), [256; 2], true);
+    check_both(
+        "cpu f32",
+        cpu(Precision::F32, CacheType::F32),
+        [256; 2],
+        false,
+    );
+    check_both(
+        "cpu fast",
+        cpu(Precision::Fast, CacheType::F16),
+        [256; 2],
+        true,
+    );
     for (index, profile) in devices() {
         let device = DeviceRequest::Gpu {
             index: Some(index),

@@ -2,6 +2,8 @@
 
 use siskin_graph::View;
 
+use crate::ops::gemm::Mat;
+
 /// Rows of a value, `stride` apart.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rows<'a> {
@@ -14,6 +16,11 @@ pub(crate) struct Rows<'a> {
 impl<'a> Rows<'a> {
     pub fn row(&self, r: usize) -> &'a [f32] {
         &self.data[r * self.stride + self.start..][..self.cols]
+    }
+
+    /// The first rows as a matrix.
+    pub fn mat(&self, rows: usize) -> Mat<'a> {
+        Mat::new(&self.data[self.start..], rows, self.cols, self.stride)
     }
 
     /// All rows as one slice, when they are contiguous.

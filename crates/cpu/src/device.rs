@@ -1,10 +1,11 @@
 use std::collections::HashMap;
 
 use siskin_formats::decode;
-use siskin_graph::{Graph, NodeId, Op, Plan, Rows, Sampling, WeightId};
+use siskin_graph::{Batch, Graph, NodeId, Op, Plan, Rows, Sampling, WeightId};
 
 use crate::arena::Arena;
-use crate::ops::{attention, choose, gated, linear, rms_norm, rope};
+use crate::ops::{attention, choose, gated, linear, lora, rms_norm, rope};
+use crate::train::Params;
 use crate::{CacheType, CpuWeight, Error, KvCache, Result};
 
 /// How a linear over quantised weights is computed.
@@ -20,15 +21,33 @@ pub enum Precision {
 #[derive(Debug)]
 pub struct CpuDevice {
     pub precision: Precision,
-    weights: HashMap<String, CpuWeight>,
+    pub(crate) weights: HashMap<String, CpuWeight>,
     caches: Vec<KvCache>,
     context: usize,
     seen: Vec<u32>,
-    arena: Arena,
+    pub(crate) arena: Arena,
     chosen: u32,
     last_rows: usize,
     /// Decoded keys and values of one attention.
-    scratch: Vec<f32>,
+    pub(crate) scratch: Vec<f32>,
+    pub(crate) params: Params,
+}
+
+/// What a run is about.
+#[derive(Clone, Copy)]
+pub(crate) struct Run<'a> {
+    pub tokens: &'a [u32],
+    pub position: usize,
+    pub sampling: &'a Sampling,
+    /// When training.
+    pub batch: Option<&'a Batch>,
+}
+
+impl Run<'_> {
+    fn position(&self, row: usize) -> usize {
+        self.batch
+            .map_or(self.position + row, |b| b.positions[row] as usize)
+    }
 }
 
 impl CpuDevice {
@@ -43,6 +62,7 @@ impl CpuDevice {
             chosen: 0,
             last_rows: 0,
             scratch: vec![],
+            params: Params::default(),
         }
     }
 
@@ -106,12 +126,18 @@ impl CpuDevice {
         self.mark_seen(tokens);
         self.last_rows = rows;
         self.arena.reserve(plan.arena_len);
+        let run = Run {
+            tokens,
+            position,
+            sampling,
+            batch: None,
+        };
         for step in &plan.steps {
             for id in step.nodes() {
                 if !head && plan.graph.node(id).rows == Rows::Last {
                     return Ok(());
                 }
-                self.run_node(plan, id, tokens, position, sampling)?;
+                self.run_node(plan, id, run)?;
             }
         }
         Ok(())
@@ -138,14 +164,13 @@ impl CpuDevice {
         (0..rows).flat_map(|r| value.row(r)).copied().collect()
     }
 
-    fn run_node(
-        &mut self,
-        plan: &Plan,
-        id: NodeId,
-        tokens: &[u32],
-        position: usize,
-        sampling: &Sampling,
-    ) -> Result<()> {
+    pub(crate) fn run_node(&mut self, plan: &Plan, id: NodeId, run: Run<'_>) -> Result<()> {
+        let Run {
+            tokens,
+            position,
+            sampling,
+            ..
+        } = run;
         let graph = &plan.graph;
         let node = graph.node(id);
         let rows = if node.rows == Rows::Last {
@@ -158,6 +183,7 @@ impl CpuDevice {
             arena,
             caches,
             scratch,
+            params,
             ..
         } = self;
         let input = |i: usize| plan.view(node.inputs[i]);
@@ -192,11 +218,11 @@ impl CpuDevice {
                 let (out, [x]) = arena.io(plan.view(id), rows, [input(0)]);
                 linear::linear(parts, bias, x.dense(rows), k, self.precision, out);
             }
-            Op::Rope { inv_freq, .. } => {
+            Op::Rope { inv_freq, back, .. } => {
                 let inv_freq = vector(weights, graph, inv_freq)?;
                 let (out, [x]) = arena.io(plan.view(id), rows, [input(0)]);
                 for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
-                    rope::rope(x.row(r), inv_freq, position + r, out);
+                    rope::rope(x.row(r), inv_freq, run.position(r), back, out);
                 }
             }
             Op::KvAppend { cache } => {
@@ -238,12 +264,28 @@ impl CpuDevice {
                 let next = position + tokens.len();
                 self.chosen = choose::choose(logits.row(0), &self.seen, sampling, next);
             }
+            Op::LoraDown { lora } => {
+                let (out, [x]) = arena.io(plan.view(id), rows, [input(0)]);
+                lora::lora_down(graph.lora(lora), &params.values, x.mat(rows), out);
+            }
+            Op::LoraUp { lora } => {
+                // The base stands where the result does.
+                let (out, [u]) = arena.io(plan.view(id), rows, [input(1)]);
+                lora::lora_up(
+                    graph.lora(lora),
+                    &params.values,
+                    u.mat(rows),
+                    node.cols,
+                    out,
+                );
+            }
+            _ => self.run_training_node(plan, id, run)?,
         }
         Ok(())
     }
 }
 
-fn matrix<'a>(
+pub(crate) fn matrix<'a>(
     weights: &'a HashMap<String, CpuWeight>,
     graph: &Graph,
     id: WeightId,
@@ -255,7 +297,7 @@ fn matrix<'a>(
     }
 }
 
-fn vector<'a>(
+pub(crate) fn vector<'a>(
     weights: &'a HashMap<String, CpuWeight>,
     graph: &'a Graph,
     id: WeightId,

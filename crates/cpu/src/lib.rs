@@ -8,6 +8,7 @@ mod error;
 pub mod ops;
 mod q16;
 mod threads;
+mod train;
 mod weights;
 
 pub use cache::{CacheType, KvCache};

@@ -103,6 +103,15 @@ impl Device {
         Ok(())
     }
 
+    /// Parameters of the adapters in the graphs that are prepared from now on.
+    pub(crate) fn set_params(&mut self, params: Vec<f32>) -> Result<()> {
+        match self {
+            Self::Cpu(cpu) => cpu.device.set_params(params),
+            Self::Gpu(gpu) => gpu.set_params(&params)?,
+        }
+        Ok(())
+    }
+
     /// Caches for `context` tokens, and plans for a prefill of up to `rows` tokens and a decode.
     pub(crate) async fn prepare(
         &mut self,

@@ -27,6 +27,10 @@ pub enum Error {
     Context { wanted: usize, max: usize },
     #[error("{needed} bytes more are needed than there is memory; a smaller model may fit")]
     OutOfMemory { needed: u64 },
+    #[error("the adapter {name} does not fit the model: {what}")]
+    Adapter { name: String, what: String },
+    #[error("no training was prepared")]
+    NotTraining,
     #[error("cannot read {name}: {what}")]
     Read { name: String, what: String },
     #[error(transparent)]

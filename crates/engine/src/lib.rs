@@ -2,6 +2,7 @@
 //!
 //! Everything that may wait for a device is `async`: on a page, reading back cannot block.
 
+mod adapter;
 mod answer;
 mod device;
 mod error;
@@ -13,7 +14,9 @@ mod memory;
 pub mod self_test;
 mod session;
 mod trace;
+mod training;
 
+pub use adapter::{Adapter, AdapterConfig, AdapterModule};
 pub use answer::{Answer, Event, FinishReason, GenerateOptions, TokenLogprob, TopLogprob};
 pub use device::{Device, DeviceRequest};
 pub use error::{Error, Result};
@@ -24,5 +27,6 @@ pub use look::{Look, LookOptions};
 pub use memory::MemoryFigure;
 pub use session::Session;
 pub use trace::{TRACE_ROWS, Traced};
+pub use training::{TrainingMemory, TrainingState};
 
-pub use siskin_graph::Sampling;
+pub use siskin_graph::{AdamW, Batch, Checkpointing, Sampling};

@@ -48,7 +48,7 @@ impl Session {
         };
         let text = self.text.clone();
         if options.top_k > 0 {
-            let graph = self.model.graph(Head::AllLogits)?;
+            let graph = self.graph(Head::AllLogits)?;
             self.evaluate(&graph, tokens, TRACE_ROWS, &mut |_, outputs| {
                 let rows = outputs[0].chunks_exact(dims.vocab_size);
                 look.top
@@ -57,7 +57,7 @@ impl Session {
             .await?;
         }
         if options.logit_lens {
-            let graph = self.model.graph(Head::Lens)?;
+            let graph = self.graph(Head::Lens)?;
             look.lens = vec![vec![]; graph.outputs.len()];
             let rows = LENS_BYTES / (4 * dims.vocab_size * graph.outputs.len());
             self.evaluate(&graph, tokens, rows.min(TRACE_ROWS), &mut |_, outputs| {
@@ -78,7 +78,7 @@ impl Session {
         let names: Vec<String> = (0..n_layers)
             .flat_map(|i| ["q", "k"].map(|x| format!("model.layers.{i}.{x}")))
             .collect();
-        let mut graph = self.model.graph(Head::AllLogits)?;
+        let mut graph = self.graph(Head::AllLogits)?;
         let specs = attention_specs(&graph);
         // The logits of all positions would be the largest part by far.
         graph.outputs.clear();

@@ -3,7 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use siskin_gpu::{Counts, KernelTime};
-use siskin_graph::Sampling;
+use siskin_graph::{Graph, Sampling};
 use siskin_models::{Head, Model};
 use siskin_text::{TextModel, TextStream};
 use web_time::Instant;
@@ -12,7 +12,8 @@ use crate::answer::{Answer, Event, FinishReason, GenerateOptions, TokenLogprob};
 use crate::device::PREFILL_ROWS;
 use crate::files::WeightFiles;
 use crate::load::{OpenOptions, Progress, load_weights};
-use crate::{Device, DeviceRequest, Error, ModelFiles, Result};
+use crate::training::Training;
+use crate::{Adapter, Device, DeviceRequest, Error, ModelFiles, Result};
 
 /// The context that is prepared when none is asked for, if the model's own is longer.
 pub(crate) const DEFAULT_CONTEXT: usize = 4096;
@@ -27,6 +28,8 @@ pub struct Session {
     context: usize,
     /// Tokens in the cache.
     pub(crate) tokens: Vec<u32>,
+    pub(crate) adapter: Option<Adapter>,
+    pub(crate) training: Option<Training>,
 }
 
 impl Session {
@@ -58,7 +61,7 @@ impl Session {
                 max: trained,
             });
         }
-        let device = open_device(&model, &weights, options, context, on_progress).await?;
+        let device = open_device(&model, &weights, options, context, None, on_progress).await?;
         Ok(Self {
             text,
             model,
@@ -67,6 +70,8 @@ impl Session {
             device,
             context,
             tokens: vec![],
+            adapter: None,
+            training: None,
         })
     }
 
@@ -78,10 +83,39 @@ impl Session {
             &self.files,
             &self.options,
             self.context,
+            self.adapter.as_ref(),
             &mut |_| (),
         )
         .await?;
         Ok(())
+    }
+
+    /// The adapter in use.
+    pub fn adapter(&self) -> Option<&Adapter> {
+        self.adapter.as_ref()
+    }
+
+    /// Uses an adapter, or none, from now on; the weights stay as they are. The cache is lost.
+    ///
+    /// # Errors
+    /// If the adapter is for another model; the session then goes on as it was.
+    pub async fn set_adapter(&mut self, adapter: Option<Adapter>) -> Result<()> {
+        let graph = adapted(self.model.graph(Head::Next)?, adapter.as_ref())?;
+        let params = adapter.as_ref().map(|a| a.params(&graph)).transpose()?;
+        self.tokens.clear();
+        self.training = None;
+        self.device.set_params(params.unwrap_or_default())?;
+        let rows = PREFILL_ROWS.min(self.context);
+        self.device
+            .prepare(graph, self.context, self.options.cache_type, rows)
+            .await?;
+        self.adapter = adapter;
+        Ok(())
+    }
+
+    /// The forward pass with the adapter in use.
+    pub(crate) fn graph(&self, head: Head) -> Result<Graph> {
+        adapted(self.model.graph(head)?, self.adapter.as_ref())
     }
 
     /// The tensors of the model's files.
@@ -344,18 +378,28 @@ impl Session {
     }
 }
 
+fn adapted(graph: Graph, adapter: Option<&Adapter>) -> Result<Graph> {
+    match adapter {
+        Some(adapter) => Ok(graph.with_lora(&adapter.spec(&graph)?)),
+        None => Ok(graph),
+    }
+}
+
 /// A device with the weights, ready to run. `Auto` turns to the CPU where the GPU cannot hold them.
 async fn open_device(
     model: &Model,
     files: &WeightFiles,
     options: &OpenOptions,
     context: usize,
+    adapter: Option<&Adapter>,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Device> {
-    let graph = model.graph(Head::Next)?;
+    let graph = adapted(model.graph(Head::Next)?, adapter)?;
+    let params = adapter.map(|a| a.params(&graph)).transpose()?;
     let mut open = async |request| -> Result<Device> {
         let mut device = Device::open(request, options.precision).await?;
         load_weights(&mut device, model, files, &graph.weights, on_progress).await?;
+        device.set_params(params.clone().unwrap_or_default())?;
         let rows = PREFILL_ROWS.min(context);
         device
             .prepare(graph.clone(), context, options.cache_type, rows)

@@ -39,7 +39,7 @@ impl Session {
         names: &[String],
         rows: usize,
     ) -> Result<Vec<Traced>> {
-        let mut graph = self.model.graph(Head::AllLogits)?;
+        let mut graph = self.graph(Head::AllLogits)?;
         for name in names {
             graph.tap(name).map_err(siskin_models::Error::from)?;
         }
@@ -100,7 +100,7 @@ impl Session {
 
     /// The names that [`Session::trace`] knows.
     pub fn trace_names(&self) -> Result<Vec<String>> {
-        let graph = self.model.graph(Head::AllLogits)?;
+        let graph = self.graph(Head::AllLogits)?;
         Ok(graph.names.into_iter().map(|n| n.0).collect())
     }
 }

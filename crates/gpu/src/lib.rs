@@ -12,6 +12,7 @@ mod profile;
 mod readback;
 mod repack;
 mod shader;
+mod train;
 mod weights;
 
 pub use adapter::{AdapterReport, Limits, adapters};

@@ -1,4 +1,4 @@
-use crate::{Part, Weight, WeightId, WeightKind};
+use crate::{Lora, Part, Weight, WeightId, WeightKind};
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -54,6 +54,10 @@ pub struct Cache {
     pub head_dim: usize,
 }
 
+/// A low-rank adapter's place in [`Graph::loras`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LoraId(pub usize);
+
 /// What a node computes. Values are f32 matrices `[rows, cols]`; T is the step's number of tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Op {
@@ -76,10 +80,11 @@ pub enum Op {
     Slice {
         start: usize,
     },
-    /// Rotates each head by its token's position; dimension i goes with i + head_dim / 2.
+    /// Rotates each head by its token's position, or back; dimension i goes with i + head_dim / 2.
     Rope {
         inv_freq: WeightId,
         head_dim: usize,
+        back: bool,
     },
     /// Writes keys and values `[T, n_kv_heads · head_dim]` at the step's position.
     KvAppend {
@@ -99,6 +104,71 @@ pub enum Op {
     LastRow,
     /// The next token, from one row of logits, by the step's sampling parameters.
     Choose,
+    /// `x · Aᵀ` of an adapter: `[T, k]` → `[T, spans · rank]`.
+    LoraDown {
+        lora: LoraId,
+    },
+    /// `base + scale · u · Bᵀ`, each span of columns from its own `rank` columns of u, in place:
+    /// `[T, n]`, `[T, spans · rank]` → `[T, n]`.
+    LoraUp {
+        lora: LoraId,
+    },
+    /// Each value is 0 with probability p, else divided by 1 − p; which ones depends on the batch's
+    /// seed, `salt` and the value's place alone.
+    Dropout {
+        p: f32,
+        salt: u32,
+    },
+    /// Causal attention of q `[T, n_heads · head_dim]` over k and v `[T, n_kv_heads · head_dim]` of
+    /// the same batch, each token within its segment.
+    SelfAttention {
+        spec: AttentionSpec,
+    },
+    /// `x · Wᵀ`, and of its softmax the cross-entropy with each row's target, without ever holding all
+    /// logits: `[T, d]`, `[vocab, d]` → `[T, 2]`: the loss times the row's weight, and the
+    /// log-sum-exp of its logits. Rows of weight 0 are 0.
+    CrossEntropy {
+        weight: WeightId,
+    },
+    /// `dy · W`: `[T, n]` → `[T, k]`.
+    LinearGrad {
+        weight: WeightId,
+    },
+    /// From x and dy.
+    RmsNormGrad {
+        weight: WeightId,
+        eps: f32,
+    },
+    /// From gate, up and dy: the gradients of both, side by side.
+    GatedGrad {
+        activation: Activation,
+    },
+    /// From q, k, v, the result and its gradient: the gradients of q, k and v, side by side.
+    SelfAttentionGrad {
+        spec: AttentionSpec,
+    },
+    /// From x and the result of [`Op::CrossEntropy`]: the gradient of x.
+    CrossEntropyGrad {
+        weight: WeightId,
+    },
+    /// `scale · dy · B`, span by span: the gradient of u.
+    LoraUpGrad {
+        lora: LoraId,
+    },
+    /// `du · A`: the gradient of x.
+    LoraDownGrad {
+        lora: LoraId,
+    },
+    /// Adds `duᵀ · x` to the gradient of A, from x and du.
+    LoraGradA {
+        lora: LoraId,
+    },
+    /// Adds `scale · dyᵀ · u`, span by span, to the gradient of B, from u and dy.
+    LoraGradB {
+        lora: LoraId,
+    },
+    /// Its inputs side by side.
+    Concat,
 }
 
 impl Op {
@@ -115,6 +185,21 @@ impl Op {
             Self::Gated { .. } => "gated",
             Self::LastRow => "last_row",
             Self::Choose => "choose",
+            Self::LoraDown { .. } => "lora_down",
+            Self::LoraUp { .. } => "lora_up",
+            Self::Dropout { .. } => "dropout",
+            Self::SelfAttention { .. } => "self_attention",
+            Self::CrossEntropy { .. } => "cross_entropy",
+            Self::LinearGrad { .. } => "linear_grad",
+            Self::RmsNormGrad { .. } => "rms_norm_grad",
+            Self::GatedGrad { .. } => "gated_grad",
+            Self::SelfAttentionGrad { .. } => "self_attention_grad",
+            Self::CrossEntropyGrad { .. } => "cross_entropy_grad",
+            Self::LoraUpGrad { .. } => "lora_up_grad",
+            Self::LoraDownGrad { .. } => "lora_down_grad",
+            Self::LoraGradA { .. } => "lora_grad_a",
+            Self::LoraGradB { .. } => "lora_grad_b",
+            Self::Concat => "concat",
         }
     }
 }
@@ -133,6 +218,7 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     pub weights: Vec<Weight>,
     pub caches: Vec<Cache>,
+    pub loras: Vec<Lora>,
     /// Values that outlive the run, to be read afterwards.
     pub outputs: Vec<NodeId>,
     /// Values that can be tapped, by name; a name costs nothing until it is.
@@ -197,7 +283,7 @@ impl Graph {
         CacheId(self.caches.len() - 1)
     }
 
-    fn push(&mut self, op: Op, inputs: &[NodeId], rows: Rows, cols: usize) -> NodeId {
+    pub(crate) fn push(&mut self, op: Op, inputs: &[NodeId], rows: Rows, cols: usize) -> NodeId {
         self.nodes.push(Node {
             op,
             inputs: inputs.into(),
@@ -207,7 +293,7 @@ impl Graph {
         NodeId(self.nodes.len() - 1)
     }
 
-    fn check(
+    pub(crate) fn check(
         &self,
         op: &'static str,
         label: &str,
@@ -273,7 +359,13 @@ impl Graph {
             head_dim == 2 * n && cols % head_dim == 0,
             || format!("{cols} columns, heads of {head_dim}, {n} frequencies"),
         )?;
-        Ok(self.push(Op::Rope { inv_freq, head_dim }, &[x], rows, cols))
+        let back = false;
+        let op = Op::Rope {
+            inv_freq,
+            head_dim,
+            back,
+        };
+        Ok(self.push(op, &[x], rows, cols))
     }
 
     pub fn kv_append(&mut self, k: NodeId, v: NodeId, cache: CacheId) -> Result<NodeId> {
@@ -331,6 +423,16 @@ impl Graph {
     pub fn last_row(&mut self, x: NodeId) -> NodeId {
         let cols = self.node(x).cols;
         self.push(Op::LastRow, &[x], Rows::Last, cols)
+    }
+
+    /// The loss of each row against its target.
+    pub fn cross_entropy(&mut self, x: NodeId, weight: WeightId) -> Result<NodeId> {
+        let (w, Node { cols, rows, .. }) = (self.weight(weight), self.node(x));
+        let (n, k, cols, rows) = (w.rows(), w.cols, *cols, *rows);
+        self.check("cross_entropy", &w.name, k == cols, || {
+            format!("the input has {cols} columns, the weight is [{n}, {k}]")
+        })?;
+        Ok(self.push(Op::CrossEntropy { weight }, &[x], rows, 2))
     }
 
     pub fn choose(&mut self, logits: NodeId) -> NodeId {

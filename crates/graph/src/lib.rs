@@ -3,14 +3,18 @@
 //! [`Graph`] holds ops with checked shapes; [`Plan`] decides how a device runs them: which nodes go
 //! into one step, how long each value lives, and where it stands in one arena.
 
+mod grad;
 mod graph;
+mod lora;
 mod plan;
 mod step;
 mod weight;
 
+pub use grad::Checkpointing;
 pub use graph::{
-    Activation, AttentionSpec, Cache, CacheId, Error, Graph, Node, NodeId, Op, Result, Rows,
+    Activation, AttentionSpec, Cache, CacheId, Error, Graph, LoraId, Node, NodeId, Op, Result, Rows,
 };
+pub use lora::{Lora, LoraSpec, Span};
 pub use plan::{Fusion, Plan, Step, View};
-pub use step::Sampling;
+pub use step::{AdamW, Batch, Noise, Sampling, dropout_factor};
 pub use weight::{Part, Weight, WeightId, WeightKind};

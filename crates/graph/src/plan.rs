@@ -339,6 +339,9 @@ impl<'a> Fuser<'a> {
             if taken[i] || matches!(node.op, Op::Slice { .. }) {
                 continue;
             }
+            if matches!(node.op, Op::LoraUp { .. }) {
+                in_place.insert(id, node.inputs[0]);
+            }
             // The last of one row is that row.
             if node.op == Op::LastRow && self.max_rows == 1 {
                 in_place.insert(id, node.inputs[0]);

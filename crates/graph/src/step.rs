@@ -45,3 +45,95 @@ fn pcg(v: u32) -> u32 {
     let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
     (word >> 22) ^ word
 }
+
+/// One run of training: tokens of one or several examples, one after another.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Batch {
+    pub tokens: Vec<u32>,
+    /// Each token's position in its own example: 0 begins a segment, and tokens see their segment only.
+    pub positions: Vec<u32>,
+    /// The token to be predicted at each row.
+    pub targets: Vec<u32>,
+    /// What each row's loss is multiplied by; 0 leaves the row out.
+    pub weights: Vec<f32>,
+    /// Decides what dropout drops.
+    pub seed: u32,
+}
+
+impl Batch {
+    pub fn rows(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// First and end row of each segment.
+    pub fn segments(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let starts = (0..self.rows()).filter(|t| self.positions[*t] == 0);
+        starts.map(|start| {
+            let next = (start + 1..self.rows()).find(|t| self.positions[*t] == 0);
+            start..next.unwrap_or(self.rows())
+        })
+    }
+}
+
+/// What dropout multiplies the `index`-th value by. The same hash as [`Sampling::uniform`].
+pub fn dropout_factor(p: f32, seed: u32, salt: u32, index: u32) -> f32 {
+    let bits = pcg(index ^ pcg(seed ^ pcg(salt)));
+    let uniform = ((bits >> 8) as f32 + 0.5) / 16_777_216.0;
+    if uniform < p { 0.0 } else { 1.0 / (1.0 - p) }
+}
+
+/// One step of the optimiser: AdamW (Loshchilov and Hutter, 2017) as `torch.optim.AdamW` computes
+/// it, after clipping by the global norm as `torch.nn.utils.clip_grad_norm_` does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamW {
+    pub learning_rate: f32,
+    pub beta1: f32,
+    pub beta2: f32,
+    pub eps: f32,
+    pub weight_decay: f32,
+    /// Gradients are scaled down to this norm; infinite leaves them.
+    pub max_grad_norm: f32,
+    /// Which step this is, counted from 1.
+    pub step: u32,
+}
+
+impl AdamW {
+    /// The learning rate and the root of the second moment's correction for this step.
+    pub fn corrections(&self) -> (f32, f32) {
+        let correct = |beta: f32| 1.0 - f64::from(beta).powi(self.step as i32);
+        let rate = f64::from(self.learning_rate) / correct(self.beta1);
+        (rate as f32, correct(self.beta2).sqrt() as f32)
+    }
+}
+
+/// Pseudo-random numbers in order, for what is drawn on the host: initial adapters, shuffling.
+#[derive(Debug, Clone)]
+pub struct Noise {
+    key: u32,
+    at: u32,
+}
+
+impl Noise {
+    pub fn new(seed: u64) -> Self {
+        let key = pcg((seed as u32) ^ pcg((seed >> 32) as u32));
+        Self { key, at: 0 }
+    }
+
+    pub fn bits(&mut self) -> u32 {
+        self.at = self.at.wrapping_add(1);
+        pcg(self.at ^ pcg(self.key))
+    }
+
+    /// In (0, 1).
+    pub fn uniform(&mut self) -> f32 {
+        ((self.bits() >> 8) as f32 + 0.5) / 16_777_216.0
+    }
+
+    /// In a random order (Fisher and Yates).
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for i in (1..items.len()).rev() {
+            let j = (u64::from(self.bits()) * (i as u64 + 1)) >> 32;
+            items.swap(i, j as usize);
+        }
+    }
+}

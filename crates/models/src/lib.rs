@@ -27,6 +27,8 @@ pub enum Head {
     /// Logits of every row as they would be if the model ended after each layer: the logit lens
     /// (nostalgebraist, "interpreting GPT: the logit lens", 2020). One output a layer.
     Lens,
+    /// The loss of every row against its target, for training.
+    Loss,
 }
 
 #[derive(Debug, Clone)]
@@ -144,6 +146,11 @@ impl Model {
         let x = if head == Head::Next { g.last_row(x) } else { x };
         let x = norm(&mut g, x)?;
         g.name(x, "model.norm");
+        if head == Head::Loss {
+            let loss = g.cross_entropy(x, lm_head)?;
+            g.output(loss);
+            return Ok(g);
+        }
         let logits = g.linear(x, lm_head, None)?;
         g.output(logits);
         if head == Head::Next {

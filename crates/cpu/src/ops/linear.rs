@@ -2,6 +2,7 @@ use multiversion::multiversion;
 use siskin_formats::decode;
 
 use crate::ops::attention::dot;
+use crate::ops::gemm::{Into, Mat, gemm};
 use crate::threads::each_chunk;
 use crate::{CpuPart, Precision, Q16Row, q16};
 
@@ -96,53 +97,66 @@ fn tiles(
         } else {
             let mut w = vec![0.0; tile_rows * k];
             decode_rows(part, bytes, &mut w);
-            gemm_nt(&w, x, k, columns);
+            gemm(
+                columns,
+                rows,
+                Into::Store,
+                1.0,
+                Mat::dense(&w, k),
+                Mat::dense(x, k).t(),
+            );
         }
     });
-    // Transposed in bands of tokens, so that the threads share the writing.
+    transpose(&columns, rows, n, first, out);
+}
+
+/// Lays `[len, T]` into columns `first ..` of `[T, n]`, in bands of tokens, so that the threads share the
+/// writing.
+fn transpose(columns: &[f32], rows: usize, n: usize, first: usize, out: &mut [f32]) {
+    let len = columns.len() / rows;
     each_chunk(out, 16 * n, |band, out| {
         for (t, out) in out.chunks_exact_mut(n).enumerate() {
             let token = band * 16 + t;
-            for (r, out) in out[first..first + part.rows].iter_mut().enumerate() {
+            for (r, out) in out[first..first + len].iter_mut().enumerate() {
                 *out = columns[r * rows + token];
             }
         }
     });
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2+fma"))]
-fn decode_rows(part: &CpuPart, bytes: &[u8], out: &mut [f32]) {
-    decode(part.ty, bytes, out);
+/// Columns of the weight that one thread takes, and rows that it decodes at a time.
+const GRAD_TILE: [usize; 2] = [96, 256];
+
+/// `dx = dy · W`: dy is `[T, n]`, W is the stack of `parts`, `[n, k]`, dx is `[T, k]`.
+pub fn linear_grad(parts: &[CpuPart], dy: Mat<'_>, k: usize, dx: &mut [f32]) {
+    let rows = dx.len() / k;
+    let block = parts.iter().map(|p| p.ty.block_len()).max().unwrap_or(1);
+    let wide = GRAD_TILE[0].next_multiple_of(block).min(k);
+    let mut columns = vec![0.0; k * rows];
+    each_chunk(&mut columns, wide * rows, |i, columns| {
+        let (from, len) = (i * wide, columns.len() / rows);
+        let mut w = vec![0.0; GRAD_TILE[1] * len];
+        let mut first = 0;
+        for part in parts {
+            let row_bytes = part.bytes.len() / part.rows;
+            let bytes_of = |values: usize| row_bytes * values / k;
+            for at in (0..part.rows).step_by(GRAD_TILE[1]) {
+                let n = GRAD_TILE[1].min(part.rows - at);
+                let w = &mut w[..n * len];
+                for (r, w) in w.chunks_exact_mut(len).enumerate() {
+                    let row = &part.row(at + r)[bytes_of(from)..bytes_of(from + len)];
+                    decode_rows(part, row, w);
+                }
+                let dy = dy.cols(first + at, n).t();
+                gemm(columns, rows, Into::Add, 1.0, Mat::dense(w, len).t(), dy);
+            }
+            first += part.rows;
+        }
+    });
+    transpose(&columns, rows, k, 0, dx);
 }
 
-/// `c = a · bᵀ`: a is `[m, k]`, b is `[n, k]`, c is `[m, n]`.
-fn gemm_nt(a: &[f32], b: &[f32], k: usize, c: &mut [f32]) {
-    let (m, n) = (a.len() / k, b.len() / k);
-    assert_eq!(c.len(), m * n);
-    let row = k as isize;
-    // SAFETY: the pointers cover m × k, n × k and m × n values with the strides given, as the
-    // lengths above say, and c aliases neither a nor b.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            c.as_mut_ptr(),
-            1,
-            n as isize,
-            false,
-            a.as_ptr(),
-            1,
-            row,
-            b.as_ptr(),
-            row,
-            1,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2+fma"))]
+pub(super) fn decode_rows(part: &CpuPart, bytes: &[u8], out: &mut [f32]) {
+    decode(part.ty, bytes, out);
 }

@@ -62,8 +62,12 @@ impl Lowering<'_> {
         attention: Option<NodeId>,
     ) -> Result<()> {
         let graph = self.graph();
-        let (Op::KvAppend { cache }, Op::Rope { inv_freq, head_dim }) =
-            (graph.node(append).op, graph.node(ropes[0]).op)
+        let (
+            Op::KvAppend { cache },
+            Op::Rope {
+                inv_freq, head_dim, ..
+            },
+        ) = (graph.node(append).op, graph.node(ropes[0]).op)
         else {
             return Err(Error::Unsupported("rope".into()));
         };

@@ -1,0 +1,153 @@
+//! The last linear and the cross-entropy of its softmax, a tile of the vocabulary at a time: all logits
+//! never exist. After Wijmans et al., "Cut Your Losses in Large-Vocabulary Language Models" (2024).
+
+use siskin_graph::Batch;
+
+use super::gemm::{Into, Mat, gemm};
+use super::linear::decode_rows;
+use crate::CpuPart;
+use crate::threads::each_chunk;
+
+/// Rows of the weight, that is tokens of the vocabulary, that are decoded at a time.
+const TILE: usize = 128;
+/// How many sums run side by side. A fixed number, so that results do not depend on the machine's.
+const LANES: usize = 8;
+
+/// Rows with a weight, and their x, dense.
+fn active(batch: &Batch, x: Mat<'_>) -> (Vec<usize>, Vec<f32>) {
+    let rows: Vec<usize> = (0..batch.rows())
+        .filter(|t| batch.weights[*t] != 0.0)
+        .collect();
+    let dense = rows.iter().flat_map(|t| x.row(*t)).copied().collect();
+    (rows, dense)
+}
+
+/// Tiles of the vocabulary: part, first row in it, first id, rows.
+fn tiles(parts: &[CpuPart]) -> Vec<(&CpuPart, usize, usize, usize)> {
+    let mut first = 0;
+    let mut out = vec![];
+    for part in parts {
+        for at in (0..part.rows).step_by(TILE) {
+            out.push((part, at, first + at, TILE.min(part.rows - at)));
+        }
+        first += part.rows;
+    }
+    out
+}
+
+fn decode_tile(part: &CpuPart, at: usize, n: usize, w: &mut [f32]) {
+    let row_bytes = part.bytes.len() / part.rows;
+    decode_rows(part, &part.bytes[at * row_bytes..][..n * row_bytes], w);
+}
+
+/// Running maximum and sum of exponentials, and the target's logit.
+#[derive(Clone, Copy)]
+struct Sum {
+    max: f32,
+    sum: f32,
+    target: f32,
+}
+
+impl Sum {
+    const NONE: Self = Self {
+        max: f32::NEG_INFINITY,
+        sum: 0.0,
+        target: 0.0,
+    };
+
+    fn join(&mut self, other: &Self) {
+        let max = self.max.max(other.max);
+        if max > f32::NEG_INFINITY {
+            self.sum = self.sum * (self.max - max).exp() + other.sum * (other.max - max).exp();
+        }
+        self.max = max;
+        self.target += other.target;
+    }
+}
+
+/// x is `[T, d]`, out is `[T, 2]`: weight · loss, and the logits' log-sum-exp; 0 for rows of weight 0.
+pub fn cross_entropy(parts: &[CpuPart], x: Mat<'_>, d: usize, batch: &Batch, out: &mut [f32]) {
+    out.fill(0.0);
+    let (rows, dense) = active(batch, x);
+    let n = rows.len();
+    if n == 0 {
+        return;
+    }
+    let x = Mat::dense(&dense, d);
+    let tiles = tiles(parts);
+    let mut sums = vec![Sum::NONE; LANES * n];
+    each_chunk(&mut sums, n, |lane, sums| {
+        let (mut w, mut logits) = (vec![0.0; TILE * d], vec![0.0; n * TILE]);
+        for (part, at, first, len) in tiles.iter().skip(lane).step_by(LANES) {
+            let w = &mut w[..len * d];
+            decode_tile(part, *at, *len, w);
+            let logits = &mut logits[..n * len];
+            gemm(logits, *len, Into::Store, 1.0, x, Mat::dense(w, d).t());
+            for ((logits, sum), t) in logits.chunks_exact(*len).zip(&mut *sums).zip(&rows) {
+                let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let target = (batch.targets[*t] as usize).checked_sub(*first);
+                sum.join(&Sum {
+                    max,
+                    sum: logits.iter().map(|l| (l - max).exp()).sum(),
+                    target: target.and_then(|i| logits.get(i)).copied().unwrap_or(0.0),
+                });
+            }
+        }
+    });
+    for (i, t) in rows.iter().enumerate() {
+        let mut total = Sum::NONE;
+        sums.iter().skip(i).step_by(n).for_each(|s| total.join(s));
+        let lse = total.max + total.sum.ln();
+        out[2 * t] = batch.weights[*t] * (lse - total.target);
+        out[2 * t + 1] = lse;
+    }
+}
+
+/// `dx = weight · (softmax(x Wᵀ) − onehot(target)) · W`; `stats` is what [`cross_entropy`] gave.
+pub fn cross_entropy_grad(
+    parts: &[CpuPart],
+    x: Mat<'_>,
+    stats: Mat<'_>,
+    d: usize,
+    batch: &Batch,
+    dx: &mut [f32],
+) {
+    dx.fill(0.0);
+    let (rows, dense) = active(batch, x);
+    let n = rows.len();
+    if n == 0 {
+        return;
+    }
+    let x = Mat::dense(&dense, d);
+    let tiles = tiles(parts);
+    let mut sums = vec![0.0; LANES * n * d];
+    each_chunk(&mut sums, n * d, |lane, sums| {
+        let (mut w, mut logits) = (vec![0.0; TILE * d], vec![0.0; n * TILE]);
+        for (part, at, first, len) in tiles.iter().skip(lane).step_by(LANES) {
+            let w = &mut w[..len * d];
+            decode_tile(part, *at, *len, w);
+            let logits = &mut logits[..n * len];
+            gemm(logits, *len, Into::Store, 1.0, x, Mat::dense(w, d).t());
+            for (logits, t) in logits.chunks_exact_mut(*len).zip(&rows) {
+                let (weight, lse) = (batch.weights[*t], stats.row(*t)[1]);
+                logits
+                    .iter_mut()
+                    .for_each(|l| *l = weight * (*l - lse).exp());
+                let target = (batch.targets[*t] as usize).checked_sub(*first);
+                if let Some(l) = target.and_then(|i| logits.get_mut(i)) {
+                    *l -= weight;
+                }
+            }
+            let (g, w) = (Mat::dense(logits, *len), Mat::dense(w, d));
+            gemm(sums, d, Into::Add, 1.0, g, w);
+        }
+    });
+    for (i, t) in rows.iter().enumerate() {
+        let dx = &mut dx[t * d..][..d];
+        for sums in sums.chunks_exact(n * d) {
+            dx.iter_mut()
+                .zip(&sums[i * d..])
+                .for_each(|(dx, s)| *dx += s);
+        }
+    }
+}

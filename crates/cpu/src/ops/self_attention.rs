@@ -1,0 +1,142 @@
+//! Attention over a batch of segments, and its gradients.
+
+use std::ops::Range;
+
+use siskin_graph::AttentionSpec;
+
+use super::gemm::{Into, Mat, gemm};
+use crate::threads::each_chunk;
+
+/// Scores become weights: row i sees columns up to i, within the window.
+fn softmax_causal(scores: &mut [f32], n: usize, window: Option<usize>) {
+    let reach = window.unwrap_or(usize::MAX);
+    for (i, row) in scores.chunks_exact_mut(n).enumerate() {
+        let seen = (i + 1).saturating_sub(reach)..i + 1;
+        let max = row[seen.clone()]
+            .iter()
+            .copied()
+            .fold(f32::NEG_INFINITY, f32::max);
+        let mut sum = 0.0;
+        for (j, s) in row.iter_mut().enumerate() {
+            *s = if seen.contains(&j) {
+                (*s - max).exp()
+            } else {
+                0.0
+            };
+            sum += *s;
+        }
+        row.iter_mut().for_each(|s| *s /= sum);
+    }
+}
+
+/// `softmax(scale · q kᵀ)` of one head in one segment, `[len, len]`.
+fn weights(spec: &AttentionSpec, q: Mat<'_>, k: Mat<'_>, len: usize) -> Vec<f32> {
+    let mut p = vec![0.0; len * len];
+    gemm(&mut p, len, Into::Store, spec.scale, q, k.t());
+    softmax_causal(&mut p, len, spec.window);
+    p
+}
+
+/// The `d` columns from `at` on, in a segment.
+fn head<'a>(m: Mat<'a>, segment: &Range<usize>, at: usize, d: usize) -> Mat<'a> {
+    m.rows(segment.start, segment.len()).cols(at, d)
+}
+
+/// q is `[T, n_heads · head_dim]`, k and v are `[T, n_kv_heads · head_dim]`, out is as q; `scratch` is
+/// kept from call to call.
+pub fn self_attention(
+    spec: &AttentionSpec,
+    segments: &[Range<usize>],
+    [q, k, v]: [Mat<'_>; 3],
+    scratch: &mut Vec<f32>,
+    out: &mut [f32],
+) {
+    let (n_heads, d) = (spec.n_heads, spec.head_dim);
+    let rows = out.len() / (n_heads * d);
+    scratch.clear();
+    scratch.resize(out.len(), 0.0);
+    each_chunk(scratch, rows * d, |h, out| {
+        let kv = h / (n_heads / spec.n_kv_heads) * d;
+        for s in segments {
+            let of = |m, at| head(m, s, at, d);
+            let p = weights(spec, of(q, h * d), of(k, kv), s.len());
+            let p = Mat::dense(&p, s.len());
+            let out = &mut out[s.start * d..];
+            gemm(out, d, Into::Store, 1.0, p, of(v, kv));
+        }
+    });
+    let heads = &*scratch;
+    each_chunk(out, n_heads * d, |t, out| {
+        for (h, out) in out.chunks_exact_mut(d).enumerate() {
+            out.copy_from_slice(&heads[(h * rows + t) * d..][..d]);
+        }
+    });
+}
+
+/// The gradients of q, k and v side by side, from q, k, v, the result y and its gradient. With
+/// P = softmax(S): dS = P ⊙ (dy vᵀ − rowsum(dy ⊙ y)), as in FlashAttention (Dao et al., 2022).
+pub fn self_attention_grad(
+    spec: &AttentionSpec,
+    segments: &[Range<usize>],
+    [q, k, v, y, dy]: [Mat<'_>; 5],
+    scratch: &mut Vec<f32>,
+    out: &mut [f32],
+) {
+    let AttentionSpec {
+        n_heads,
+        n_kv_heads,
+        head_dim: d,
+        ..
+    } = *spec;
+    let cols = (n_heads + 2 * n_kv_heads) * d;
+    let rows = out.len() / cols;
+    let group = n_heads / n_kv_heads;
+    // Head by head: dq of the group's heads, then dk, then dv, `[T, head_dim]` each.
+    let block = (group + 2) * rows * d;
+    scratch.clear();
+    scratch.resize(n_kv_heads * block, 0.0);
+    each_chunk(scratch, block, |kv, out| {
+        let (dqs, dkv) = out.split_at_mut(group * rows * d);
+        let (dk, dv) = dkv.split_at_mut(rows * d);
+        for (g, dq) in dqs.chunks_exact_mut(rows * d).enumerate() {
+            let at = (kv * group + g) * d;
+            for s in segments {
+                let n = s.len();
+                let of = |m, at| head(m, s, at, d);
+                let (q, y, dy) = (of(q, at), of(y, at), of(dy, at));
+                let (k, v) = (of(k, kv * d), of(v, kv * d));
+                let p = weights(spec, q, k, n);
+                let part = s.start * d..;
+                gemm(
+                    &mut dv[part.clone()],
+                    d,
+                    Into::Add,
+                    1.0,
+                    Mat::dense(&p, n).t(),
+                    dy,
+                );
+                let mut ds = vec![0.0; n * n];
+                gemm(&mut ds, n, Into::Store, 1.0, dy, v.t());
+                for (i, (ds, p)) in ds.chunks_exact_mut(n).zip(p.chunks_exact(n)).enumerate() {
+                    let total: f32 = y.row(i).iter().zip(dy.row(i)).map(|(a, b)| a * b).sum();
+                    ds.iter_mut()
+                        .zip(p)
+                        .for_each(|(ds, p)| *ds = p * (*ds - total));
+                }
+                let ds = Mat::dense(&ds, n);
+                gemm(&mut dq[part.clone()], d, Into::Store, spec.scale, ds, k);
+                gemm(&mut dk[part], d, Into::Add, spec.scale, ds.t(), q);
+            }
+        }
+    });
+    let heads = &*scratch;
+    each_chunk(out, cols, |t, out| {
+        for (h, out) in out.chunks_exact_mut(d).enumerate() {
+            let (kv, within) = match h.checked_sub(n_heads) {
+                None => (h / group, h % group),
+                Some(h) => (h % n_kv_heads, group + h / n_kv_heads),
+            };
+            out.copy_from_slice(&heads[kv * block + (within * rows + t) * d..][..d]);
+        }
+    });
+}

@@ -1,0 +1,178 @@
+//! Adapters and training are rewrites of the forward pass.
+
+use std::collections::HashMap;
+
+use crate::{CacheId, Graph, LoraId, Node, NodeId, Op};
+
+/// Columns of a linear's result that one projection makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// The projection: its tensor's name without `.weight`.
+    pub module: String,
+    pub start: usize,
+    pub len: usize,
+}
+
+/// A low-rank adapter of a linear: `y += scale · (x Aᵀ) Bᵀ` for each of its spans
+/// (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021).
+///
+/// A of all spans is `[spans · rank, k]`, B is `[Σ len, rank]`; both stand in one flat array of
+/// parameters with those of all other adapters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lora {
+    pub rank: usize,
+    pub scale: f32,
+    pub k: usize,
+    pub spans: Vec<Span>,
+    /// Where A and B begin among the parameters.
+    pub a: usize,
+    pub b: usize,
+}
+
+/// Parameters begin at multiples of 256 bytes, as WebGPU wants of bound offsets.
+const ALIGN: usize = 64;
+
+impl Lora {
+    /// Columns of the value between A and B.
+    pub fn inner(&self) -> usize {
+        self.spans.len() * self.rank
+    }
+
+    /// Rows of B.
+    pub fn outer(&self) -> usize {
+        self.spans.iter().map(|s| s.len).sum()
+    }
+
+    pub fn a_len(&self) -> usize {
+        self.inner() * self.k
+    }
+
+    pub fn b_len(&self) -> usize {
+        self.outer() * self.rank
+    }
+
+    /// Each span with its place among the parameters: A `[rank, k]`, then B `[len, rank]`.
+    pub fn parts(&self) -> impl Iterator<Item = (&Span, usize, usize)> {
+        let mut row = 0;
+        self.spans.iter().enumerate().map(move |(i, span)| {
+            let at = (self.a + i * self.rank * self.k, self.b + row * self.rank);
+            row += span.len;
+            (span, at.0, at.1)
+        })
+    }
+}
+
+/// Which linears get an adapter, and of what kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraSpec {
+    pub rank: usize,
+    /// What the low-rank product is multiplied by: `alpha / rank`, or `alpha / √rank`.
+    pub scale: f32,
+    /// Probability of dropping a value of x on its way to A; only when training.
+    pub dropout: f32,
+    /// Full names (`model.layers.0.self_attn.q_proj`) of the projections.
+    pub modules: Vec<String>,
+}
+
+impl Graph {
+    /// The length of the flat array of all adapters' parameters.
+    pub fn params_len(&self) -> usize {
+        let end = |l: &Lora| l.b + l.b_len().next_multiple_of(ALIGN);
+        self.loras.iter().map(end).max().unwrap_or(0)
+    }
+
+    pub fn lora(&self, id: LoraId) -> &Lora {
+        &self.loras[id.0]
+    }
+
+    /// The same graph with its nodes made anew: `make` appends what a node (inputs mapped already)
+    /// becomes and says which node has its value.
+    fn rewrite(&self, mut make: impl FnMut(&mut Self, Node) -> NodeId) -> Self {
+        let mut out = Self {
+            nodes: vec![],
+            names: vec![],
+            outputs: vec![],
+            ..self.clone()
+        };
+        let mut map = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let mut node = node.clone();
+            node.inputs
+                .iter_mut()
+                .for_each(|i: &mut NodeId| *i = map[i.0]);
+            let id = make(&mut out, node);
+            map.push(id);
+        }
+        out.outputs = self.outputs.iter().map(|id| map[id.0]).collect();
+        let names = self.names.iter().map(|(n, id)| (n.clone(), map[id.0]));
+        out.names = names.collect();
+        out
+    }
+
+    /// With an adapter on every linear that has one of the modules among its parts.
+    pub fn with_lora(&self, spec: &LoraSpec) -> Self {
+        let mut end = self.params_len();
+        self.rewrite(|g, node| {
+            let base = g.push(node.op, &node.inputs, node.rows, node.cols);
+            let Op::Linear { weight, .. } = node.op else {
+                return base;
+            };
+            let mut start = 0;
+            let mut spans = vec![];
+            for part in &g.weight(weight).parts {
+                let module = part.tensor.trim_end_matches(".weight");
+                if spec.modules.iter().any(|m| m == module) {
+                    spans.push(Span {
+                        module: module.into(),
+                        start,
+                        len: part.rows,
+                    });
+                }
+                start += part.rows;
+            }
+            if spans.is_empty() {
+                return base;
+            }
+            let mut lora = Lora {
+                rank: spec.rank,
+                scale: spec.scale,
+                k: g.weight(weight).cols,
+                spans,
+                a: end,
+                b: 0,
+            };
+            lora.b = end + lora.a_len().next_multiple_of(ALIGN);
+            end = lora.b + lora.b_len().next_multiple_of(ALIGN);
+            let (id, inner) = (LoraId(g.loras.len()), lora.inner());
+            g.loras.push(lora);
+            let mut x = node.inputs[0];
+            if spec.dropout > 0.0 {
+                let (p, salt) = (spec.dropout, id.0 as u32);
+                let cols = g.node(x).cols;
+                x = g.push(Op::Dropout { p, salt }, &[x], node.rows, cols);
+            }
+            let u = g.push(Op::LoraDown { lora: id }, &[x], node.rows, inner);
+            let op = Op::LoraUp { lora: id };
+            g.push(op, &[base, u], node.rows, node.cols)
+        })
+    }
+
+    /// With attention over the batch itself instead of a cache.
+    pub fn without_cache(&self) -> Self {
+        let mut appended: HashMap<CacheId, [NodeId; 2]> = HashMap::new();
+        let mut out = self.rewrite(|g, node| match node.op {
+            Op::KvAppend { cache } => {
+                appended.insert(cache, [node.inputs[0], node.inputs[1]]);
+                node.inputs[0]
+            }
+            Op::Attention { cache, spec } => {
+                let [k, v] = appended[&cache];
+                let op = Op::SelfAttention { spec };
+                g.push(op, &[node.inputs[0], k, v], node.rows, node.cols)
+            }
+            op => g.push(op, &node.inputs, node.rows, node.cols),
+        });
+        out.caches.clear();
+        out
+    }
+}
