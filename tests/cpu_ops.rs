@@ -109,7 +109,7 @@ fn rope_is_transformers() {
     let mut out = vec![0.0; x.len()];
     let cols = x.len() / 4;
     for (r, (x, out)) in x.chunks(cols).zip(out.chunks_mut(cols)).enumerate() {
-        rope(x, &freqs, 7 + r, out);
+        rope(x, &freqs, 7 + r, false, out);
     }
     assert_close("rope", &out, &wanted, 1e-6);
 }

@@ -1,0 +1,279 @@
+//! Each gradient on the CPU against finite differences of its op.
+
+use siskin_cpu::CpuPart;
+use siskin_cpu::ops::gemm::Mat;
+use siskin_cpu::ops::{cross_entropy, gated, linear, lora, rms_norm, rope, self_attention};
+use siskin_formats::{TensorType, decode, encode};
+use siskin_graph::{Activation, AdamW, AttentionSpec, Batch, Lora, Span, dropout_factor};
+use siskin_tests::values;
+
+/// `dx[i] = Σ dy · ∂f/∂x[i]` by central differences, for each i.
+fn check(what: &str, x: &[f32], dy: &[f32], dx: &[f32], mut f: impl FnMut(&[f32]) -> Vec<f32>) {
+    const H: f32 = 1e-2;
+    assert_eq!(x.len(), dx.len(), "{what}");
+    let size = dx.iter().fold(1e-3f32, |m, v| m.max(v.abs()));
+    assert!(size > 1e-2, "{what}: all gradients are 0");
+    let mut at = |i: usize, by: f32| -> f64 {
+        let mut x = x.to_vec();
+        x[i] += by;
+        let y = f(&x);
+        assert_eq!(y.len(), dy.len(), "{what}");
+        y.iter()
+            .zip(dy)
+            .map(|(y, dy)| f64::from(*y) * f64::from(*dy))
+            .sum()
+    };
+    for (i, dx) in dx.iter().enumerate() {
+        let wanted = ((at(i, H) - at(i, -H)) / f64::from(2.0 * H)) as f32;
+        let ok = (dx - wanted).abs() <= 1e-2 * size;
+        assert!(ok, "{what}: at {i}: {dx} is not {wanted} (of {size})");
+    }
+}
+
+/// Values of about 1.
+fn noise(seed: u32, n: usize) -> Vec<f32> {
+    values(seed, n)
+}
+
+fn part(ty: TensorType, rows: usize, w: &[f32]) -> CpuPart {
+    CpuPart {
+        ty,
+        rows,
+        bytes: encode(ty, w).unwrap(),
+    }
+}
+
+#[test]
+fn linear_through_quantised_weights() {
+    let (t, k) = (3, 64);
+    for ty in [TensorType::F32, TensorType::Q4_1, TensorType::Q8_0] {
+        let parts = [
+            part(ty, 20, &noise(1, 20 * k)),
+            part(TensorType::F32, 5, &noise(2, 5 * k)),
+        ];
+        let (x, dy) = (noise(3, t * k), noise(4, t * 25));
+        let mut dx = vec![0.0; t * k];
+        linear::linear_grad(&parts, Mat::dense(&dy, 25), k, &mut dx);
+        check(&format!("linear {ty:?}"), &x, &dy, &dx, |x| {
+            let mut y = vec![0.0; t * 25];
+            linear::linear(&parts, None, x, k, siskin_cpu::Precision::F32, &mut y);
+            y
+        });
+    }
+}
+
+/// Blocks of 256 are cut between columns, too.
+#[test]
+fn linear_through_every_type() {
+    let (t, n, k) = (5, 70, 768);
+    for (ty, number, _) in TensorType::ALL {
+        let bytes = siskin_tests::weights(ty, number, n * k);
+        let mut w = vec![0.0; n * k];
+        decode(ty, &bytes, &mut w);
+        let dy = noise(5, t * n);
+        let mut dx = vec![0.0; t * k];
+        let parts = [CpuPart { ty, rows: n, bytes }];
+        linear::linear_grad(&parts, Mat::dense(&dy, n), k, &mut dx);
+        let wanted: Vec<f32> = (0..t * k)
+            .map(|i| (0..n).map(|j| dy[i / k * n + j] * w[j * k + i % k]).sum())
+            .collect();
+        siskin_tests::assert_close(&format!("{ty:?}"), &dx, &wanted, 1e-5);
+    }
+}
+
+#[test]
+fn rms_norm_of_rows_and_heads() {
+    let (x, w, dy) = (noise(1, 96), noise(2, 32), noise(3, 96));
+    let mut dx = vec![0.0; 96];
+    rms_norm::rms_norm_grad(&x, &w, 1e-5, &dy, &mut dx);
+    check("rms_norm", &x, &dy, &dx, |x| {
+        let mut y = vec![0.0; 96];
+        rms_norm::rms_norm(x, &w, 1e-5, &mut y);
+        y
+    });
+}
+
+#[test]
+fn rope_turns_back() {
+    let (x, dy) = (noise(1, 32), noise(2, 32));
+    let freqs = [1.0, 0.3, 0.1, 0.03];
+    let mut dx = vec![0.0; 32];
+    rope::rope(&dy, &freqs, 5, true, &mut dx);
+    check("rope", &x, &dy, &dx, |x| {
+        let mut y = vec![0.0; 32];
+        rope::rope(x, &freqs, 5, false, &mut y);
+        y
+    });
+}
+
+#[test]
+fn gated_by_both_activations() {
+    for activation in [Activation::Silu, Activation::GeluTanh] {
+        let (x, dy) = (noise(1, 40), noise(2, 20));
+        let mut dx = vec![0.0; 40];
+        gated::gated_grad(activation, &x[..20], &x[20..], &dy, &mut dx);
+        check(&format!("{activation:?}"), &x, &dy, &dx, |x| {
+            let mut y = vec![0.0; 20];
+            gated::gated(activation, &x[..20], &x[20..], &mut y);
+            y
+        });
+    }
+}
+
+#[test]
+fn attention_with_windows_and_segments() {
+    let (t, d) = (9, 4);
+    let segments = [0..5, 5..6, 6..9];
+    for window in [None, Some(2)] {
+        let spec = AttentionSpec {
+            n_heads: 4,
+            n_kv_heads: 2,
+            head_dim: d,
+            scale: 0.4,
+            window,
+        };
+        // q, k and v side by side, as their gradients are.
+        let (n, nq, nkv) = (8 * d, 4 * d, 2 * d);
+        let (x, dy) = (noise(1, t * n), noise(2, t * nq));
+        let mut scratch = vec![];
+        let mut forward = |x: &[f32]| {
+            let x = Mat::dense(x, n);
+            let qkv = [x.cols(0, nq), x.cols(nq, nkv), x.cols(nq + nkv, nkv)];
+            let mut y = vec![0.0; t * nq];
+            self_attention::self_attention(&spec, &segments, qkv, &mut scratch, &mut y);
+            y
+        };
+        let y = forward(&x);
+        let m = Mat::dense(&x, n);
+        let five = [
+            m.cols(0, nq),
+            m.cols(nq, nkv),
+            m.cols(nq + nkv, nkv),
+            Mat::dense(&y, nq),
+            Mat::dense(&dy, nq),
+        ];
+        let mut dx = vec![0.0; t * n];
+        self_attention::self_attention_grad(&spec, &segments, five, &mut vec![], &mut dx);
+        check(&format!("window {window:?}"), &x, &dy, &dx, forward);
+    }
+}
+
+#[test]
+fn cross_entropy_in_tiles_of_the_vocabulary() {
+    let (t, d, vocab) = (4, 32, 300);
+    let parts = [
+        part(TensorType::Q8_0, 290, &noise(1, 290 * d)),
+        part(TensorType::F32, 10, &noise(2, 10 * d)),
+    ];
+    let batch = Batch {
+        tokens: vec![0; t],
+        positions: (0..t as u32).collect(),
+        targets: vec![295, 1, 150, 7],
+        weights: vec![0.5, 0.0, 1.0, 0.25],
+        seed: 0,
+    };
+    let x: Vec<f32> = noise(3, t * d).iter().map(|v| v * 0.3).collect();
+    let forward = |x: &[f32]| {
+        let mut out = vec![0.0; t * 2];
+        cross_entropy::cross_entropy(&parts, Mat::dense(x, d), d, &batch, &mut out);
+        out
+    };
+    let stats = forward(&x);
+    let mut logits = vec![0.0; t * vocab];
+    linear::linear(&parts, None, &x, d, siskin_cpu::Precision::F32, &mut logits);
+    for (i, l) in logits.chunks_exact(vocab).enumerate() {
+        let lse = l.iter().map(|l| f64::from(*l).exp()).sum::<f64>().ln();
+        let loss = lse - f64::from(l[batch.targets[i] as usize]);
+        let wanted = f64::from(batch.weights[i]) * loss;
+        assert!((f64::from(stats[2 * i]) - wanted).abs() < 1e-4, "row {i}");
+    }
+    let mut dx = vec![0.0; t * d];
+    let (xm, sm) = (Mat::dense(&x, d), Mat::dense(&stats, 2));
+    cross_entropy::cross_entropy_grad(&parts, xm, sm, d, &batch, &mut dx);
+    // Of the losses, not of the sums of exponentials beside them.
+    let dy: Vec<f32> = (0..t * 2)
+        .map(|i| if i % 2 == 0 { 1.0 } else { 0.0 })
+        .collect();
+    check("cross_entropy", &x, &dy, &dx, forward);
+}
+
+#[test]
+fn adapters_of_some_spans() {
+    let (t, k, n) = (3, 16, 20);
+    let span = |start, len| Span {
+        module: String::new(),
+        start,
+        len,
+    };
+    let lora = Lora {
+        rank: 2,
+        scale: 0.7,
+        k,
+        spans: vec![span(0, 6), span(11, 9)],
+        a: 0,
+        b: 64,
+    };
+    let (x, dy) = (noise(1, t * k), noise(2, t * n));
+    let mut params = noise(3, 128);
+    let forward = |x: &[f32], params: &[f32]| {
+        let mut u = vec![0.0; t * 4];
+        lora::lora_down(&lora, params, Mat::dense(x, k), &mut u);
+        let mut y = vec![0.0; t * n];
+        lora::lora_up(&lora, params, Mat::dense(&u, 4), n, &mut y);
+        (u, y)
+    };
+    let (u, y) = forward(&x, &params);
+    assert!(
+        y.chunks_exact(n)
+            .all(|y| y[6..11].iter().all(|v| *v == 0.0))
+    );
+    let dy_mat = Mat::dense(&dy, n);
+    let mut du = vec![0.0; t * 4];
+    lora::lora_up_grad(&lora, &params, dy_mat, &mut du);
+    let mut dx = vec![0.0; t * k];
+    lora::lora_down_grad(&lora, &params, Mat::dense(&du, 4), &mut dx);
+    check("x", &x, &dy, &dx, |x| forward(x, &params).1);
+    let mut grads = vec![0.0; 128];
+    lora::lora_grad_a(&lora, Mat::dense(&x, k), Mat::dense(&du, 4), &mut grads);
+    lora::lora_grad_b(&lora, Mat::dense(&u, 4), dy_mat, &mut grads);
+    params.truncate(128);
+    check("A and B", &params, &dy, &grads, |p| forward(&x, p).1);
+}
+
+#[test]
+fn dropout_drops_as_often_as_asked_and_differently_each_time() {
+    let n = 20_000;
+    let draw = |seed, salt| (0..n).map(move |i| dropout_factor(0.25, seed, salt, i));
+    let dropped = draw(1, 2).filter(|f| *f == 0.0).count();
+    assert!((dropped as f32 / n as f32 - 0.25).abs() < 0.01, "{dropped}");
+    assert!(draw(1, 2).all(|f| f == 0.0 || (f - 4.0 / 3.0).abs() < 1e-6));
+    for other in [draw(2, 2), draw(1, 3)] {
+        let same = draw(1, 2).zip(other).filter(|(a, b)| a == b).count();
+        assert!((same as f32 / n as f32 - 0.625).abs() < 0.02, "{same}");
+    }
+}
+
+#[test]
+fn adamw_clips_and_decays() {
+    let o = AdamW {
+        learning_rate: 0.1,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.5,
+        max_grad_norm: 1.0,
+        step: 1,
+    };
+    let (mut params, mut moments) = ([2.0, -1.0], [[0.0; 2]; 2]);
+    let norm = siskin_cpu::ops::adamw::global_norm(&[3.0, 4.0]);
+    assert_eq!(norm, 5.0);
+    siskin_cpu::ops::adamw::adamw(&o, norm, &[3.0, 4.0], &mut moments, &mut params);
+    // The first step moves by the learning rate, whatever the gradient's size.
+    siskin_tests::assert_close("params", &params, &[2.0 * 0.95 - 0.1, -0.95 - 0.1], 1e-5);
+    siskin_tests::assert_close(
+        "first",
+        &[moments[0][0], moments[1][0]],
+        &[0.06, 0.08],
+        1e-5,
+    );
+}
