@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Chat with, inspect and measure language models, on the CPU or any GPU.
+/// Chat with, inspect, measure and fine-tune language models, on the CPU or any GPU.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 pub struct Cli {
@@ -39,6 +39,19 @@ In the conversation: /help lists the commands, Ctrl-C stops an answer, Ctrl-D le
   siskin logits model.gguf --tokens 1,2,3 --out logits.safetensors
   siskin logits model.gguf --tokens 1,2,3 --precision f32 --device cpu --out oracle.safetensors")]
     Logits(LogitsArgs),
+    /// Fine-tune: an adapter out of your examples
+    #[command(after_help = "Examples:
+  siskin train --model smollm2-135m-instruct --data examples.jsonl --out my-adapter
+  siskin train recipe.toml
+  siskin train recipe.toml --resume
+  siskin run smollm2-135m-instruct \"Who are you?\" --adapter my-adapter
+A recipe names the same things as the flags, which go before it: model, data, out, device, and of the \
+training rank, lora_alpha, use_rslora, target_modules, lora_dropout, learning_rate, schedule, warmup_steps, \
+weight_decay, max_grad_norm, epochs, steps, batch_size, max_seq_len, packing, loss_on, validation, eval_every, \
+gradient_checkpointing, seed.
+Data is JSONL of messages, ShareGPT's conversations, Alpaca's instructions, prompt and completion, or text; a \
+JSON array of such; CSV or TSV with those columns; or a text file with an empty line between examples.")]
+    Train(Box<TrainArgs>),
     /// Prefill and decode speed, and exact counts of what a decode step does
     #[command(after_help = "Examples:
   siskin bench smollm2-135m-instruct
@@ -59,7 +72,7 @@ pub enum DeviceArg {
     Gpu(Option<usize>),
 }
 
-fn parse_device(s: &str) -> Result<DeviceArg, String> {
+pub fn parse_device(s: &str) -> Result<DeviceArg, String> {
     match s {
         "auto" => Ok(DeviceArg::Auto),
         "cpu" => Ok(DeviceArg::Cpu),
@@ -116,6 +129,71 @@ pub struct ModelArgs {
     pub precision: PrecisionArg,
 }
 
+/// An adapter on top of a model.
+#[derive(Debug, Clone, Args)]
+pub struct AdapterArgs {
+    /// A LoRA adapter's folder, as PEFT or `siskin train` saves it; `DIR:0.5` applies half of it
+    #[arg(long, value_name = "DIR[:SCALE]")]
+    pub adapter: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// A TOML file with what the flags do not say
+    pub recipe: Option<PathBuf>,
+    /// A GGUF file, a Hugging Face folder, or the name of a fetched model
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Examples: JSONL, JSON, CSV, TSV or text
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// A folder for the adapter, its metrics and checkpoints
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// auto, cpu, gpu or gpu:N
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Kernel profile of the GPU, instead of the one that suits the adapter
+    #[arg(long)]
+    pub profile: Option<ProfileArg>,
+    /// Passes over the examples [default: 3]
+    #[arg(long, conflicts_with = "steps")]
+    pub epochs: Option<usize>,
+    /// Steps instead of passes
+    #[arg(long)]
+    pub steps: Option<usize>,
+    /// Rank of the adapter: what it can learn, and its size [default: 16]
+    #[arg(long)]
+    pub rank: Option<usize>,
+    /// Highest learning rate [default: 5e-4]
+    #[arg(long = "lr")]
+    pub learning_rate: Option<f32>,
+    /// Examples a step [default: 4]
+    #[arg(long)]
+    pub batch_size: Option<usize>,
+    /// Longer examples are cut to so many tokens [default: 512]
+    #[arg(long)]
+    pub max_seq_len: Option<usize>,
+    /// The part of the examples that is held out [default: 0.1]
+    #[arg(long)]
+    pub validation: Option<f32>,
+    /// The same seed gives the same losses on the same device [default: 0]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Steps between checkpoints
+    #[arg(long, default_value_t = 25)]
+    pub checkpoint_every: usize,
+    /// Go on from the last checkpoint in the folder
+    #[arg(long)]
+    pub resume: bool,
+    /// Leave out examples that cannot be learned from, instead of stopping
+    #[arg(long)]
+    pub skip_bad: bool,
+    /// One JSON object at the end instead of the report
+    #[arg(long)]
+    pub json: bool,
+}
+
 #[derive(Debug, Args)]
 pub struct SamplingArgs {
     /// 0 takes the likeliest token each time
@@ -148,6 +226,8 @@ pub struct SamplingArgs {
 pub struct RunArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
     /// What to answer
     pub prompt: String,
     /// A system message before the prompt
@@ -170,6 +250,8 @@ pub struct RunArgs {
 pub struct ChatArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
     /// A system message before the conversation
     #[arg(long)]
     pub system: Option<String>,
@@ -213,6 +295,8 @@ pub struct LogitsArgs {
     pub trace: bool,
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub adapter: AdapterArgs,
     /// Token ids, separated by commas
     #[arg(long, value_delimiter = ',', required = true)]
     pub tokens: Vec<u32>,

@@ -62,7 +62,7 @@ impl Input {
 
 pub async fn chat(args: ChatArgs) -> Result<()> {
     stop::install()?;
-    let session = open::open(&args.model).await?;
+    let session = open::open_adapted(&args.model, &args.adapter).await?;
     let messages = args
         .system
         .iter()

@@ -5,7 +5,7 @@ use crate::args::LogitsArgs;
 use crate::open;
 
 pub async fn logits(args: LogitsArgs) -> Result<()> {
-    let mut session = open::open(&args.model).await?;
+    let mut session = open::open_adapted(&args.model, &args.adapter).await?;
     let names = if args.trace {
         session.trace_names()?
     } else {

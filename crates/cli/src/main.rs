@@ -1,4 +1,4 @@
-//! `siskin`: chat with, inspect and measure language models.
+//! `siskin`: chat with, inspect, measure and fine-tune language models.
 
 mod args;
 mod bench;
@@ -10,6 +10,7 @@ mod open;
 mod run;
 mod stop;
 mod tokenize;
+mod train;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
             Command::Tokenize(args) => tokenize::tokenize(&args),
             Command::Inspect(args) => inspect::inspect(&args),
             Command::Logits(args) => logits::logits(args).await,
+            Command::Train(args) => train::train(*args).await,
             Command::Bench(args) => bench::bench(args).await,
             Command::Devices(args) => devices::devices(&args).await,
         }

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use siskin_engine::{
-    CacheType, DeviceRequest, GenerateOptions, OpenOptions, Precision, Sampling, Session,
+    Adapter, CacheType, DeviceRequest, GenerateOptions, OpenOptions, Precision, Sampling, Session,
 };
 use siskin_gpu::Profile;
 
-use crate::args::{CacheArg, DeviceArg, ModelArgs, PrecisionArg, ProfileArg, SamplingArgs};
+use crate::args::{
+    AdapterArgs, CacheArg, DeviceArg, ModelArgs, PrecisionArg, ProfileArg, SamplingArgs,
+};
 use crate::stop;
 
 /// Where `cargo xtask demo` keeps the models it fetches; `SISKIN_MODELS` names another folder.
@@ -94,6 +96,31 @@ pub async fn open(args: &ModelArgs) -> Result<Session> {
     .await;
     bar.finish_and_clear();
     Ok(session?)
+}
+
+/// Opens the model, and puts the adapter on it.
+pub async fn open_adapted(args: &ModelArgs, adapter: &AdapterArgs) -> Result<Session> {
+    let adapter = adapter.adapter.as_deref().map(read_adapter).transpose()?;
+    let mut session = open(args).await?;
+    if adapter.is_some() {
+        session.set_adapter(adapter).await?;
+    }
+    Ok(session)
+}
+
+/// `DIR`, or `DIR:SCALE`.
+fn read_adapter(given: &str) -> Result<Adapter> {
+    let split = given.rsplit_once(':').and_then(|(dir, scale)| {
+        let scale: f32 = scale.parse().ok().filter(|s: &f32| s.is_finite())?;
+        Some((dir, scale))
+    });
+    let (dir, strength) = match split {
+        Some(split) if !Path::new(given).exists() => split,
+        _ => (given, 1.0),
+    };
+    let mut adapter = Adapter::open(Path::new(dir))?;
+    adapter.strength = strength;
+    Ok(adapter)
 }
 
 impl SamplingArgs {

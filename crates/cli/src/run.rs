@@ -11,7 +11,7 @@ use crate::{open, stop};
 
 pub async fn run(args: RunArgs) -> Result<()> {
     stop::install()?;
-    let mut session = open::open(&args.model).await?;
+    let mut session = open::open_adapted(&args.model, &args.adapter).await?;
     let prompt = if args.raw {
         session.text.encode(&args.prompt)?
     } else {

@@ -1,0 +1,406 @@
+//! `siskin train`: a recipe, examples, and a folder that holds the adapter in the end.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use siskin_engine::{GenerateOptions, Session};
+use siskin_text::Message;
+use siskin_train::{Dataset, Example, Record, StepReport, TrainOptions, Trainer, nearest};
+use toml::{Table, Value};
+
+use crate::args::{CacheArg, ModelArgs, PrecisionArg, TrainArgs, parse_device};
+use crate::{open, stop};
+
+/// What a recipe says beside the options of the training.
+struct Recipe {
+    model: ModelArgs,
+    data: PathBuf,
+    out: PathBuf,
+    options: TrainOptions,
+}
+
+const OWN_KEYS: [&str; 4] = ["model", "data", "out", "device"];
+
+impl Recipe {
+    fn read(args: &TrainArgs) -> Result<Self> {
+        let mut table = match &args.recipe {
+            Some(path) => {
+                let name = path.display();
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read the recipe {name}"))?;
+                text.parse::<Table>()
+                    .with_context(|| format!("the recipe {name} is not valid TOML"))?
+            }
+            None => Table::new(),
+        };
+        let path = |p: &Option<PathBuf>| p.as_ref().map(|p| Value::from(p.display().to_string()));
+        let count = |n: Option<usize>| n.map(|n| Value::from(n as i64));
+        let number = |n: Option<f32>| n.map(|n| Value::from(f64::from(n)));
+        let flags = [
+            ("model", args.model.clone().map(Value::from)),
+            ("data", path(&args.data)),
+            ("out", path(&args.out)),
+            ("device", args.device.clone().map(Value::from)),
+            ("epochs", count(args.epochs)),
+            ("steps", count(args.steps)),
+            ("rank", count(args.rank)),
+            ("learning_rate", number(args.learning_rate)),
+            ("batch_size", count(args.batch_size)),
+            ("max_seq_len", count(args.max_seq_len)),
+            ("validation", number(args.validation)),
+            ("seed", args.seed.map(|s| Value::from(s as i64))),
+        ];
+        for (key, value) in flags {
+            table.extend(value.map(|v| (key.to_string(), v)));
+        }
+        // Steps of a flag win over a recipe's epochs, and the other way round.
+        if args.epochs.is_some() {
+            table.remove("steps");
+        }
+        let mut own = |key: &str| match table.remove(key) {
+            Some(Value::String(s)) => Ok(Some(s)),
+            None => Ok(None),
+            Some(other) => bail!("`{key}` is a {}; give a text in quotes", other.type_str()),
+        };
+        let [model, data, out, device] = OWN_KEYS.map(&mut own);
+        let needed = |v: Option<String>, key: &str| {
+            v.with_context(|| format!("no {key}; give --{key}, or a recipe that names it"))
+        };
+        let device = device?.unwrap_or_else(|| "auto".into());
+        let options = options(table)?;
+        Ok(Self {
+            model: ModelArgs {
+                model: needed(model?, "model")?.into(),
+                device: parse_device(&device).map_err(|e| anyhow::anyhow!("device: {e}"))?,
+                profile: args.profile,
+                ctx: None,
+                cache: CacheArg::F16,
+                precision: PrecisionArg::Fast,
+            },
+            data: needed(data?, "data")?.into(),
+            out: needed(out?, "out")?.into(),
+            options,
+        })
+    }
+}
+
+fn options(table: Table) -> Result<TrainOptions> {
+    let known = serde_json::to_value(TrainOptions::default())?;
+    let known: Vec<&str> = known
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(k, _)| k.as_str())
+        .collect();
+    let names: Vec<&str> = known.iter().copied().chain(OWN_KEYS).collect();
+    if let Some(wrong) = table.keys().find(|k| !known.contains(&k.as_str())) {
+        match nearest(wrong, &names) {
+            Some(right) => bail!("the recipe has no key `{wrong}`; did you mean `{right}`?"),
+            None => bail!(
+                "the recipe has no key `{wrong}`; it knows {}",
+                names.join(", ")
+            ),
+        }
+    }
+    let options: TrainOptions = table.try_into().context("the recipe")?;
+    options.check()?;
+    Ok(options)
+}
+
+fn read_data(path: &Path, skip_bad: bool) -> Result<Vec<Record>> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
+    let data = Dataset::parse(&name, &text)?;
+    for bad in &data.bad {
+        eprintln!("{name}:{}: {}", bad.line, bad.reason);
+    }
+    let n = data.bad.len();
+    if n > 0 && !skip_bad {
+        bail!("{n} of {name}'s records cannot be learned from; mend them, or give --skip-bad");
+    }
+    Ok(data.records)
+}
+
+/// The newest checkpoint that is whole; those that are not are named.
+fn resume(trainer: &mut Trainer, folder: &Path) -> Result<()> {
+    let mut found = checkpoints(folder);
+    found.reverse();
+    let mut last = None;
+    for path in found {
+        let bytes = std::fs::read(&path);
+        let bytes = bytes.with_context(|| format!("cannot read {}", path.display()))?;
+        match trainer.resume(&bytes) {
+            Ok(()) => {
+                eprintln!("going on after step {}", trainer.done());
+                return Ok(());
+            }
+            Err(e @ siskin_train::Error::Checkpoint(_)) => {
+                eprintln!("{}: {e}; trying the one before", path.display());
+                last = Some(e);
+            }
+            Err(e) => return Err(e).with_context(|| path.display().to_string()),
+        }
+    }
+    match last {
+        Some(e) => Err(e).context("no checkpoint is whole"),
+        None => bail!(
+            "there is no checkpoint in {}; leave --resume out",
+            folder.display()
+        ),
+    }
+}
+
+/// Oldest first.
+fn checkpoints(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_checkpoint = |p: &PathBuf| p.extension().is_some_and(|e| e == "checkpoint");
+    let mut found: Vec<_> = entries.map(|e| e.path()).filter(is_checkpoint).collect();
+    found.sort();
+    found
+}
+
+/// Writes under another name first, so that a file under its own name is whole.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let part = path.with_extension("part");
+    let write = || -> std::io::Result<()> {
+        let mut file = std::fs::File::create(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+struct Output {
+    folder: PathBuf,
+    metrics: std::fs::File,
+}
+
+impl Output {
+    fn create(folder: &Path, is_resumed: bool) -> Result<Self> {
+        let name = folder.display();
+        let is_used = folder.join("metrics.jsonl").exists();
+        if is_used && !is_resumed {
+            bail!("{name} holds a training already; give --resume to go on, or another --out");
+        }
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {name}"))?;
+        let metrics = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(folder.join("metrics.jsonl"))
+            .with_context(|| format!("cannot write to {name}"))?;
+        Ok(Self {
+            folder: folder.into(),
+            metrics,
+        })
+    }
+
+    fn metric(&mut self, line: &impl serde::Serialize) -> Result<()> {
+        let line = serde_json::to_string(line)?;
+        writeln!(self.metrics, "{line}").context("cannot write metrics.jsonl")
+    }
+
+    /// Keeps the last two.
+    async fn checkpoint(&self, trainer: &mut Trainer) -> Result<()> {
+        let bytes = trainer.checkpoint().await?;
+        let name = format!("step-{:07}.checkpoint", trainer.done());
+        write_whole(&self.folder.join(name), &bytes)?;
+        let all = checkpoints(&self.folder);
+        for old in &all[..all.len().saturating_sub(2)] {
+            std::fs::remove_file(old)
+                .with_context(|| format!("cannot remove {}", old.display()))?;
+        }
+        Ok(())
+    }
+
+    async fn adapter(&self, trainer: &mut Trainer) -> Result<()> {
+        for (name, bytes) in trainer.adapter().await?.to_peft()? {
+            write_whole(&self.folder.join(name), &bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// Questions of the held-out examples, for answers before and after.
+fn questions(trainer: &Trainer, records: &[Record]) -> Vec<Vec<Message>> {
+    let chats = trainer
+        .held_out()
+        .iter()
+        .filter_map(|i| match &records[*i].example {
+            Example::Chat { messages } => {
+                let end = messages.iter().position(|m| m.role == "assistant")?;
+                Some(messages[..end].to_vec())
+            }
+            Example::Text { .. } => None,
+        });
+    chats.take(3).collect()
+}
+
+async fn answer(session: &mut Session, question: &[Message]) -> Result<String> {
+    let rendered = session.text.render(question)?;
+    let tokens = session.text.encode_rendered(&rendered)?;
+    let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
+    let options = GenerateOptions {
+        max_tokens: 64,
+        ..GenerateOptions::default()
+    };
+    let answer = session
+        .generate(&ids, &options, async |_| stop::flow())
+        .await?;
+    Ok(answer.text)
+}
+
+async fn answers(session: &mut Session, questions: &[Vec<Message>]) -> Result<Vec<String>> {
+    let mut out = vec![];
+    for question in questions {
+        out.push(answer(session, question).await?);
+    }
+    Ok(out)
+}
+
+pub async fn train(args: TrainArgs) -> Result<()> {
+    stop::install()?;
+    let recipe = Recipe::read(&args)?;
+    let records = read_data(&recipe.data, args.skip_bad)?;
+    if args.checkpoint_every == 0 {
+        bail!("--checkpoint-every is 0; give at least 1");
+    }
+    let mut output = Output::create(&recipe.out, args.resume)?;
+    let session = open::open(&recipe.model).await?;
+    let mut trainer = Trainer::new(session, &records, recipe.options, None).await?;
+    let summary = trainer.summary().clone();
+    for unusable in &summary.unusable {
+        eprintln!(
+            "{}:{}: {}",
+            recipe.data.display(),
+            unusable.line,
+            unusable.reason
+        );
+    }
+    if !summary.unusable.is_empty() && !args.skip_bad {
+        bail!(
+            "{} examples cannot be learned from; mend them, or give --skip-bad",
+            summary.unusable.len()
+        );
+    }
+    let mebibytes = |b: u64| b as f64 / 1_048_576.0;
+    eprintln!(
+        "{} examples, {} held out; {} tokens, {} of them learned{}",
+        summary.examples,
+        summary.held_out,
+        summary.tokens,
+        summary.learned,
+        match summary.cut {
+            0 => String::new(),
+            n => format!("; {n} examples were cut to max_seq_len"),
+        }
+    );
+    eprintln!(
+        "{} steps on {}; {} parameters; about {:.0} MiB",
+        summary.steps,
+        trainer.session().device().name(),
+        summary.parameters,
+        mebibytes(summary.memory.total)
+    );
+    let questions = questions(&trainer, &records);
+    let before = answers(trainer.session(), &questions).await?;
+    let score_before = trainer.score().await?;
+    if args.resume {
+        resume(&mut trainer, &recipe.out)?;
+    } else {
+        output.metric(&json!({"step": 0, "held_out": score_before}))?;
+    }
+    let bar = ProgressBar::new(summary.steps as u64).with_style(ProgressStyle::with_template(
+        "training {bar:30} {pos}/{len} {msg} {eta} left",
+    )?);
+    bar.set_position(trainer.done() as u64);
+    bar.reset_eta();
+    let mut stopped = false;
+    let mut score_after = None;
+    while !trainer.is_finished() {
+        let report: StepReport = match trainer.step().await {
+            Ok(report) => report,
+            Err(e) => {
+                bar.abandon();
+                return Err(e.into());
+            }
+        };
+        output.metric(&report)?;
+        score_after = report.held_out.or(score_after);
+        bar.set_position(report.step as u64);
+        bar.set_message(format!(
+            "loss {:.4} lr {:.1e} {:.0} tok/s",
+            report.loss,
+            report.learning_rate,
+            report.tokens as f64 / report.seconds
+        ));
+        stopped = stop::flow() == ControlFlow::Break(());
+        if stopped || trainer.is_finished() || report.step % args.checkpoint_every == 0 {
+            output.checkpoint(&mut trainer).await?;
+        }
+        if stopped {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    output.adapter(&mut trainer).await?;
+    if stopped {
+        eprintln!(
+            "stopped after step {}; `siskin train … --resume` goes on",
+            trainer.done()
+        );
+        std::process::exit(130);
+    }
+    let after = answers(trainer.session(), &questions).await?;
+    report(
+        &args,
+        &recipe.out,
+        &summary,
+        [score_before, score_after],
+        &questions,
+        [&before, &after],
+    )
+}
+
+fn report(
+    args: &TrainArgs,
+    out: &Path,
+    summary: &siskin_train::Summary,
+    scores: [Option<f32>; 2],
+    questions: &[Vec<Message>],
+    [before, after]: [&[String]; 2],
+) -> Result<()> {
+    let mut stdout = std::io::stdout();
+    let samples = || questions.iter().zip(before).zip(after);
+    if args.json {
+        let samples: Vec<_> = samples()
+            .map(|((q, b), a)| json!({"messages": q, "before": b, "after": a}))
+            .collect();
+        let json = json!({
+            "out": out,
+            "summary": summary,
+            "held_out_before": scores[0],
+            "held_out_after": scores[1],
+            "samples": samples,
+        });
+        writeln!(stdout, "{json}")?;
+        return Ok(());
+    }
+    if let [Some(before), Some(after)] = scores {
+        writeln!(
+            stdout,
+            "held-out loss: {before:.4} before, {after:.4} after"
+        )?;
+    }
+    for ((question, before), after) in samples() {
+        let question = question.last().map_or("", |m| m.content.as_str());
+        writeln!(stdout, "\n> {question}\nbefore: {before}\nafter:  {after}")?;
+    }
+    writeln!(stdout, "\nthe adapter is in {}", out.display())?;
+    Ok(())
+}

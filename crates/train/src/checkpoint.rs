@@ -1,0 +1,111 @@
+//! A training's state as bytes: safetensors, with the step and what it was made with as metadata, and a
+//! SHA-256 at the end, so that a file which was not written whole is not believed.
+
+use std::collections::HashMap;
+
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use sha2::{Digest, Sha256};
+use siskin_engine::TrainingState;
+
+use crate::{Error, Result};
+
+const SUM: usize = 32;
+
+pub(crate) struct Checkpoint {
+    /// Steps done.
+    pub step: usize,
+    /// Options and examples, as JSON.
+    pub made_with: serde_json::Value,
+    pub state: TrainingState,
+}
+
+fn damaged(what: impl std::fmt::Display) -> Error {
+    Error::Checkpoint(what.to_string())
+}
+
+impl Checkpoint {
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let params: Vec<u8> = self
+            .state
+            .params
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
+        let moments = self.state.moments.as_flattened();
+        let moments: Vec<u8> = moments.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let shapes = [vec![params.len() / 4], vec![moments.len() / 8, 2]];
+        let view = |shape, bytes| TensorView::new(Dtype::F32, shape, bytes).map_err(damaged);
+        let [p, m] = shapes;
+        let views = [
+            ("params", view(p, &params)?),
+            ("moments", view(m, &moments)?),
+        ];
+        let metadata = HashMap::from([
+            ("step".to_string(), self.step.to_string()),
+            ("made_with".to_string(), self.made_with.to_string()),
+        ]);
+        let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
+        let sum = Sha256::digest(&bytes);
+        bytes.extend(sum);
+        Ok(bytes)
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let end = bytes.len().checked_sub(SUM);
+        let end = end.ok_or_else(|| damaged("it is too short"))?;
+        let (body, sum) = bytes.split_at(end);
+        if Sha256::digest(body).as_slice() != sum {
+            return Err(damaged("its checksum is another"));
+        }
+        let (_, header) = SafeTensors::read_metadata(body).map_err(damaged)?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let field = |name: &str| {
+            metadata
+                .get(name)
+                .ok_or_else(|| damaged(format!("no {name}")))
+        };
+        let file = SafeTensors::deserialize(body).map_err(damaged)?;
+        let floats = |name: &str| -> Result<Vec<f32>> {
+            let view = file.tensor(name).map_err(damaged)?;
+            let (words, _) = view.data().as_chunks::<4>();
+            Ok(words.iter().map(|w| f32::from_le_bytes(*w)).collect())
+        };
+        let moments = floats("moments")?;
+        Ok(Self {
+            step: field("step")?.parse().map_err(damaged)?,
+            made_with: serde_json::from_str(field("made_with")?).map_err(damaged)?,
+            state: TrainingState {
+                params: floats("params")?,
+                moments: moments.as_chunks::<2>().0.to_vec(),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_cut_or_changed_is_not_believed() {
+        let checkpoint = Checkpoint {
+            step: 7,
+            made_with: serde_json::json!({"options": {"rank": 4}}),
+            state: TrainingState {
+                params: vec![1.0, -2.5],
+                moments: vec![[0.5, 0.25], [3.0, 4.0]],
+            },
+        };
+        let bytes = checkpoint.to_bytes().unwrap();
+        let back = Checkpoint::from_bytes(&bytes).unwrap();
+        assert_eq!((back.step, back.state), (7, checkpoint.state));
+        assert_eq!(back.made_with, checkpoint.made_with);
+        for at in 0..bytes.len() {
+            assert!(Checkpoint::from_bytes(&bytes[..at]).is_err(), "cut at {at}");
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert!(Checkpoint::from_bytes(&changed).is_err(), "changed at {at}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! From examples and options to an adapter.
+//!
+//! [`Dataset`] reads examples in the field's usual formats, [`Tokens`] knows which tokens of an example
+//! are learned, and a [`Trainer`] takes a session through the steps. Nothing here touches files: whoever
+//! calls keeps checkpoints and adapters.
+
+mod batch;
+mod checkpoint;
+mod data;
+mod error;
+mod options;
+mod tokens;
+mod trainer;
+
+pub use batch::{pack, split};
+pub use data::{BadRecord, Dataset, Example, Format, Record};
+pub use error::{Error, Result};
+pub use options::{LossOn, Schedule, TrainOptions, nearest};
+pub use tokens::Tokens;
+pub use trainer::{StepReport, Summary, Trainer, Unusable};

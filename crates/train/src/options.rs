@@ -1,0 +1,293 @@
+//! How to train. Names are those of PEFT's `LoraConfig` and transformers' `TrainingArguments`.
+
+use serde::{Deserialize, Serialize};
+use siskin_engine::{AdamW, AdapterConfig, Checkpointing};
+
+use crate::{Error, Result};
+
+/// How the learning rate goes on after warming up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    Constant,
+    /// Straight down to 0.
+    Linear,
+    /// Down to 0 along half a cosine.
+    Cosine,
+}
+
+/// Which tokens are learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossOn {
+    /// The assistant's, and the end of each of its turns.
+    Assistant,
+    All,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainOptions {
+    pub rank: usize,
+    /// The adapter is scaled by `lora_alpha / rank`, or with rslora by `lora_alpha / √rank`.
+    pub lora_alpha: f32,
+    pub use_rslora: bool,
+    /// `q_proj … down_proj`, or `all-linear`.
+    pub target_modules: Vec<String>,
+    pub lora_dropout: f32,
+    pub learning_rate: f32,
+    pub schedule: Schedule,
+    /// Steps over which the rate rises to its full height.
+    pub warmup_steps: usize,
+    pub weight_decay: f32,
+    pub max_grad_norm: f32,
+    pub epochs: usize,
+    /// Steps instead of epochs.
+    pub steps: Option<usize>,
+    /// Examples a step. What does not fit one run is accumulated.
+    pub batch_size: usize,
+    /// Longer examples are cut; packed runs have at most so many tokens.
+    pub max_seq_len: usize,
+    /// Several examples a run, which do not see each other.
+    pub packing: bool,
+    pub loss_on: LossOn,
+    /// The part of the examples that is held out, to see whether what is learned holds for others.
+    pub validation: f32,
+    /// Steps between scores of the held-out examples; by default one an epoch.
+    pub eval_every: Option<usize>,
+    /// Blocks that are computed again together in the backward pass, to save memory; 0 keeps all.
+    pub gradient_checkpointing: usize,
+    pub seed: u64,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self {
+            rank: 16,
+            lora_alpha: 32.0,
+            use_rslora: false,
+            target_modules: vec!["all-linear".into()],
+            lora_dropout: 0.0,
+            learning_rate: 5e-4,
+            schedule: Schedule::Cosine,
+            warmup_steps: 5,
+            weight_decay: 0.0,
+            max_grad_norm: 1.0,
+            epochs: 3,
+            steps: None,
+            batch_size: 4,
+            max_seq_len: 512,
+            packing: true,
+            loss_on: LossOn::Assistant,
+            validation: 0.1,
+            eval_every: None,
+            gradient_checkpointing: 0,
+            seed: 0,
+        }
+    }
+}
+
+impl TrainOptions {
+    /// # Errors
+    /// If a value is out of range.
+    pub fn check(&self) -> Result<()> {
+        let check = |ok: bool, field, value: String, range| {
+            if ok {
+                return Ok(());
+            }
+            Err(Error::Option {
+                field,
+                value,
+                range,
+            })
+        };
+        let positive = |v: f32| v > 0.0 && v.is_finite();
+        let (rate, decay, clip) = (self.learning_rate, self.weight_decay, self.max_grad_norm);
+        check(
+            (1..=1024).contains(&self.rank),
+            "rank",
+            self.rank.to_string(),
+            "give 1 to 1024",
+        )?;
+        check(
+            positive(self.lora_alpha),
+            "lora_alpha",
+            self.lora_alpha.to_string(),
+            "give more than 0",
+        )?;
+        check(
+            positive(rate),
+            "learning_rate",
+            rate.to_string(),
+            "give more than 0, such as 5e-4",
+        )?;
+        let drop = self.lora_dropout;
+        check(
+            (0.0..1.0).contains(&drop),
+            "lora_dropout",
+            drop.to_string(),
+            "give 0 to less than 1",
+        )?;
+        check(
+            (0.0..1.0).contains(&decay),
+            "weight_decay",
+            decay.to_string(),
+            "give 0 to less than 1",
+        )?;
+        check(
+            clip > 0.0,
+            "max_grad_norm",
+            clip.to_string(),
+            "give more than 0",
+        )?;
+        check(
+            self.batch_size > 0,
+            "batch_size",
+            self.batch_size.to_string(),
+            "give at least 1",
+        )?;
+        check(
+            self.max_seq_len > 1,
+            "max_seq_len",
+            self.max_seq_len.to_string(),
+            "give at least 2",
+        )?;
+        check(
+            self.steps != Some(0),
+            "steps",
+            "0".into(),
+            "give at least 1",
+        )?;
+        check(
+            self.eval_every != Some(0),
+            "eval_every",
+            "0".into(),
+            "give at least 1",
+        )?;
+        let epochs = self.epochs > 0 || self.steps.is_some();
+        check(epochs, "epochs", self.epochs.to_string(), "give at least 1")?;
+        let held = self.validation;
+        check(
+            (0.0..=0.9).contains(&held),
+            "validation",
+            held.to_string(),
+            "give 0 to 0.9",
+        )?;
+        let targets = !self.target_modules.is_empty();
+        check(
+            targets,
+            "target_modules",
+            "empty".into(),
+            "give all-linear, or names such as q_proj",
+        )
+    }
+
+    /// The rate of a step, counted from 1, of `total`; as transformers'
+    /// `get_{constant,linear,cosine}_schedule_with_warmup`.
+    pub fn rate(&self, step: usize, total: usize) -> f32 {
+        let (at, warmup) = (step - 1, self.warmup_steps.min(total / 2));
+        if at < warmup {
+            return self.learning_rate * (at + 1) as f32 / (warmup + 1) as f32;
+        }
+        let done = (at - warmup) as f32 / (total - warmup).max(1) as f32;
+        self.learning_rate
+            * match self.schedule {
+                Schedule::Constant => 1.0,
+                Schedule::Linear => 1.0 - done,
+                Schedule::Cosine => 0.5 * (1.0 + (std::f32::consts::PI * done).cos()),
+            }
+    }
+
+    pub fn adamw(&self, step: usize, total: usize) -> AdamW {
+        AdamW {
+            learning_rate: self.rate(step, total),
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: self.weight_decay,
+            max_grad_norm: self.max_grad_norm,
+            step: step as u32,
+        }
+    }
+
+    pub fn checkpointing(&self) -> Checkpointing {
+        match self.gradient_checkpointing {
+            0 => Checkpointing::Off,
+            n => Checkpointing::Every(n),
+        }
+    }
+
+    /// What PEFT shall know of the adapter.
+    pub fn adapter_config(&self, base: &str) -> AdapterConfig {
+        let targets = match &self.target_modules[..] {
+            [all] if all == "all-linear" => serde_json::json!(all),
+            names => serde_json::json!(names),
+        };
+        AdapterConfig {
+            peft_type: "LORA".into(),
+            base_model_name_or_path: Some(base.into()),
+            task_type: Some("CAUSAL_LM".into()),
+            r: self.rank,
+            lora_alpha: self.lora_alpha,
+            lora_dropout: self.lora_dropout,
+            use_rslora: self.use_rslora,
+            use_dora: false,
+            bias: "none".into(),
+            fan_in_fan_out: false,
+            target_modules: targets,
+            rank_pattern: Default::default(),
+            alpha_pattern: Default::default(),
+            modules_to_save: None,
+            inference_mode: true,
+        }
+    }
+}
+
+/// Of `known` names the one most like a wrong one, if any is.
+pub fn nearest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
+    let scored = known.iter().map(|k| (strsim::jaro_winkler(wrong, k), *k));
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 > 0.7).then_some(best.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_rises_and_falls() {
+        let o = TrainOptions {
+            learning_rate: 1.0,
+            warmup_steps: 3,
+            schedule: Schedule::Linear,
+            ..TrainOptions::default()
+        };
+        let rates: Vec<f32> = (1..=7).map(|s| o.rate(s, 7)).collect();
+        assert_eq!(rates, [0.25, 0.5, 0.75, 1.0, 0.75, 0.5, 0.25]);
+        let cosine = TrainOptions {
+            schedule: Schedule::Cosine,
+            ..o.clone()
+        };
+        assert!((cosine.rate(6, 7) - 0.5).abs() < 1e-6);
+        assert!(cosine.rate(7, 7) > 0.0);
+    }
+
+    #[test]
+    fn wrong_values_and_names_are_told() {
+        let o = TrainOptions {
+            lora_dropout: 1.0,
+            ..TrainOptions::default()
+        };
+        assert!(
+            o.check()
+                .unwrap_err()
+                .to_string()
+                .contains("lora_dropout is 1")
+        );
+        assert_eq!(
+            nearest("learning_rat", &["rank", "learning_rate"]),
+            Some("learning_rate")
+        );
+        assert_eq!(nearest("zzz", &["rank"]), None);
+    }
+}
