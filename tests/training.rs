@@ -7,6 +7,7 @@ use siskin_engine::{
     AdamW, Adapter, Batch, CacheType, Checkpointing, DeviceRequest, OpenOptions, Precision, Session,
 };
 use siskin_tests::{Tensors, assert_close, fixture};
+use siskin_train::{Dataset, Record, TrainOptions, Trainer};
 
 const FAMILIES: [&str; 5] = ["llama", "mistral", "qwen2", "qwen3", "gemma3"];
 
@@ -108,5 +109,227 @@ fn gradients_and_losses_are_those_of_peft() {
                 assert_close(&what, &after, &t.f32("logits.after"), 5e-3);
             }
         }
+    }
+}
+
+/// Through quantised weights; the reference ran on the dequantised ones.
+#[test]
+fn the_real_model_s_gradients_are_those_of_peft() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let model = root.join("models/smollm2-135m-instruct.gguf");
+    assert!(
+        model.exists(),
+        "run `cargo xtask test`, which fetches the model"
+    );
+    let t = Tensors::open("real/lora/expected.safetensors");
+    let mut session = open(&model, DeviceRequest::Cpu);
+    prepare(&mut session, &fixture("real/lora"), Checkpointing::Every(5));
+    let batch = &batches(&t, 1, true)[0];
+    let mut losses = vec![];
+    for step in 1..=5 {
+        losses.push(block_on(session.train_batch(batch)).unwrap());
+        if step == 1 {
+            check_gradients("real", &mut session, &t, 1e-2);
+        }
+        block_on(session.optimise(&adamw(step))).unwrap();
+    }
+    assert_close("losses", &losses, &t.f32("losses"), 1e-2);
+}
+
+fn records() -> Vec<Record> {
+    let text: String = (0..10)
+        .map(|i| format!("{{\"prompt\":\"a{i} b\",\"completion\":\"c{i} d e\"}}\n"))
+        .collect();
+    Dataset::parse("a.jsonl", &text).unwrap().records
+}
+
+fn options() -> TrainOptions {
+    TrainOptions {
+        rank: 4,
+        learning_rate: 1e-2,
+        lora_dropout: 0.1,
+        epochs: 2,
+        batch_size: 3,
+        max_seq_len: 48,
+        validation: 0.2,
+        ..TrainOptions::default()
+    }
+}
+
+fn trainer(device: DeviceRequest, options: TrainOptions) -> Trainer {
+    let session = open(&fixture("tiny/llama"), device);
+    block_on(Trainer::new(session, &records(), options, None)).unwrap()
+}
+
+fn losses(trainer: &mut Trainer, n: usize) -> Vec<(f32, Option<f32>)> {
+    let step = |_| {
+        let report = block_on(trainer.step()).unwrap();
+        (report.loss, report.held_out)
+    };
+    (0..n).map(step).collect()
+}
+
+/// From any checkpoint on, the losses are those of a training that was never stopped.
+#[test]
+fn a_resumed_training_goes_on_as_if_nothing_had_happened() {
+    for device in devices() {
+        let mut whole = trainer(device, options());
+        let steps = whole.summary().steps;
+        assert_eq!((steps, whole.summary().held_out), (6, 2));
+        let unbroken = losses(&mut whole, steps);
+        assert!(unbroken[2].1.is_some() && unbroken[5].1.is_some() && unbroken[0].1.is_none());
+        assert!(unbroken[5].0 < unbroken[0].0);
+        for stopped in [0, 1, 4] {
+            let mut first = trainer(device, options());
+            losses(&mut first, stopped);
+            let bytes = block_on(first.checkpoint()).unwrap();
+            drop(first);
+            let mut second = trainer(device, options());
+            second.resume(&bytes).unwrap();
+            assert_eq!(second.done(), stopped);
+            let rest = losses(&mut second, steps - stopped);
+            assert_eq!(rest, unbroken[stopped..], "stopped after {stopped}");
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_training_is_refused() {
+    let mut one = trainer(DeviceRequest::Cpu, options());
+    let bytes = block_on(one.checkpoint()).unwrap();
+    let other = TrainOptions {
+        learning_rate: 1e-3,
+        ..options()
+    };
+    let mut two = trainer(DeviceRequest::Cpu, other);
+    let error = two.resume(&bytes).unwrap_err().to_string();
+    assert!(error.contains("learning_rate"), "{error}");
+    let session = open(&fixture("tiny/llama"), DeviceRequest::Cpu);
+    let fewer = &records()[1..];
+    let mut three = block_on(Trainer::new(session, fewer, options(), None)).unwrap();
+    let error = three.resume(&bytes).unwrap_err().to_string();
+    assert!(error.contains("examples"), "{error}");
+}
+
+/// Packing changes how many runs a step takes, and nothing else.
+#[test]
+fn packed_and_unpacked_steps_are_the_same() {
+    let run = |packing| {
+        let options = TrainOptions {
+            packing,
+            lora_dropout: 0.0,
+            ..options()
+        };
+        let mut trainer = trainer(DeviceRequest::Cpu, options);
+        let losses: Vec<f32> = losses(&mut trainer, 6).iter().map(|l| l.0).collect();
+        (losses, block_on(trainer.adapter()).unwrap())
+    };
+    let ((packed, a), (unpacked, b)) = (run(true), run(false));
+    assert_close("losses", &packed, &unpacked, 1e-4);
+    for (a, b) in a.modules.iter().zip(&b.modules) {
+        assert_close(&a.name, &a.b, &b.b, 1e-3);
+    }
+}
+
+/// A loss that is no number changes nothing.
+#[test]
+fn a_step_without_a_number_is_not_taken() {
+    let wild = TrainOptions {
+        learning_rate: 1e30,
+        warmup_steps: 0,
+        max_grad_norm: f32::MAX,
+        ..options()
+    };
+    let mut trainer = trainer(DeviceRequest::Cpu, wild);
+    let mut before = block_on(trainer.adapter()).unwrap();
+    let error = loop {
+        match block_on(trainer.step()) {
+            Ok(_) => before = block_on(trainer.adapter()).unwrap(),
+            Err(e) => break e.to_string(),
+        }
+    };
+    assert!(error.contains("lower learning rate"), "{error}");
+    assert!(
+        block_on(trainer.adapter()).unwrap() == before,
+        "the adapter changed"
+    );
+}
+
+#[test]
+fn what_cannot_be_learned_from_is_told() {
+    let new = |text: &str, options: TrainOptions| {
+        let records = Dataset::parse("a.jsonl", text).unwrap().records;
+        let session = open(&fixture("tiny/llama"), DeviceRequest::Cpu);
+        block_on(Trainer::new(session, &records, options, None))
+    };
+    let long = "x ".repeat(200);
+    let text = format!("{{\"prompt\":\"{long}\",\"completion\":\"y\"}}\n{{\"text\":\"{long}\"}}");
+    let trainer = new(&text, options()).unwrap();
+    let summary = trainer.summary();
+    assert_eq!(
+        (summary.examples, summary.cut, summary.unusable.len()),
+        (1, 1, 1)
+    );
+    let reason = &summary.unusable[0].reason;
+    assert!(reason.contains("max_seq_len"), "{reason}");
+    let only = text.lines().next().unwrap();
+    let error = new(only, options()).unwrap_err().to_string();
+    assert!(error.contains("record 1"), "{error}");
+    let targets = TrainOptions {
+        target_modules: vec!["q_prj".into()],
+        ..options()
+    };
+    let error = new(&text, targets).unwrap_err().to_string();
+    assert!(
+        error.contains("q_prj") && error.contains("q_proj"),
+        "{error}"
+    );
+}
+
+/// Saved and read again, in PEFT's layout; and refused by a model of other shapes.
+#[test]
+fn adapters_go_out_and_come_back() {
+    let mut trainer = trainer(DeviceRequest::Cpu, options());
+    losses(&mut trainer, 2);
+    let adapter = block_on(trainer.adapter()).unwrap();
+    let [(_, config), (_, weights)] = adapter.to_peft().unwrap();
+    let mut back = Adapter::from_peft("back", &config, &weights).unwrap();
+    back.name = adapter.name.clone();
+    assert!(back == adapter, "the adapter changed on its way");
+    let mut other = open(&fixture("tiny/gemma3"), DeviceRequest::Cpu);
+    let before = block_on(other.logits(&[1, 2, 3])).unwrap();
+    let error = block_on(other.set_adapter(Some(back.clone())))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("the model"), "{error}");
+    assert_eq!(block_on(other.logits(&[1, 2, 3])).unwrap(), before);
+    let mut same = open(&fixture("tiny/llama"), DeviceRequest::Cpu);
+    let plain = block_on(same.logits(&[1, 2, 3])).unwrap();
+    back.strength = 0.0;
+    block_on(same.set_adapter(Some(back.clone()))).unwrap();
+    assert_close(
+        "strength 0",
+        &block_on(same.logits(&[1, 2, 3])).unwrap(),
+        &plain,
+        1e-6,
+    );
+    back.strength = 1.0;
+    block_on(same.set_adapter(Some(back))).unwrap();
+    assert_ne!(block_on(same.logits(&[1, 2, 3])).unwrap(), plain);
+    block_on(same.set_adapter(None)).unwrap();
+    assert_eq!(block_on(same.logits(&[1, 2, 3])).unwrap(), plain);
+    for (config, weights) in [
+        (&b"{"[..], &weights[..]),
+        (&config[..], &weights[..40]),
+        (
+            &br#"{"peft_type":"IA3","r":4,"lora_alpha":8}"#[..],
+            &weights[..],
+        ),
+        (
+            &br#"{"peft_type":"LORA","r":5,"lora_alpha":8}"#[..],
+            &weights[..],
+        ),
+    ] {
+        assert!(Adapter::from_peft("bad", config, weights).is_err());
     }
 }

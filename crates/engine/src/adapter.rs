@@ -299,18 +299,22 @@ impl Adapter {
         let chosen = projections
             .into_iter()
             .filter(|p| all || targets.contains(&last(&p.0)));
-        let modules = chosen.map(|(name, [n, k])| {
-            let bound = 1.0 / (k as f32).sqrt();
-            let a = (0..r * k).map(|_| bound * (2.0 * noise.uniform() - 1.0));
-            AdapterModule {
-                name,
-                a: a.collect(),
-                b: vec![0.0; n * r],
-            }
-        });
+        let mut modules: Vec<_> = chosen
+            .map(|(name, [n, k])| {
+                let bound = 1.0 / (k as f32).sqrt();
+                let a = (0..r * k).map(|_| bound * (2.0 * noise.uniform() - 1.0));
+                AdapterModule {
+                    name,
+                    a: a.collect(),
+                    b: vec![0.0; n * r],
+                }
+            })
+            .collect();
+        // As they come out of a file.
+        modules.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Self {
             name: name.into(),
-            modules: modules.collect(),
+            modules,
             config,
             strength: 1.0,
         })
