@@ -3,6 +3,7 @@
 // Gumbel noise, of equal ones the lowest id. The token is left where the next step reads it, and in
 // the ring that is read back. Dispatch: one workgroup.
 // @use lib/step
+// @use lib/pcg
 // @use reduce
 override N: u32;
 @group(0) @binding(3) var<storage, read_write> logits: array<f32>;
@@ -12,12 +13,6 @@ override N: u32;
 
 var<workgroup> best_value: array<f32, WG>;
 var<workgroup> best_id: array<u32, WG>;
-
-fn pcg(v: u32) -> u32 {
-    let state = v * 747796405u + 2891336453u;
-    let word = ((state >> ((state >> 28u) + 4u)) ^ state) * 277803737u;
-    return (word >> 22u) ^ word;
-}
 
 // Floats as integers in the same order.
 fn order(v: f32) -> u32 {

@@ -55,8 +55,14 @@ fn batches(t: &Tensors, n: usize, packed: bool) -> Vec<Batch> {
     all
 }
 
+/// The CPU, and every profile of every adapter.
 fn devices() -> Vec<DeviceRequest> {
-    vec![DeviceRequest::Cpu]
+    let gpu = |(i, p)| DeviceRequest::Gpu {
+        index: Some(i),
+        profile: Some(p),
+    };
+    let gpus = siskin_tests::devices().into_iter().map(gpu);
+    std::iter::once(DeviceRequest::Cpu).chain(gpus).collect()
 }
 
 fn prepare(session: &mut Session, folder: &Path, checkpointing: Checkpointing) {

@@ -2,7 +2,8 @@
 // score_of(key) and value_of(key, column of four).
 // Keys come WG at a time, one a thread, with a running maximum (online softmax, M. Milakov and
 // N. Gimelshein 2018); then the threads share the values: HEAD_DIM / 4 columns by PARTS keys.
-// @use lib/heads
+// @use lib/head_dim
+// @use reduce
 var<workgroup> weights: array<f32, WG>;
 var<workgroup> sums: array<vec4<f32>, WG>;
 

@@ -2,8 +2,8 @@
 // [N_KV_HEADS, CONTEXT, HEAD_DIM] each.
 // @use lib/step
 // @use kv
+// @use lib/head_dim
 // @use reduce
-override HEAD_DIM: u32;
 override N_HEADS: u32;
 override N_KV_HEADS: u32;
 override CONTEXT: u32;

@@ -5,6 +5,7 @@ use siskin_graph::{Fusion, Graph, Op, Plan, Sampling, WeightKind};
 
 use crate::adapter::{is_software, pick, profile_of};
 use crate::prepared::Prepared;
+use crate::train::Training;
 use crate::weights::GpuWeight;
 use crate::{Counts, Error, Profile, Result};
 
@@ -65,6 +66,7 @@ pub struct GpuDevice {
     pub(crate) prefill: Option<Prepared>,
     pub(crate) decode: Option<Prepared>,
     last_was_decode: bool,
+    pub(crate) training: Training,
     pub(crate) counts: Counts,
 }
 
@@ -142,6 +144,7 @@ impl GpuDevice {
         };
         use wgpu::BufferUsages as Use;
         let state = Use::STORAGE | Use::COPY_DST | Use::COPY_SRC;
+        let nothing = buffer("nothing", 16, state);
         let staging = (0..RING).map(|_| buffer("token", 16, Use::MAP_READ | Use::COPY_DST));
         Ok(Self {
             name,
@@ -152,7 +155,8 @@ impl GpuDevice {
             tokens: buffer("tokens", 16, state),
             seen: buffer("seen", 16, state),
             ring: buffer("ring", 4 * RING as u64, state),
-            nothing: buffer("nothing", 16, state),
+            training: Training::new(&nothing),
+            nothing,
             staging: staging.collect(),
             device,
             queue,
@@ -211,16 +215,22 @@ impl GpuDevice {
             if self.tables.contains_key(&weight.name) {
                 continue;
             }
-            let turns: Vec<[f32; 2]> = (0..context)
-                .flat_map(|p| freqs.iter().map(move |f| (p as f32 * f).sin_cos()))
-                .map(|(sin, cos)| [cos, sin])
-                .collect();
-            let table = self.storage("rope table", turns.len() as u64 * 8)?;
-            self.queue
-                .write_buffer(&table, 0, bytemuck::cast_slice(&turns));
+            let table = self.rope_table(freqs, context)?;
             self.tables.insert(weight.name.clone(), table);
         }
         Ok(())
+    }
+
+    /// cos and sin of each position times each frequency.
+    pub(crate) fn rope_table(&mut self, freqs: &[f32], positions: usize) -> Result<wgpu::Buffer> {
+        let turns: Vec<[f32; 2]> = (0..positions)
+            .flat_map(|p| freqs.iter().map(move |f| (p as f32 * f).sin_cos()))
+            .map(|(sin, cos)| [cos, sin])
+            .collect();
+        let table = self.storage("rope table", turns.len() as u64 * 8)?;
+        self.queue
+            .write_buffer(&table, 0, bytemuck::cast_slice(&turns));
+        Ok(table)
     }
 
     /// Plans, pipelines and bind groups for prefills of up to `rows` tokens and for decoding.

@@ -1,5 +1,7 @@
 //! From a plan's steps to dispatches: which kernel, which constants, what it binds.
 
+use std::collections::HashMap;
+
 use siskin_graph::{Activation, Graph, NodeId, Op, Plan, Rows, Step, View, WeightId};
 
 use crate::pipeline::Kernel;
@@ -9,6 +11,7 @@ use crate::{Error, GpuDevice, Reduce, Result};
 
 mod attention;
 mod linear;
+mod train;
 
 /// Blocks of 32 columns decide how many threads share a row.
 fn threads_for(blocks: usize) -> usize {
@@ -42,6 +45,8 @@ struct Lowering<'a> {
     scratch: Option<(wgpu::Buffer, wgpu::Buffer)>,
     /// What splits of an attention leave for their sum.
     splits: Option<wgpu::Buffer>,
+    /// What training keeps from one dispatch to the next, by what it is.
+    between: HashMap<&'static str, wgpu::Buffer>,
     dispatches: Vec<Dispatch>,
 }
 
@@ -55,6 +60,7 @@ impl GpuDevice {
             arena: arena.clone(),
             scratch: None,
             splits: None,
+            between: HashMap::new(),
             dispatches: vec![],
         };
         for step in &plan.steps {
@@ -243,7 +249,7 @@ impl Lowering<'_> {
                 self.push(&kernel, Size::Rows(groups), node.rows, 3 * bytes, &entries)?;
                 Ok(())
             }
-            _ => Err(Error::Unsupported(format!("{:?}", node.op))),
+            _ => self.training_node(id),
         }
     }
 
@@ -276,16 +282,8 @@ impl Lowering<'_> {
             return Err(Error::Unsupported(format!("{:?}", node.op)));
         };
         let x = self.input(id, 0);
-        if self.graph().weight(weight).rows() != node.cols || x.stride != node.cols {
-            return Err(Error::Unsupported(
-                "an rms_norm of heads outside rope".into(),
-            ));
-        }
-        let kernel = self
-            .reducing("rms_norm", threads_for(node.cols / 32))
-            .size("K", node.cols)
-            .set("EPS", eps)
-            .flag("ADD", add);
+        let (kernel, runs) = self.norm_runs("rms_norm", weight, x)?;
+        let kernel = kernel.set("EPS", eps).flag("ADD", add);
         let entries = [
             (3, self.bound(x)),
             (4, self.vector(Some(weight))?),
@@ -293,8 +291,24 @@ impl Lowering<'_> {
         ];
         let bytes = (self.max_rows(node.rows) * node.cols) as u64 * 4;
         let traffic = bytes * if add { 3 } else { 2 };
-        self.push(&kernel, Size::Tokens, node.rows, traffic, &entries)?;
+        self.push(&kernel, Size::Rows(runs), node.rows, traffic, &entries)?;
         Ok(())
+    }
+
+    /// A norm's kernel over runs of x as long as its weight, and how many there are.
+    fn norm_runs(&self, name: &'static str, weight: WeightId, x: View) -> Result<(Kernel, u32)> {
+        let k = self.graph().weight(weight).rows();
+        if [k, x.stride, x.start].iter().any(|n| n % 4 != 0) {
+            return Err(Error::Unsupported("an rms_norm of odd columns".into()));
+        }
+        let runs = x.cols / k;
+        let kernel = self
+            .reducing(name, threads_for(k / 32))
+            .size("K", k)
+            .size("RUNS", runs)
+            .size("STRIDE", x.stride / 4)
+            .size("START", x.start / 4);
+        Ok((kernel, runs as u32))
     }
 
     fn choose(&mut self, id: NodeId) -> Result<()> {

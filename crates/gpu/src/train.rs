@@ -1,28 +1,254 @@
-use crate::{Error, GpuDevice, Result};
-use siskin_graph::{AdamW, Batch, Graph};
-fn no<T>() -> Result<T> {
-    Err(Error::Unsupported("training".into()))
+//! Training on the GPU: parameters of adapters, batches, the optimiser.
+
+use std::collections::HashMap;
+
+use siskin_graph::{AdamW, Batch, Fusion, Graph, Op, Plan, Sampling, WeightKind};
+
+use crate::lower::Bound;
+use crate::pipeline::Kernel;
+use crate::prepared::Prepared;
+use crate::{Error, GpuDevice, Reduce, Result};
+
+/// Workgroups that share the sum of squares.
+const PARTIALS: u64 = 256;
+
+/// What adapters and training keep on the device.
+#[derive(Debug)]
+pub(crate) struct Training {
+    /// Of all adapters together, in the order of `siskin_graph::Lora`.
+    pub params: wgpu::Buffer,
+    pub grads: wgpu::Buffer,
+    moments: wgpu::Buffer,
+    /// How many parameters there are.
+    len: usize,
+    tokens: wgpu::Buffer,
+    /// Position, target, weight and segment's end of each row.
+    pub batch: wgpu::Buffer,
+    /// cos and sin of each position of a batch, by the name of their frequencies.
+    pub tables: HashMap<String, wgpu::Buffer>,
+    partials: wgpu::Buffer,
+    norm: wgpu::Buffer,
+    optimiser: wgpu::Buffer,
+    /// The loss with its backward pass, and the loss alone.
+    plans: [Option<Prepared>; 2],
+    /// Whether the moments hold anything yet.
+    has_moments: bool,
 }
+
+impl Training {
+    pub fn new(nothing: &wgpu::Buffer) -> Self {
+        let none = || nothing.clone();
+        Self {
+            params: none(),
+            grads: none(),
+            moments: none(),
+            len: 0,
+            tokens: none(),
+            batch: none(),
+            tables: HashMap::new(),
+            partials: none(),
+            norm: none(),
+            optimiser: none(),
+            plans: [None, None],
+            has_moments: false,
+        }
+    }
+}
+
 impl GpuDevice {
-    pub fn set_params(&mut self, p: &[f32]) -> Result<()> {
-        if p.is_empty() { Ok(()) } else { no() }
+    /// The parameters of the adapters in the graphs that are prepared from now on.
+    pub fn set_params(&mut self, params: &[f32]) -> Result<()> {
+        let buffer = self.storage("adapter", params.len() as u64 * 4)?;
+        self.queue
+            .write_buffer(&buffer, 0, bytemuck::cast_slice(params));
+        self.training = Training::new(&self.nothing);
+        self.training.params = buffer;
+        self.training.len = params.len();
+        Ok(())
     }
-    pub fn prepare_training(&mut self, _g: Graph, _l: Graph, _r: usize) -> Result<()> {
-        no()
+
+    /// Plans for batches of up to `rows` tokens: of a graph with its backward pass, and of the loss alone.
+    pub fn prepare_training(&mut self, graph: Graph, loss: Graph, rows: usize) -> Result<()> {
+        let bytes = self.training.len as u64 * 4;
+        self.training.grads = self.storage("gradients", bytes)?;
+        self.training.moments = self.storage("moments", 2 * bytes)?;
+        self.training.has_moments = false;
+        self.training.batch = self.storage("batch", rows as u64 * 16)?;
+        self.training.partials = self.storage("sums of squares", PARTIALS * 4)?;
+        self.training.norm = self.storage("norm", 4)?;
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        self.training.optimiser = self.buffer("optimiser", 32, usage);
+        self.training.tokens = self.storage("tokens", rows as u64 * 4)?;
+        for node in &graph.nodes {
+            let Op::Rope { inv_freq, .. } = node.op else {
+                continue;
+            };
+            let weight = graph.weight(inv_freq);
+            let (WeightKind::Constant(freqs), false) = (
+                &weight.kind,
+                self.training.tables.contains_key(&weight.name),
+            ) else {
+                continue;
+            };
+            let table = self.rope_table(freqs, rows)?;
+            self.training.tables.insert(weight.name.clone(), table);
+        }
+        for (i, graph) in [graph, loss].into_iter().enumerate() {
+            let plan = Plan::new(graph, rows, Fusion::NONE, |_| false);
+            // Batches may be longer than prefills: they have their own tokens to embed.
+            std::mem::swap(&mut self.tokens, &mut self.training.tokens);
+            let prepared = self.lower(plan);
+            std::mem::swap(&mut self.tokens, &mut self.training.tokens);
+            self.training.plans[i] = Some(prepared?);
+        }
+        self.check()
     }
-    pub async fn run_batch(&mut self, _w: usize, _b: &Batch) -> Result<f32> {
-        no()
+
+    /// Runs a batch: by the first plan, whose gradients are added to those that are there, or by the
+    /// second. Returns the sum of the rows' losses.
+    pub async fn run_batch(&mut self, which: usize, batch: &Batch) -> Result<f32> {
+        let rows = batch.rows();
+        let Some(prepared) = self.training.plans[which].take() else {
+            return Err(Error::Unsupported("a batch before prepare_training".into()));
+        };
+        let max_rows = prepared.plan.max_rows;
+        if rows > max_rows {
+            self.training.plans[which] = Some(prepared);
+            return Err(Error::ContextFull {
+                rows,
+                position: 0,
+                context: max_rows,
+            });
+        }
+        let mut info: Vec<[u32; 4]> = vec![];
+        for segment in batch.segments() {
+            let row = |t: usize| {
+                let weight = batch.weights[t].to_bits();
+                [
+                    batch.positions[t],
+                    batch.targets[t],
+                    weight,
+                    segment.end as u32,
+                ]
+            };
+            info.extend(segment.clone().map(row));
+        }
+        self.queue
+            .write_buffer(&self.training.batch, 0, bytemuck::cast_slice(&info));
+        self.queue.write_buffer(
+            &self.training.tokens,
+            0,
+            bytemuck::cast_slice(&batch.tokens),
+        );
+        let sampling = Sampling {
+            seed: u64::from(batch.seed),
+            ..Sampling::default()
+        };
+        self.write_step(rows, 0, &sampling, 0);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        self.record(&mut encoder, &prepared, rows, 0, true);
+        self.queue.submit([encoder.finish()]);
+        self.counts.submits += 1;
+        let view = prepared.plan.view(prepared.plan.graph.outputs[0]);
+        let arena = prepared.arena.clone();
+        self.training.plans[which] = Some(prepared);
+        let at = view.offset as u64 * 4;
+        let losses: Vec<f32> = self.read_buffer(&arena, at, rows as u64 * 8).await?;
+        self.counts.readbacks += 1;
+        Ok(losses.iter().step_by(2).sum())
     }
-    pub async fn optimise(&mut self, _a: &AdamW) -> Result<f32> {
-        no()
+
+    /// One step of the optimiser over the gradients, which are 0 afterwards. Returns their norm before
+    /// clipping; if that is not finite, nothing is changed.
+    pub async fn optimise(&mut self, step: &AdamW) -> Result<f32> {
+        let (rate, root) = step.corrections();
+        let words = [
+            rate,
+            step.beta1,
+            step.beta2,
+            step.eps,
+            1.0 - step.learning_rate * step.weight_decay,
+            step.max_grad_norm,
+            root,
+            0.0,
+        ];
+        self.queue
+            .write_buffer(&self.training.optimiser, 0, bytemuck::cast_slice(&words));
+        let len = self.training.len;
+        let reduce = if self.profile.needs_subgroups() {
+            Reduce::Subgroup
+        } else {
+            Reduce::Workgroup
+        };
+        let kernel = |name| {
+            let mut kernel = Kernel::new(name).size("WG", 256).size("N", len);
+            kernel.variant.reduce = reduce;
+            kernel
+        };
+        let t = &self.training;
+        let bound = |b: &wgpu::Buffer| Bound::from(b.clone());
+        let (grads, partials, norm) = (bound(&t.grads), bound(&t.partials), t.norm.clone());
+        let sum = [(3, grads.clone()), (6, partials.clone())];
+        let update = [
+            (0, bound(&t.optimiser)),
+            (3, grads),
+            (4, bound(&t.moments)),
+            (5, bound(&t.params)),
+            (6, partials),
+            (7, bound(&norm)),
+        ];
+        let groups = len.div_ceil(256);
+        let y = groups.div_ceil(65_535).max(1);
+        let sizes = [[PARTIALS as u32, 1], [groups.div_ceil(y) as u32, y as u32]];
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        for ((name, entries), [x, y]) in [("square_sum", &sum[..]), ("adamw", &update[..])]
+            .into_iter()
+            .zip(sizes)
+        {
+            let pipeline = self.pipeline(&kernel(name))?;
+            let group = self.bind_group(&pipeline, entries);
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.set_pipeline(&pipeline);
+            pass.set_bind_group(0, &group, &[]);
+            pass.dispatch_workgroups(x, y, 1);
+            self.counts.dispatches += 1;
+        }
+        self.queue.submit([encoder.finish()]);
+        self.counts.submits += 1;
+        let norm: Vec<f32> = self.read_buffer(&norm, 0, 4).await?;
+        self.counts.readbacks += 1;
+        self.training.has_moments |= norm[0].is_finite();
+        Ok(norm[0])
     }
+
+    /// Gradients of all parameters since the last step of the optimiser.
     pub async fn grads(&mut self) -> Result<Vec<f32>> {
-        no()
+        let grads = self.training.grads.clone();
+        self.read_buffer(&grads, 0, self.training.len as u64 * 4)
+            .await
     }
+
+    /// Parameters, and first and second moment of each; no moments before the first step.
     pub async fn training_state(&mut self) -> Result<(Vec<f32>, Vec<[f32; 2]>)> {
-        no()
+        let bytes = self.training.len as u64 * 4;
+        let (params, moments) = (self.training.params.clone(), self.training.moments.clone());
+        let params = self.read_buffer(&params, 0, bytes).await?;
+        let moments = if self.training.has_moments {
+            self.read_buffer(&moments, 0, 2 * bytes).await?
+        } else {
+            vec![]
+        };
+        Ok((params, moments))
     }
-    pub fn set_training_state(&mut self, _p: &[f32], _m: &[[f32; 2]]) -> Result<()> {
-        no()
+
+    /// Goes on from such a state.
+    pub fn set_training_state(&mut self, params: &[f32], moments: &[[f32; 2]]) -> Result<()> {
+        let t = &self.training;
+        self.queue
+            .write_buffer(&t.params, 0, bytemuck::cast_slice(params));
+        self.queue
+            .write_buffer(&t.moments, 0, bytemuck::cast_slice(moments));
+        self.training.has_moments = !moments.is_empty();
+        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use crate::prepared::Size;
 use crate::{Error, Profile, Result};
 
 /// Dispatches have at most 65535 workgroups a dimension: more go into the second.
-fn spread(n: usize) -> Size {
+pub(super) fn spread(n: usize) -> Size {
     const MOST: usize = 65_535;
     let y = n.div_ceil(MOST);
     Size::Fixed([n.div_ceil(y) as u32, y as u32, 1])
@@ -112,7 +112,7 @@ impl Lowering<'_> {
     }
 
     /// Makes integers of x [T, k] in the scratch buffers, which are as large as the largest needs.
-    fn quantise(&mut self, x: View, k: usize) -> Result<(Bound, Bound)> {
+    pub(super) fn quantise(&mut self, x: View, k: usize) -> Result<(Bound, Bound)> {
         let blocks = self.plan.max_rows * k / 32;
         let large_enough = |s: &&(wgpu::Buffer, wgpu::Buffer)| s.0.size() >= blocks as u64 * 64;
         let (q, s) = match self.scratch.as_ref().filter(large_enough) {

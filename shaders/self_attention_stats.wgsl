@@ -1,0 +1,36 @@
+// What the gradients of attention need of each query: the log-sum-exp of its scores, and y · dy.
+// Shapes: lib/qkv, where v is the result y; dy as y; stats [T, N_HEADS]. Dispatch: one workgroup a head of
+// q (x) and a token (y).
+// @use lib/qkv
+@group(0) @binding(6) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> stats: array<vec2<f32>>;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) t: u32) {
+    let d4 = HEAD_DIM / 4u;
+    let head = wid.x;
+    let row = wid.y;
+    let kv_head = head / (N_HEADS / N_KV_HEADS);
+    let at = q_at(row, head);
+    var peak = -1e30;
+    var total = 0.0;
+    for (var key = first_key(row) + t; key <= row; key += WG) {
+        let begin = k_at(key, kv_head);
+        var s = 0.0;
+        for (var i = 0u; i < d4; i++) {
+            s += dot(q[at + i], k[begin + i]);
+        }
+        let new_peak = max(peak, SCALE * s);
+        total = total * exp(peak - new_peak) + exp(SCALE * s - new_peak);
+        peak = new_peak;
+    }
+    let highest = reduce_max(peak, t);
+    var inner = 0.0;
+    for (var i = t; i < d4; i += WG) {
+        inner += dot(v[v_at(row, head) + i], dy[(row * N_HEADS + head) * d4 + i]);
+    }
+    let sums = reduce_sum(vec4<f32>(total * exp(peak - highest), inner, 0.0, 0.0), t);
+    if t == 0u {
+        stats[row * N_HEADS + head] = vec2<f32>(highest + log(sums.x), sums.y);
+    }
+}
