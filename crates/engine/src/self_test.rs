@@ -1,6 +1,10 @@
 //! Kernels beside their CPU twins on the adapter at hand: small graphs over random values, run on
 //! both. The page shows the results; the tests run many more cases.
 
+mod learning;
+
+pub use learning::{Learned, Learning};
+
 use std::collections::HashMap;
 
 use serde::Serialize;
@@ -283,6 +287,18 @@ pub struct KernelResult {
     pub passed: bool,
 }
 
+impl KernelResult {
+    fn new(kernel: String, error: f32, op: &str, profile: Profile) -> Self {
+        let tolerance = tolerance(op, profile);
+        Self {
+            kernel,
+            error,
+            tolerance,
+            passed: error <= tolerance,
+        }
+    }
+}
+
 /// Largest error of a value relative to the largest value, by what is computed and how.
 pub fn tolerance(op: &str, profile: Profile) -> f32 {
     let integer = matches!(profile, Profile::Cpu | Profile::SgDot4);
@@ -291,6 +307,8 @@ pub fn tolerance(op: &str, profile: Profile) -> f32 {
         "linear" if integer => 1e-4,
         // exp and tanh differ from driver to driver.
         "gated" | "attention" => 1e-4,
+        // Gradients have gone through all of them.
+        "training" => 1e-3,
         // Keys and values in f16, or weights that are kept rounded.
         "attention_f16" | "rounded" => 2e-3,
         _ => 1e-5,
@@ -369,24 +387,34 @@ pub async fn self_test(
             let tokens = case.tokens(steps.iter().sum());
             let wanted = case.on_cpu(&tokens, &steps)?;
             let found = case.on_gpu(&mut gpu, true, &tokens, &steps).await?;
-            let size = wanted.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
-            for (a, b) in found.iter().zip(&wanted) {
-                // A value that is no number is as wrong as can be.
-                let e = (a - b).abs() / size;
-                error = if e.is_nan() {
-                    f32::INFINITY
-                } else {
-                    error.max(e)
-                };
-            }
+            error = error.max(largest_error(&found, &wanted));
         }
-        let tolerance = tolerance(op, gpu.profile());
-        on_result(KernelResult {
-            kernel,
-            error,
-            tolerance,
-            passed: error <= tolerance,
-        });
+        on_result(KernelResult::new(kernel, error, op, gpu.profile()));
+    }
+    for (ty, window, activation) in [
+        (TensorType::Q4_1, None, Activation::Silu),
+        (TensorType::F16, Some(5), Activation::GeluTanh),
+    ] {
+        let case = Learning::block([ty, TensorType::F32], window, activation, 40);
+        let case = case.map_err(siskin_models::Error::from)?;
+        let (wanted, _) = case.on_cpu()?;
+        let (found, _) = case.on_gpu(&mut gpu).await?;
+        let kernel = format!("a step of training, {}", ty.name());
+        let error = largest_error(&found.grads, &wanted.grads);
+        on_result(KernelResult::new(kernel, error, "training", gpu.profile()));
     }
     Ok(())
+}
+
+/// Relative to the largest value; a value that is no number is as wrong as can be.
+fn largest_error(found: &[f32], wanted: &[f32]) -> f32 {
+    let size = wanted.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
+    let errors = found.iter().zip(wanted).map(|(a, b)| (a - b).abs() / size);
+    errors.fold(0.0, |most, e| {
+        if e.is_nan() {
+            f32::INFINITY
+        } else {
+            most.max(e)
+        }
+    })
 }

@@ -27,21 +27,25 @@ struct Chunk {
 
 impl Chunk {
     /// Bindings of its values and scales alone.
-    fn entries(&self) -> Vec<(u32, Bound)> {
-        let part = |buffer: &wgpu::Buffer| {
-            let row = |r: usize| buffer.size() * r as u64 / self.run.rows as u64;
+    fn entries(&self, cols: usize) -> Vec<(u32, Bound)> {
+        let ty = self.run.ty;
+        let part = |buffer: &wgpu::Buffer, bytes: &dyn Fn(usize) -> usize| {
             // The buffer's end is padded.
             let is_last = self.first + self.rows == self.run.rows;
-            let (offset, end) = (row(self.first), row(self.first + self.rows));
-            let end = if is_last { buffer.size() } else { end };
+            let (offset, end) = (bytes(self.first), bytes(self.first + self.rows));
+            let end = if is_last { buffer.size() } else { end as u64 };
             Bound {
                 buffer: buffer.clone(),
-                offset,
-                bytes: end - offset,
+                offset: offset as u64,
+                bytes: end - offset as u64,
             }
         };
-        let mut entries = vec![(1, part(&self.run.values))];
-        entries.extend(self.run.scales.as_ref().map(|s| (2, part(s))));
+        let mut entries = vec![(
+            1,
+            part(&self.run.values, &|rows| ty.value_bytes(rows * cols)),
+        )];
+        let scales = self.run.scales.as_ref();
+        entries.extend(scales.map(|s| (2, part(s, &|rows| ty.scale_bytes(rows * cols)))));
         entries
     }
 }
@@ -467,7 +471,7 @@ impl Lowering<'_> {
             .size("ROW0", row0)
             .flag("ADD", add);
         kernel.variant.weights = chunk.run.ty;
-        let mut entries = chunk.entries();
+        let mut entries = chunk.entries(k);
         entries.extend([(0, self.step_uniform()), (3, dy), (6, dx)]);
         let size = Size::Tiles {
             x: k.div_ceil(64) as u32,
@@ -515,7 +519,7 @@ impl Lowering<'_> {
         integers: Option<&(Bound, Bound)>,
         (logits, stride): (Bound, usize),
     ) -> Result<()> {
-        let mut entries = chunk.entries();
+        let mut entries = chunk.entries(k);
         let nothing = self.vector(None)?;
         entries.extend([(0, self.step_uniform()), (5, nothing), (6, logits)]);
         let by_rows = integers.filter(|_| chunk.run.ty.is_quantised());

@@ -1,0 +1,84 @@
+//! A step of training through a block of every op, on each profile of each adapter, against the CPU: loss,
+//! all gradients, their norm and the parameters after the step.
+
+use pollster::block_on;
+use siskin_engine::self_test::Learning;
+use siskin_formats::TensorType;
+use siskin_gpu::GpuDevice;
+use siskin_graph::Activation;
+use siskin_tests::{assert_close, devices, tolerance};
+
+fn check(what: &str, case: &Learning, rounded: bool) {
+    let (wanted, wanted_plain) = case.on_cpu().unwrap();
+    for (index, profile) in devices() {
+        let what = format!("{what} gpu:{index} {profile}");
+        let mut gpu = block_on(GpuDevice::open(Some(index), Some(profile))).unwrap();
+        let (found, plain) = block_on(case.on_gpu(&mut gpu)).unwrap();
+        // Types that are kept rounded are compared more loosely.
+        let bound = if rounded {
+            2e-2
+        } else {
+            tolerance("training", profile)
+        };
+        assert_close(
+            &format!("{what}: loss"),
+            &[found.loss],
+            &[wanted.loss],
+            bound,
+        );
+        assert_close(
+            &format!("{what}: no dropout"),
+            &[plain],
+            &[wanted_plain],
+            bound,
+        );
+        assert!(
+            (found.loss - plain).abs() > 1e-6,
+            "{what}: nothing was dropped"
+        );
+        assert_close(
+            &format!("{what}: gradients"),
+            &found.grads,
+            &wanted.grads,
+            bound,
+        );
+        assert_close(
+            &format!("{what}: norm"),
+            &[found.norm],
+            &[wanted.norm],
+            bound,
+        );
+        // The first step of AdamW moves by the gradient's sign alone: tiny ones may differ.
+        let apart = found.params.iter().zip(&wanted.params);
+        let apart = apart.filter(|(a, b)| (*a - *b).abs() > 1e-3).count();
+        assert!(
+            apart * 100 < found.params.len(),
+            "{what}: {apart} parameters"
+        );
+        assert!(
+            wanted
+                .params
+                .iter()
+                .zip(&wanted.grads)
+                .all(|(p, g)| p.is_finite() && g.is_finite())
+        );
+    }
+}
+
+#[test]
+fn through_weights_of_every_type() {
+    for (i, (ty, _, name)) in TensorType::ALL.into_iter().enumerate() {
+        let (window, activation) = match i % 2 {
+            0 => (None, Activation::Silu),
+            _ => (Some(5), Activation::GeluTanh),
+        };
+        // Lengths that are no multiple of a tile, and of more than one.
+        let rows = [19, 40, 70][i % 3];
+        let case = Learning::block([ty, TensorType::F32], window, activation, rows).unwrap();
+        check(
+            name,
+            &case,
+            matches!(ty, TensorType::Q2_K | TensorType::Q5_K),
+        );
+    }
+}
