@@ -1,5 +1,7 @@
 //! Matrix products in f32, by the `gemm` crate.
 
+use crate::threads::each_chunk;
+
 /// A matrix to read: `[rows, cols]`, steps in values.
 #[derive(Debug, Clone, Copy)]
 pub struct Mat<'a> {
@@ -80,20 +82,29 @@ pub enum Into {
 
 /// `c = alpha · a · b`, or added to c, whose rows are `stride` apart.
 pub fn gemm(c: &mut [f32], stride: usize, how: Into, alpha: f32, a: Mat<'_>, b: Mat<'_>) {
+    let (m, n) = (a.rows, b.cols);
+    assert!(m == 0 || n == 0 || (n <= stride && (m - 1) * stride + n <= c.len()));
+    // SAFETY: the assert above says that the result lies in `c`, which is borrowed apart from a and b.
+    unsafe { gemm_at(c.as_mut_ptr(), stride, how, alpha, a, b) }
+}
+
+/// # Safety
+/// `c` must be valid for `a.rows` rows of `b.cols` values, `stride` apart, which nobody else reads or
+/// writes meanwhile.
+unsafe fn gemm_at(c: *mut f32, stride: usize, how: Into, alpha: f32, a: Mat<'_>, b: Mat<'_>) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     if m == 0 || n == 0 {
         return;
     }
     assert_eq!(k, b.rows, "inner dimensions");
-    assert!(a.fits() && b.fits() && n <= stride && (m - 1) * stride + n <= c.len());
-    // SAFETY: the asserts above say that every value the strides reach lies in its slice, and `c` is
-    // borrowed apart from `a` and `b`.
+    assert!(a.fits() && b.fits());
+    // SAFETY: `fits` says that every value the strides reach lies in its slice; for c the caller does.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            c.as_mut_ptr(),
+            c,
             1,
             stride as isize,
             how == Into::Add,
@@ -111,4 +122,58 @@ pub fn gemm(c: &mut [f32], stride: usize, how: Into, alpha: f32, a: Mat<'_>, b: 
             gemm::Parallelism::None,
         );
     }
+}
+
+/// Some columns of a matrix whose other columns other threads have.
+#[derive(Debug)]
+pub struct Columns<'a> {
+    data: *mut f32,
+    rows: usize,
+    /// How many there are.
+    pub len: usize,
+    stride: usize,
+    matrix: std::marker::PhantomData<&'a mut [f32]>,
+}
+
+impl Columns<'_> {
+    /// `self = a · b`, or added to it.
+    pub fn gemm(&mut self, how: Into, a: Mat<'_>, b: Mat<'_>) {
+        assert!(a.rows == self.rows && b.cols == self.len);
+        // SAFETY: `each_columns` gives no two blocks the same columns, all within the matrix.
+        unsafe { gemm_at(self.data, self.stride, how, 1.0, a, b) }
+    }
+}
+
+/// Shares columns `first .. first + n` of a matrix `[rows, stride]` among the threads, `wide` at a time:
+/// `f` gets where each block begins, counted from `first`, and the block.
+pub fn each_columns(
+    matrix: &mut [f32],
+    stride: usize,
+    first: usize,
+    n: usize,
+    wide: usize,
+    f: impl Fn(usize, Columns<'_>) + Sync + Send,
+) {
+    struct Start(*mut f32);
+    // SAFETY: each block of columns is computed from it by one thread alone.
+    unsafe impl Sync for Start {}
+    impl Start {
+        fn at(&self, column: usize) -> *mut f32 {
+            self.0.wrapping_add(column)
+        }
+    }
+    assert!(first + n <= stride && matrix.len().is_multiple_of(stride));
+    let (rows, start) = (matrix.len() / stride, Start(matrix.as_mut_ptr()));
+    let mut blocks = vec![0u8; n.div_ceil(wide)];
+    each_chunk(&mut blocks, 1, |i, _| {
+        let at = i * wide;
+        let block = Columns {
+            data: start.at(first + at),
+            rows,
+            len: wide.min(n - at),
+            stride,
+            matrix: std::marker::PhantomData,
+        };
+        f(at, block);
+    });
 }

@@ -2,12 +2,14 @@ use multiversion::multiversion;
 use siskin_formats::decode;
 
 use crate::ops::attention::dot;
-use crate::ops::gemm::{Into, Mat, gemm};
-use crate::threads::each_chunk;
+use crate::ops::gemm::{Into, Mat, each_columns};
+use crate::threads::{each_chunk, share};
 use crate::{CpuPart, Precision, Q16Row, q16};
 
 /// Rows of the weight that are decoded at a time: a tile and its share of x stay in the cache.
 const TILE: usize = 96;
+/// Decoded values of a tile with many rows of x, in f32s.
+const TILE_VALUES: usize = 1 << 18;
 /// From this many rows of x on, decoding a tile pays.
 const MIN_GEMM_ROWS: usize = 4;
 
@@ -69,7 +71,7 @@ fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
     dot(a, b)
 }
 
-/// Several rows of x: each tile is computed apart, `[tile, T]`, then laid into `out`.
+/// Several rows of x, each tile of W by itself.
 fn tiles(
     part: &CpuPart,
     x: &[f32],
@@ -81,11 +83,11 @@ fn tiles(
 ) {
     let rows = x.len() / k;
     let row_bytes = part.bytes.len() / part.rows;
-    let mut columns = vec![0.0; part.rows * rows];
-    each_chunk(&mut columns, TILE * rows, |tile, columns| {
-        let tile_rows = columns.len() / rows;
-        let bytes = &part.bytes[tile * TILE * row_bytes..][..tile_rows * row_bytes];
-        if part.ty.is_quantised() && !x_q16.is_empty() {
+    if part.ty.is_quantised() && !x_q16.is_empty() {
+        let mut columns = vec![0.0; part.rows * rows];
+        each_chunk(&mut columns, TILE * rows, |tile, columns| {
+            let tile_rows = columns.len() / rows;
+            let bytes = &part.bytes[tile * TILE * row_bytes..][..tile_rows * row_bytes];
             let mut result = vec![0.0; tile_rows];
             for (t, x) in x_q16.iter().enumerate() {
                 q16::matvec(part.ty, bytes, x, &mut result);
@@ -94,49 +96,41 @@ fn tiles(
                     .enumerate()
                     .for_each(|(r, v)| columns[r * rows + t] = *v);
             }
-        } else {
-            let mut w = vec![0.0; tile_rows * k];
-            decode_rows(part, bytes, &mut w);
-            gemm(
-                columns,
-                rows,
-                Into::Store,
-                1.0,
-                Mat::dense(&w, k),
-                Mat::dense(x, k).t(),
-            );
-        }
-    });
-    transpose(&columns, rows, n, first, out);
-}
-
-/// Lays `[len, T]` into columns `first ..` of `[T, n]`, in bands of tokens, so that the threads share the
-/// writing.
-fn transpose(columns: &[f32], rows: usize, n: usize, first: usize, out: &mut [f32]) {
-    let len = columns.len() / rows;
-    each_chunk(out, 16 * n, |band, out| {
+        });
         for (t, out) in out.chunks_exact_mut(n).enumerate() {
-            let token = band * 16 + t;
-            for (r, out) in out[first..first + len].iter_mut().enumerate() {
-                *out = columns[r * rows + token];
+            for (r, out) in out[first..first + part.rows].iter_mut().enumerate() {
+                *out = columns[r * rows + t];
             }
         }
+        return;
+    }
+    // Each tile packs x once more: with many rows of x, the fewer the better.
+    let wide = match rows {
+        0..32 => TILE,
+        _ => share(part.rows, (TILE_VALUES / k).max(TILE), 16),
+    };
+    each_columns(out, n, first, part.rows, wide, |at, mut out| {
+        let mut w = vec![0.0; out.len * k];
+        decode_rows(
+            part,
+            &part.bytes[at * row_bytes..][..out.len * row_bytes],
+            &mut w,
+        );
+        out.gemm(Into::Store, Mat::dense(x, k), Mat::dense(&w, k).t());
     });
 }
 
-/// Columns of the weight that one thread takes, and rows that it decodes at a time.
-const GRAD_TILE: [usize; 2] = [96, 256];
+/// Most columns of the weight that one thread takes, and rows that it decodes at a time.
+const GRAD_TILE: [usize; 2] = [384, 256];
 
 /// `dx = dy · W`: dy is `[T, n]`, W is the stack of `parts`, `[n, k]`, dx is `[T, k]`.
 pub fn linear_grad(parts: &[CpuPart], dy: Mat<'_>, k: usize, dx: &mut [f32]) {
-    let rows = dx.len() / k;
     let block = parts.iter().map(|p| p.ty.block_len()).max().unwrap_or(1);
-    let wide = GRAD_TILE[0].next_multiple_of(block).min(k);
-    let mut columns = vec![0.0; k * rows];
-    each_chunk(&mut columns, wide * rows, |i, columns| {
-        let (from, len) = (i * wide, columns.len() / rows);
+    let wide = share(k, GRAD_TILE[0], block.max(32)).min(k);
+    each_columns(dx, k, 0, k, wide, |from, mut dx| {
+        let len = dx.len;
         let mut w = vec![0.0; GRAD_TILE[1] * len];
-        let mut first = 0;
+        let (mut first, mut how) = (0, Into::Store);
         for part in parts {
             let row_bytes = part.bytes.len() / part.rows;
             let bytes_of = |values: usize| row_bytes * values / k;
@@ -147,13 +141,12 @@ pub fn linear_grad(parts: &[CpuPart], dy: Mat<'_>, k: usize, dx: &mut [f32]) {
                     let row = &part.row(at + r)[bytes_of(from)..bytes_of(from + len)];
                     decode_rows(part, row, w);
                 }
-                let dy = dy.cols(first + at, n).t();
-                gemm(columns, rows, Into::Add, 1.0, Mat::dense(w, len).t(), dy);
+                dx.gemm(how, dy.cols(first + at, n), Mat::dense(w, len));
+                how = Into::Add;
             }
             first += part.rows;
         }
     });
-    transpose(&columns, rows, k, 0, dx);
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2+fma"))]
