@@ -52,6 +52,20 @@ gradient_checkpointing, seed.
 Data is JSONL of messages, ShareGPT's conversations, Alpaca's instructions, prompt and completion, or text; a \
 JSON array of such; CSV or TSV with those columns; or a text file with an empty line between examples.")]
     Train(Box<TrainArgs>),
+    /// A model with an adapter in its weights, as one file for any program
+    #[command(after_help = "Examples:
+  siskin merge smollm2-135m-instruct my-adapter --out merged.gguf
+  siskin merge model.gguf my-adapter:0.5 --out half.gguf --type q8_0
+  siskin merge model-folder my-adapter --out merged-folder --type bf16")]
+    Merge(MergeArgs),
+    /// A model with its matrices in another type
+    #[command(after_help = "Examples:
+  siskin quantize model-f16.gguf --type q4_0 --out model-q4_0.gguf")]
+    Quantize(QuantizeArgs),
+    /// A GGUF file as a Hugging Face folder
+    #[command(after_help = "Examples:
+  siskin convert model.gguf --out model-folder --type bf16")]
+    Convert(ConvertArgs),
     /// Prefill and decode speed, and exact counts of what a decode step does
     #[command(after_help = "Examples:
   siskin bench smollm2-135m-instruct
@@ -192,6 +206,45 @@ pub struct TrainArgs {
     /// One JSON object at the end instead of the report
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// A GGUF file, a Hugging Face folder, or the name of a fetched model
+    pub model: PathBuf,
+    /// A LoRA adapter's folder; `DIR:0.5` merges half of it
+    #[arg(value_name = "DIR[:SCALE]")]
+    pub adapter: String,
+    /// A file that ends in .gguf, or a folder for safetensors
+    #[arg(long)]
+    pub out: PathBuf,
+    /// f32, f16, bf16, q8_0, q4_0 or q4_1 [default: what each tensor has, q8_0 for quantised ones that change]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub ty: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct QuantizeArgs {
+    /// A GGUF file, a Hugging Face folder, or the name of a fetched model
+    pub model: PathBuf,
+    /// f32, f16, bf16, q8_0, q4_0 or q4_1
+    #[arg(long = "type", value_name = "TYPE")]
+    pub ty: String,
+    /// A file that ends in .gguf, or a folder for safetensors
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// A GGUF file, a Hugging Face folder, or the name of a fetched model
+    pub model: PathBuf,
+    /// A file that ends in .gguf, or a folder for safetensors
+    #[arg(long)]
+    pub out: PathBuf,
+    /// f32, f16 or bf16 for a folder [default: what each tensor has, f16 for quantised ones]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub ty: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod chat;
 mod devices;
+mod export;
 mod inspect;
 mod logits;
 mod open;
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
             Command::Inspect(args) => inspect::inspect(&args),
             Command::Logits(args) => logits::logits(args).await,
             Command::Train(args) => train::train(*args).await,
+            Command::Merge(args) => export::merge(&args),
+            Command::Quantize(args) => export::quantize(&args),
+            Command::Convert(args) => export::convert(&args),
             Command::Bench(args) => bench::bench(args).await,
             Command::Devices(args) => devices::devices(&args).await,
         }

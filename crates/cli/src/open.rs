@@ -109,7 +109,7 @@ pub async fn open_adapted(args: &ModelArgs, adapter: &AdapterArgs) -> Result<Ses
 }
 
 /// `DIR`, or `DIR:SCALE`.
-fn read_adapter(given: &str) -> Result<Adapter> {
+pub fn read_adapter(given: &str) -> Result<Adapter> {
     let split = given.rsplit_once(':').and_then(|(dir, scale)| {
         let scale: f32 = scale.parse().ok().filter(|s: &f32| s.is_finite())?;
         Some((dir, scale))

@@ -340,7 +340,7 @@ pub async fn train(args: TrainArgs) -> Result<()> {
             report.tokens as f64 / report.seconds
         ));
         stopped = stop::flow() == ControlFlow::Break(());
-        if stopped || trainer.is_finished() || report.step % args.checkpoint_every == 0 {
+        if stopped || trainer.is_finished() || report.step.is_multiple_of(args.checkpoint_every) {
             output.checkpoint(&mut trainer).await?;
         }
         if stopped {

@@ -4,6 +4,7 @@
 mod blocks;
 mod config;
 mod error;
+mod export;
 mod gemma3;
 mod llama;
 mod names;
@@ -15,6 +16,7 @@ use siskin_graph::{Graph, NodeId, Part};
 
 pub use config::Dims;
 pub use error::{Error, Result};
+pub use export::{Change, Exported};
 pub use names::Transform;
 
 /// What stands at the end of a graph.

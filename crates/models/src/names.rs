@@ -30,6 +30,33 @@ impl Transform {
             Self::None | Self::AddOne => row,
         }
     }
+
+    /// Values `[rows, cols]` as a file has them, from the graph's: the other way round.
+    pub fn undo(self, values: Vec<f32>, cols: usize) -> Vec<f32> {
+        match self {
+            Self::None => values,
+            Self::AddOne => values.into_iter().map(|v| v - 1.0).collect(),
+            Self::UnpermuteRope { .. } => {
+                let mut out = vec![0.0; values.len()];
+                for (row, values) in values.chunks_exact(cols).enumerate() {
+                    out[self.source_row(row) * cols..][..cols].copy_from_slice(values);
+                }
+                out
+            }
+        }
+    }
+
+    /// The graph's values from a file's.
+    pub fn apply(self, values: Vec<f32>, cols: usize) -> Vec<f32> {
+        match self {
+            Self::None => values,
+            Self::AddOne => values.into_iter().map(|v| v + 1.0).collect(),
+            Self::UnpermuteRope { .. } => (0..values.len() / cols)
+                .flat_map(|row| &values[self.source_row(row) * cols..][..cols])
+                .copied()
+                .collect(),
+        }
+    }
 }
 
 pub(crate) fn transform(arch: &str, from_gguf: bool, tensor: &str, dims: &Dims) -> Transform {
@@ -79,6 +106,16 @@ pub(crate) fn in_file(tensor: &str, gguf: bool) -> String {
         Some(format!("blk.{layer}.{name}.{suffix}"))
     };
     layered().unwrap_or_else(|| tensor.into())
+}
+
+/// The name a tensor gets in a new file: one of the two names of a norm depends on the family.
+pub(crate) fn out(tensor: &str, gguf: bool, arch: &str) -> String {
+    let name = in_file(tensor, gguf);
+    let around = arch.starts_with("gemma3") && tensor.contains("post_attention_layernorm");
+    if gguf && around {
+        return name.replace("ffn_norm", "post_attention_norm");
+    }
+    name
 }
 
 pub(crate) fn find<'a>(

@@ -247,6 +247,16 @@ impl TextModel {
         self.tokenizer.get_vocab_size(true)
     }
 
+    /// As `tokenizer.json` has it.
+    pub fn to_json(&self) -> Result<String> {
+        self.tokenizer
+            .to_string(true)
+            .map_err(|e| Error::Tokenizer {
+                name: "tokenizer".into(),
+                what: format!("cannot be written ({e})"),
+            })
+    }
+
     /// Where the tokenizer came from, for people.
     pub fn kind(&self) -> &str {
         &self.kind

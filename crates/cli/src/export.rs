@@ -1,0 +1,272 @@
+//! `siskin merge`, `quantize` and `convert`: a model, perhaps with an adapter in it, as a new file.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::io::BufWriter;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use safetensors::tensor::{Dtype, View};
+use serde_json::json;
+use siskin_engine::{Adapter, ModelFiles};
+use siskin_formats::{Checkpoint, FileSource, Gguf, GgufTensor, TensorType, encode, write_gguf};
+use siskin_models::{Change, Exported, Head, Model};
+
+use crate::args::{ConvertArgs, MergeArgs, QuantizeArgs};
+use crate::open;
+
+pub fn merge(args: &MergeArgs) -> Result<()> {
+    let adapter = open::read_adapter(&args.adapter)?;
+    export(&args.model, Some(&adapter), &args.out, args.ty.as_deref())
+}
+
+pub fn quantize(args: &QuantizeArgs) -> Result<()> {
+    export(&args.model, None, &args.out, Some(&args.ty))
+}
+
+pub fn convert(args: &ConvertArgs) -> Result<()> {
+    export(&args.model, None, &args.out, args.ty.as_deref())
+}
+
+/// Types that can be written.
+const TYPES: &str = "f32, f16, bf16, q8_0, q4_0, q4_1";
+
+fn parse_type(name: &str) -> Result<TensorType> {
+    let found = TensorType::ALL
+        .iter()
+        .find(|t| t.2.eq_ignore_ascii_case(name));
+    let ty = found.map(|t| t.0).filter(|ty| encode(*ty, &[]).is_ok());
+    ty.with_context(|| format!("cannot write the type `{name}`; give one of {TYPES}"))
+}
+
+fn export(model: &Path, adapter: Option<&Adapter>, out: &Path, ty: Option<&str>) -> Result<()> {
+    let ty = ty.map(parse_type).transpose()?;
+    let path = open::resolve(model)?;
+    let files = ModelFiles::open(&path)?;
+    let (model, checkpoint) = (&files.model, &files.weights.checkpoint);
+    let to_gguf = out.extension().is_some_and(|e| e == "gguf");
+    if out.exists() {
+        bail!("{} exists already; give another --out", out.display());
+    }
+    if let Some(adapter) = adapter {
+        // Compares every module's shape with the model's.
+        adapter.spec(&model.graph(Head::Next)?)?;
+    }
+    let tensors = plan(model, checkpoint, adapter, to_gguf, ty)?;
+    if adapter.is_some() && ty.is_some_and(|t| t.is_quantised() && t != TensorType::Q8_0) {
+        eprintln!("note: much of what an adapter adds is lost in four bits; q8_0 keeps it");
+    }
+    let bar = ProgressBar::new(tensors.len() as u64).with_style(ProgressStyle::with_template(
+        "writing {bar:30} {pos}/{len} tensors",
+    )?);
+    let bytes = |i: usize| -> Result<Vec<u8>> {
+        bar.set_position(i as u64);
+        let tensor = &tensors[i];
+        let merged = adapter.and_then(|a| merge_into(a, tensor));
+        let change = merged.as_ref().map(|f| f as Change<'_>);
+        Ok(model.export_bytes(checkpoint, tensor, to_gguf, change)?)
+    };
+    let written = if to_gguf {
+        gguf(&path, checkpoint, &tensors, out, &bytes)
+    } else {
+        folder(&files, &tensors, out, &bytes)
+    };
+    bar.finish_and_clear();
+    written.with_context(|| format!("cannot write {}", out.display()))?;
+    println!("{}", out.display());
+    Ok(())
+}
+
+fn plan(
+    model: &Model,
+    checkpoint: &Checkpoint,
+    adapter: Option<&Adapter>,
+    to_gguf: bool,
+    ty: Option<TensorType>,
+) -> Result<Vec<Exported>> {
+    let plain = |ty: TensorType| matches!(ty, TensorType::F32 | TensorType::F16 | TensorType::BF16);
+    let mut tensors = model.exports(checkpoint, to_gguf, ty)?;
+    for t in &mut tensors {
+        if !to_gguf && !plain(t.ty) {
+            match ty {
+                Some(ty) => bail!(
+                    "a Hugging Face folder cannot hold {}; give f32, f16 or bf16, or an --out that ends in .gguf",
+                    ty.name()
+                ),
+                // What was quantised is unpacked.
+                None => t.ty = TensorType::F16,
+            }
+        }
+        // What an adapter adds is smaller than the steps of four bits: rounded again, most of it is gone.
+        let changes = adapter.is_some_and(|a| a.modules.iter().any(|m| m.name == t.module()));
+        if changes && t.ty.is_quantised() && ty.is_none() {
+            t.ty = TensorType::Q8_0;
+        }
+    }
+    Ok(tensors)
+}
+
+/// Adds `scale · B A` to a tensor that the adapter changes.
+fn merge_into<'a>(adapter: &'a Adapter, tensor: &Exported) -> Option<impl Fn(&mut [f32]) + 'a> {
+    let module = adapter.modules.iter().find(|m| m.name == tensor.module())?;
+    let r = adapter.config.r;
+    let scale = adapter.config.scaling() * adapter.strength;
+    Some(move |values: &mut [f32]| {
+        let k = module.a.len() / r;
+        for (row, b) in values.chunks_exact_mut(k).zip(module.b.chunks_exact(r)) {
+            for (b, a) in b.iter().zip(module.a.chunks_exact(k)) {
+                row.iter_mut().zip(a).for_each(|(w, a)| *w += scale * b * a);
+            }
+        }
+    })
+}
+
+/// Writes under another name first.
+fn whole(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let mut name = out.file_name().unwrap_or_default().to_os_string();
+    name.push(".part");
+    let part = out.with_file_name(name);
+    let result = write(&part).and_then(|()| Ok(std::fs::rename(&part, out)?));
+    if result.is_err() {
+        // Whatever was written is of no use.
+        let _ = std::fs::remove_file(&part);
+    }
+    result
+}
+
+type Bytes<'a> = &'a dyn Fn(usize) -> Result<Vec<u8>>;
+
+fn gguf(
+    path: &Path,
+    checkpoint: &Checkpoint,
+    tensors: &[Exported],
+    out: &Path,
+    bytes: Bytes<'_>,
+) -> Result<()> {
+    if checkpoint.gguf.is_none() {
+        bail!(
+            "a Hugging Face folder cannot become GGUF yet; llama.cpp's convert_hf_to_gguf.py does it, or give \
+             an --out that does not end in .gguf"
+        );
+    }
+    // Once more: the vocabulary that was read first went into the tokenizer.
+    let source = Gguf::read(&FileSource::open(path)?)?;
+    let metadata = source.header.metadata.into_iter();
+    let mut metadata: Vec<_> = metadata.filter(|m| m.0 != "general.alignment").collect();
+    // In one order each time, the architecture first, as readers expect.
+    metadata.sort_by_key(|(key, _)| (key != "general.architecture", key.clone()));
+    let mut all: Vec<GgufTensor> = tensors
+        .iter()
+        .map(|t| GgufTensor {
+            name: t.name.clone(),
+            shape: t.shape.clone(),
+            ty: t.ty,
+        })
+        .collect();
+    // What the graph has no use for, such as tables of frequencies, is copied.
+    let rest = checkpoint.tensors.iter();
+    let rest: Vec<_> = rest
+        .filter(|t| !all.iter().any(|a| a.name == t.name))
+        .collect();
+    all.extend(rest.iter().map(|t| GgufTensor {
+        name: t.name.clone(),
+        shape: t.shape.clone(),
+        ty: t.ty,
+    }));
+    whole(out, |part| {
+        let mut file = BufWriter::new(std::fs::File::create(part)?);
+        write_gguf::<anyhow::Error>(&mut file, &metadata, &all, |i| {
+            match i.checked_sub(tensors.len()) {
+                None => bytes(i),
+                Some(i) => Ok(checkpoint.read(rest[i])?),
+            }
+        })
+    })
+}
+
+/// A tensor whose bytes are made when they are asked for: the model is never in memory as a whole.
+struct Lazy<'a> {
+    i: usize,
+    tensor: &'a Exported,
+    bytes: Bytes<'a>,
+    failed: &'a RefCell<Option<anyhow::Error>>,
+}
+
+impl View for Lazy<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.tensor.ty {
+            TensorType::F16 => Dtype::F16,
+            TensorType::BF16 => Dtype::BF16,
+            _ => Dtype::F32,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.tensor.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let bytes = (self.bytes)(self.i).unwrap_or_else(|e| {
+            self.failed.borrow_mut().get_or_insert(e);
+            vec![0; self.data_len()]
+        });
+        Cow::Owned(bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        let n = self.tensor.shape.iter().product();
+        self.tensor.ty.bytes_of(n).unwrap_or(0)
+    }
+}
+
+fn folder(files: &ModelFiles, tensors: &[Exported], out: &Path, bytes: Bytes<'_>) -> Result<()> {
+    std::fs::create_dir_all(out)?;
+    for (name, text) in side_files(files, tensors)? {
+        std::fs::write(out.join(name), text)?;
+    }
+    whole(&out.join("model.safetensors"), |part| {
+        let failed = RefCell::new(None);
+        let views = tensors.iter().enumerate().map(|(i, tensor)| {
+            let lazy = Lazy {
+                i,
+                tensor,
+                bytes,
+                failed: &failed,
+            };
+            (tensor.name.clone(), lazy)
+        });
+        let format = [("format".to_string(), "pt".to_string())].into();
+        safetensors::serialize_to_file(views, Some(format), part)?;
+        failed.into_inner().map_or(Ok(()), Err)
+    })
+}
+
+/// Configuration and tokenizer: a folder's own, or made from a GGUF file's metadata.
+fn side_files(files: &ModelFiles, tensors: &[Exported]) -> Result<Vec<(&'static str, String)>> {
+    let checkpoint = &files.weights.checkpoint;
+    if checkpoint.gguf.is_none() {
+        let names = siskin_formats::SideFiles::NAMES.into_iter();
+        let found = names.filter_map(|n| Some((n, checkpoint.side.get(n)?.to_string())));
+        return Ok(found.collect());
+    }
+    let is_tied = !tensors.iter().any(|t| t.name == "lm_head.weight");
+    let mut config = files.model.to_config(checkpoint, is_tied)?;
+    let text = &files.text;
+    config["eos_token_id"] = json!(text.end_tokens().collect::<Vec<_>>());
+    let mut tokenizer = json!({"tokenizer_class": "PreTrainedTokenizerFast"});
+    if let Some(id) = text.end_tokens().last() {
+        tokenizer["eos_token"] = json!(text.piece(id));
+    }
+    if let Some(template) = text.template() {
+        tokenizer["chat_template"] = json!(template);
+    }
+    Ok(vec![
+        ("config.json", serde_json::to_string_pretty(&config)?),
+        ("tokenizer.json", text.to_json()?),
+        (
+            "tokenizer_config.json",
+            serde_json::to_string_pretty(&tokenizer)?,
+        ),
+    ])
+}

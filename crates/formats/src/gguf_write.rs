@@ -1,0 +1,128 @@
+//! Writes GGUF files, version 3 (ggml's `docs/gguf.md`), one tensor at a time.
+
+use std::io::{self, Write};
+
+use crate::{Array, TensorType, Value};
+
+/// Tensors begin at multiples of this, which is the format's default.
+const ALIGNMENT: u64 = 32;
+
+fn string(out: &mut Vec<u8>, s: &str) {
+    out.extend((s.len() as u64).to_le_bytes());
+    out.extend(s.as_bytes());
+}
+
+/// A value with the number of its type before it.
+fn value(out: &mut Vec<u8>, value: &Value) {
+    let number = |out: &mut Vec<u8>, n: u32| out.extend(n.to_le_bytes());
+    match value {
+        Value::Uint(v) => match u32::try_from(*v) {
+            Ok(v) => {
+                number(out, 4);
+                out.extend(v.to_le_bytes());
+            }
+            Err(_) => {
+                number(out, 10);
+                out.extend(v.to_le_bytes());
+            }
+        },
+        Value::Int(v) => match i32::try_from(*v) {
+            Ok(v) => {
+                number(out, 5);
+                out.extend(v.to_le_bytes());
+            }
+            Err(_) => {
+                number(out, 11);
+                out.extend(v.to_le_bytes());
+            }
+        },
+        Value::Float(v) => {
+            number(out, 6);
+            out.extend((*v as f32).to_le_bytes());
+        }
+        Value::Bool(v) => {
+            number(out, 7);
+            out.push(u8::from(*v));
+        }
+        Value::String(s) => {
+            number(out, 8);
+            string(out, s);
+        }
+        Value::Array(array) => {
+            number(out, 9);
+            let (ty, len) = match array {
+                Array::Int(v) => (5, v.len()),
+                Array::Float(v) => (6, v.len()),
+                Array::Bool(v) => (7, v.len()),
+                Array::String(v) => (8, v.len()),
+            };
+            number(out, ty);
+            out.extend((len as u64).to_le_bytes());
+            match array {
+                Array::Int(v) => v.iter().for_each(|v| out.extend((*v as i32).to_le_bytes())),
+                Array::Float(v) => v.iter().for_each(|v| out.extend(v.to_le_bytes())),
+                Array::Bool(v) => out.extend(v.iter().map(|v| u8::from(*v))),
+                Array::String(v) => v.iter().for_each(|s| string(out, s)),
+            }
+        }
+    }
+}
+
+/// A tensor to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GgufTensor {
+    pub name: String,
+    /// Outermost dimension first.
+    pub shape: Vec<usize>,
+    pub ty: TensorType,
+}
+
+/// Writes a file. `bytes` gives the i-th tensor's, and is asked for each in turn.
+///
+/// # Errors
+/// What writing or `bytes` fails with; and if a tensor's bytes are not as long as its shape says.
+pub fn write_gguf<E: From<io::Error>>(
+    out: &mut impl Write,
+    metadata: &[(String, Value)],
+    tensors: &[GgufTensor],
+    mut bytes: impl FnMut(usize) -> Result<Vec<u8>, E>,
+) -> Result<(), E> {
+    let mut head = b"GGUF".to_vec();
+    head.extend(3u32.to_le_bytes());
+    head.extend((tensors.len() as u64).to_le_bytes());
+    head.extend((metadata.len() as u64).to_le_bytes());
+    for (key, v) in metadata {
+        string(&mut head, key);
+        value(&mut head, v);
+    }
+    let mut offset = 0u64;
+    let mut lengths = vec![];
+    for t in tensors {
+        string(&mut head, &t.name);
+        head.extend((t.shape.len() as u32).to_le_bytes());
+        for d in t.shape.iter().rev() {
+            head.extend((*d as u64).to_le_bytes());
+        }
+        head.extend(t.ty.ggml().to_le_bytes());
+        head.extend(offset.to_le_bytes());
+        let len = t.ty.bytes_of(t.shape.iter().product());
+        let len =
+            len.ok_or_else(|| io::Error::other(format!("`{}` is no whole blocks", t.name)))?;
+        lengths.push(len);
+        offset = (offset + len as u64).next_multiple_of(ALIGNMENT);
+    }
+    let pad = |len: usize| vec![0u8; len.next_multiple_of(ALIGNMENT as usize) - len];
+    head.extend(pad(head.len()));
+    out.write_all(&head)?;
+    for (i, len) in lengths.into_iter().enumerate() {
+        let bytes = bytes(i)?;
+        if bytes.len() != len {
+            let what = format!("`{}` has {} bytes, not {len}", tensors[i].name, bytes.len());
+            return Err(io::Error::other(what).into());
+        }
+        out.write_all(&bytes)?;
+        out.write_all(&pad(len))?;
+    }
+    out.flush()?;
+    Ok(())
+}
