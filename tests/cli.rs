@@ -2,56 +2,12 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
 use safetensors::SafeTensors;
 use serde_json::Value;
+use siskin_tests::command::{fails, json, ok, siskin, tiny};
 use siskin_tests::{Tensors, assert_close, fixture};
-
-/// The program beside this test. `cargo xtask test` builds it first.
-fn siskin() -> Command {
-    let mut path: PathBuf = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    let program = path.join(format!("siskin{}", std::env::consts::EXE_SUFFIX));
-    assert!(
-        program.exists(),
-        "{} is missing; run `cargo xtask test`",
-        program.display()
-    );
-    Command::new(program)
-}
-
-fn tiny(family: &str) -> String {
-    fixture(&format!("tiny/{family}")).display().to_string()
-}
-
-fn output(args: &[&str]) -> Output {
-    siskin().args(args).output().unwrap()
-}
-
-fn ok(args: &[&str]) -> String {
-    let out = output(args);
-    assert!(
-        out.status.success(),
-        "{args:?}: {}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-    String::from_utf8(out.stdout).unwrap()
-}
-
-fn json(args: &[&str]) -> Value {
-    serde_json::from_str(&ok(args)).unwrap_or_else(|e| panic!("{args:?}: {e}"))
-}
-
-/// A failure with one line that begins with `error:`.
-fn fails(args: &[&str]) -> String {
-    let out = output(args);
-    let text = String::from_utf8(out.stderr).unwrap();
-    assert!(!out.status.success(), "{args:?} succeeded");
-    assert!(!text.contains("panicked"), "{args:?}: {text}");
-    text
-}
 
 #[test]
 fn run_streams_or_tells_all_in_json() {

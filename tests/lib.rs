@@ -1,5 +1,8 @@
 //! What the tests share: fixtures, noise, devices, and the one table of tolerances.
 
+#[path = "command.rs"]
+pub mod command;
+
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;

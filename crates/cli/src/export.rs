@@ -221,8 +221,9 @@ impl View for Lazy<'_> {
 }
 
 fn folder(files: &ModelFiles, tensors: &[Exported], out: &Path, bytes: Bytes<'_>) -> Result<()> {
+    let beside = side_files(files, tensors)?;
     std::fs::create_dir_all(out)?;
-    for (name, text) in side_files(files, tensors)? {
+    for (name, text) in beside {
         std::fs::write(out.join(name), text)?;
     }
     whole(&out.join("model.safetensors"), |part| {

@@ -200,6 +200,24 @@ impl Output {
         })
     }
 
+    /// Leaves out what was written after the checkpoint from which the training goes on.
+    fn forget_after(&mut self, step: usize) -> Result<()> {
+        let path = self.folder.join("metrics.jsonl");
+        let text = std::fs::read_to_string(&path).context("cannot read metrics.jsonl")?;
+        let is_kept = |line: &&str| {
+            let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
+            json.is_some_and(|j| j["step"].as_u64().is_some_and(|s| s <= step as u64))
+        };
+        let kept: String = text
+            .lines()
+            .filter(is_kept)
+            .map(|l| format!("{l}\n"))
+            .collect();
+        write_whole(&path, kept.as_bytes())?;
+        self.metrics = std::fs::OpenOptions::new().append(true).open(path)?;
+        Ok(())
+    }
+
     fn metric(&mut self, line: &impl serde::Serialize) -> Result<()> {
         let line = serde_json::to_string(line)?;
         writeln!(self.metrics, "{line}").context("cannot write metrics.jsonl")
@@ -312,6 +330,7 @@ pub async fn train(args: TrainArgs) -> Result<()> {
     let score_before = trainer.score().await?;
     if args.resume {
         resume(&mut trainer, &recipe.out)?;
+        output.forget_after(trainer.done())?;
     } else {
         output.metric(&json!({"step": 0, "held_out": score_before}))?;
     }

@@ -29,4 +29,6 @@ pub enum Error {
     Graph(#[from] siskin_graph::Error),
     #[error(transparent)]
     Formats(#[from] siskin_formats::Error),
+    #[error("{name} cannot become a Hugging Face folder: {what}; give an --out that ends in .gguf")]
+    NoFolder { name: String, what: &'static str },
 }

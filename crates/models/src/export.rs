@@ -104,32 +104,23 @@ impl Model {
             Some(gguf) => Source::Gguf(gguf, checkpoint),
             None => Source::Json(serde_json::Value::Null),
         };
-        let unsupported = |key: &str, expected: &'static str| Error::Key {
+        let unsupported = |what| Error::NoFolder {
             name: checkpoint.name.clone(),
-            key: key.into(),
-            expected,
+            what,
         };
         let scaling = checkpoint
             .gguf
             .as_ref()
             .and_then(|g| g.str("rope.scaling.type"));
         if checkpoint.find("rope_freqs.weight").is_some() || scaling.is_some_and(|s| s != "none") {
-            return Err(unsupported(
-                "rope_freqs.weight",
-                "left out, to become a folder",
-            ));
+            return Err(unsupported("its rotary frequencies are scaled"));
         }
         let class = match self.arch.as_str() {
             "llama" => "LlamaForCausalLM",
             "mistral" => "MistralForCausalLM",
             "qwen2" => "Qwen2ForCausalLM",
             "qwen3" => "Qwen3ForCausalLM",
-            _ => {
-                return Err(unsupported(
-                    "general.architecture",
-                    "llama, qwen2 or qwen3, to become a folder",
-                ));
-            }
+            _ => return Err(unsupported("its family has two kinds of layers")),
         };
         let window = source
             .uint("", "attention.sliding_window")
