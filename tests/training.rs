@@ -165,14 +165,47 @@ fn options() -> TrainOptions {
     }
 }
 
-fn trainer(device: DeviceRequest, options: TrainOptions) -> Trainer {
-    let session = open(&fixture("tiny/llama"), device);
-    block_on(Trainer::new(session, &records(), options, None)).unwrap()
+/// A trainer with its session.
+struct Run {
+    trainer: Trainer,
+    session: Session,
 }
 
-fn losses(trainer: &mut Trainer, n: usize) -> Vec<(f32, Option<f32>)> {
+impl Run {
+    fn new(
+        device: DeviceRequest,
+        records: &[Record],
+        options: TrainOptions,
+    ) -> siskin_train::Result<Self> {
+        let mut session = open(&fixture("tiny/llama"), device);
+        let trainer = block_on(Trainer::new(&mut session, records, options, None))?;
+        Ok(Self { trainer, session })
+    }
+
+    fn step(&mut self) -> siskin_train::Result<siskin_train::StepReport> {
+        block_on(self.trainer.step(&mut self.session))
+    }
+
+    fn adapter(&mut self) -> Adapter {
+        block_on(self.trainer.adapter(&mut self.session)).unwrap()
+    }
+
+    fn checkpoint(&mut self) -> Vec<u8> {
+        block_on(self.trainer.checkpoint(&mut self.session)).unwrap()
+    }
+
+    fn resume(&mut self, bytes: &[u8]) -> siskin_train::Result<()> {
+        self.trainer.resume(&mut self.session, bytes)
+    }
+}
+
+fn trainer(device: DeviceRequest, options: TrainOptions) -> Run {
+    Run::new(device, &records(), options).unwrap()
+}
+
+fn losses(run: &mut Run, n: usize) -> Vec<(f32, Option<f32>)> {
     let step = |_| {
-        let report = block_on(trainer.step()).unwrap();
+        let report = run.step().unwrap();
         (report.loss, report.held_out)
     };
     (0..n).map(step).collect()
@@ -183,19 +216,19 @@ fn losses(trainer: &mut Trainer, n: usize) -> Vec<(f32, Option<f32>)> {
 fn a_resumed_training_goes_on_as_if_nothing_had_happened() {
     for device in devices() {
         let mut whole = trainer(device, options());
-        let steps = whole.summary().steps;
-        assert_eq!((steps, whole.summary().held_out), (6, 2));
+        let steps = whole.trainer.summary().steps;
+        assert_eq!((steps, whole.trainer.summary().held_out), (6, 2));
         let unbroken = losses(&mut whole, steps);
         assert!(unbroken[2].1.is_some() && unbroken[5].1.is_some() && unbroken[0].1.is_none());
         assert!(unbroken[5].0 < unbroken[0].0);
         for stopped in [0, 1, 4] {
             let mut first = trainer(device, options());
             losses(&mut first, stopped);
-            let bytes = block_on(first.checkpoint()).unwrap();
+            let bytes = first.checkpoint();
             drop(first);
             let mut second = trainer(device, options());
             second.resume(&bytes).unwrap();
-            assert_eq!(second.done(), stopped);
+            assert_eq!(second.trainer.done(), stopped);
             let rest = losses(&mut second, steps - stopped);
             assert_eq!(rest, unbroken[stopped..], "stopped after {stopped}");
         }
@@ -205,7 +238,7 @@ fn a_resumed_training_goes_on_as_if_nothing_had_happened() {
 #[test]
 fn a_checkpoint_of_another_training_is_refused() {
     let mut one = trainer(DeviceRequest::Cpu, options());
-    let bytes = block_on(one.checkpoint()).unwrap();
+    let bytes = one.checkpoint();
     let other = TrainOptions {
         learning_rate: 1e-3,
         ..options()
@@ -213,9 +246,7 @@ fn a_checkpoint_of_another_training_is_refused() {
     let mut two = trainer(DeviceRequest::Cpu, other);
     let error = two.resume(&bytes).unwrap_err().to_string();
     assert!(error.contains("learning_rate"), "{error}");
-    let session = open(&fixture("tiny/llama"), DeviceRequest::Cpu);
-    let fewer = &records()[1..];
-    let mut three = block_on(Trainer::new(session, fewer, options(), None)).unwrap();
+    let mut three = Run::new(DeviceRequest::Cpu, &records()[1..], options()).unwrap();
     let error = three.resume(&bytes).unwrap_err().to_string();
     assert!(error.contains("examples"), "{error}");
 }
@@ -231,7 +262,7 @@ fn packed_and_unpacked_steps_are_the_same() {
         };
         let mut trainer = trainer(DeviceRequest::Cpu, options);
         let losses: Vec<f32> = losses(&mut trainer, 6).iter().map(|l| l.0).collect();
-        (losses, block_on(trainer.adapter()).unwrap())
+        (losses, trainer.adapter())
     };
     let ((packed, a), (unpacked, b)) = (run(true), run(false));
     assert_close("losses", &packed, &unpacked, 1e-4);
@@ -250,31 +281,27 @@ fn a_step_without_a_number_is_not_taken() {
         ..options()
     };
     let mut trainer = trainer(DeviceRequest::Cpu, wild);
-    let mut before = block_on(trainer.adapter()).unwrap();
+    let mut before = trainer.adapter();
     let error = loop {
-        match block_on(trainer.step()) {
-            Ok(_) => before = block_on(trainer.adapter()).unwrap(),
+        match trainer.step() {
+            Ok(_) => before = trainer.adapter(),
             Err(e) => break e.to_string(),
         }
     };
     assert!(error.contains("lower learning rate"), "{error}");
-    assert!(
-        block_on(trainer.adapter()).unwrap() == before,
-        "the adapter changed"
-    );
+    assert!(trainer.adapter() == before, "the adapter changed");
 }
 
 #[test]
 fn what_cannot_be_learned_from_is_told() {
     let new = |text: &str, options: TrainOptions| {
         let records = Dataset::parse("a.jsonl", text).unwrap().records;
-        let session = open(&fixture("tiny/llama"), DeviceRequest::Cpu);
-        block_on(Trainer::new(session, &records, options, None))
+        Run::new(DeviceRequest::Cpu, &records, options)
     };
     let long = "x ".repeat(200);
     let text = format!("{{\"prompt\":\"{long}\",\"completion\":\"y\"}}\n{{\"text\":\"{long}\"}}");
-    let trainer = new(&text, options()).unwrap();
-    let summary = trainer.summary();
+    let run = new(&text, options()).unwrap();
+    let summary = run.trainer.summary();
     assert_eq!(
         (summary.examples, summary.cut, summary.unusable.len()),
         (1, 1, 1)
@@ -282,13 +309,13 @@ fn what_cannot_be_learned_from_is_told() {
     let reason = &summary.unusable[0].reason;
     assert!(reason.contains("max_seq_len"), "{reason}");
     let only = text.lines().next().unwrap();
-    let error = new(only, options()).unwrap_err().to_string();
+    let error = new(only, options()).err().unwrap().to_string();
     assert!(error.contains("record 1"), "{error}");
     let targets = TrainOptions {
         target_modules: vec!["q_prj".into()],
         ..options()
     };
-    let error = new(&text, targets).unwrap_err().to_string();
+    let error = new(&text, targets).err().unwrap().to_string();
     assert!(
         error.contains("q_prj") && error.contains("q_proj"),
         "{error}"
@@ -300,7 +327,7 @@ fn what_cannot_be_learned_from_is_told() {
 fn adapters_go_out_and_come_back() {
     let mut trainer = trainer(DeviceRequest::Cpu, options());
     losses(&mut trainer, 2);
-    let adapter = block_on(trainer.adapter()).unwrap();
+    let adapter = trainer.adapter();
     let [(_, config), (_, weights)] = adapter.to_peft().unwrap();
     let mut back = Adapter::from_peft("back", &config, &weights).unwrap();
     back.name = adapter.name.clone();

@@ -36,7 +36,7 @@ export default defineConfig({
         icons: [{ src: "icon.svg", sizes: "any", type: "image/svg+xml", purpose: "any" }],
       },
       workbox: {
-        globPatterns: ["**/*.{js,css,html,svg,wasm}"],
+        globPatterns: ["**/*.{js,css,html,svg,wasm,jsonl}"],
         maximumFileSizeToCacheInBytes: 8 << 20,
         // Models are kept by siskin itself.
         navigateFallbackDenylist: [/\/models\//],

@@ -21,7 +21,8 @@ import type {
   Trace,
   TraceOptions,
 } from "./types.js";
-import init, { Hash, adapter, selfTest, type Files, type Session, type Tokenizer } from "./wasm/siskin_wasm.js";
+import { camel, type Dataset, type Example, type ExamplePreview, type LoraAdapter, type TrainStep, type TrainSummary } from "./train.js";
+import init, { Hash, adapter, parseDataset, selfTest, type Files, type Session, type Tokenizer } from "./wasm/siskin_wasm.js";
 
 /** What crosses to a worker: no functions, no signals. */
 export type LoadRequest = Pick<LoadOptions, "device" | "profile" | "context" | "cache" | "sha256">;
@@ -315,6 +316,45 @@ export class Engine {
     } catch (thrown) {
       throw SiskinError.from(thrown);
     }
+  }
+
+  async dataset(name: string, text: string): Promise<Dataset> {
+    return wrap(() => JSON.parse(parseDataset(name, text)));
+  }
+
+  preview(example: Example, options: object): Promise<ExamplePreview> {
+    return this.#inTurn(async (session) => JSON.parse(session.preview(JSON.stringify(example), JSON.stringify(options))));
+  }
+
+  trainStart(examples: Example[], options: object, checkpoint: Uint8Array | undefined): Promise<TrainSummary> {
+    return this.#inTurn(async (session) => {
+      const json = await session.trainStart(JSON.stringify(examples), JSON.stringify(options), checkpoint);
+      const { summary, done, heldOut } = JSON.parse(json);
+      return { ...(camel(summary) as TrainSummary), done, heldOutExamples: heldOut };
+    });
+  }
+
+  trainStep(): Promise<TrainStep | null> {
+    return this.#inTurn(async (session) => {
+      const report = JSON.parse(await session.trainStep());
+      return report && (camel(report) as TrainStep);
+    });
+  }
+
+  trainScore(): Promise<number | undefined> {
+    return this.#inTurn((session) => session.trainScore());
+  }
+
+  trainCheckpoint(): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#inTurn(async (session) => (await session.trainCheckpoint()) as Uint8Array<ArrayBuffer>);
+  }
+
+  trainAdapter(): Promise<LoraAdapter> {
+    return this.#inTurn(async (session) => (await session.trainAdapter()) as LoraAdapter);
+  }
+
+  setAdapter(adapter: LoraAdapter | null, scale: number): Promise<void> {
+    return this.#inTurn((session) => session.setAdapter(adapter?.config, adapter?.weights, scale));
   }
 
   /** Gives the memory back. */

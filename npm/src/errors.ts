@@ -15,6 +15,12 @@ export type SiskinErrorCode =
   | "http"
   /** The file is not the one that its SHA-256 says. */
   | "integrity"
+  /** No LoRA adapter, or one for another model. */
+  | "invalid_adapter"
+  /** A step of training had no number to learn from. */
+  | "training"
+  /** Damaged, or of another training. */
+  | "checkpoint"
   | "out_of_memory"
   | "no_webgpu"
   /** The device was lost and could not be opened again. */

@@ -15,3 +15,14 @@ export type { ModelSource } from "./reference.js";
 export { Inspected, Siskin, type Tokenizer } from "./siskin.js";
 export type { CachedFile } from "./store.js";
 export type * from "./types.js";
+export type {
+  Adapters,
+  Dataset,
+  Example,
+  ExamplePreview,
+  LoraAdapter,
+  TrainOptions,
+  TrainStep,
+  TrainSummary,
+  Training,
+} from "./train.js";

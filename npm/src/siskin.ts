@@ -4,6 +4,15 @@ import { SiskinError, aborted } from "./errors.js";
 import { address, type ModelSource } from "./reference.js";
 import { startHost, type Host } from "./remote.js";
 import { list, remove, type CachedFile } from "./store.js";
+import {
+  Adapters,
+  Training,
+  type Dataset,
+  type Example,
+  type ExamplePreview,
+  type TrainHost,
+  type TrainOptions,
+} from "./train.js";
 import type {
   AdapterInfo,
   Counts,
@@ -102,6 +111,7 @@ export class Inspected {
 export class Siskin {
   readonly tokenizer: Tokenizer;
   readonly chat: { readonly completions: Completions };
+  readonly adapters: Adapters;
   readonly #host: Host;
   readonly #onLost: () => void;
   readonly #model: ModelInfo;
@@ -121,6 +131,7 @@ export class Siskin {
       generate: (prompt, options, onEvent, signal) => this.generate(prompt, options, { onEvent, signal: signal ?? null }),
     };
     this.chat = { completions: new Completions(generator) };
+    this.adapters = new Adapters((adapter, scale) => host.calls.setAdapter(adapter, scale));
   }
 
   /** Fetches a model, or takes the kept one, and brings it onto a device. */
@@ -222,6 +233,46 @@ export class Siskin {
         ? await this.tokenizer.encode(prompt)
         : await Promise.all(Array.from(ids, async (id) => this.#token(id)));
     return { tokens, ...(await this.#host.calls.trace(ids, options)) };
+  }
+
+  /** Examples of a file: JSONL, a JSON array, CSV or TSV, or text; the name's ending tells which. */
+  dataset(name: string, text: string): Promise<Dataset> {
+    return this.#host.calls.dataset(name, text);
+  }
+
+  /** How an example is learned, token by token. */
+  previewExample(example: Example, { lossOn = "assistant", maxSeqLen = 512 }: Pick<TrainOptions, "lossOn" | "maxSeqLen"> = {}): Promise<ExamplePreview> {
+    return this.#host.calls.preview(example, { loss_on: lossOn, max_seq_len: maxSeqLen });
+  }
+
+  /**
+   * Fine-tunes an adapter on examples, or on a file of them; nothing happens before the first step is asked for.
+   * `resume` goes on from a checkpoint of the same examples and options.
+   */
+  train(
+    examples: readonly Example[] | File,
+    options: TrainOptions & { resume?: Uint8Array; signal?: AbortSignal } = {},
+  ): Training {
+    const { calls } = this.#host;
+    const host: TrainHost = {
+      start: (...args) => calls.trainStart(...args),
+      step: () => calls.trainStep(),
+      score: () => calls.trainScore(),
+      checkpoint: () => calls.trainCheckpoint(),
+      adapter: () => calls.trainAdapter(),
+    };
+    return new Training(host, this.#examples(examples), options);
+  }
+
+  async #examples(source: readonly Example[] | File): Promise<Example[]> {
+    if (Array.isArray(source)) return source.map((e: Example) => ("messages" in e ? { messages: e.messages } : { text: e.text }));
+    const file = source as File;
+    const { records, bad } = await this.dataset(file.name, await file.text());
+    if (bad.length > 0) {
+      const { line, reason } = bad[0]!;
+      throw new SiskinError("invalid_request", `${file.name}:${line}: ${reason} (${bad.length} such records)`);
+    }
+    return records;
   }
 
   /** What one decode step does on the GPU; null on the CPU. */

@@ -126,14 +126,14 @@ fn read_data(path: &Path, skip_bad: bool) -> Result<Vec<Record>> {
 }
 
 /// The newest checkpoint that is whole; those that are not are named.
-fn resume(trainer: &mut Trainer, folder: &Path) -> Result<()> {
+fn resume(trainer: &mut Trainer, session: &mut Session, folder: &Path) -> Result<()> {
     let mut found = checkpoints(folder);
     found.reverse();
     let mut last = None;
     for path in found {
         let bytes = std::fs::read(&path);
         let bytes = bytes.with_context(|| format!("cannot read {}", path.display()))?;
-        match trainer.resume(&bytes) {
+        match trainer.resume(session, &bytes) {
             Ok(()) => {
                 eprintln!("going on after step {}", trainer.done());
                 return Ok(());
@@ -224,8 +224,8 @@ impl Output {
     }
 
     /// Keeps the last two.
-    async fn checkpoint(&self, trainer: &mut Trainer) -> Result<()> {
-        let bytes = trainer.checkpoint().await?;
+    async fn checkpoint(&self, trainer: &Trainer, session: &mut Session) -> Result<()> {
+        let bytes = trainer.checkpoint(session).await?;
         let name = format!("step-{:07}.checkpoint", trainer.done());
         write_whole(&self.folder.join(name), &bytes)?;
         let all = checkpoints(&self.folder);
@@ -236,8 +236,8 @@ impl Output {
         Ok(())
     }
 
-    async fn adapter(&self, trainer: &mut Trainer) -> Result<()> {
-        for (name, bytes) in trainer.adapter().await?.to_peft()? {
+    async fn adapter(&self, trainer: &Trainer, session: &mut Session) -> Result<()> {
+        for (name, bytes) in trainer.adapter(session).await?.to_peft()? {
             write_whole(&self.folder.join(name), &bytes)?;
         }
         Ok(())
@@ -289,8 +289,8 @@ pub async fn train(args: TrainArgs) -> Result<()> {
         bail!("--checkpoint-every is 0; give at least 1");
     }
     let mut output = Output::create(&recipe.out, args.resume)?;
-    let session = open::open(&recipe.model).await?;
-    let mut trainer = Trainer::new(session, &records, recipe.options, None).await?;
+    let mut session = open::open(&recipe.model).await?;
+    let mut trainer = Trainer::new(&mut session, &records, recipe.options, None).await?;
     let summary = trainer.summary().clone();
     for unusable in &summary.unusable {
         eprintln!(
@@ -321,15 +321,15 @@ pub async fn train(args: TrainArgs) -> Result<()> {
     eprintln!(
         "{} steps on {}; {} parameters; about {:.0} MiB",
         summary.steps,
-        trainer.session().device().name(),
+        session.device().name(),
         summary.parameters,
         mebibytes(summary.memory.total)
     );
     let questions = questions(&trainer, &records);
-    let before = answers(trainer.session(), &questions).await?;
-    let score_before = trainer.score().await?;
+    let before = answers(&mut session, &questions).await?;
+    let score_before = trainer.score(&mut session).await?;
     if args.resume {
-        resume(&mut trainer, &recipe.out)?;
+        resume(&mut trainer, &mut session, &recipe.out)?;
         output.forget_after(trainer.done())?;
     } else {
         output.metric(&json!({"step": 0, "held_out": score_before}))?;
@@ -342,7 +342,7 @@ pub async fn train(args: TrainArgs) -> Result<()> {
     let mut stopped = false;
     let mut score_after = None;
     while !trainer.is_finished() {
-        let report: StepReport = match trainer.step().await {
+        let report: StepReport = match trainer.step(&mut session).await {
             Ok(report) => report,
             Err(e) => {
                 bar.abandon();
@@ -360,14 +360,14 @@ pub async fn train(args: TrainArgs) -> Result<()> {
         ));
         stopped = stop::flow() == ControlFlow::Break(());
         if stopped || trainer.is_finished() || report.step.is_multiple_of(args.checkpoint_every) {
-            output.checkpoint(&mut trainer).await?;
+            output.checkpoint(&trainer, &mut session).await?;
         }
         if stopped {
             break;
         }
     }
     bar.finish_and_clear();
-    output.adapter(&mut trainer).await?;
+    output.adapter(&trainer, &mut session).await?;
     if stopped {
         eprintln!(
             "stopped after step {}; `siskin train … --resume` goes on",
@@ -375,7 +375,7 @@ pub async fn train(args: TrainArgs) -> Result<()> {
         );
         std::process::exit(130);
     }
-    let after = answers(trainer.session(), &questions).await?;
+    let after = answers(&mut session, &questions).await?;
     report(
         &args,
         &recipe.out,

@@ -51,10 +51,10 @@ pub struct StepReport {
     pub held_out: Option<f32>,
 }
 
-/// A training under way.
+/// A training under way. The session that it was made for is given to each call, so that it can answer
+/// with the adapter as it is in between.
 #[derive(Debug)]
 pub struct Trainer {
-    session: Session,
     options: TrainOptions,
     examples: Vec<Tokens>,
     held_out: Vec<Tokens>,
@@ -71,7 +71,7 @@ impl Trainer {
     /// # Errors
     /// If an option is out of range, no example can be learned from, or the device lacks memory.
     pub async fn new(
-        mut session: Session,
+        session: &mut Session,
         records: &[Record],
         options: TrainOptions,
         adapter: Option<Adapter>,
@@ -149,7 +149,6 @@ impl Trainer {
             memory,
         };
         Ok(Self {
-            session,
             options,
             examples,
             held_out,
@@ -178,15 +177,6 @@ impl Trainer {
         &self.held_out_places
     }
 
-    /// The session, to answer with the adapter as it is now.
-    pub fn session(&mut self) -> &mut Session {
-        &mut self.session
-    }
-
-    pub fn into_session(self) -> Session {
-        self.session
-    }
-
     /// The examples of a step, counted from 0: each epoch has its own order.
     fn examples_of(&self, step: usize) -> Vec<&Tokens> {
         let epoch = step / self.summary.steps_per_epoch;
@@ -201,7 +191,7 @@ impl Trainer {
     ///
     /// # Errors
     /// If the loss is no number: the adapter is then as it was before.
-    pub async fn step(&mut self) -> Result<StepReport> {
+    pub async fn step(&mut self, session: &mut Session) -> Result<StepReport> {
         let start = Instant::now();
         let step = self.step + 1;
         let seed = (self.options.seed as u32).wrapping_add(self.step as u32);
@@ -209,12 +199,12 @@ impl Trainer {
         let batches = pack(&examples, self.max_rows, self.options.packing, seed);
         let (mut loss, mut tokens) = (0.0, 0);
         for batch in &batches {
-            loss += self.session.train_batch(batch).await?;
+            loss += session.train_batch(batch).await?;
             tokens += batch.rows();
         }
         let adamw = self.options.adamw(step, self.summary.steps);
         // Clears the gradients, too, when they are of no use.
-        let grad_norm = self.session.optimise(&adamw).await?;
+        let grad_norm = session.optimise(&adamw).await?;
         if !loss.is_finite() || !grad_norm.is_finite() {
             let loss = if loss.is_finite() { grad_norm } else { loss };
             return Err(Error::NotFinite {
@@ -230,7 +220,11 @@ impl Trainer {
             .unwrap_or(self.summary.steps_per_epoch);
         let seconds = start.elapsed().as_secs_f64();
         let is_due = step.is_multiple_of(every) || self.is_finished();
-        let held_out = if is_due { self.score().await? } else { None };
+        let held_out = if is_due {
+            self.score(session).await?
+        } else {
+            None
+        };
         Ok(StepReport {
             step,
             loss,
@@ -243,7 +237,7 @@ impl Trainer {
     }
 
     /// Mean loss of the held-out examples; `None` where there are none.
-    pub async fn score(&mut self) -> Result<Option<f32>> {
+    pub async fn score(&self, session: &mut Session) -> Result<Option<f32>> {
         if self.held_out.is_empty() {
             return Ok(None);
         }
@@ -251,14 +245,14 @@ impl Trainer {
         let batches: Vec<Batch> = pack(&examples, self.max_rows, self.options.packing, 0);
         let mut loss = 0.0;
         for batch in &batches {
-            loss += self.session.loss_of(batch).await?;
+            loss += session.loss_of(batch).await?;
         }
         Ok(Some(loss))
     }
 
     /// The adapter as it is now.
-    pub async fn adapter(&mut self) -> Result<Adapter> {
-        Ok(self.session.trained_adapter().await?)
+    pub async fn adapter(&self, session: &mut Session) -> Result<Adapter> {
+        Ok(session.trained_adapter().await?)
     }
 
     /// Options and examples: what a checkpoint must agree in.
@@ -278,11 +272,11 @@ impl Trainer {
     }
 
     /// All that is needed to go on as if nothing had happened.
-    pub async fn checkpoint(&mut self) -> Result<Vec<u8>> {
+    pub async fn checkpoint(&self, session: &mut Session) -> Result<Vec<u8>> {
         let checkpoint = Checkpoint {
             step: self.step,
             made_with: self.made_with(),
-            state: self.session.training_state().await?,
+            state: session.training_state().await?,
         };
         checkpoint.to_bytes()
     }
@@ -291,7 +285,7 @@ impl Trainer {
     ///
     /// # Errors
     /// If it is damaged, or was made with other options or examples; nothing is changed then.
-    pub fn resume(&mut self, bytes: &[u8]) -> Result<()> {
+    pub fn resume(&mut self, session: &mut Session, bytes: &[u8]) -> Result<()> {
         let checkpoint = Checkpoint::from_bytes(bytes)?;
         let mine = self.made_with();
         if checkpoint.made_with["examples"] != mine["examples"] {
@@ -306,7 +300,7 @@ impl Trainer {
         if !differs.is_empty() {
             return Err(Error::OtherTraining(differs.join(", ")));
         }
-        self.session.set_training_state(checkpoint.state)?;
+        session.set_training_state(checkpoint.state)?;
         self.step = checkpoint.step;
         Ok(())
     }

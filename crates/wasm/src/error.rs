@@ -33,7 +33,8 @@ fn code(e: &Error) -> &'static str {
     match e {
         Error::PromptTooLong { .. } => "prompt_too_long",
         Error::EmptyPrompt | Error::Token { .. } | Error::Sampling { .. } => "invalid_request",
-        Error::Context { .. } => "invalid_request",
+        Error::Context { .. } | Error::NotTraining => "invalid_request",
+        Error::Adapter { .. } => "invalid_adapter",
         Error::OutOfMemory { .. } => "out_of_memory",
         Error::Read { .. } => "read",
         Error::Text(siskin_text::Error::NoTemplate | siskin_text::Error::Template(_)) => {
@@ -56,5 +57,22 @@ pub fn to_js(e: Error) -> JsValue {
             crate::source::thrown().unwrap_or_else(|| error("read", &e.to_string()))
         }
         e => error(code(&e), &e.to_string()),
+    }
+}
+
+pub fn train_to_js(e: siskin_train::Error) -> JsValue {
+    use siskin_train::Error as Train;
+    match e {
+        Train::Engine(e) => to_js(e),
+        Train::Text(e) => to_js(e.into()),
+        Train::Models(e) => to_js(e.into()),
+        e => {
+            let code = match e {
+                Train::NotFinite { .. } => "training",
+                Train::Checkpoint(_) | Train::OtherTraining(_) => "checkpoint",
+                _ => "invalid_request",
+            };
+            error(code, &e.to_string())
+        }
     }
 }

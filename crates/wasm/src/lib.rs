@@ -8,6 +8,7 @@ mod files;
 mod session;
 mod source;
 mod tokenizer;
+mod train;
 
 use js_sys::Function;
 use sha2::{Digest, Sha256};

@@ -10,6 +10,7 @@ use siskin_engine::{
     ModelFiles, OpenOptions, Precision, Sampling,
 };
 use siskin_gpu::Profile;
+use siskin_train::Trainer;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
@@ -70,7 +71,10 @@ pub fn profile(name: &str) -> Result<Profile> {
 
 #[wasm_bindgen]
 #[derive(Debug)]
-pub struct Session(siskin_engine::Session);
+pub struct Session {
+    pub(crate) session: siskin_engine::Session,
+    pub(crate) trainer: Option<Trainer>,
+}
 
 impl Session {
     pub(crate) async fn load(
@@ -99,7 +103,11 @@ impl Session {
             let _ = on_progress.call2(&JsValue::NULL, &done.into(), &total.into());
         };
         let session = siskin_engine::Session::load(files, &options, report).await;
-        session.map(Self).map_err(to_js)
+        let session = session.map_err(to_js)?;
+        Ok(Self {
+            session,
+            trainer: None,
+        })
     }
 }
 
@@ -107,7 +115,7 @@ impl Session {
 impl Session {
     /// Device, profile, context and memory, as JSON.
     pub fn info(&self) -> Result<String> {
-        let session = &self.0;
+        let session = &self.session;
         let checkpoint = &session.files().checkpoint;
         let memory = MemoryFigure::of(&session.model, checkpoint, session.context(), 2);
         let is_gpu = matches!(session.device(), Device::Gpu(_));
@@ -148,7 +156,7 @@ impl Session {
         };
         let mut thrown = None;
         let answer = self
-            .0
+            .session
             .generate(&prompt, &options, async |event| {
                 match call(&on_event, &event).await {
                     Ok(go_on) if go_on.is_truthy() => ControlFlow::Continue(()),
@@ -170,13 +178,13 @@ impl Session {
     /// Logits of the token after the prompt.
     #[wasm_bindgen(js_name = nextLogits)]
     pub async fn next_logits(&mut self, prompt: Vec<u32>) -> Result<Vec<f32>> {
-        self.0.next_logits(&prompt).await.map_err(to_js)
+        self.session.next_logits(&prompt).await.map_err(to_js)
     }
 
     /// `{ top, lens, nHeads }` as JSON in `json`, and a Float32Array a layer in `attention`.
     pub async fn look(&mut self, tokens: Vec<u32>, options: String) -> Result<JsValue> {
         let options: LookOptions = parse(&options)?;
-        let look = self.0.look(&tokens, &options).await.map_err(to_js)?;
+        let look = self.session.look(&tokens, &options).await.map_err(to_js)?;
         let attention: Array = look
             .attention
             .iter()
@@ -191,7 +199,7 @@ impl Session {
     /// What one decode step does on the GPU, as JSON; `null` on the CPU.
     #[wasm_bindgen(js_name = decodeCounts)]
     pub async fn decode_counts(&mut self) -> Result<String> {
-        let counts = self.0.decode_counts().await.map_err(to_js)?;
+        let counts = self.session.decode_counts().await.map_err(to_js)?;
         json(&counts.map(|c| {
             object!({
                 "dispatches": c.dispatches,

@@ -16,6 +16,8 @@ class Model {
   siskin = $state.raw<Siskin | undefined>();
   info = $state.raw<Info | undefined>();
   device = $state<"" | "webgpu" | "cpu">("");
+  /** The adapter in use, by name. */
+  adapter = $state<string | null>(null);
   #source: ModelSource | undefined;
   #stop: AbortController | undefined;
 
@@ -75,6 +77,7 @@ class Model {
     this.siskin?.unload();
     this.siskin = undefined;
     this.info = undefined;
+    this.adapter = null;
   }
 }
 

@@ -11,10 +11,10 @@ export const visible = (piece: string): string =>
 
 export const words = (thrown: unknown): string => (thrown instanceof Error ? thrown.message : String(thrown));
 
-/** Gives a text to the user as a file. */
-export function save(name: string, text: string, type = "application/json"): void {
+/** Gives something to the user as a file. */
+export function save(name: string, content: string | Blob, type = "application/json"): void {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.href = URL.createObjectURL(new Blob([content], { type }));
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);

@@ -1,0 +1,153 @@
+//! Training, and the adapters that it makes.
+
+use js_sys::{Reflect, Uint8Array};
+use serde::Deserialize;
+use serde_json::json as object;
+use siskin_engine::Adapter;
+use siskin_train::{Dataset, Example, LossOn, Record, Tokens, TrainOptions, Trainer};
+use wasm_bindgen::prelude::*;
+
+use crate::error::{Result, invalid, to_js, train_to_js};
+use crate::session::Session;
+use crate::{json, parse};
+
+/// Examples of a file's text, as JSON: `{ format, records, bad }`.
+#[wasm_bindgen(js_name = parseDataset)]
+pub fn parse_dataset(name: &str, text: &str) -> Result<String> {
+    json(&Dataset::parse(name, text).map_err(train_to_js)?)
+}
+
+#[derive(Deserialize)]
+struct PreviewOptions {
+    loss_on: LossOn,
+    max_seq_len: usize,
+}
+
+/// Both files of an adapter, as PEFT saves them.
+fn files(adapter: &Adapter) -> Result<JsValue> {
+    let out = js_sys::Object::new();
+    let [(_, config), (_, weights)] = adapter.to_peft().map_err(to_js)?;
+    let config = String::from_utf8_lossy(&config).into_owned();
+    Reflect::set(&out, &"config".into(), &config.into())?;
+    Reflect::set(&out, &"weights".into(), &Uint8Array::from(&weights[..]))?;
+    Ok(out.into())
+}
+
+#[wasm_bindgen]
+impl Session {
+    /// An example's tokens, as JSON: `{ tokens: [{ id, piece, learned }], cut }` or `{ reason }`.
+    pub fn preview(&self, example: &str, options: &str) -> Result<String> {
+        let example: Example = parse(example)?;
+        let options: PreviewOptions = parse(options)?;
+        let text = &self.session.text;
+        let found = Tokens::of(text, &example, options.loss_on, options.max_seq_len);
+        let tokens = match found.map_err(train_to_js)? {
+            Ok(tokens) => tokens,
+            Err(reason) => return json(&object!({ "reason": reason })),
+        };
+        let shown: Vec<_> = tokens
+            .ids
+            .iter()
+            .zip(&tokens.learned)
+            .map(
+                |(id, learned)| object!({ "id": id, "piece": text.piece(*id), "learned": learned }),
+            )
+            .collect();
+        json(&object!({ "tokens": shown, "cut": tokens.cut }))
+    }
+
+    /// Makes ready to train a new adapter, or to go on from a checkpoint; the summary as JSON.
+    #[wasm_bindgen(js_name = trainStart)]
+    pub async fn train_start(
+        &mut self,
+        records: String,
+        options: String,
+        checkpoint: Option<Vec<u8>>,
+    ) -> Result<String> {
+        let records: Vec<Example> = parse(&records)?;
+        let records: Vec<Record> = records
+            .into_iter()
+            .enumerate()
+            .map(|(i, example)| Record {
+                line: i + 1,
+                example,
+            })
+            .collect();
+        let options: TrainOptions = parse(&options)?;
+        self.trainer = None;
+        let mut trainer = Trainer::new(&mut self.session, &records, options, None)
+            .await
+            .map_err(train_to_js)?;
+        if let Some(bytes) = checkpoint {
+            trainer
+                .resume(&mut self.session, &bytes)
+                .map_err(train_to_js)?;
+        }
+        let summary = json(&object!({
+            "summary": trainer.summary(),
+            "done": trainer.done(),
+            "heldOut": trainer.held_out(),
+        }));
+        self.trainer = Some(trainer);
+        summary
+    }
+
+    /// A step's report as JSON; `null` after the last.
+    #[wasm_bindgen(js_name = trainStep)]
+    pub async fn train_step(&mut self) -> Result<String> {
+        let (trainer, session) = self.training()?;
+        if trainer.is_finished() {
+            return Ok("null".into());
+        }
+        json(&trainer.step(session).await.map_err(train_to_js)?)
+    }
+
+    /// Mean loss of the held-out examples.
+    #[wasm_bindgen(js_name = trainScore)]
+    pub async fn train_score(&mut self) -> Result<Option<f32>> {
+        let (trainer, session) = self.training()?;
+        trainer.score(session).await.map_err(train_to_js)
+    }
+
+    #[wasm_bindgen(js_name = trainCheckpoint)]
+    pub async fn train_checkpoint(&mut self) -> Result<Vec<u8>> {
+        let (trainer, session) = self.training()?;
+        trainer.checkpoint(session).await.map_err(train_to_js)
+    }
+
+    /// `{ config, weights }` of the adapter as it is now.
+    #[wasm_bindgen(js_name = trainAdapter)]
+    pub async fn train_adapter(&mut self) -> Result<JsValue> {
+        let (trainer, session) = self.training()?;
+        files(&trainer.adapter(session).await.map_err(train_to_js)?)
+    }
+
+    /// Uses an adapter from now on, or none. A training under way ends.
+    #[wasm_bindgen(js_name = setAdapter)]
+    pub async fn set_adapter(
+        &mut self,
+        config: Option<String>,
+        weights: Option<Vec<u8>>,
+        strength: f32,
+    ) -> Result<()> {
+        let adapter = match (config, weights) {
+            (Some(config), Some(weights)) => {
+                let found = Adapter::from_peft("adapter", config.as_bytes(), &weights);
+                let mut adapter = found.map_err(to_js)?;
+                adapter.strength = strength;
+                Some(adapter)
+            }
+            _ => None,
+        };
+        self.trainer = None;
+        self.session.set_adapter(adapter).await.map_err(to_js)
+    }
+}
+
+impl Session {
+    fn training(&mut self) -> Result<(&mut Trainer, &mut siskin_engine::Session)> {
+        let trainer = self.trainer.as_mut();
+        let trainer = trainer.ok_or_else(|| invalid("there is no training under way"))?;
+        Ok((trainer, &mut self.session))
+    }
+}

@@ -1,0 +1,42 @@
+import uPlot from "uplot";
+
+import "uplot/dist/uPlot.min.css";
+
+export interface Series {
+  label: string;
+  color: string;
+  /** On the right-hand scale. */
+  right?: boolean;
+  /** Points instead of a line: values that are few. */
+  points?: boolean;
+  /** By step; null where there is none. */
+  values: (number | null)[];
+}
+
+/** Draws series over steps; the chart redraws itself when it is called again for the same element. */
+export function drawChart(element: HTMLElement, steps: number[], series: readonly Series[]): void {
+  const style = getComputedStyle(element);
+  const axis = { stroke: style.color, grid: { stroke: style.borderTopColor, width: 1 }, ticks: { show: false } };
+  const lines = series.map(({ label, color, right, points }) => ({
+    label,
+    stroke: color,
+    width: 2,
+    scale: right ? "right" : "y",
+    spanGaps: true,
+    points: { show: !!points, size: 7, fill: color },
+    value: (_: uPlot, v: number | null) => (v === null ? "–" : v.toPrecision(3)),
+  }));
+  const hasRight = series.some((s) => s.right);
+  element.replaceChildren();
+  new uPlot(
+    {
+      width: Math.max(element.clientWidth, 200),
+      height: 220,
+      scales: { x: { time: false } },
+      axes: [axis, { ...axis, scale: "y", size: 44 }, ...(hasRight ? [{ ...axis, scale: "right", side: 1 as const, size: 44, grid: { show: false } }] : [])],
+      series: [{ label: "Step" }, ...lines],
+    },
+    [steps, ...series.map((s) => s.values)],
+    element,
+  );
+}

@@ -1,0 +1,206 @@
+import { SiskinError, type Example, type LoraAdapter, type TrainOptions, type TrainStep, type TrainSummary, type Training } from "siskin";
+
+import { forget, keep, kept } from "./kept.js";
+import { model } from "./model.svelte.js";
+import { words } from "./words.js";
+
+/** The examples that come with the page: they teach a name and a way to answer. */
+export const EXAMPLES = new URL("pip.jsonl", document.baseURI).href;
+/** Steps between checkpoints. */
+const EVERY = 5;
+/** What the adapter is called beside the model. */
+export const NAME = "trained here";
+
+export interface Sample {
+  question: string;
+  before: string;
+  after: string;
+}
+
+interface Kept {
+  model: string;
+  examples: Example[];
+  options: TrainOptions;
+  steps: TrainStep[];
+  heldOutBefore: number | undefined;
+  samples: Sample[];
+}
+
+/** The page's training: its examples, options, and what came of it. */
+class PageTraining {
+  examples = $state<Example[]>([]);
+  bad = $state.raw<{ line: number; reason: string }[]>([]);
+  options = $state<Required<Pick<TrainOptions, "rank" | "learningRate" | "epochs" | "batchSize" | "maxSeqLen" | "validation" | "seed">>>({
+    rank: 8,
+    learningRate: 1e-3,
+    epochs: 3,
+    batchSize: 4,
+    maxSeqLen: 256,
+    validation: 0.1,
+    seed: 0,
+  });
+  summary = $state.raw<TrainSummary | undefined>();
+  steps = $state.raw<TrainStep[]>([]);
+  heldOutBefore = $state<number | undefined>();
+  samples = $state.raw<Sample[]>([]);
+  phase = $state<"" | "preparing" | "training" | "paused" | "answering" | "done">("");
+  error = $state("");
+  /** A training that was kept when its tab was closed. */
+  found = $state.raw<Kept | undefined>();
+  adapter = $state.raw<LoraAdapter | undefined>();
+  #run: Training | undefined;
+  #pausing = false;
+
+  get busy(): boolean {
+    return this.phase === "preparing" || this.phase === "training" || this.phase === "answering";
+  }
+
+  /** Seconds until the end, by the steps so far. */
+  get left(): number | undefined {
+    const last = this.steps.slice(-5);
+    if (!this.summary || last.length === 0) return undefined;
+    const mean = last.reduce((sum, s) => sum + s.seconds, 0) / last.length;
+    return mean * (this.summary.steps - (this.steps.at(-1)?.step ?? 0));
+  }
+
+  /** Takes the examples of a file; those there are stay before them. */
+  async read(name: string, text: string): Promise<void> {
+    this.error = "";
+    if (!model.siskin) return void (this.error = "Load a model first: it reads the examples.");
+    try {
+      const data = await model.siskin.dataset(name, text);
+      const clean = data.records.map((r) => ("messages" in r ? { messages: r.messages } : { text: r.text }));
+      this.examples = [...this.examples, ...clean];
+      this.bad = data.bad;
+    } catch (thrown) {
+      this.error = words(thrown);
+    }
+  }
+
+  /** Looks for a training that was not ended. */
+  async look(): Promise<void> {
+    const found = await kept("training.json");
+    try {
+      if (found && this.phase === "") this.found = (await found.json()) as Kept;
+    } catch {
+      await forget();
+    }
+  }
+
+  async discard(): Promise<void> {
+    this.found = undefined;
+    await forget();
+  }
+
+  async start(): Promise<void> {
+    if (!model.siskin || this.busy) return;
+    this.steps = [];
+    this.samples = [];
+    this.adapter = undefined;
+    this.heldOutBefore = undefined;
+    await model.siskin.adapters.use(null);
+    const options = $state.snapshot(this.options);
+    await this.#go(model.siskin.train($state.snapshot(this.examples) as Example[], options), true);
+  }
+
+  /** Goes on, after a pause or in another tab. */
+  async resume(): Promise<void> {
+    if (!model.siskin || this.busy) return;
+    if (this.phase === "paused" && this.#run) return this.#go(this.#run, false);
+    const { found } = this;
+    const checkpoint = found && (await kept("checkpoint"));
+    if (!found || !checkpoint) return;
+    if (found.model !== model.name) return void (this.error = `It was a training of ${found.model}: load that model first.`);
+    this.examples = found.examples;
+    Object.assign(this.options, found.options);
+    this.steps = found.steps;
+    this.heldOutBefore = found.heldOutBefore;
+    this.samples = found.samples;
+    this.found = undefined;
+    const resume = new Uint8Array(await checkpoint.arrayBuffer());
+    await this.#go(model.siskin.train(found.examples, { ...found.options, resume }), false);
+  }
+
+  pause(): void {
+    this.#pausing = true;
+  }
+
+  async #go(run: Training, fresh: boolean): Promise<void> {
+    this.error = "";
+    this.#run = run;
+    this.#pausing = false;
+    this.phase = "preparing";
+    try {
+      this.summary = await run.summary();
+      if (fresh) {
+        this.heldOutBefore = await run.heldOutLoss();
+        this.samples = await this.#answers("before");
+      }
+      // A checkpoint may be younger than what stands beside it, or older.
+      this.steps = this.steps.filter((s) => s.step <= (this.summary?.done ?? 0) || !fresh);
+      this.phase = "training";
+      for await (const step of run) {
+        this.steps = [...this.steps.filter((s) => s.step < step.step), step];
+        if (step.step % EVERY === 0) await this.#keep(run);
+        if (this.#pausing) {
+          await this.#keep(run);
+          this.phase = "paused";
+          return;
+        }
+      }
+      this.phase = "answering";
+      this.adapter = await run.adapter();
+      this.samples = await this.#answers("after");
+      this.phase = "done";
+      await forget();
+    } catch (thrown) {
+      this.phase = this.steps.length > 0 ? "paused" : "";
+      if (!(thrown instanceof SiskinError && thrown.code === "aborted")) this.error = words(thrown);
+    }
+  }
+
+  async #keep(run: Training): Promise<void> {
+    const state: Kept = {
+      model: model.name,
+      examples: $state.snapshot(this.examples) as Example[],
+      options: $state.snapshot(this.options),
+      steps: this.steps,
+      heldOutBefore: this.heldOutBefore,
+      samples: this.samples,
+    };
+    const whole = (await keep("checkpoint", await run.checkpoint())) && (await keep("training.json", JSON.stringify(state)));
+    if (!whole) this.error = "The browser has no room for a checkpoint: if this tab is closed, the training is lost.";
+  }
+
+  /** Answers to the questions of some held-out examples. */
+  async #answers(when: "before" | "after"): Promise<Sample[]> {
+    const places = this.summary?.heldOutExamples.slice(0, 3) ?? [];
+    const out: Sample[] = [];
+    for (const place of places) {
+      const example = this.examples[place];
+      if (!example || !("messages" in example)) continue;
+      const end = example.messages.findIndex((m) => m.role === "assistant");
+      const messages = $state.snapshot(example.messages.slice(0, end));
+      const { choices } = await model.siskin!.chat.completions.create({ messages: messages as never, max_tokens: 48 });
+      const answer = choices[0]?.message.content ?? "";
+      const question = messages.at(-1)?.content ?? "";
+      const known = this.samples.find((s) => s.question === question);
+      out.push({ question, before: known?.before ?? "", after: known?.after ?? "", [when]: answer });
+    }
+    return out;
+  }
+
+  /** Brings the adapter into use in all views. */
+  async use(on: boolean): Promise<void> {
+    if (!model.siskin || !this.adapter) return;
+    try {
+      await model.siskin.adapters.add(NAME, this.adapter);
+      await model.siskin.adapters.use(on ? NAME : null);
+      model.adapter = model.siskin.adapters.active;
+    } catch (thrown) {
+      this.error = words(thrown);
+    }
+  }
+}
+
+export const training = new PageTraining();
