@@ -1,0 +1,177 @@
+// Training in the browser: the command line's losses on both devices, and the page's way from examples to an
+// adapter in use.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+
+import { launch, openPage } from "./chromium.mjs";
+import { loadModel, say, serveSite, view, visit } from "./page.mjs";
+import { root, serve } from "./server.mjs";
+
+const tiny = join(root, "tests/fixtures/tiny");
+const EXAMPLES = Array.from({ length: 10 }, (_, i) => ({
+  messages: [
+    { role: "user", content: `a${i} b` },
+    { role: "assistant", content: `c${i} d e` },
+  ],
+}));
+let [app, site, browser] = [];
+
+before(async () => {
+  app = await serve({ "": join(root, "tests/browser/dist"), tiny, models: join(root, "models") });
+  site = await serveSite();
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  app?.close();
+  site?.close();
+});
+
+/** Losses of 20 steps by the command line on the CPU. */
+function nativeLosses() {
+  const folder = mkdtempSync(join(tmpdir(), "siskin-train-"));
+  const data = join(folder, "data.jsonl");
+  writeFileSync(data, EXAMPLES.map((e) => JSON.stringify(e)).join("\n"));
+  const flags = ["--rank", "4", "--lr", "0.01", "--steps", "20", "--batch-size", "3", "--max-seq-len", "48", "--validation", "0.2"];
+  const model = join(tiny, "llama/model.gguf");
+  const out = join(folder, "out");
+  execFileSync(join(root, "target/release/siskin"), ["train", "--model", model, "--data", data, "--out", out, "--device", "cpu", ...flags], { stdio: "pipe" });
+  const lines = readFileSync(join(out, "metrics.jsonl"), "utf8").trim().split("\n").map((l) => JSON.parse(l));
+  return lines.slice(1);
+}
+
+test("twenty steps on WebGPU and on the CPU lower the loss as the command line does; checkpoints, adapters", async () => {
+  const native = nativeLosses();
+  const { page, noise, close } = await openPage(browser, app.url);
+  for (const device of ["cpu", "webgpu"]) {
+    const found = await page.evaluate(
+      async ([url, examples, device]) => {
+        const model = await Siskin.load(url, { device, context: 64 });
+        const options = { rank: 4, learningRate: 0.01, steps: 20, batchSize: 3, maxSeqLen: 48, validation: 0.2 };
+        const plain = (await model.generate("a1 b", { max_tokens: 8 })).ids;
+        const run = model.train(examples, options);
+        const summary = await run.summary();
+        const steps = [];
+        let checkpoint;
+        for await (const step of run) {
+          steps.push(step);
+          if (step.step === 15) checkpoint = await run.checkpoint();
+        }
+        const trained = (await model.generate("a1 b", { max_tokens: 8 })).ids;
+        const adapter = await run.adapter();
+        // From the checkpoint on, the same again.
+        const again = [];
+        for await (const step of model.train(examples, { ...options, resume: checkpoint })) again.push(step.loss);
+        await model.adapters.use(null);
+        const without = (await model.generate("a1 b", { max_tokens: 8 })).ids;
+        await model.adapters.add("mine", adapter);
+        await model.adapters.use("mine");
+        const used = (await model.generate("a1 b", { max_tokens: 8 })).ids;
+        const held = [model.adapters.list(), model.adapters.active];
+        const wrong = await model.adapters.use("yours").catch((e) => e.message);
+        const other = await Siskin.load(new URL("../qwen3/", url).href, { device, context: 64 });
+        await other.adapters.add("mine", adapter);
+        const misfit = await other.adapters.use("mine").catch((e) => e.code);
+        const unknown = await model.train(examples, { learningRat: 1 }).summary().catch((e) => [e.code, e.message]);
+        const damaged = await model.train(examples, { ...options, resume: checkpoint.slice(9) }).summary().catch((e) => e.code);
+        other.unload();
+        model.unload();
+        return { summary, steps, again, plain, trained, without, used, held, wrong, misfit, unknown, damaged, bytes: adapter.weights.length };
+      },
+      [`${app.url}tiny/llama/model.gguf`, EXAMPLES, device],
+    );
+    const { summary, steps } = found;
+    assert.deepEqual([summary.examples, summary.heldOut, summary.steps, summary.done], [8, 2, 20, 0]);
+    assert.ok(summary.memory.total > 0 && summary.parameters * 4 < found.bytes + 1);
+    assert.equal(steps.length, 20);
+    for (const [i, step] of steps.entries()) {
+      assert.ok(Math.abs(step.loss - native[i].loss) < 2e-2 * native[0].loss, `${device}: step ${i + 1}: ${step.loss}, natively ${native[i].loss}`);
+    }
+    assert.ok(Math.abs(steps[0].loss - native[0].loss) < 1e-3 * native[0].loss, `${device}: ${steps[0].loss}, ${native[0].loss}`);
+    assert.ok(steps[19].loss < 0.5 * steps[0].loss, `${device}: ${steps[19].loss}`);
+    assert.deepEqual(found.again, steps.slice(15).map((s) => s.loss), device);
+    assert.notDeepEqual(found.trained, found.plain, device);
+    assert.deepEqual(found.without, found.plain, device);
+    assert.deepEqual(found.used, found.trained, device);
+    assert.deepEqual(found.held, [["mine"], "mine"]);
+    assert.match(found.wrong, /no adapter `yours`; there are: mine/);
+    assert.equal(found.misfit, "invalid_adapter");
+    assert.equal(found.unknown[0], "invalid_request");
+    assert.match(found.unknown[1], /learning_rat/);
+    assert.equal(found.damaged, "checkpoint");
+  }
+  assert.deepEqual(noise, []);
+  await close();
+});
+
+test("the real model takes a step on WebGPU", async () => {
+  const { page, noise, close } = await openPage(browser, app.url);
+  const step = await page.evaluate(
+    async ([url, examples]) => {
+      const model = await Siskin.load(url, { device: "webgpu", context: 64 });
+      const run = model.train(examples.slice(0, 2), { rank: 2, targetModules: ["q_proj"], batchSize: 1, validation: 0, maxSeqLen: 48 });
+      const { value } = await run[Symbol.asyncIterator]().next();
+      model.unload();
+      return value;
+    },
+    [`${app.url}models/smollm2-135m-instruct.gguf`, EXAMPLES],
+  );
+  assert.ok(step.step === 1 && step.loss > 0 && step.gradNorm > 0, JSON.stringify(step));
+  assert.deepEqual(noise, []);
+  await close();
+});
+
+test("the page: from examples to an adapter in use, over a pause and a closed tab", async () => {
+  const { page, noise, context } = await visit(browser, site.url, { viewport: { width: 360, height: 740 } });
+  const model = `${site.url}tiny/llama/model.gguf`;
+  await loadModel(page, model);
+  await view(page, "Train");
+  const input = page.locator("section[aria-label=Examples] input[type=file]");
+  const bad = '{"prompt":"x","completion":"y z"}\n{nonsense\n';
+  await input.setInputFiles({ name: "bad.jsonl", mimeType: "", buffer: Buffer.from(bad) });
+  await page.getByText("Record 2: not JSON").waitFor();
+  await page.getByRole("button", { name: "Remove example 1" }).click();
+  const lines = EXAMPLES.map((e) => JSON.stringify(e)).join("\n");
+  await input.setInputFiles({ name: "good.jsonl", mimeType: "", buffer: Buffer.from(lines) });
+  await page.getByLabel("Answer 1", { exact: true }).fill("c0 d e f");
+  await page.getByText(/Coloured tokens are learned: \d+ of \d+/).waitFor();
+  assert.ok((await page.locator(".pieces code.learned").count()) > 2);
+  await page.getByLabel(/^Epochs/).fill("20");
+  await page.getByLabel(/^Held out/).fill("0.2");
+  await page.getByLabel(/^Longest example/).fill("64");
+  await page.getByRole("button", { name: "Start", exact: true }).click();
+  await page.getByText(/Step ([6-9]|\d\d) of 40/).waitFor();
+  await page.getByRole("button", { name: "Pause" }).click();
+  const paused = await page.getByText(/Paused at step \d+ of 40/).innerText();
+  await page.locator(".chart canvas").waitFor();
+  await page.reload();
+  await loadModel(page, model);
+  await page.getByText(/A training of .* was left at step \d+/).waitFor();
+  const left = Number(/step (\d+)/.exec(paused)[1]);
+  await page.getByText(`was left at step ${left}.`).waitFor();
+  await page.getByRole("button", { name: "Go on" }).click();
+  await page.getByText("Done: 40 steps.").waitFor({ timeout: 60_000 });
+  const cells = await page.locator("section[aria-label='Before and after'] tbody tr").first().locator("td").allInnerTexts();
+  assert.ok(cells[0].startsWith("a") && cells[2] !== "…" && cells[1] !== cells[2], cells.join(" | "));
+  const names = [];
+  page.on("download", (d) => names.push(d.suggestedFilename()));
+  await page.getByRole("button", { name: "Download the adapter" }).click();
+  await page.getByRole("button", { name: "Use it in Chat" }).click();
+  await page.getByRole("link", { name: "Chat with it" }).click();
+  const question = cells[0];
+  const answer = await say(page, question);
+  assert.ok(answer.startsWith(cells[2].slice(0, 10)), `${answer} | ${cells[2]}`);
+  await view(page, "Train");
+  await page.evaluate(readFileSync(join(root, "tests/browser/node_modules/axe-core/axe.min.js"), "utf8"));
+  const { violations } = await page.evaluate(() => axe.run({ resultTypes: ["violations"] }));
+  assert.deepEqual(violations.map((v) => `${v.id}: ${v.help} (${v.nodes.map((n) => n.target).join(", ")})`), []);
+  const [scroll, width] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  assert.ok(scroll <= width, `${scroll} wide on a screen of ${width}`);
+  assert.deepEqual(names.sort(), ["adapter_config.json", "adapter_model.safetensors"]);
+  assert.deepEqual(noise, []);
+  await context.close();
+});
