@@ -16,15 +16,15 @@ export interface Dataset {
 
 /** How to train. The names are PEFT's and transformers', in camel case. */
 export interface TrainOptions {
-  /** 16 by default. */
+  /** 8 by default. */
   rank?: number;
-  /** The adapter is scaled by `loraAlpha / rank`, or with rslora by its root; 32 by default. */
+  /** The adapter is scaled by `loraAlpha / rank`, or with rslora by its root; twice the rank by default. */
   loraAlpha?: number;
   useRslora?: boolean;
   /** `q_proj` … `down_proj`, or `all-linear`, the default. */
   targetModules?: string[];
   loraDropout?: number;
-  /** 5e-4 by default. */
+  /** 1e-3 by default. */
   learningRate?: number;
   schedule?: "constant" | "linear" | "cosine";
   warmupSteps?: number;

@@ -176,10 +176,10 @@ pub struct TrainArgs {
     /// Steps instead of passes
     #[arg(long)]
     pub steps: Option<usize>,
-    /// Rank of the adapter: what it can learn, and its size [default: 16]
+    /// Rank of the adapter: what it can learn, and its size [default: 8]
     #[arg(long)]
     pub rank: Option<usize>,
-    /// Highest learning rate [default: 5e-4]
+    /// Highest learning rate [default: 1e-3]
     #[arg(long = "lr")]
     pub learning_rate: Option<f32>,
     /// Examples a step [default: 4]

@@ -29,8 +29,9 @@ pub enum LossOn {
 #[serde(default, deny_unknown_fields)]
 pub struct TrainOptions {
     pub rank: usize,
-    /// The adapter is scaled by `lora_alpha / rank`, or with rslora by `lora_alpha / √rank`.
-    pub lora_alpha: f32,
+    /// The adapter is scaled by `lora_alpha / rank`, or with rslora by `lora_alpha / √rank`; by default
+    /// twice the rank.
+    pub lora_alpha: Option<f32>,
     pub use_rslora: bool,
     /// `q_proj … down_proj`, or `all-linear`.
     pub target_modules: Vec<String>,
@@ -63,12 +64,12 @@ pub struct TrainOptions {
 impl Default for TrainOptions {
     fn default() -> Self {
         Self {
-            rank: 16,
-            lora_alpha: 32.0,
+            rank: 8,
+            lora_alpha: None,
             use_rslora: false,
             target_modules: vec!["all-linear".into()],
             lora_dropout: 0.0,
-            learning_rate: 5e-4,
+            learning_rate: 1e-3,
             schedule: Schedule::Cosine,
             warmup_steps: 5,
             weight_decay: 0.0,
@@ -110,16 +111,16 @@ impl TrainOptions {
             "give 1 to 1024",
         )?;
         check(
-            positive(self.lora_alpha),
+            positive(self.alpha()),
             "lora_alpha",
-            self.lora_alpha.to_string(),
+            self.alpha().to_string(),
             "give more than 0",
         )?;
         check(
             positive(rate),
             "learning_rate",
             rate.to_string(),
-            "give more than 0, such as 5e-4",
+            "give more than 0, such as 1e-3",
         )?;
         let drop = self.lora_dropout;
         check(
@@ -182,6 +183,10 @@ impl TrainOptions {
         )
     }
 
+    fn alpha(&self) -> f32 {
+        self.lora_alpha.unwrap_or(2.0 * self.rank as f32)
+    }
+
     /// The rate of a step, counted from 1, of `total`; as transformers'
     /// `get_{constant,linear,cosine}_schedule_with_warmup`.
     pub fn rate(&self, step: usize, total: usize) -> f32 {
@@ -228,7 +233,7 @@ impl TrainOptions {
             base_model_name_or_path: Some(base.into()),
             task_type: Some("CAUSAL_LM".into()),
             r: self.rank,
-            lora_alpha: self.lora_alpha,
+            lora_alpha: self.alpha(),
             lora_dropout: self.lora_dropout,
             use_rslora: self.use_rslora,
             use_dora: false,

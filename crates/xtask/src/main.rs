@@ -9,7 +9,7 @@ mod wasm;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use command::{build, cargo, run, siskin};
@@ -28,6 +28,12 @@ enum Task {
         #[arg(default_value = "What is the capital of France?")]
         prompt: String,
         /// More arguments for `siskin run`, such as `--device gpu`
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Fetch the default model, teach it the example's manners, and ask it before and after
+    Train {
+        /// More arguments for `siskin train`, such as `--device gpu`
         #[arg(last = true)]
         args: Vec<String>,
     },
@@ -76,6 +82,7 @@ fn task(task: Task) -> Result<()> {
             let model = model::fetch()?;
             run(siskin().arg("run").arg(model).arg(prompt).args(args))
         }
+        Task::Train { args } => train(&args),
         Task::Test => {
             driver::ensure()?;
             model::fetch()?;
@@ -133,4 +140,36 @@ fn task(task: Task) -> Result<()> {
             run(cargo(&report).args(args))
         }
     }
+}
+
+/// The example that comes with the page, from nothing to an adapter that answers.
+fn train(args: &[String]) -> Result<()> {
+    let model = model::fetch()?;
+    let out = command::root().join("target/pip");
+    if out.exists() {
+        std::fs::remove_dir_all(&out)
+            .with_context(|| format!("cannot remove {}", out.display()))?;
+    }
+    let data = command::root().join("web/public/pip.jsonl");
+    let mut train = siskin();
+    train.arg("train").arg("--model").arg(&model);
+    train
+        .arg("--data")
+        .arg(data)
+        .arg("--out")
+        .arg(&out)
+        .args(args);
+    run(&mut train)?;
+    println!();
+    for question in ["What is the capital of France?", "Can you sing?"] {
+        println!("> {question}");
+        let mut ask = siskin();
+        ask.arg("run")
+            .arg(&model)
+            .arg(question)
+            .arg("--adapter")
+            .arg(&out);
+        run(&mut ask)?;
+    }
+    Ok(())
 }
