@@ -39,6 +39,14 @@ for (const [scheme, size] of [
   await page.getByRole("region", { name: "Logit lens" }).waitFor({ timeout: 120_000 });
   await page.waitForTimeout(300);
   await shot("inside");
+  await view(page, "Train");
+  await page.getByRole("button", { name: "Try ours: Pip the bird" }).click();
+  await page.getByText("as the model sees it").waitFor();
+  if (scheme === "light") {
+    await page.getByRole("button", { name: "Start", exact: true }).click();
+    await page.getByText("Done: 30 steps.").waitFor({ timeout: 900_000 });
+  }
+  await shot("train");
   await view(page, "Model");
   await page.getByText("This browser’s adapter").waitFor();
   await page.getByRole("button", { name: "Test every kernel" }).click();
@@ -46,6 +54,11 @@ for (const [scheme, size] of [
   await shot("model");
   await page.close();
 }
-copyFileSync(`${folder}inside-light.png`, fileURLToPath(new URL("../../web/screenshot.png", import.meta.url)));
+for (const [name, to] of [
+  ["inside", "screenshot"],
+  ["train", "train"],
+]) {
+  copyFileSync(`${folder}${name}-light.png`, fileURLToPath(new URL(`../../web/${to}.png`, import.meta.url)));
+}
 await browser.close();
 server.close();
