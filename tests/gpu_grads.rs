@@ -8,9 +8,13 @@ use siskin_gpu::GpuDevice;
 use siskin_graph::Activation;
 use siskin_tests::{assert_close, devices, tolerance};
 
-fn check(what: &str, case: &Learning, rounded: bool) {
+fn check(what: &str, i: usize, case: &Learning, rounded: bool) {
     let (wanted, wanted_plain) = case.on_cpu().unwrap();
     for (index, profile) in devices() {
+        // The kernels are the same for a second driver, which takes each third type.
+        if index > 0 && i % 3 != 0 {
+            continue;
+        }
         let what = format!("{what} gpu:{index} {profile}");
         let mut gpu = block_on(GpuDevice::open(Some(index), Some(profile))).unwrap();
         let (found, plain) = block_on(case.on_gpu(&mut gpu)).unwrap();
@@ -77,6 +81,7 @@ fn through_weights_of_every_type() {
         let case = Learning::block([ty, TensorType::F32], window, activation, rows).unwrap();
         check(
             name,
+            i,
             &case,
             matches!(ty, TensorType::Q2_K | TensorType::Q5_K),
         );

@@ -65,6 +65,10 @@ fn devices() -> Vec<DeviceRequest> {
     std::iter::once(DeviceRequest::Cpu).chain(gpus).collect()
 }
 
+fn is_second(device: DeviceRequest) -> bool {
+    matches!(device, DeviceRequest::Gpu { index, .. } if index != Some(0))
+}
+
 fn prepare(session: &mut Session, folder: &Path, checkpointing: Checkpointing) {
     let adapter = Adapter::open(&folder.join("adapter")).unwrap();
     block_on(session.set_adapter(Some(adapter))).unwrap();
@@ -94,7 +98,10 @@ fn gradients_and_losses_are_those_of_peft() {
                 (true, Checkpointing::Off),
                 (false, Checkpointing::Off),
             ];
-            // Compiling kernels takes a while: GPUs take one way.
+            // Compiling kernels takes a while: GPUs take one way, a second driver two families.
+            if is_second(device) && !["llama", "gemma3"].contains(&family) {
+                continue;
+            }
             let ways = if device == DeviceRequest::Cpu { 3 } else { 1 };
             for (packed, checkpointing) in all.into_iter().take(ways) {
                 let what = format!("{family} {device:?} packed {packed} {checkpointing:?}");
@@ -214,14 +221,16 @@ fn losses(run: &mut Run, n: usize) -> Vec<(f32, Option<f32>)> {
 /// From any checkpoint on, the losses are those of a training that was never stopped.
 #[test]
 fn a_resumed_training_goes_on_as_if_nothing_had_happened() {
-    for device in devices() {
+    for device in devices().into_iter().filter(|d| !is_second(*d)) {
         let mut whole = trainer(device, options());
         let steps = whole.trainer.summary().steps;
         assert_eq!((steps, whole.trainer.summary().held_out), (6, 2));
         let unbroken = losses(&mut whole, steps);
         assert!(unbroken[2].1.is_some() && unbroken[5].1.is_some() && unbroken[0].1.is_none());
         assert!(unbroken[5].0 < unbroken[0].0);
-        for stopped in [0, 1, 4] {
+        let all = [4, 0, 1];
+        let n = if device == DeviceRequest::Cpu { 3 } else { 1 };
+        for stopped in all.into_iter().take(n) {
             let mut first = trainer(device, options());
             losses(&mut first, stopped);
             let bytes = first.checkpoint();
