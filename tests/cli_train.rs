@@ -231,6 +231,44 @@ fn files_change_type_and_kind() {
     assert!(!folder.path().join("y").exists());
 }
 
+/// Ctrl-C ends the step, keeps a checkpoint, and says how to go on.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_training_resumes() {
+    let folder = tempfile::tempdir().unwrap();
+    let [unbroken, out] = ["unbroken", "stopped"].map(|n| path(folder.path(), n));
+    let more = ["--steps", "60", "--checkpoint-every", "1000"];
+    train(folder.path(), &unbroken, &more);
+    let child = siskin()
+        .args(flags(folder.path(), &out, &more))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    let begun = || {
+        std::fs::read_to_string(Path::new(&out).join("metrics.jsonl"))
+            .is_ok_and(|t| t.lines().count() > 3)
+    };
+    while !begun() {
+        assert!(start.elapsed() < Duration::from_secs(60), "no step came");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let interrupt = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(interrupt.unwrap().success());
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{said}");
+    assert!(
+        said.contains("stopped after step") && said.contains("--resume"),
+        "{said}"
+    );
+    train(folder.path(), &out, &[&more[..], &["--resume"]].concat());
+    assert_eq!(losses(&out), losses(&unbroken));
+}
+
 /// Killed at any moment, and its last checkpoint damaged, a training still ends as an unbroken one does.
 #[test]
 fn a_killed_training_resumes() {

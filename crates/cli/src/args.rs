@@ -62,9 +62,10 @@ JSON array of such; CSV or TSV with those columns; or a text file with an empty 
     #[command(after_help = "Examples:
   siskin quantize model-f16.gguf --type q4_0 --out model-q4_0.gguf")]
     Quantize(QuantizeArgs),
-    /// A GGUF file as a Hugging Face folder
+    /// A GGUF file as a Hugging Face folder; an adapter as GGUF, or as PEFT has it
     #[command(after_help = "Examples:
-  siskin convert model.gguf --out model-folder --type bf16")]
+  siskin convert model.gguf --out model-folder --type bf16
+  siskin convert my-adapter --base model.gguf --out my-adapter.gguf")]
     Convert(ConvertArgs),
     /// Prefill and decode speed, and exact counts of what a decode step does
     #[command(after_help = "Examples:
@@ -146,7 +147,7 @@ pub struct ModelArgs {
 /// An adapter on top of a model.
 #[derive(Debug, Clone, Args)]
 pub struct AdapterArgs {
-    /// A LoRA adapter's folder, as PEFT or `siskin train` saves it; `DIR:0.5` applies half of it
+    /// A LoRA adapter: a folder as PEFT or `siskin train` saves it, or a GGUF file; `DIR:0.5` applies half of it
     #[arg(long, value_name = "DIR[:SCALE]")]
     pub adapter: Option<String>,
 }
@@ -212,7 +213,7 @@ pub struct TrainArgs {
 pub struct MergeArgs {
     /// A GGUF file, a Hugging Face folder, or the name of a fetched model
     pub model: PathBuf,
-    /// A LoRA adapter's folder; `DIR:0.5` merges half of it
+    /// A LoRA adapter's folder or GGUF file; `DIR:0.5` merges half of it
     #[arg(value_name = "DIR[:SCALE]")]
     pub adapter: String,
     /// A file that ends in .gguf, or a folder for safetensors
@@ -237,8 +238,11 @@ pub struct QuantizeArgs {
 
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
-    /// A GGUF file, a Hugging Face folder, or the name of a fetched model
+    /// A GGUF file, a Hugging Face folder, or the name of a fetched model; with --base, an adapter
     pub model: PathBuf,
+    /// The model that the adapter is for
+    #[arg(long, value_name = "MODEL", conflicts_with = "ty")]
+    pub base: Option<PathBuf>,
     /// A file that ends in .gguf, or a folder for safetensors
     #[arg(long)]
     pub out: PathBuf,

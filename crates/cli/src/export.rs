@@ -17,8 +17,12 @@ use crate::args::{ConvertArgs, MergeArgs, QuantizeArgs};
 use crate::open;
 
 pub fn merge(args: &MergeArgs) -> Result<()> {
-    let adapter = open::read_adapter(&args.adapter)?;
-    export(&args.model, Some(&adapter), &args.out, args.ty.as_deref())
+    export(
+        &args.model,
+        Some(&args.adapter),
+        &args.out,
+        args.ty.as_deref(),
+    )
 }
 
 pub fn quantize(args: &QuantizeArgs) -> Result<()> {
@@ -26,7 +30,36 @@ pub fn quantize(args: &QuantizeArgs) -> Result<()> {
 }
 
 pub fn convert(args: &ConvertArgs) -> Result<()> {
+    if let Some(base) = &args.base {
+        return convert_adapter(&args.model, base, &args.out);
+    }
     export(&args.model, None, &args.out, args.ty.as_deref())
+}
+
+/// An adapter from PEFT's folder into a GGUF file, or the other way round.
+fn convert_adapter(adapter: &Path, base: &Path, out: &Path) -> Result<()> {
+    let files = ModelFiles::open(&open::resolve(base)?)?;
+    let given = adapter.display().to_string();
+    let adapter = open::read_adapter(&given, &files.model)?;
+    adapter.spec(&files.model.graph(Head::Next)?)?;
+    if out.exists() {
+        bail!("{} exists already; give another --out", out.display());
+    }
+    let written = || -> Result<()> {
+        if out.extension().is_some_and(|e| e == "gguf") {
+            return whole(out, |part| {
+                Ok(std::fs::write(part, adapter.to_gguf(&files.model)?)?)
+            });
+        }
+        std::fs::create_dir_all(out)?;
+        for (name, bytes) in adapter.to_peft()? {
+            std::fs::write(out.join(name), bytes)?;
+        }
+        Ok(())
+    };
+    written().with_context(|| format!("cannot write {}", out.display()))?;
+    println!("{}", out.display());
+    Ok(())
 }
 
 /// Types that can be written.
@@ -40,11 +73,15 @@ fn parse_type(name: &str) -> Result<TensorType> {
     ty.with_context(|| format!("cannot write the type `{name}`; give one of {TYPES}"))
 }
 
-fn export(model: &Path, adapter: Option<&Adapter>, out: &Path, ty: Option<&str>) -> Result<()> {
+fn export(model: &Path, adapter: Option<&str>, out: &Path, ty: Option<&str>) -> Result<()> {
     let ty = ty.map(parse_type).transpose()?;
     let path = open::resolve(model)?;
     let files = ModelFiles::open(&path)?;
     let (model, checkpoint) = (&files.model, &files.weights.checkpoint);
+    let adapter = adapter
+        .map(|given| open::read_adapter(given, model))
+        .transpose()?;
+    let adapter = adapter.as_ref();
     let to_gguf = out.extension().is_some_and(|e| e == "gguf");
     if out.exists() {
         bail!("{} exists already; give another --out", out.display());

@@ -7,7 +7,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use siskin_engine::{
     Adapter, CacheType, DeviceRequest, GenerateOptions, OpenOptions, Precision, Sampling, Session,
 };
+use siskin_formats::Checkpoint;
 use siskin_gpu::Profile;
+use siskin_models::Model;
 
 use crate::args::{
     AdapterArgs, CacheArg, DeviceArg, ModelArgs, PrecisionArg, ProfileArg, SamplingArgs,
@@ -100,25 +102,30 @@ pub async fn open(args: &ModelArgs) -> Result<Session> {
 
 /// Opens the model, and puts the adapter on it.
 pub async fn open_adapted(args: &ModelArgs, adapter: &AdapterArgs) -> Result<Session> {
-    let adapter = adapter.adapter.as_deref().map(read_adapter).transpose()?;
     let mut session = open(args).await?;
-    if adapter.is_some() {
-        session.set_adapter(adapter).await?;
+    if let Some(given) = &adapter.adapter {
+        let adapter = read_adapter(given, &session.model)?;
+        session.set_adapter(Some(adapter)).await?;
     }
     Ok(session)
 }
 
-/// `DIR`, or `DIR:SCALE`.
-pub fn read_adapter(given: &str) -> Result<Adapter> {
-    let split = given.rsplit_once(':').and_then(|(dir, scale)| {
+/// `ADAPTER`, or `ADAPTER:SCALE`: a folder, or a GGUF file.
+pub fn read_adapter(given: &str, model: &Model) -> Result<Adapter> {
+    let split = given.rsplit_once(':').and_then(|(path, scale)| {
         let scale: f32 = scale.parse().ok().filter(|s: &f32| s.is_finite())?;
-        Some((dir, scale))
+        Some((path, scale))
     });
-    let (dir, strength) = match split {
+    let (path, strength) = match split {
         Some(split) if !Path::new(given).exists() => split,
         _ => (given, 1.0),
     };
-    let mut adapter = Adapter::open(Path::new(dir))?;
+    let path = Path::new(path);
+    let mut adapter = if path.extension().is_some_and(|e| e == "gguf") {
+        Adapter::from_gguf(&Checkpoint::open(path)?, model)?
+    } else {
+        Adapter::open(path)?
+    };
     adapter.strength = strength;
     Ok(adapter)
 }

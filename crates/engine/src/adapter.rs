@@ -51,6 +51,27 @@ fn no_bias() -> String {
 }
 
 impl AdapterConfig {
+    /// Of an adapter of which nothing more is known.
+    pub fn plain(r: usize, lora_alpha: f32) -> Self {
+        Self {
+            peft_type: "LORA".into(),
+            base_model_name_or_path: None,
+            task_type: Some("CAUSAL_LM".into()),
+            r,
+            lora_alpha,
+            lora_dropout: 0.0,
+            use_rslora: false,
+            use_dora: false,
+            bias: no_bias(),
+            fan_in_fan_out: false,
+            target_modules: serde_json::Value::Null,
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            modules_to_save: None,
+            inference_mode: true,
+        }
+    }
+
     /// What the low-rank product is multiplied by.
     pub fn scaling(&self) -> f32 {
         let r = self.r as f32;
@@ -322,7 +343,7 @@ impl Adapter {
 }
 
 /// Each linear projection of a graph with its shape `[n, k]`.
-fn projections(graph: &Graph) -> Vec<(String, [usize; 2])> {
+pub(crate) fn projections(graph: &Graph) -> Vec<(String, [usize; 2])> {
     let linears = graph.nodes.iter().filter_map(|n| match n.op {
         Op::Linear { weight, .. } => Some(graph.weight(weight)),
         _ => None,

@@ -3,6 +3,7 @@
 //! Everything that may wait for a device is `async`: on a page, reading back cannot block.
 
 mod adapter;
+mod adapter_gguf;
 mod answer;
 mod device;
 mod error;

@@ -107,6 +107,22 @@ impl Model {
         &self.arch
     }
 
+    /// What GGUF files call the architecture.
+    pub fn gguf_arch(&self) -> &str {
+        match self.arch.as_str() {
+            "mistral" => "llama",
+            "gemma3_text" => "gemma3",
+            arch => arch,
+        }
+    }
+
+    /// The name that a GGUF file has for a projection's tensor, and what its rows need on their way in.
+    pub fn in_gguf(&self, module: &str) -> (String, Transform) {
+        let tensor = format!("{module}.weight");
+        let transform = names::transform(self.gguf_arch(), true, &tensor, self.dims());
+        (names::in_file(&tensor, true), transform)
+    }
+
     pub fn dims(&self) -> &Dims {
         match &self.family {
             Family::Llama(c) => &c.dims,

@@ -229,21 +229,11 @@ impl TrainOptions {
             names => serde_json::json!(names),
         };
         AdapterConfig {
-            peft_type: "LORA".into(),
             base_model_name_or_path: Some(base.into()),
-            task_type: Some("CAUSAL_LM".into()),
-            r: self.rank,
-            lora_alpha: self.alpha(),
             lora_dropout: self.lora_dropout,
             use_rslora: self.use_rslora,
-            use_dora: false,
-            bias: "none".into(),
-            fan_in_fan_out: false,
             target_modules: targets,
-            rank_pattern: Default::default(),
-            alpha_pattern: Default::default(),
-            modules_to_save: None,
-            inference_mode: true,
+            ..AdapterConfig::plain(self.rank, self.alpha())
         }
     }
 }
