@@ -1,5 +1,5 @@
 // siskin beside llama.cpp: the same file, the same machine, one run.
-//   cargo xtask model && cargo build --release && npm ci --prefix benches && node benches/peers.mjs
+//   cargo xtask model && cargo build --release && npm install --no-save --prefix benches && node benches/peers.mjs
 // Options: --prompt N (512), --tokens N (64), --runs N (3), --skip-gpu, --json
 import { execFileSync } from "node:child_process";
 import { availableParallelism } from "node:os";

@@ -91,6 +91,24 @@ fn only_what_leads_to_an_adapter_gets_a_gradient() {
     assert_eq!(first.loras[0].spans.len(), 1);
 }
 
+/// However many logits are asked for, the parameters stand where they do.
+#[test]
+fn a_shared_weight_has_one_adapter() {
+    let spec = LoraSpec {
+        rank: 4,
+        scale: 1.0,
+        dropout: 0.0,
+        modules: vec![
+            "model.embed_tokens".into(),
+            "model.layers.1.mlp.up_proj".into(),
+        ],
+    };
+    let [next, lens] =
+        [Head::Next, Head::Lens].map(|head| model(3, 320).graph(head).unwrap().with_lora(&spec));
+    assert_eq!(next.loras, lens.loras);
+    assert_eq!(count(&lens, |op| matches!(op, Op::LoraUp { .. })), 1 + 3);
+}
+
 #[test]
 fn gradients_can_be_tapped() {
     let mut graph = training(2, 320, "_proj", Checkpointing::Every(1));

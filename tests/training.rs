@@ -185,7 +185,7 @@ impl Run {
         options: TrainOptions,
     ) -> siskin_train::Result<Self> {
         let mut session = open(&fixture("tiny/llama"), device);
-        let trainer = block_on(Trainer::new(&mut session, records, options, None))?;
+        let trainer = block_on(Trainer::new(&mut session, records, options))?;
         Ok(Self { trainer, session })
     }
 

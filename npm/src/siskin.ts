@@ -115,6 +115,8 @@ export class Siskin {
   readonly #host: Host;
   readonly #onLost: () => void;
   readonly #model: ModelInfo;
+  /** Which training is under way. */
+  #training = 0;
 
   private constructor(host: Host, model: ModelInfo, onLost: () => void) {
     this.#host = host;
@@ -254,12 +256,21 @@ export class Siskin {
     options: TrainOptions & { resume?: Uint8Array; signal?: AbortSignal } = {},
   ): Training {
     const { calls } = this.#host;
+    let own: number | undefined;
+    // A model has one training at a time: an older one must not take the steps of a newer.
+    const mine = async <T>(call: () => Promise<T>): Promise<T> => {
+      if (own !== this.#training) throw new SiskinError("invalid_request", "another training took this one's place");
+      return call();
+    };
     const host: TrainHost = {
-      start: (...args) => calls.trainStart(...args),
-      step: () => calls.trainStep(),
-      score: () => calls.trainScore(),
-      checkpoint: () => calls.trainCheckpoint(),
-      adapter: () => calls.trainAdapter(),
+      start: (...args) => {
+        own = ++this.#training;
+        return calls.trainStart(...args);
+      },
+      step: () => mine(() => calls.trainStep()),
+      score: () => mine(() => calls.trainScore()),
+      checkpoint: () => mine(() => calls.trainCheckpoint()),
+      adapter: () => mine(() => calls.trainAdapter()),
     };
     return new Training(host, this.#examples(examples), options);
   }

@@ -66,6 +66,7 @@ test("twenty steps on WebGPU and on the CPU lower the loss as the command line d
         // From the checkpoint on, the same again.
         const again = [];
         for await (const step of model.train(examples, { ...options, resume: checkpoint })) again.push(step.loss);
+        const stale = await run.adapter().catch((e) => e.message);
         await model.adapters.use(null);
         const without = (await model.generate("a1 b", { max_tokens: 8 })).ids;
         await model.adapters.add("mine", adapter);
@@ -80,7 +81,7 @@ test("twenty steps on WebGPU and on the CPU lower the loss as the command line d
         const damaged = await model.train(examples, { ...options, resume: checkpoint.slice(9) }).summary().catch((e) => e.code);
         other.unload();
         model.unload();
-        return { summary, steps, again, plain, trained, without, used, held, wrong, misfit, unknown, damaged, bytes: adapter.weights.length };
+        return { summary, steps, again, plain, trained, without, used, held, wrong, stale, misfit, unknown, damaged, bytes: adapter.weights.length };
       },
       [`${app.url}tiny/llama/model.gguf`, EXAMPLES, device],
     );
@@ -99,6 +100,7 @@ test("twenty steps on WebGPU and on the CPU lower the loss as the command line d
     assert.deepEqual(found.used, found.trained, device);
     assert.deepEqual(found.held, [["mine"], "mine"]);
     assert.match(found.wrong, /no adapter `yours`; there are: mine/);
+    assert.match(found.stale, /another training/);
     assert.equal(found.misfit, "invalid_adapter");
     assert.equal(found.unknown[0], "invalid_request");
     assert.match(found.unknown[1], /learning_rat/);

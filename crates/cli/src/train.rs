@@ -181,12 +181,19 @@ struct Output {
 }
 
 impl Output {
-    fn create(folder: &Path, is_resumed: bool) -> Result<Self> {
-        let name = folder.display();
-        let is_used = folder.join("metrics.jsonl").exists();
-        if is_used && !is_resumed {
-            bail!("{name} holds a training already; give --resume to go on, or another --out");
+    /// Nothing that is there is overwritten.
+    fn check(folder: &Path, is_resumed: bool) -> Result<()> {
+        if folder.join("metrics.jsonl").exists() && !is_resumed {
+            bail!(
+                "{} holds a training already; give --resume to go on, or another --out",
+                folder.display()
+            );
         }
+        Ok(())
+    }
+
+    fn create(folder: &Path) -> Result<Self> {
+        let name = folder.display();
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {name}"))?;
         let metrics = std::fs::OpenOptions::new()
@@ -288,9 +295,9 @@ pub async fn train(args: TrainArgs) -> Result<()> {
     if args.checkpoint_every == 0 {
         bail!("--checkpoint-every is 0; give at least 1");
     }
-    let mut output = Output::create(&recipe.out, args.resume)?;
+    Output::check(&recipe.out, args.resume)?;
     let mut session = open::open(&recipe.model).await?;
-    let mut trainer = Trainer::new(&mut session, &records, recipe.options, None).await?;
+    let mut trainer = Trainer::new(&mut session, &records, recipe.options).await?;
     let summary = trainer.summary().clone();
     for unusable in &summary.unusable {
         eprintln!(
@@ -306,6 +313,7 @@ pub async fn train(args: TrainArgs) -> Result<()> {
             summary.unusable.len()
         );
     }
+    let mut output = Output::create(&recipe.out)?;
     let mebibytes = |b: u64| b as f64 / 1_048_576.0;
     eprintln!(
         "{} examples, {} held out; {} tokens, {} of them learned{}",

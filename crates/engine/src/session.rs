@@ -100,17 +100,32 @@ impl Session {
     /// # Errors
     /// If the adapter is for another model; the session then goes on as it was.
     pub async fn set_adapter(&mut self, adapter: Option<Adapter>) -> Result<()> {
-        let graph = adapted(self.model.graph(Head::Next)?, adapter.as_ref())?;
-        let params = adapter.as_ref().map(|a| a.params(&graph)).transpose()?;
+        let before = self.adapter.take();
+        self.adapter = adapter;
+        let applied = self.apply_adapter().await;
+        if applied.is_err() {
+            self.adapter = before;
+            self.apply_adapter().await?;
+        }
+        applied
+    }
+
+    /// Brings the adapter onto the device, and prepares the plans that have it.
+    async fn apply_adapter(&mut self) -> Result<()> {
+        let graph = self.graph(Head::Next)?;
+        let params = self
+            .adapter
+            .as_ref()
+            .map(|a| a.params(&graph))
+            .transpose()?;
         self.tokens.clear();
         self.training = None;
         self.device.set_params(params.unwrap_or_default())?;
         let rows = PREFILL_ROWS.min(self.context);
+        let cache_type = self.options.cache_type;
         self.device
-            .prepare(graph, self.context, self.options.cache_type, rows)
-            .await?;
-        self.adapter = adapter;
-        Ok(())
+            .prepare(graph, self.context, cache_type, rows)
+            .await
     }
 
     /// The forward pass with the adapter in use.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::{CacheId, Graph, LoraId, Node, NodeId, Op};
+use crate::{CacheId, Graph, LoraId, Node, NodeId, Op, WeightId};
 
 /// Columns of a linear's result that one projection makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +112,8 @@ impl Graph {
     /// With an adapter on every linear that has one of the modules among its parts.
     pub fn with_lora(&self, spec: &LoraSpec) -> Self {
         let mut end = self.params_len();
+        // A weight that several linears share has one adapter.
+        let mut made: HashMap<WeightId, LoraId> = HashMap::new();
         self.rewrite(|g, node| {
             let base = g.push(node.op, &node.inputs, node.rows, node.cols);
             let Op::Linear { weight, .. } = node.op else {
@@ -133,18 +135,21 @@ impl Graph {
             if spans.is_empty() {
                 return base;
             }
-            let mut lora = Lora {
-                rank: spec.rank,
-                scale: spec.scale,
-                k: g.weight(weight).cols,
-                spans,
-                a: end,
-                b: 0,
-            };
-            lora.b = end + lora.a_len().next_multiple_of(ALIGN);
-            end = lora.b + lora.b_len().next_multiple_of(ALIGN);
-            let (id, inner) = (LoraId(g.loras.len()), lora.inner());
-            g.loras.push(lora);
+            let id = *made.entry(weight).or_insert_with(|| {
+                let mut lora = Lora {
+                    rank: spec.rank,
+                    scale: spec.scale,
+                    k: g.weight(weight).cols,
+                    spans,
+                    a: end,
+                    b: 0,
+                };
+                lora.b = end + lora.a_len().next_multiple_of(ALIGN);
+                end = lora.b + lora.b_len().next_multiple_of(ALIGN);
+                g.loras.push(lora);
+                LoraId(g.loras.len() - 1)
+            });
+            let inner = g.lora(id).inner();
             let mut x = node.inputs[0];
             if spec.dropout > 0.0 {
                 let (p, salt) = (spec.dropout, id.0 as u32);

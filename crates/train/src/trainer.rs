@@ -66,7 +66,7 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Makes ready to train a new adapter, or to go on training `adapter`.
+    /// Makes ready to train a new adapter.
     ///
     /// # Errors
     /// If an option is out of range, no example can be learned from, or the device lacks memory.
@@ -74,7 +74,6 @@ impl Trainer {
         session: &mut Session,
         records: &[Record],
         options: TrainOptions,
-        adapter: Option<Adapter>,
     ) -> Result<Self> {
         options.check()?;
         let trained = session.model.dims().context_length;
@@ -115,19 +114,14 @@ impl Trainer {
         } else {
             longest
         };
-        let adapter = match adapter {
-            Some(adapter) => adapter,
-            None => {
-                let base = session.files().checkpoint.name.clone();
-                Adapter::new(
-                    "the new adapter",
-                    &session.model.graph(Head::Next)?,
-                    &options.target_modules,
-                    options.adapter_config(&base),
-                    options.seed,
-                )?
-            }
-        };
+        let base = session.files().checkpoint.name.clone();
+        let adapter = Adapter::new(
+            "the new adapter",
+            &session.model.graph(Head::Next)?,
+            &options.target_modules,
+            options.adapter_config(&base),
+            options.seed,
+        )?;
         let parameters = adapter.modules.iter().map(|m| m.a.len() + m.b.len()).sum();
         session.set_adapter(Some(adapter)).await?;
         let (dropout, checkpointing) = (options.lora_dropout, options.checkpointing());

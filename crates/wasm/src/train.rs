@@ -75,7 +75,7 @@ impl Session {
             .collect();
         let options: TrainOptions = parse(&options)?;
         self.trainer = None;
-        let mut trainer = Trainer::new(&mut self.session, &records, options, None)
+        let mut trainer = Trainer::new(&mut self.session, &records, options)
             .await
             .map_err(train_to_js)?;
         if let Some(bytes) = checkpoint {

@@ -136,8 +136,6 @@ class PageTraining {
         this.heldOutBefore = await run.heldOutLoss();
         this.samples = await this.#answers("before");
       }
-      // A checkpoint may be younger than what stands beside it, or older.
-      this.steps = this.steps.filter((s) => s.step <= (this.summary?.done ?? 0) || !fresh);
       this.phase = "training";
       for await (const step of run) {
         this.steps = [...this.steps.filter((s) => s.step < step.step), step];
