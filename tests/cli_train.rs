@@ -231,6 +231,44 @@ fn files_change_type_and_kind() {
     assert!(!folder.path().join("y").exists());
 }
 
+/// A folder as GGUF: the same logits, the same tokens, Llama 3's and linear scaling and Gemma's norms and all.
+#[test]
+fn folders_become_gguf() {
+    let folder = tempfile::tempdir().unwrap();
+    for family in ["llama", "mistral", "qwen2", "qwen3", "gemma3"] {
+        let to = path(folder.path(), &format!("{family}.gguf"));
+        ok(&["convert", &tiny(family), "--out", &to, "--type", "f32"]);
+        let wanted = logits(folder.path(), &[&tiny(family), "--device", "cpu"]);
+        let found = logits(folder.path(), &[&to, "--device", "cpu"]);
+        assert_close(family, &found, &wanted, 1e-5);
+        let text = |model: &str| {
+            ok(&[
+                "tokenize",
+                model,
+                "Hello there, 12 cafés\n\n it's",
+                "--json",
+            ])
+        };
+        assert_eq!(text(&to), text(&tiny(family)), "{family}");
+        let chat = |model: &str| ok(&["tokenize", model, "Hi", "--chat", "--json"]);
+        assert_eq!(chat(&to), chat(&tiny(family)), "{family}");
+        let answer = |model: &str| {
+            json(&[
+                "run",
+                model,
+                "Hi",
+                "--device",
+                "cpu",
+                "--max-tokens",
+                "8",
+                "--json",
+            ])["ids"]
+                .clone()
+        };
+        assert_eq!(answer(&to), answer(&tiny(family)), "{family}");
+    }
+}
+
 /// Ctrl-C ends the step, keeps a checkpoint, and says how to go on.
 #[cfg(unix)]
 #[test]

@@ -62,8 +62,9 @@ JSON array of such; CSV or TSV with those columns; or a text file with an empty 
     #[command(after_help = "Examples:
   siskin quantize model-f16.gguf --type q4_0 --out model-q4_0.gguf")]
     Quantize(QuantizeArgs),
-    /// A GGUF file as a Hugging Face folder; an adapter as GGUF, or as PEFT has it
+    /// A GGUF file as a Hugging Face folder, or a folder as GGUF; adapters too
     #[command(after_help = "Examples:
+  siskin convert model-folder --out model.gguf --type q8_0
   siskin convert model.gguf --out model-folder --type bf16
   siskin convert my-adapter --base model.gguf --out my-adapter.gguf")]
     Convert(ConvertArgs),
@@ -246,7 +247,8 @@ pub struct ConvertArgs {
     /// A file that ends in .gguf, or a folder for safetensors
     #[arg(long)]
     pub out: PathBuf,
-    /// f32, f16 or bf16 for a folder [default: what each tensor has, f16 for quantised ones]
+    /// f32, f16, bf16 and, for GGUF, q8_0, q4_0, q4_1 [default: what each tensor has, f16 for quantised
+    /// ones in a folder]
     #[arg(long = "type", value_name = "TYPE")]
     pub ty: Option<String>,
 }

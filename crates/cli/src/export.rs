@@ -10,7 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use safetensors::tensor::{Dtype, View};
 use serde_json::json;
 use siskin_engine::{Adapter, ModelFiles};
-use siskin_formats::{Checkpoint, FileSource, Gguf, GgufTensor, TensorType, encode, write_gguf};
+use siskin_formats::{
+    Checkpoint, FileSource, Gguf, GgufTensor, TensorType, Value, encode, write_gguf,
+};
 use siskin_models::{Change, Exported, Head, Model};
 
 use crate::args::{ConvertArgs, MergeArgs, QuantizeArgs};
@@ -105,7 +107,7 @@ fn export(model: &Path, adapter: Option<&str>, out: &Path, ty: Option<&str>) -> 
         Ok(model.export_bytes(checkpoint, tensor, to_gguf, change)?)
     };
     let written = if to_gguf {
-        gguf(&path, checkpoint, &tensors, out, &bytes)
+        gguf(&path, &files, &tensors, out, &bytes)
     } else {
         folder(&files, &tensors, out, &bytes)
     };
@@ -174,49 +176,77 @@ fn whole(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
 
 type Bytes<'a> = &'a dyn Fn(usize) -> Result<Vec<u8>>;
 
+/// What a GGUF file holds beside the model's matrices and vectors: its metadata, and other tensors' bytes.
+type Beside = (Vec<(String, Value)>, Vec<(GgufTensor, Vec<u8>)>);
+
+/// A GGUF file's own metadata, and what the graph has no use for, such as tables of frequencies.
+fn beside_gguf(path: &Path, checkpoint: &Checkpoint, tensors: &[Exported]) -> Result<Beside> {
+    // Once more: the vocabulary that was read first went into the tokenizer.
+    let source = Gguf::read(&FileSource::open(path)?)?;
+    let metadata = source.header.metadata.into_iter();
+    let metadata = metadata.filter(|m| m.0 != "general.alignment").collect();
+    let mut rest = vec![];
+    for t in &checkpoint.tensors {
+        if !tensors.iter().any(|e| e.name == t.name) {
+            let tensor = GgufTensor {
+                name: t.name.clone(),
+                shape: t.shape.clone(),
+                ty: t.ty,
+            };
+            rest.push((tensor, checkpoint.read(t)?));
+        }
+    }
+    Ok((metadata, rest))
+}
+
+/// Metadata made from a Hugging Face folder's configuration and tokenizer.
+fn beside_folder(files: &ModelFiles) -> Result<Beside> {
+    let checkpoint = &files.weights.checkpoint;
+    let (mut metadata, factors) = files.model.to_gguf(checkpoint)?;
+    let vocab_size = files.model.dims().vocab_size;
+    metadata.extend(siskin_text::gguf_metadata(&checkpoint.side, vocab_size)?);
+    let name = Path::new(&checkpoint.name).file_name().unwrap_or_default();
+    let name = name.to_string_lossy().into_owned();
+    metadata.push(("general.name".into(), Value::String(name)));
+    metadata.push(("general.quantization_version".into(), Value::Uint(2)));
+    let mut rest = vec![];
+    if let Some(factors) = factors {
+        let tensor = GgufTensor {
+            name: "rope_freqs.weight".into(),
+            shape: vec![factors.len()],
+            ty: TensorType::F32,
+        };
+        rest.push((tensor, encode(TensorType::F32, &factors)?));
+    }
+    Ok((metadata, rest))
+}
+
 fn gguf(
     path: &Path,
-    checkpoint: &Checkpoint,
+    files: &ModelFiles,
     tensors: &[Exported],
     out: &Path,
     bytes: Bytes<'_>,
 ) -> Result<()> {
-    if checkpoint.gguf.is_none() {
-        bail!(
-            "a Hugging Face folder cannot become GGUF yet; llama.cpp's convert_hf_to_gguf.py does it, or give \
-             an --out that does not end in .gguf"
-        );
-    }
-    // Once more: the vocabulary that was read first went into the tokenizer.
-    let source = Gguf::read(&FileSource::open(path)?)?;
-    let metadata = source.header.metadata.into_iter();
-    let mut metadata: Vec<_> = metadata.filter(|m| m.0 != "general.alignment").collect();
+    let checkpoint = &files.weights.checkpoint;
+    let (mut metadata, rest) = match checkpoint.gguf {
+        Some(_) => beside_gguf(path, checkpoint, tensors)?,
+        None => beside_folder(files)?,
+    };
     // In one order each time, the architecture first, as readers expect.
     metadata.sort_by_key(|(key, _)| (key != "general.architecture", key.clone()));
-    let mut all: Vec<GgufTensor> = tensors
-        .iter()
-        .map(|t| GgufTensor {
-            name: t.name.clone(),
-            shape: t.shape.clone(),
-            ty: t.ty,
-        })
-        .collect();
-    // What the graph has no use for, such as tables of frequencies, is copied.
-    let rest = checkpoint.tensors.iter();
-    let rest: Vec<_> = rest
-        .filter(|t| !all.iter().any(|a| a.name == t.name))
-        .collect();
-    all.extend(rest.iter().map(|t| GgufTensor {
+    let all = tensors.iter().map(|t| GgufTensor {
         name: t.name.clone(),
         shape: t.shape.clone(),
         ty: t.ty,
-    }));
+    });
+    let all: Vec<_> = all.chain(rest.iter().map(|r| r.0.clone())).collect();
     whole(out, |part| {
         let mut file = BufWriter::new(std::fs::File::create(part)?);
         write_gguf::<anyhow::Error>(&mut file, &metadata, &all, |i| {
             match i.checked_sub(tensors.len()) {
                 None => bytes(i),
-                Some(i) => Ok(checkpoint.read(rest[i])?),
+                Some(i) => Ok(rest[i].1.clone()),
             }
         })
     })

@@ -1,6 +1,6 @@
 //! A model's tensors on their way into a file of either kind.
 
-use siskin_formats::{Checkpoint, TensorType, encode};
+use siskin_formats::{Array, Checkpoint, TensorType, Value, encode};
 use siskin_graph::{Part, WeightKind};
 
 use crate::config::Source;
@@ -15,6 +15,9 @@ pub struct Exported {
     part: Part,
     cols: usize,
 }
+
+/// Keys and values of a GGUF file.
+type Metadata = Vec<(String, Value)>;
 
 /// What is done to a tensor's values on the way.
 pub type Change<'a> = &'a dyn Fn(&mut [f32]);
@@ -83,7 +86,12 @@ impl Model {
         change: Option<Change<'_>>,
     ) -> Result<Vec<u8>> {
         let (info, from) = self.tensor(checkpoint, &tensor.part, tensor.cols)?;
-        let to = names::transform(&self.arch, to_gguf, &tensor.part.tensor, self.dims());
+        let arch = if to_gguf {
+            self.gguf_arch()
+        } else {
+            &self.arch
+        };
+        let to = names::transform(arch, to_gguf, &tensor.part.tensor, self.dims());
         if change.is_none() && from == to && info.ty == tensor.ty {
             return Ok(checkpoint.read(info)?);
         }
@@ -143,5 +151,76 @@ impl Model {
             "tie_word_embeddings": is_tied,
             "sliding_window": window,
         }))
+    }
+
+    /// GGUF metadata of a Hugging Face folder's model, but for its tokenizer; and the factors of its rotary
+    /// frequencies, which become the tensor `rope_freqs.weight`.
+    ///
+    /// # Errors
+    /// If its frequencies are scaled in a way that the family's GGUF files do not know.
+    pub fn to_gguf(&self, checkpoint: &Checkpoint) -> Result<(Metadata, Option<Vec<f32>>)> {
+        let d = self.dims();
+        let arch = self.gguf_arch();
+        let source = Source::Json(crate::config::read_json(&checkpoint.side)?);
+        let mut out: Vec<(String, Value)> =
+            vec![("general.architecture".into(), Value::String(arch.into()))];
+        let mut set = |key: &str, value: Value| out.push((format!("{arch}.{key}"), value));
+        for (key, n) in [
+            ("block_count", d.n_layers),
+            ("context_length", d.context_length),
+            ("embedding_length", d.hidden_size),
+            ("feed_forward_length", d.intermediate_size),
+            ("attention.head_count", d.n_heads),
+            ("attention.head_count_kv", d.n_kv_heads),
+            ("attention.key_length", d.head_dim),
+            ("attention.value_length", d.head_dim),
+            ("rope.dimension_count", d.head_dim),
+            ("vocab_size", d.vocab_size),
+        ] {
+            set(key, Value::Uint(n as u64));
+        }
+        set(
+            "attention.layer_norm_rms_epsilon",
+            Value::Float(d.rms_norm_eps.into()),
+        );
+        set("rope.freq_base", Value::Float(d.rope_theta.into()));
+        if let Some(window) = source.uint("sliding_window", "").filter(|w| *w > 0) {
+            set("attention.sliding_window", Value::Uint(window as u64));
+        }
+        if arch == "gemma3" {
+            let local = (0..d.n_layers).map(|i| source.is_local(i, 6)).collect();
+            set(
+                "attention.sliding_window_pattern",
+                Value::Array(Array::Bool(local)),
+            );
+        }
+        let graph = self.graph(Head::Next)?;
+        let found = graph.weights.iter().find_map(|w| match &w.kind {
+            WeightKind::Constant(values) if w.name == "inv_freq" => Some(values),
+            _ => None,
+        });
+        let plain = |i: usize| 1.0 / d.rope_theta.powf(2.0 * i as f32 / d.head_dim as f32);
+        let factors: Vec<f32> = found
+            .into_iter()
+            .flatten()
+            .enumerate()
+            .map(|(i, f)| plain(i) / f)
+            .collect();
+        let first = factors.first().copied().unwrap_or(1.0);
+        if factors.iter().all(|f| (f / first - 1.0).abs() < 1e-5) {
+            if (first - 1.0).abs() > 1e-5 {
+                set("rope.scaling.type", Value::String("linear".into()));
+                set("rope.scaling.factor", Value::Float(first.into()));
+            }
+            return Ok((out, None));
+        }
+        if arch != "llama" {
+            return Err(Error::Key {
+                name: "config.json".into(),
+                key: "rope_scaling".into(),
+                expected: "linear, to become GGUF",
+            });
+        }
+        Ok((out, Some(factors)))
     }
 }

@@ -6,10 +6,12 @@ mod gguf;
 mod merges;
 mod stream;
 mod template;
+mod to_gguf;
 mod tokenizer;
 
 pub use error::{Error, Result};
 pub use merges::MergedWord;
 pub use stream::{Emitted, TextStream};
 pub use template::{ChatTemplate, Message};
+pub use to_gguf::gguf_metadata;
 pub use tokenizer::{TextModel, Token};
