@@ -11,6 +11,8 @@ use crate::{Error, GpuDevice, Reduce, Result};
 
 mod attention;
 mod linear;
+mod lora;
+mod loss;
 mod train;
 
 /// Blocks of 32 columns decide how many threads share a row.

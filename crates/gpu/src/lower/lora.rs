@@ -1,0 +1,141 @@
+//! Adapters, forward and backward.
+
+use siskin_graph::{LoraId, NodeId, Rows, View};
+
+use super::linear::spread;
+use super::train::groups;
+use super::{Lowering, threads_for};
+use crate::Result;
+use crate::pipeline::Kernel;
+use crate::prepared::Size;
+
+impl Lowering<'_> {
+    /// `x · Aᵀ` is a linear over weights that change.
+    pub(super) fn lora_down(&mut self, id: NodeId, lora: LoraId) -> Result<()> {
+        let lora = self.graph().lora(lora).clone();
+        let rows = self.graph().node(id).rows;
+        let (n, x, out) = (lora.inner(), self.input(id, 0), self.plan.view(id));
+        let a = self.params(&self.device.training.params, lora.a, lora.a_len());
+        let mut entries = vec![
+            (1, a),
+            (3, self.dense(x, "lora_down")?),
+            (5, self.vector(None)?),
+            (6, self.bound(out)),
+        ];
+        let bytes = self.traffic(id) + lora.a_len() as u64 * 4;
+        if self.max_rows(rows) == 1 {
+            entries.push((4, self.vector(None)?));
+            let kernel = self
+                .reducing("matvec", threads_for(lora.k / 32))
+                .size("K", lora.k)
+                .size("N", n);
+            self.push(&kernel, spread(n.div_ceil(4)), rows, bytes, &entries)?;
+        } else {
+            entries.push((0, self.step_uniform()));
+            let kernel = Kernel::new("matmul")
+                .size("K", lora.k)
+                .size("N", n)
+                .size("STRIDE", n);
+            let size = Size::Tiles {
+                x: n.div_ceil(64) as u32,
+                rows: 32,
+            };
+            self.push(&kernel, size, rows, bytes, &entries)?;
+        }
+        Ok(())
+    }
+
+    /// One dispatch a span, with what `lora_up` and its gradient share.
+    fn each_span(
+        &mut self,
+        lora: LoraId,
+        kernel: Kernel,
+        wide: View,
+        u: View,
+    ) -> Vec<(Kernel, usize)> {
+        let lora = self.graph().lora(lora);
+        let mut row = 0;
+        let mut out = vec![];
+        for (s, span) in lora.spans.iter().enumerate() {
+            let kernel = kernel
+                .clone()
+                .size("RANK", lora.rank)
+                .set("SCALE", lora.scale)
+                .size("LEN", span.len)
+                .size("START", wide.start + span.start)
+                .size("STRIDE", wide.stride)
+                .size("U_START", u.start + s * lora.rank)
+                .size("U_STRIDE", u.stride)
+                .size("B_ROW", row);
+            out.push((kernel, span.len));
+            row += span.len;
+        }
+        out
+    }
+
+    pub(super) fn lora_up(&mut self, id: NodeId, lora: LoraId) -> Result<()> {
+        let (rows, u, out) = (
+            self.graph().node(id).rows,
+            self.input(id, 1),
+            self.plan.view(id),
+        );
+        let found = self.graph().lora(lora).clone();
+        let b = self.params(&self.device.training.params, found.b, found.b_len());
+        for (kernel, len) in self.each_span(lora, Kernel::new("lora_up"), out, u) {
+            let entries = [(3, self.bound(u)), (4, b.clone()), (6, self.bound(out))];
+            let bytes = (self.max_rows(rows) * 2 * len + len * found.rank) as u64 * 4;
+            self.push(&kernel, Size::Rows(groups(len)), rows, bytes, &entries)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn lora_up_grad(&mut self, id: NodeId, lora: LoraId) -> Result<()> {
+        let (rows, dy, out) = (
+            self.graph().node(id).rows,
+            self.input(id, 0),
+            self.plan.view(id),
+        );
+        let found = self.graph().lora(lora).clone();
+        let b = self.params(&self.device.training.params, found.b, found.b_len());
+        let kernel = self.reducing("lora_up_grad", 64);
+        for (kernel, len) in self.each_span(lora, kernel, dy, out) {
+            let entries = [(3, self.bound(dy)), (4, b.clone()), (6, self.bound(out))];
+            let bytes = (self.max_rows(rows) + found.rank) as u64 * len as u64 * 4;
+            let size = Size::Rows(found.rank as u32);
+            self.push(&kernel, size, rows, bytes, &entries)?;
+        }
+        Ok(())
+    }
+
+    /// `values` of the gradient that begins at `at` among all gradients, and is `len` long.
+    pub(super) fn lora_grad(
+        &mut self,
+        kernel: Kernel,
+        p: View,
+        q: View,
+        at: usize,
+        len: usize,
+        values: usize,
+    ) -> Result<()> {
+        let kernel = kernel
+            .size("P_STRIDE", p.stride)
+            .size("P_START", p.start)
+            .size("Q_STRIDE", q.stride)
+            .size("Q_START", q.start);
+        let entries = [
+            (0, self.step_uniform()),
+            (3, self.bound(p)),
+            (4, self.bound(q)),
+            (6, self.params(&self.device.training.grads, at, len)),
+        ];
+        let bytes = (self.plan.max_rows * (p.cols + q.cols)) as u64 * 4 + values as u64 * 8;
+        self.push(
+            &kernel,
+            spread(values.div_ceil(64)),
+            Rows::All,
+            bytes,
+            &entries,
+        )?;
+        Ok(())
+    }
+}
