@@ -1,16 +1,8 @@
 // out += SCALE · u · Bᵀ for one span of an adapter, in place.
 // Shapes: u [T, U_STRIDE], RANK columns from U_START on; B [.., RANK], LEN rows from B_ROW on; out
 // [T, STRIDE], LEN columns from START on. Dispatch: one thread a column of the span (x) and a token (y).
-override RANK: u32;
-override SCALE: f32;
-override LEN: u32;
-override START: u32 = 0u;
-override STRIDE: u32;
-override U_START: u32 = 0u;
-override U_STRIDE: u32;
-override B_ROW: u32 = 0u;
+// @use lib/lora_span
 @group(0) @binding(3) var<storage, read_write> u: array<f32>;
-@group(0) @binding(4) var<storage, read> b: array<f32>;
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 
 @compute @workgroup_size(64)

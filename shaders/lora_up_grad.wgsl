@@ -1,17 +1,9 @@
 // du = SCALE · dy · B for one span of an adapter.
 // Shapes: dy [T, STRIDE], LEN columns from START on; B [.., RANK], LEN rows from B_ROW on; du [T, U_STRIDE],
 // RANK columns from U_START on. Dispatch: one workgroup a token (y) and a column of the rank (x).
+// @use lib/lora_span
 // @use reduce
-override RANK: u32;
-override SCALE: f32;
-override LEN: u32;
-override START: u32 = 0u;
-override STRIDE: u32;
-override U_START: u32 = 0u;
-override U_STRIDE: u32;
-override B_ROW: u32 = 0u;
 @group(0) @binding(3) var<storage, read_write> dy: array<f32>;
-@group(0) @binding(4) var<storage, read> b: array<f32>;
 @group(0) @binding(6) var<storage, read_write> du: array<f32>;
 
 @compute @workgroup_size(WG)

@@ -1,12 +1,7 @@
 // The gradients of k and v: Σ_queries ds q and Σ_queries p dy, over the queries of all heads that read
 // them (self_attention_grad_q.wgsl says what p and ds are).
-// Shapes: lib/qkv; dy [T, N_HEADS · HEAD_DIM]; stats [T, N_HEADS]; out [T, OUT_STRIDE · 4], of which this
-// writes the columns after q's. Dispatch: one workgroup a head of k (x) and a token (y).
-// @use lib/qkv
-override OUT_STRIDE: u32;
-@group(0) @binding(6) var<storage, read_write> dy: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> stats: array<vec2<f32>>;
-@group(0) @binding(8) var<storage, read_write> out: array<vec4<f32>>;
+// Shapes: lib/qkv_grad, of whose out this writes the columns after q's. Dispatch: one workgroup a head of k (x) and a token (y).
+// @use lib/qkv_grad
 
 var<workgroup> key: array<vec4<f32>, HEAD_DIM / 4u>;
 var<workgroup> value: array<vec4<f32>, HEAD_DIM / 4u>;

@@ -1,11 +1,6 @@
 // The gradient of q: Σ_keys ds k with ds = SCALE · p (dy · v − y · dy), p = exp(score − log-sum-exp).
-// Shapes: lib/qkv; dy [T, N_HEADS · HEAD_DIM]; stats [T, N_HEADS]; out [T, OUT_STRIDE · 4], of which this
-// writes the first columns. Dispatch: one workgroup a head of q (x) and a token (y).
-// @use lib/qkv
-override OUT_STRIDE: u32;
-@group(0) @binding(6) var<storage, read_write> dy: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read_write> stats: array<vec2<f32>>;
-@group(0) @binding(8) var<storage, read_write> out: array<vec4<f32>>;
+// Shapes: lib/qkv_grad, of whose out this writes the first columns. Dispatch: one workgroup a head of q (x) and a token (y).
+// @use lib/qkv_grad
 
 var<workgroup> query: array<vec4<f32>, HEAD_DIM / 4u>;
 var<workgroup> above: array<vec4<f32>, HEAD_DIM / 4u>;

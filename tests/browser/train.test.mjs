@@ -159,13 +159,20 @@ test("the page: from examples to an adapter in use, over a pause and a closed ta
   await page.getByText("Done: 40 steps.").waitFor({ timeout: 60_000 });
   const cells = await page.locator("section[aria-label='Before and after'] tbody tr").first().locator("td").allInnerTexts();
   assert.ok(cells[0].startsWith("a") && cells[2] !== "…" && cells[1] !== cells[2], cells.join(" | "));
+  // What was learned is used when it is asked for.
+  await view(page, "Chat");
+  const plain = await say(page, cells[0]);
+  assert.ok(plain.startsWith(cells[1].slice(0, 10)), `${plain} | ${cells[1]}`);
+  await view(page, "Train");
   const names = [];
   page.on("download", (d) => names.push(d.suggestedFilename()));
   await page.getByRole("button", { name: "Download the adapter" }).click();
   await page.getByRole("button", { name: "Use it in Chat" }).click();
   await page.getByRole("link", { name: "Chat with it" }).click();
-  const question = cells[0];
-  const answer = await say(page, question);
+  await page.getByText("with the adapter “trained here”").waitFor();
+  await page.getByRole("button", { name: "Regenerate" }).click();
+  await page.getByRole("button", { name: "Stop" }).waitFor({ state: "hidden" });
+  const answer = await page.locator("article.assistant .text").last().innerText();
   assert.ok(answer.startsWith(cells[2].slice(0, 10)), `${answer} | ${cells[2]}`);
   await view(page, "Train");
   await page.evaluate(readFileSync(join(root, "tests/browser/node_modules/axe-core/axe.min.js"), "utf8"));

@@ -12,6 +12,7 @@ mod run;
 mod stop;
 mod tokenize;
 mod train;
+mod train_folder;
 
 use std::process::ExitCode;
 

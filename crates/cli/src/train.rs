@@ -13,6 +13,7 @@ use siskin_train::{Dataset, Example, Record, StepReport, TrainOptions, Trainer, 
 use toml::{Table, Value};
 
 use crate::args::{CacheArg, ModelArgs, PrecisionArg, TrainArgs, parse_device};
+use crate::train_folder::{TrainFolder, resume};
 use crate::{open, stop};
 
 /// What a recipe says beside the options of the training.
@@ -125,132 +126,6 @@ fn read_data(path: &Path, skip_bad: bool) -> Result<Vec<Record>> {
     Ok(data.records)
 }
 
-/// The newest checkpoint that is whole; those that are not are named.
-fn resume(trainer: &mut Trainer, session: &mut Session, folder: &Path) -> Result<()> {
-    let mut found = checkpoints(folder);
-    found.reverse();
-    let mut last = None;
-    for path in found {
-        let bytes = std::fs::read(&path);
-        let bytes = bytes.with_context(|| format!("cannot read {}", path.display()))?;
-        match trainer.resume(session, &bytes) {
-            Ok(()) => {
-                eprintln!("going on after step {}", trainer.done());
-                return Ok(());
-            }
-            Err(e @ siskin_train::Error::Checkpoint(_)) => {
-                eprintln!("{}: {e}; trying the one before", path.display());
-                last = Some(e);
-            }
-            Err(e) => return Err(e).with_context(|| path.display().to_string()),
-        }
-    }
-    match last {
-        Some(e) => Err(e).context("no checkpoint is whole"),
-        None => bail!(
-            "there is no checkpoint in {}; leave --resume out",
-            folder.display()
-        ),
-    }
-}
-
-/// Oldest first.
-fn checkpoints(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let is_checkpoint = |p: &PathBuf| p.extension().is_some_and(|e| e == "checkpoint");
-    let mut found: Vec<_> = entries.map(|e| e.path()).filter(is_checkpoint).collect();
-    found.sort();
-    found
-}
-
-/// Writes under another name first, so that a file under its own name is whole.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let part = path.with_extension("part");
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&part, path)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
-}
-
-struct Output {
-    folder: PathBuf,
-    metrics: std::fs::File,
-}
-
-impl Output {
-    /// Nothing that is there is overwritten.
-    fn check(folder: &Path, is_resumed: bool) -> Result<()> {
-        if folder.join("metrics.jsonl").exists() && !is_resumed {
-            bail!(
-                "{} holds a training already; give --resume to go on, or another --out",
-                folder.display()
-            );
-        }
-        Ok(())
-    }
-
-    fn create(folder: &Path) -> Result<Self> {
-        let name = folder.display();
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("cannot make the folder {name}"))?;
-        let metrics = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(folder.join("metrics.jsonl"))
-            .with_context(|| format!("cannot write to {name}"))?;
-        Ok(Self {
-            folder: folder.into(),
-            metrics,
-        })
-    }
-
-    /// Leaves out what was written after the checkpoint from which the training goes on.
-    fn forget_after(&mut self, step: usize) -> Result<()> {
-        let path = self.folder.join("metrics.jsonl");
-        let text = std::fs::read_to_string(&path).context("cannot read metrics.jsonl")?;
-        let is_kept = |line: &&str| {
-            let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
-            json.is_some_and(|j| j["step"].as_u64().is_some_and(|s| s <= step as u64))
-        };
-        let kept: String = text
-            .lines()
-            .filter(is_kept)
-            .map(|l| format!("{l}\n"))
-            .collect();
-        write_whole(&path, kept.as_bytes())?;
-        self.metrics = std::fs::OpenOptions::new().append(true).open(path)?;
-        Ok(())
-    }
-
-    fn metric(&mut self, line: &impl serde::Serialize) -> Result<()> {
-        let line = serde_json::to_string(line)?;
-        writeln!(self.metrics, "{line}").context("cannot write metrics.jsonl")
-    }
-
-    /// Keeps the last two.
-    async fn checkpoint(&self, trainer: &Trainer, session: &mut Session) -> Result<()> {
-        let bytes = trainer.checkpoint(session).await?;
-        let name = format!("step-{:07}.checkpoint", trainer.done());
-        write_whole(&self.folder.join(name), &bytes)?;
-        let all = checkpoints(&self.folder);
-        for old in &all[..all.len().saturating_sub(2)] {
-            std::fs::remove_file(old)
-                .with_context(|| format!("cannot remove {}", old.display()))?;
-        }
-        Ok(())
-    }
-
-    async fn adapter(&self, trainer: &Trainer, session: &mut Session) -> Result<()> {
-        for (name, bytes) in trainer.adapter(session).await?.to_peft()? {
-            write_whole(&self.folder.join(name), &bytes)?;
-        }
-        Ok(())
-    }
-}
-
 /// Questions of the held-out examples, for answers before and after.
 fn questions(trainer: &Trainer, records: &[Record]) -> Vec<Vec<Message>> {
     let chats = trainer
@@ -295,7 +170,7 @@ pub async fn train(args: TrainArgs) -> Result<()> {
     if args.checkpoint_every == 0 {
         bail!("--checkpoint-every is 0; give at least 1");
     }
-    Output::check(&recipe.out, args.resume)?;
+    TrainFolder::check(&recipe.out, args.resume)?;
     let mut session = open::open(&recipe.model).await?;
     let mut trainer = Trainer::new(&mut session, &records, recipe.options).await?;
     let summary = trainer.summary().clone();
@@ -313,7 +188,7 @@ pub async fn train(args: TrainArgs) -> Result<()> {
             summary.unusable.len()
         );
     }
-    let mut output = Output::create(&recipe.out)?;
+    let mut folder = TrainFolder::create(&recipe.out)?;
     let mebibytes = |b: u64| b as f64 / 1_048_576.0;
     eprintln!(
         "{} examples, {} held out; {} tokens, {} of them learned{}",
@@ -338,9 +213,9 @@ pub async fn train(args: TrainArgs) -> Result<()> {
     let score_before = trainer.score(&mut session).await?;
     if args.resume {
         resume(&mut trainer, &mut session, &recipe.out)?;
-        output.forget_after(trainer.done())?;
+        folder.forget_after(trainer.done())?;
     } else {
-        output.metric(&json!({"step": 0, "held_out": score_before}))?;
+        folder.metric(&json!({"step": 0, "held_out": score_before}))?;
     }
     let bar = ProgressBar::new(summary.steps as u64).with_style(ProgressStyle::with_template(
         "training {bar:30} {pos}/{len} {msg} {eta} left",
@@ -357,7 +232,7 @@ pub async fn train(args: TrainArgs) -> Result<()> {
                 return Err(e.into());
             }
         };
-        output.metric(&report)?;
+        folder.metric(&report)?;
         score_after = report.held_out.or(score_after);
         bar.set_position(report.step as u64);
         bar.set_message(format!(
@@ -368,20 +243,24 @@ pub async fn train(args: TrainArgs) -> Result<()> {
         ));
         stopped = stop::flow() == ControlFlow::Break(());
         if stopped || trainer.is_finished() || report.step.is_multiple_of(args.checkpoint_every) {
-            output.checkpoint(&trainer, &mut session).await?;
+            folder.checkpoint(&trainer, &mut session).await?;
         }
         if stopped {
             break;
         }
     }
     bar.finish_and_clear();
-    output.adapter(&trainer, &mut session).await?;
+    folder.adapter(&trainer, &mut session).await?;
     if stopped {
         eprintln!(
             "stopped after step {}; `siskin train … --resume` goes on",
             trainer.done()
         );
         std::process::exit(130);
+    }
+    // A training that was resumed at its end took no step that scored.
+    if score_after.is_none() {
+        score_after = trainer.score(&mut session).await?;
     }
     let after = answers(&mut session, &questions).await?;
     report(

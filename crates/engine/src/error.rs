@@ -29,7 +29,9 @@ pub enum Error {
     OutOfMemory { needed: u64 },
     #[error("the adapter {name} does not fit the model: {what}")]
     Adapter { name: String, what: String },
-    #[error("no training was prepared")]
+    #[error(
+        "no training is under way; a lost device or another adapter ends one: go on from its checkpoint"
+    )]
     NotTraining,
     #[error("cannot read {name}: {what}")]
     Read { name: String, what: String },

@@ -78,6 +78,8 @@ impl Session {
     /// Opens the device again after it was lost, and loads the weights again. The cache is empty.
     pub(crate) async fn reopen(&mut self) -> Result<()> {
         self.tokens.clear();
+        // What was learned since the adapter was last read back went with the device.
+        self.training = None;
         self.device = open_device(
             &self.model,
             &self.files,

@@ -13,8 +13,8 @@ macro_rules! sources {
 const LIBRARY: &[(&str, &str)] = sources!(
     "lib/activation" "lib/attend" "lib/batch" "lib/block" "lib/block_q4_0" "lib/block_q4_1"
     "lib/block_q4_k" "lib/block_q6_k" "lib/block_q8_0" "lib/block_q8_1" "lib/dot_bytes" "lib/dot_q16"
-    "lib/head_dim" "lib/heads" "lib/kv_f16" "lib/kv_f32" "lib/linear_out" "lib/matvec_in" "lib/pcg"
-    "lib/product_f32" "lib/product_int" "lib/q16" "lib/qkv" "lib/reduce_sg" "lib/reduce_wg" "lib/rope"
+    "lib/head_dim" "lib/heads" "lib/kv_f16" "lib/kv_f32" "lib/linear_out" "lib/lora_span" "lib/matvec_in" "lib/pcg"
+    "lib/product_f32" "lib/product_int" "lib/q16" "lib/qkv" "lib/qkv_grad" "lib/reduce_sg" "lib/reduce_wg" "lib/rope"
     "lib/step" "lib/values" "lib/values_bf16" "lib/values_f16" "lib/values_f32" "lib/values_halves"
     "lib/values_quantised" "lib/weights"
 );

@@ -99,6 +99,7 @@ class PageTraining {
     this.adapter = undefined;
     this.heldOutBefore = undefined;
     await model.siskin.adapters.use(null);
+    model.adapter = null;
     const options = $state.snapshot(this.options);
     await this.#go(model.siskin.train($state.snapshot(this.examples) as Example[], options), true);
   }
@@ -149,11 +150,16 @@ class PageTraining {
       this.phase = "answering";
       this.adapter = await run.adapter();
       this.samples = await this.#answers("after");
+      // Whether the other views answer with it is for the visitor to say.
+      await model.siskin?.adapters.use(null);
       this.phase = "done";
       await forget();
     } catch (thrown) {
-      this.phase = this.steps.length > 0 ? "paused" : "";
+      // What runs no more is not gone on with; a checkpoint that was kept may be.
+      this.#run = undefined;
+      this.phase = "";
       if (!(thrown instanceof SiskinError && thrown.code === "aborted")) this.error = words(thrown);
+      await this.look();
     }
   }
 

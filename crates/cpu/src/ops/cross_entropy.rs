@@ -35,9 +35,24 @@ fn tiles(parts: &[CpuPart]) -> Vec<(&CpuPart, usize, usize, usize)> {
     out
 }
 
-fn decode_tile(part: &CpuPart, at: usize, n: usize, w: &mut [f32]) {
-    let row_bytes = part.bytes.len() / part.rows;
-    decode_rows(part, &part.bytes[at * row_bytes..][..n * row_bytes], w);
+/// Hands over each tile of a lane: its first id, its decoded weights `[len, d]`, and x's logits `[n, len]`.
+fn each_tile(
+    tiles: &[(&CpuPart, usize, usize, usize)],
+    lane: usize,
+    x: &[f32],
+    d: usize,
+    mut f: impl FnMut(usize, Mat<'_>, &mut [f32]),
+) {
+    let n = x.len() / d;
+    let (mut w, mut logits) = (vec![0.0; TILE * d], vec![0.0; n * TILE]);
+    for (part, at, first, len) in tiles.iter().skip(lane).step_by(LANES) {
+        let row_bytes = part.bytes.len() / part.rows;
+        let (w, logits) = (&mut w[..len * d], &mut logits[..n * len]);
+        decode_rows(part, &part.bytes[at * row_bytes..][..len * row_bytes], w);
+        let w = Mat::dense(w, d);
+        gemm(logits, *len, Into::Store, 1.0, Mat::dense(x, d), w.t());
+        f(*first, w, logits);
+    }
 }
 
 /// Running maximum and sum of exponentials, and the target's logit.
@@ -73,26 +88,21 @@ pub fn cross_entropy(parts: &[CpuPart], x: Mat<'_>, d: usize, batch: &Batch, out
     if n == 0 {
         return;
     }
-    let x = Mat::dense(&dense, d);
     let tiles = tiles(parts);
     let mut sums = vec![Sum::NONE; LANES * n];
     each_chunk(&mut sums, n, |lane, sums| {
-        let (mut w, mut logits) = (vec![0.0; TILE * d], vec![0.0; n * TILE]);
-        for (part, at, first, len) in tiles.iter().skip(lane).step_by(LANES) {
-            let w = &mut w[..len * d];
-            decode_tile(part, *at, *len, w);
-            let logits = &mut logits[..n * len];
-            gemm(logits, *len, Into::Store, 1.0, x, Mat::dense(w, d).t());
-            for ((logits, sum), t) in logits.chunks_exact(*len).zip(&mut *sums).zip(&rows) {
+        each_tile(&tiles, lane, &dense, d, |first, _, logits| {
+            let rows = logits.chunks_exact(logits.len() / n).zip(&rows);
+            for ((logits, t), sum) in rows.zip(&mut *sums) {
                 let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let target = (batch.targets[*t] as usize).checked_sub(*first);
+                let target = (batch.targets[*t] as usize).checked_sub(first);
                 sum.join(&Sum {
                     max,
                     sum: logits.iter().map(|l| (l - max).exp()).sum(),
                     target: target.and_then(|i| logits.get(i)).copied().unwrap_or(0.0),
                 });
             }
-        }
+        });
     });
     for (i, t) in rows.iter().enumerate() {
         let mut total = Sum::NONE;
@@ -118,29 +128,23 @@ pub fn cross_entropy_grad(
     if n == 0 {
         return;
     }
-    let x = Mat::dense(&dense, d);
     let tiles = tiles(parts);
     let mut sums = vec![0.0; LANES * n * d];
     each_chunk(&mut sums, n * d, |lane, sums| {
-        let (mut w, mut logits) = (vec![0.0; TILE * d], vec![0.0; n * TILE]);
-        for (part, at, first, len) in tiles.iter().skip(lane).step_by(LANES) {
-            let w = &mut w[..len * d];
-            decode_tile(part, *at, *len, w);
-            let logits = &mut logits[..n * len];
-            gemm(logits, *len, Into::Store, 1.0, x, Mat::dense(w, d).t());
-            for (logits, t) in logits.chunks_exact_mut(*len).zip(&rows) {
+        each_tile(&tiles, lane, &dense, d, |first, w, logits| {
+            let len = logits.len() / n;
+            for (logits, t) in logits.chunks_exact_mut(len).zip(&rows) {
                 let (weight, lse) = (batch.weights[*t], stats.row(*t)[1]);
-                logits
-                    .iter_mut()
-                    .for_each(|l| *l = weight * (*l - lse).exp());
-                let target = (batch.targets[*t] as usize).checked_sub(*first);
+                for l in &mut *logits {
+                    *l = weight * (*l - lse).exp();
+                }
+                let target = (batch.targets[*t] as usize).checked_sub(first);
                 if let Some(l) = target.and_then(|i| logits.get_mut(i)) {
                     *l -= weight;
                 }
             }
-            let (g, w) = (Mat::dense(logits, *len), Mat::dense(w, d));
-            gemm(sums, d, Into::Add, 1.0, g, w);
-        }
+            gemm(sums, d, Into::Add, 1.0, Mat::dense(logits, len), w);
+        });
     });
     for (i, t) in rows.iter().enumerate() {
         let dx = &mut dx[t * d..][..d];
