@@ -2,9 +2,14 @@
 
 use siskin_cpu::CpuPart;
 use siskin_cpu::ops::gemm::Mat;
-use siskin_cpu::ops::{cross_entropy, gated, linear, lora, rms_norm, rope, self_attention};
+use siskin_cpu::ops::{
+    adamw, cross_entropy, dora, gated, linear, lora, rms_norm, rope, self_attention,
+};
 use siskin_formats::{TensorType, decode, encode};
-use siskin_graph::{Activation, AdamW, AttentionSpec, Batch, Lora, Span, dropout_factor};
+use siskin_graph::{
+    Activation, AdamW, AttentionSpec, Batch, Dora, Lora, MOMENT_BLOCK, MomentType, Moments, Span,
+    WeightId, dropout_factor,
+};
 use siskin_tests::values;
 
 /// `dx[i] = Σ dy · ∂f/∂x[i]` by central differences, for each i.
@@ -212,6 +217,7 @@ fn adapters_of_some_spans() {
         spans: vec![span(0, 6), span(11, 9)],
         a: 0,
         b: 64,
+        dora: None,
     };
     let (x, dy) = (noise(1, t * k), noise(2, t * n));
     let mut params = noise(3, 128);
@@ -240,6 +246,86 @@ fn adapters_of_some_spans() {
     check("A and B", &params, &dy, &grads, |p| forward(&x, p).1);
 }
 
+/// The norms count as constants, as the paper has it; the factors are checked against their definition.
+#[test]
+fn magnitudes_of_some_spans() {
+    let (t, k, n) = (3, 32, 90);
+    let span = |start, len| Span {
+        module: String::new(),
+        start,
+        len,
+    };
+    let dora = Dora {
+        weight: WeightId(0),
+        m: 512,
+        factors: 0,
+        n,
+    };
+    let lora = Lora {
+        rank: 2,
+        scale: 0.7,
+        k,
+        spans: vec![span(0, 40), span(60, 30)],
+        a: 0,
+        b: 256,
+        dora: Some(dora.clone()),
+    };
+    let values: Vec<Vec<f32>> = [(1, 40), (2, 20), (3, 30)]
+        .map(|(seed, rows)| noise(seed, rows * k))
+        .into();
+    let parts = [
+        part(TensorType::F32, 40, &values[0]),
+        part(TensorType::F32, 20, &values[1]),
+        part(TensorType::F32, 30, &values[2]),
+    ];
+    let mut params = noise(4, 768);
+    params[512..582].iter_mut().for_each(|m| *m += 2.0);
+    let mut factors = vec![0.0; n];
+    dora::factors(&lora, &dora, &params, &parts, &mut factors);
+    let w = values.concat();
+    for (row, factor) in factors.iter().enumerate() {
+        let (s, b_row) = match row {
+            0..40 => (0, row),
+            60.. => (1, row - 20),
+            _ => {
+                assert_eq!(*factor, 1.0);
+                continue;
+            }
+        };
+        let changed = (0..k).map(|c| {
+            let low = (0..2).map(|r| params[256 + b_row * 2 + r] * params[(s * 2 + r) * k + c]);
+            w[row * k + c] + 0.7 * low.sum::<f32>()
+        });
+        let norm = changed.map(|v| v * v).sum::<f32>().sqrt();
+        let wanted = params[512 + b_row] / norm;
+        assert!((factor - wanted).abs() < 1e-5 * wanted.abs(), "{row}");
+    }
+    for bias in [None, Some(noise(5, n))] {
+        let bias = bias.as_deref();
+        let (x, dy) = (noise(6, t * n), noise(7, t * n));
+        let mut dx = vec![0.0; t * n];
+        dora::dora_grad(&factors, Mat::dense(&dy, n), &mut dx);
+        let forward = |factors: &[f32], x: &[f32]| {
+            let mut y = x.to_vec();
+            dora::dora(factors, bias, &mut y);
+            y
+        };
+        check("x", &x, &dy, &dx, |x| forward(&factors, x));
+        let y = forward(&factors, &x);
+        let mut grads = vec![0.0; 768];
+        let both = [&y, &dy].map(|v| Mat::dense(v, n));
+        dora::dora_grad_m(&lora, &dora, bias, &params, both, &mut grads);
+        assert!(grads[..512].iter().all(|g| *g == 0.0));
+        check("m", &params[512..582], &dy, &grads[512..582], |m| {
+            let mut p = params.clone();
+            p[512..582].copy_from_slice(m);
+            let mut factors = vec![0.0; n];
+            dora::factors(&lora, &dora, &p, &parts, &mut factors);
+            forward(&factors, &x)
+        });
+    }
+}
+
 #[test]
 fn dropout_drops_as_often_as_asked_and_differently_each_time() {
     let n = 20_000;
@@ -264,16 +350,51 @@ fn adamw_clips_and_decays() {
         max_grad_norm: 1.0,
         step: 1,
     };
-    let (mut params, mut moments) = ([2.0, -1.0], [[0.0; 2]; 2]);
-    let norm = siskin_cpu::ops::adamw::global_norm(&[3.0, 4.0]);
+    let (mut params, mut moments) = ([2.0, -1.0], Moments::zero(MomentType::F32, 2));
+    let norm = adamw::global_norm(&[3.0, 4.0]);
     assert_eq!(norm, 5.0);
-    siskin_cpu::ops::adamw::adamw(&o, norm, &[3.0, 4.0], &mut moments, &mut params);
+    adamw::adamw(&o, norm, &[3.0, 4.0], &mut moments, &mut params);
     // The first step moves by the learning rate, whatever the gradient's size.
     siskin_tests::assert_close("params", &params, &[2.0 * 0.95 - 0.1, -0.95 - 0.1], 1e-5);
-    siskin_tests::assert_close(
-        "first",
-        &[moments[0][0], moments[1][0]],
-        &[0.06, 0.08],
-        1e-5,
-    );
+    let Moments::F32(moments) = moments else {
+        panic!("other moments")
+    };
+    let first = [moments[0][0], moments[1][0]];
+    siskin_tests::assert_close("first", &first, &[0.06, 0.08], 1e-5);
+}
+
+/// Over gradients that differ in size by a thousand times, parameters go nearly where f32 moments bring them.
+#[test]
+fn moments_of_eight_bits_lead_to_the_same_place() {
+    let n = 2 * MOMENT_BLOCK;
+    let mut ways =
+        [MomentType::F32, MomentType::Int8].map(|ty| (Moments::zero(ty, n), vec![0f32; n]));
+    for step in 1..=50 {
+        let o = AdamW {
+            learning_rate: 0.01,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            max_grad_norm: f32::INFINITY,
+            step,
+        };
+        let drift = noise(9, n);
+        let grads: Vec<f32> = noise(step, n)
+            .iter()
+            .zip(&drift)
+            .enumerate()
+            .map(|(i, (g, d))| (g + d) * 10f32.powi(-(i as i32 % 4)))
+            .collect();
+        let norm = adamw::global_norm(&grads);
+        for (moments, params) in &mut ways {
+            adamw::adamw(&o, norm, &grads, moments, params);
+        }
+    }
+    let [(_, exact), (moments, rounded)] = &ways;
+    assert!(moments.fit(MomentType::Int8, n) && !moments.fit(MomentType::F32, n));
+    let size = exact.iter().map(|v| v * v).sum::<f32>().sqrt();
+    let apart = exact.iter().zip(rounded).map(|(a, b)| (a - b) * (a - b));
+    let apart = apart.sum::<f32>().sqrt();
+    assert!(size > 1.0 && apart < 0.08 * size, "{apart} of {size}");
 }

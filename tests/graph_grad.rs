@@ -1,6 +1,8 @@
 //! Differentiation and adapters as rewrites of a graph: no device.
 
-use siskin_graph::{Activation, Checkpointing, Fusion, Graph, LoraSpec, Op, Plan};
+use siskin_graph::{
+    Activation, Checkpointing, Fusion, Graph, LoraSpec, MOMENT_BLOCK, NodeId, Op, Plan,
+};
 use siskin_models::{Head, Model};
 
 fn model(layers: usize, vocab: usize) -> Model {
@@ -21,6 +23,7 @@ fn training(layers: usize, vocab: usize, ending: &str, checkpointing: Checkpoint
         rank: 4,
         scale: 1.0,
         dropout: 0.0,
+        use_dora: false,
         modules: modules
             .filter(|m| m.ends_with(ending))
             .map(String::from)
@@ -91,6 +94,50 @@ fn only_what_leads_to_an_adapter_gets_a_gradient() {
     assert_eq!(first.loras[0].spans.len(), 1);
 }
 
+/// Magnitudes stand behind A and B, and nothing shares a block of the optimiser's.
+#[test]
+fn magnitudes_have_places_of_their_own() {
+    let spec = LoraSpec {
+        rank: 3,
+        scale: 1.0,
+        dropout: 0.0,
+        use_dora: true,
+        modules: vec![
+            "model.layers.0.self_attn.v_proj".into(),
+            "model.layers.0.mlp.up_proj".into(),
+        ],
+    };
+    let graph = model(1, 320).graph(Head::Next).unwrap().with_lora(&spec);
+    let (mut params, mut factors) = (0, 0);
+    for lora in &graph.loras {
+        let dora = lora.dora.as_ref().unwrap();
+        let places = [
+            (lora.a, lora.a_len()),
+            (lora.b, lora.b_len()),
+            (dora.m, lora.outer()),
+        ];
+        for (at, len) in places {
+            assert!(at >= params && at.is_multiple_of(MOMENT_BLOCK), "{lora:?}");
+            params = at + len;
+        }
+        // Every column of the stacked weight has a factor.
+        assert_eq!(dora.n, graph.weight(dora.weight).rows());
+        assert!(dora.factors >= factors && dora.n > lora.outer());
+        factors = dora.factors + dora.n;
+    }
+    assert!(graph.params_len() >= params && graph.params_len().is_multiple_of(MOMENT_BLOCK));
+    assert!(graph.factors_len() >= factors);
+    let places = |plan: &Plan, is: fn(&Op) -> bool| -> Vec<usize> {
+        let ids = (0..plan.graph.nodes.len()).map(NodeId);
+        let found = ids.filter(|id| is(&plan.graph.node(*id).op));
+        found.map(|id| plan.view(id).offset).collect()
+    };
+    let plan = Plan::new(graph, 8, Fusion::NONE, |_| false);
+    let up = places(&plan, |op| matches!(op, Op::LoraUp { .. }));
+    let scaled = places(&plan, |op| matches!(op, Op::Dora { .. }));
+    assert_eq!(up, scaled, "in place");
+}
+
 /// However many logits are asked for, the parameters stand where they do.
 #[test]
 fn a_shared_weight_has_one_adapter() {
@@ -98,6 +145,7 @@ fn a_shared_weight_has_one_adapter() {
         rank: 4,
         scale: 1.0,
         dropout: 0.0,
+        use_dora: false,
         modules: vec![
             "model.embed_tokens".into(),
             "model.layers.1.mlp.up_proj".into(),
@@ -128,6 +176,7 @@ fn what_has_no_gradient_is_told() {
         rank: 2,
         scale: 1.0,
         dropout: 0.0,
+        use_dora: false,
         modules: vec!["model.layers.0.self_attn.q_proj".into()],
     };
     let mut cached = model(1, 320).graph(Head::Loss).unwrap().with_lora(&spec);

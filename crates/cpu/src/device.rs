@@ -4,7 +4,7 @@ use siskin_formats::decode;
 use siskin_graph::{Batch, Graph, NodeId, Op, Plan, Rows, Sampling, WeightId};
 
 use crate::arena::Arena;
-use crate::ops::{attention, choose, gated, linear, lora, rms_norm, rope};
+use crate::ops::{attention, choose, dora, gated, linear, lora, rms_norm, rope};
 use crate::train::Params;
 use crate::{CacheType, CpuWeight, Error, KvCache, Result};
 
@@ -123,6 +123,7 @@ impl CpuDevice {
                 context: self.context,
             });
         }
+        self.refresh_factors(&plan.graph)?;
         self.mark_seen(tokens);
         self.last_rows = rows;
         self.arena.reserve(plan.arena_len);
@@ -278,6 +279,13 @@ impl CpuDevice {
                     node.cols,
                     out,
                 );
+            }
+            Op::Dora { lora, bias } => {
+                let bias = bias.map(|b| vector(weights, graph, b)).transpose()?;
+                let (out, []) = arena.io(plan.view(id), rows, []);
+                let factors = params.factors_of(graph, lora);
+                let factors = factors.ok_or(Error::NotTraining("dora"))?;
+                dora::dora(factors, bias, out);
             }
             _ => self.run_training_node(plan, id, run)?,
         }

@@ -1,9 +1,11 @@
 //! Training on the CPU: parameters of adapters, the ops of the backward pass, the optimiser.
 
-use siskin_graph::{AdamW, Batch, NodeId, Op, Plan, Sampling, dropout_factor};
+use siskin_graph::{
+    AdamW, Batch, Graph, LoraId, MomentType, Moments, NodeId, Op, Plan, Sampling, dropout_factor,
+};
 
 use crate::device::{Run, matrix, vector};
-use crate::ops::{adamw, cross_entropy, gated, linear, lora, rms_norm, self_attention};
+use crate::ops::{adamw, cross_entropy, dora, gated, linear, lora, rms_norm, self_attention};
 use crate::{CpuDevice, Error, Result};
 
 /// Of all adapters together, in the order of `siskin_graph::Lora`.
@@ -11,8 +13,18 @@ use crate::{CpuDevice, Error, Result};
 pub(crate) struct Params {
     pub values: Vec<f32>,
     pub grads: Vec<f32>,
-    /// First and second moment of each.
-    pub moments: Vec<[f32; 2]>,
+    pub moments: Moments,
+    /// What magnitudes multiply columns by, as the parameters are now unless they are stale.
+    pub factors: Vec<f32>,
+    pub are_stale: bool,
+}
+
+impl Params {
+    /// The factors of all columns of an adapter's weight.
+    pub fn factors_of(&self, graph: &Graph, lora: LoraId) -> Option<&[f32]> {
+        let dora = graph.lora(lora).dora.as_ref()?;
+        self.factors.get(dora.factors..)?.get(..dora.n)
+    }
 }
 
 impl CpuDevice {
@@ -20,8 +32,35 @@ impl CpuDevice {
     pub fn set_params(&mut self, values: Vec<f32>) {
         self.params = Params {
             values,
+            are_stale: true,
             ..Params::default()
         };
+    }
+
+    /// What magnitudes multiply columns by, in the order of `siskin_graph::Dora`.
+    pub fn factors(&mut self, graph: &Graph) -> Result<&[f32]> {
+        self.refresh_factors(graph)?;
+        Ok(&self.params.factors)
+    }
+
+    pub(crate) fn refresh_factors(&mut self, graph: &Graph) -> Result<()> {
+        let Params {
+            values,
+            factors,
+            are_stale,
+            ..
+        } = &mut self.params;
+        if !std::mem::take(are_stale) {
+            return Ok(());
+        }
+        factors.resize(graph.factors_len(), 1.0);
+        for lora in &graph.loras {
+            let Some(dora) = &lora.dora else { continue };
+            let (parts, _) = matrix(&self.weights, graph, dora.weight)?;
+            let out = &mut factors[dora.factors..][..dora.n];
+            dora::factors(lora, dora, values, parts, out);
+        }
+        Ok(())
     }
 
     pub fn params(&self) -> &[f32] {
@@ -33,12 +72,12 @@ impl CpuDevice {
         &self.params.grads
     }
 
-    /// First and second moment of each parameter; empty before the first step.
-    pub fn moments(&self) -> &[[f32; 2]] {
+    /// Empty before the first step.
+    pub fn moments(&self) -> &Moments {
         &self.params.moments
     }
 
-    pub fn set_moments(&mut self, moments: Vec<[f32; 2]>) {
+    pub fn set_moments(&mut self, moments: Moments) {
         self.params.moments = moments;
     }
 
@@ -56,6 +95,7 @@ impl CpuDevice {
                 context: plan.max_rows,
             });
         }
+        self.refresh_factors(&plan.graph)?;
         self.arena.reserve(plan.arena_len);
         self.params.grads.resize(self.params.values.len(), 0.0);
         let run = Run {
@@ -71,18 +111,24 @@ impl CpuDevice {
         Ok(losses.iter().step_by(2).sum())
     }
 
-    /// One step of the optimiser over the gradients, which are 0 afterwards. Returns their norm before
-    /// clipping; if that is not finite, nothing is changed.
-    pub fn optimise(&mut self, step: &AdamW) -> f32 {
+    /// One step of the optimiser over the gradients, which are 0 afterwards; moments that are none yet are
+    /// made of type `ty`. Returns the gradients' norm before clipping; if that is not finite, nothing is
+    /// changed.
+    pub fn optimise(&mut self, step: &AdamW, ty: MomentType) -> f32 {
         let Params {
             values,
             grads,
             moments,
+            are_stale,
+            ..
         } = &mut self.params;
         let norm = adamw::global_norm(grads);
         if norm.is_finite() {
-            moments.resize(values.len(), [0.0; 2]);
+            if moments.is_empty() {
+                *moments = Moments::zero(ty, values.len());
+            }
             adamw::adamw(step, norm, grads, moments, values);
+            *are_stale = true;
         }
         grads.fill(0.0);
         norm
@@ -107,6 +153,7 @@ impl CpuDevice {
             ..
         } = self;
         let input = |i: usize| plan.view(node.inputs[i]);
+        let missing = || Error::NotTraining(node.op.name());
         let segments = || batch.segments().collect::<Vec<_>>();
         match node.op {
             Op::Dropout { p, salt } => {
@@ -174,6 +221,18 @@ impl CpuDevice {
             Op::LoraGradB { lora } => {
                 let [u, dy] = [0, 1].map(|i| arena.read(input(i)).mat(rows));
                 lora::lora_grad_b(graph.lora(lora), u, dy, &mut params.grads);
+            }
+            Op::DoraGrad { lora } => {
+                let (out, [dy]) = arena.io(plan.view(id), rows, [input(0)]);
+                let factors = params.factors_of(graph, lora).ok_or_else(missing)?;
+                dora::dora_grad(factors, dy.mat(rows), out);
+            }
+            Op::DoraGradM { lora, bias } => {
+                let bias = bias.map(|b| vector(weights, graph, b)).transpose()?;
+                let values = [0, 1].map(|i| arena.read(input(i)).mat(rows));
+                let lora = graph.lora(lora);
+                let dora = lora.dora.as_ref().ok_or_else(missing)?;
+                dora::dora_grad_m(lora, dora, bias, &params.values, values, &mut params.grads);
             }
             Op::Concat => {
                 let mut start = 0;

@@ -9,7 +9,17 @@ use crate::{Adapter, AdapterConfig, AdapterModule, Error, Result};
 
 impl Adapter {
     /// The file's bytes, for a base of the model's architecture. GGUF has no rslora: alpha says it all.
+    ///
+    /// # Errors
+    /// For an adapter with magnitudes, which GGUF cannot hold.
     pub fn to_gguf(&self, model: &Model) -> Result<Vec<u8>> {
+        if self.config.use_dora {
+            return Err(Error::Adapter {
+                name: self.name.clone(),
+                what: "GGUF has no place for the magnitudes of DoRA; `siskin merge` puts them into the model"
+                    .into(),
+            });
+        }
         let r = self.config.r;
         let text = |s: &str| Value::String(s.into());
         let metadata = [
@@ -82,6 +92,7 @@ impl Adapter {
                 name: module,
                 a: file.read_f32(a)?,
                 b: transform.apply(file.read_f32(b)?, r),
+                m: vec![],
             });
         }
         if 2 * modules.len() != file.tensors.len() {

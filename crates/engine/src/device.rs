@@ -103,11 +103,11 @@ impl Device {
         Ok(())
     }
 
-    /// Parameters of the adapters in the graphs that are prepared from now on.
-    pub(crate) fn set_params(&mut self, params: Vec<f32>) -> Result<()> {
+    /// Parameters of the adapters in the graphs that are prepared from now on, of which `graph` is one.
+    pub(crate) fn set_params(&mut self, graph: &Graph, params: Vec<f32>) -> Result<()> {
         match self {
             Self::Cpu(cpu) => cpu.device.set_params(params),
-            Self::Gpu(gpu) => gpu.set_params(&params)?,
+            Self::Gpu(gpu) => gpu.set_params(graph, &params)?,
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 mod adapter;
 mod adapter_gguf;
+mod adapter_peft;
 mod answer;
 mod device;
 mod error;
@@ -17,7 +18,8 @@ mod session;
 mod trace;
 mod training;
 
-pub use adapter::{Adapter, AdapterConfig, AdapterModule};
+pub use adapter::{Adapter, AdapterModule};
+pub use adapter_peft::AdapterConfig;
 pub use answer::{Answer, Event, FinishReason, GenerateOptions, TokenLogprob, TopLogprob};
 pub use device::{Device, DeviceRequest};
 pub use error::{Error, Result};
@@ -28,6 +30,6 @@ pub use look::{Look, LookOptions};
 pub use memory::MemoryFigure;
 pub use session::Session;
 pub use trace::{TRACE_ROWS, Traced};
-pub use training::{TrainingMemory, TrainingState};
+pub use training::{TrainingMemory, TrainingSetup, TrainingState};
 
-pub use siskin_graph::{AdamW, Batch, Checkpointing, Sampling};
+pub use siskin_graph::{AdamW, Batch, Checkpointing, MomentType, Moments, Sampling};

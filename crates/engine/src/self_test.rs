@@ -3,7 +3,7 @@
 
 mod learning;
 
-pub use learning::{Learned, Learning};
+pub use learning::{Learned, Learning, LearningSpec};
 
 use std::collections::HashMap;
 
@@ -12,7 +12,8 @@ use siskin_cpu::{CacheType, CpuDevice, CpuPart, CpuWeight, Precision};
 use siskin_formats::{TensorType, encode};
 use siskin_gpu::{GpuDevice, Profile};
 use siskin_graph::{
-    Activation, AttentionSpec, Fusion, Graph, NodeId, Plan, Sampling, WeightId, WeightKind,
+    Activation, AttentionSpec, Fusion, Graph, MomentType, NodeId, Plan, Sampling, WeightId,
+    WeightKind,
 };
 
 use crate::Result;
@@ -391,15 +392,23 @@ pub async fn self_test(
         }
         on_result(KernelResult::new(kernel, error, op, gpu.profile()));
     }
-    for (ty, window, activation) in [
-        (TensorType::Q4_1, None, Activation::Silu),
-        (TensorType::F16, Some(5), Activation::GeluTanh),
+    for (ty, window, activation, use_dora) in [
+        (TensorType::Q4_1, None, Activation::Silu, false),
+        (TensorType::F16, Some(5), Activation::GeluTanh, true),
     ] {
-        let case = Learning::block([ty, TensorType::F32], window, activation, 40);
+        let case = Learning::block(LearningSpec {
+            types: [ty, TensorType::F32],
+            window,
+            activation,
+            rows: 40,
+            use_dora,
+            moments: MomentType::F32,
+        });
         let case = case.map_err(siskin_models::Error::from)?;
         let (wanted, _) = case.on_cpu()?;
         let (found, _) = case.on_gpu(&mut gpu).await?;
-        let kernel = format!("a step of training, {}", ty.name());
+        let kind = if use_dora { "DoRA" } else { "LoRA" };
+        let kernel = format!("a step of training, {}, {kind}", ty.name());
         let error = largest_error(&found.grads, &wanted.grads);
         on_result(KernelResult::new(kernel, error, "training", gpu.profile()));
     }

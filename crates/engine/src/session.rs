@@ -112,6 +112,20 @@ impl Session {
         applied
     }
 
+    /// Gives the adapter in use the magnitudes with which DoRA begins: those that change nothing.
+    pub async fn begin_dora(&mut self) -> Result<()> {
+        let graph = self.graph(Head::Next)?;
+        let Some(adapter) = self.adapter.clone().filter(|a| a.config.use_dora) else {
+            return Ok(());
+        };
+        let factors = match &mut self.device {
+            Device::Cpu(cpu) => cpu.device.factors(&graph)?.to_vec(),
+            Device::Gpu(gpu) => gpu.factors().await?,
+        };
+        self.set_adapter(Some(adapter.with_neutral_magnitudes(&graph, &factors)))
+            .await
+    }
+
     /// Brings the adapter onto the device, and prepares the plans that have it.
     async fn apply_adapter(&mut self) -> Result<()> {
         let graph = self.graph(Head::Next)?;
@@ -122,7 +136,7 @@ impl Session {
             .transpose()?;
         self.tokens.clear();
         self.training = None;
-        self.device.set_params(params.unwrap_or_default())?;
+        self.device.set_params(&graph, params.unwrap_or_default())?;
         let rows = PREFILL_ROWS.min(self.context);
         let cache_type = self.options.cache_type;
         self.device
@@ -416,7 +430,7 @@ async fn open_device(
     let mut open = async |request| -> Result<Device> {
         let mut device = Device::open(request, options.precision).await?;
         load_weights(&mut device, model, files, &graph.weights, on_progress).await?;
-        device.set_params(params.clone().unwrap_or_default())?;
+        device.set_params(&graph, params.clone().unwrap_or_default())?;
         let rows = PREFILL_ROWS.min(context);
         device
             .prepare(graph.clone(), context, options.cache_type, rows)

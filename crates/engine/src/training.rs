@@ -1,7 +1,7 @@
 //! Runs of training on a session's device: batches in, losses out, the adapter changed.
 
 use serde::Serialize;
-use siskin_graph::{AdamW, Batch, Checkpointing, Fusion, Graph, Plan};
+use siskin_graph::{AdamW, Batch, Checkpointing, Fusion, Graph, MomentType, Moments, Plan};
 use siskin_models::Head;
 
 use crate::{Adapter, Device, Error, Result, Session};
@@ -10,7 +10,18 @@ use crate::{Adapter, Device, Error, Result, Session};
 #[derive(Debug)]
 pub(crate) struct Training {
     graph: Graph,
+    moments: MomentType,
     pub(crate) cpu: Option<[Plan; 2]>,
+}
+
+/// How an adapter is trained.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrainingSetup {
+    /// Batches have up to so many tokens.
+    pub rows: usize,
+    pub dropout: f32,
+    pub checkpointing: Checkpointing,
+    pub moments: MomentType,
 }
 
 /// What an optimiser must not lose.
@@ -18,8 +29,8 @@ pub(crate) struct Training {
 pub struct TrainingState {
     /// Of all adapters, in the graph's order.
     pub params: Vec<f32>,
-    /// First and second moment of each; empty before the first step.
-    pub moments: Vec<[f32; 2]>,
+    /// Empty before the first step.
+    pub moments: Moments,
 }
 
 /// Bytes that training takes, from the plan alone.
@@ -28,7 +39,7 @@ pub struct TrainingMemory {
     pub weights: u64,
     /// Values of the forward pass that the backward pass needs, and its own.
     pub activations: u64,
-    /// Parameters, their gradients and two moments each.
+    /// Parameters, their gradients and moments.
     pub adapter: u64,
     pub total: u64,
 }
@@ -42,23 +53,18 @@ impl Session {
         Ok(graph.with_lora(&spec).without_cache())
     }
 
-    fn training_graph(&self, dropout: f32, checkpointing: Checkpointing) -> Result<Graph> {
-        let mut graph = self.loss_graph(dropout)?;
+    fn training_graph(&self, setup: &TrainingSetup) -> Result<Graph> {
+        let mut graph = self.loss_graph(setup.dropout)?;
         let loss = graph.outputs[0];
         graph
-            .differentiate(loss, checkpointing)
+            .differentiate(loss, setup.checkpointing)
             .map_err(siskin_models::Error::from)?;
         Ok(graph)
     }
 
-    /// What training the adapter in use takes, with batches of up to `rows` tokens.
-    pub fn training_memory(
-        &self,
-        rows: usize,
-        dropout: f32,
-        checkpointing: Checkpointing,
-    ) -> Result<TrainingMemory> {
-        let graph = self.training_graph(dropout, checkpointing)?;
+    /// What training the adapter in use takes.
+    pub fn training_memory(&self, setup: &TrainingSetup) -> Result<TrainingMemory> {
+        let graph = self.training_graph(setup)?;
         let mut weights = 0;
         for w in &graph.weights {
             for part in &w.parts {
@@ -66,8 +72,9 @@ impl Session {
                 weights += tensor?.0.bytes;
             }
         }
-        let adapter = 16 * graph.params_len() as u64;
-        let activations = Plan::new(graph, rows, Fusion::NONE, |_| false).arena_bytes();
+        let params = graph.params_len();
+        let adapter = 8 * params as u64 + setup.moments.bytes(params);
+        let activations = Plan::new(graph, setup.rows, Fusion::NONE, |_| false).arena_bytes();
         Ok(TrainingMemory {
             weights,
             activations,
@@ -76,27 +83,27 @@ impl Session {
         })
     }
 
-    /// Makes ready to train the adapter in use with batches of up to `rows` tokens.
-    pub async fn prepare_training(
-        &mut self,
-        rows: usize,
-        dropout: f32,
-        checkpointing: Checkpointing,
-    ) -> Result<()> {
-        let graph = self.training_graph(dropout, checkpointing)?;
+    /// Makes ready to train the adapter in use.
+    pub async fn prepare_training(&mut self, setup: &TrainingSetup) -> Result<()> {
+        let graph = self.training_graph(setup)?;
         let loss = self.loss_graph(0.0)?;
+        let TrainingSetup { rows, moments, .. } = *setup;
         let cpu = match &mut self.device {
             Device::Cpu(_) => {
                 let plan = |g: &Graph| Plan::new(g.clone(), rows, Fusion::NONE, |_| false);
                 Some([plan(&graph), plan(&loss)])
             }
             Device::Gpu(gpu) => {
-                gpu.prepare_training(graph.clone(), loss, rows)?;
+                gpu.prepare_training(graph.clone(), loss, rows, moments)?;
                 gpu.settle().await?;
                 None
             }
         };
-        self.training = Some(Training { graph, cpu });
+        self.training = Some(Training {
+            graph,
+            moments,
+            cpu,
+        });
         Ok(())
     }
 
@@ -126,8 +133,9 @@ impl Session {
     pub async fn optimise(&mut self, step: &AdamW) -> Result<f32> {
         // Answers given before were another adapter's.
         self.tokens.clear();
+        let moments = self.training.as_ref().ok_or(Error::NotTraining)?.moments;
         match &mut self.device {
-            Device::Cpu(cpu) => Ok(cpu.device.optimise(step)),
+            Device::Cpu(cpu) => Ok(cpu.device.optimise(step, moments)),
             Device::Gpu(gpu) => Ok(gpu.optimise(step).await?),
         }
     }
@@ -146,7 +154,7 @@ impl Session {
         match &mut self.device {
             Device::Cpu(cpu) => Ok(TrainingState {
                 params: cpu.device.params().to_vec(),
-                moments: cpu.device.moments().to_vec(),
+                moments: cpu.device.moments().clone(),
             }),
             Device::Gpu(gpu) => {
                 let (params, moments) = gpu.training_state().await?;
@@ -157,14 +165,9 @@ impl Session {
 
     /// Goes on from a state that [`Self::training_state`] gave.
     pub fn set_training_state(&mut self, state: TrainingState) -> Result<()> {
-        let len = self
-            .training
-            .as_ref()
-            .ok_or(Error::NotTraining)?
-            .graph
-            .params_len();
-        let fits =
-            state.params.len() == len && (state.moments.is_empty() || state.moments.len() == len);
+        let training = self.training.as_ref().ok_or(Error::NotTraining)?;
+        let len = training.graph.params_len();
+        let fits = state.params.len() == len && state.moments.fit(training.moments, len);
         if !fits {
             return Err(Error::Adapter {
                 name: "of the checkpoint".into(),

@@ -5,6 +5,7 @@
 
 mod blocks;
 mod checkpoint;
+mod dynamic;
 mod encode;
 mod error;
 mod gguf;
@@ -15,6 +16,7 @@ mod source;
 
 pub use blocks::{BLOCK_32, Block32, Format, TensorType, decode, f16_to_f32, formats};
 pub use checkpoint::{Checkpoint, TensorInfo, shard_names};
+pub use dynamic::{dynamic_map, nearest_code};
 pub use encode::encode;
 pub use error::{Error, Result};
 pub use gguf::{Array, Gguf, Header, Parsed, Value, parse_header};

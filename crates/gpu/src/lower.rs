@@ -10,6 +10,7 @@ use crate::weights::{GpuWeight, Run};
 use crate::{Error, GpuDevice, Reduce, Result};
 
 mod attention;
+mod dora;
 mod linear;
 mod lora;
 mod loss;
@@ -68,10 +69,12 @@ impl GpuDevice {
         for step in &plan.steps {
             lowering.step(step)?;
         }
+        let factors = lowering.factors()?;
         let dispatches = lowering.dispatches;
         Ok(Prepared {
             plan,
             arena,
+            factors,
             dispatches,
         })
     }

@@ -55,6 +55,8 @@ pub(crate) struct Dispatch {
 pub(crate) struct Prepared {
     pub plan: Plan,
     pub arena: wgpu::Buffer,
+    /// What makes DoRA's factors, before all others once the parameters have changed.
+    pub factors: Vec<Dispatch>,
     pub dispatches: Vec<Dispatch>,
 }
 
@@ -87,6 +89,7 @@ impl GpuDevice {
         head: bool,
     ) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        self.record_factors(&mut pass, prepared);
         for dispatch in &prepared.dispatches {
             if !head && dispatch.rows == Rows::Last {
                 break;
@@ -94,6 +97,18 @@ impl GpuDevice {
             dispatch.record(&mut pass, rows);
             self.counts.dispatches += 1;
             self.counts.bytes_bound += dispatch.bytes_at(position + rows);
+        }
+    }
+
+    /// Makes DoRA's factors, where the parameters have changed.
+    pub(crate) fn record_factors(&mut self, pass: &mut wgpu::ComputePass<'_>, prepared: &Prepared) {
+        if !std::mem::take(&mut self.training.are_stale) {
+            return;
+        }
+        for dispatch in &prepared.factors {
+            dispatch.record(pass, 1);
+            self.counts.dispatches += 1;
+            self.counts.bytes_bound += dispatch.bytes;
         }
     }
 

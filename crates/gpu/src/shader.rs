@@ -11,7 +11,7 @@ macro_rules! sources {
 }
 
 const LIBRARY: &[(&str, &str)] = sources!(
-    "lib/activation" "lib/attend" "lib/batch" "lib/block" "lib/block_q4_0" "lib/block_q4_1"
+    "lib/activation" "lib/adamw" "lib/attend" "lib/batch" "lib/block" "lib/block_q4_0" "lib/block_q4_1"
     "lib/block_q4_k" "lib/block_q6_k" "lib/block_q8_0" "lib/block_q8_1" "lib/dot_bytes" "lib/dot_q16"
     "lib/head_dim" "lib/heads" "lib/kv_f16" "lib/kv_f32" "lib/linear_out" "lib/lora_span" "lib/matvec_in" "lib/pcg"
     "lib/product_f32" "lib/product_int" "lib/q16" "lib/qkv" "lib/qkv_grad" "lib/reduce_sg" "lib/reduce_wg" "lib/rope"
@@ -20,8 +20,8 @@ const LIBRARY: &[(&str, &str)] = sources!(
 );
 
 const KERNELS: &[(&str, &str)] = sources!(
-    "adamw" "add" "attention" "attention_reduce" "attention_step" "choose" "concat" "cross_entropy"
-    "cross_entropy_grad" "dropout" "embed" "gated" "gated_grad" "last_row" "linear_grad" "lora_down_grad"
+    "adamw" "adamw_8bit" "add" "attention" "attention_reduce" "attention_step" "choose" "concat" "cross_entropy"
+    "cross_entropy_grad" "dora" "dora_factors" "dora_grad" "dora_grad_m" "dropout" "embed" "gated" "gated_grad" "last_row" "linear_grad" "lora_down_grad"
     "lora_grad" "lora_up" "lora_up_grad" "matmul" "matmul_rows" "matvec" "matvec_rows" "quantise_q16"
     "rms_norm" "rms_norm_grad" "rope" "rope_append" "self_attention" "self_attention_grad_kv"
     "self_attention_grad_q" "self_attention_stats" "square_sum"

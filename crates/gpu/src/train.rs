@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use siskin_graph::{AdamW, Batch, Fusion, Graph, Op, Plan, Sampling, WeightKind};
+use siskin_formats::dynamic_map;
+use siskin_graph::{
+    AdamW, Batch, Fusion, Graph, MOMENT_BLOCK, MomentType, Moments, Op, Plan, Sampling, WeightKind,
+};
 
 use crate::lower::Bound;
 use crate::pipeline::Kernel;
@@ -18,7 +21,17 @@ pub(crate) struct Training {
     /// Of all adapters together, in the order of `siskin_graph::Lora`.
     pub params: wgpu::Buffer,
     pub grads: wgpu::Buffer,
+    /// What magnitudes multiply columns by, in the order of `siskin_graph::Dora`.
+    pub factors: wgpu::Buffer,
+    factors_len: usize,
+    /// Whether the parameters have changed since the factors were made.
+    pub are_stale: bool,
+    moment_type: MomentType,
+    /// In f32, or the codes.
     moments: wgpu::Buffer,
+    peaks: wgpu::Buffer,
+    /// The values of the codes of both moments.
+    maps: wgpu::Buffer,
     /// How many parameters there are.
     len: usize,
     tokens: wgpu::Buffer,
@@ -41,7 +54,13 @@ impl Training {
         Self {
             params: none(),
             grads: none(),
+            factors: none(),
+            factors_len: 0,
+            are_stale: true,
+            moment_type: MomentType::F32,
             moments: none(),
+            peaks: none(),
+            maps: none(),
             len: 0,
             tokens: none(),
             batch: none(),
@@ -56,22 +75,63 @@ impl Training {
 }
 
 impl GpuDevice {
-    /// The parameters of the adapters in the graphs that are prepared from now on.
-    pub fn set_params(&mut self, params: &[f32]) -> Result<()> {
+    /// The parameters of the adapters in the graphs that are prepared from now on, of which `graph` is one.
+    pub fn set_params(&mut self, graph: &Graph, params: &[f32]) -> Result<()> {
+        let factors_len = graph.factors_len();
+        let factors = self.storage("factors of magnitudes", factors_len as u64 * 4)?;
+        // Columns without an adapter stay as they are.
+        let ones = vec![1f32; factors_len];
+        self.queue
+            .write_buffer(&factors, 0, bytemuck::cast_slice(&ones));
         let buffer = self.storage("adapter", params.len() as u64 * 4)?;
         self.queue
             .write_buffer(&buffer, 0, bytemuck::cast_slice(params));
         self.training = Training::new(&self.nothing);
         self.training.params = buffer;
         self.training.len = params.len();
+        self.training.factors = factors;
+        self.training.factors_len = factors_len;
         Ok(())
     }
 
+    /// What magnitudes multiply columns by, with the parameters as they are now.
+    pub async fn factors(&mut self) -> Result<Vec<f32>> {
+        let Some(prepared) = self.decode.take() else {
+            return Err(Error::Unsupported("factors before prepare".into()));
+        };
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        self.record_factors(
+            &mut encoder.begin_compute_pass(&Default::default()),
+            &prepared,
+        );
+        self.queue.submit([encoder.finish()]);
+        self.counts.submits += 1;
+        self.decode = Some(prepared);
+        let (buffer, len) = (self.training.factors.clone(), self.training.factors_len);
+        self.read_buffer(&buffer, 0, len as u64 * 4).await
+    }
+
     /// Plans for batches of up to `rows` tokens: of a graph with its backward pass, and of the loss alone.
-    pub fn prepare_training(&mut self, graph: Graph, loss: Graph, rows: usize) -> Result<()> {
-        let bytes = self.training.len as u64 * 4;
-        self.training.grads = self.storage("gradients", bytes)?;
-        self.training.moments = self.storage("moments", 2 * bytes)?;
+    pub fn prepare_training(
+        &mut self,
+        graph: Graph,
+        loss: Graph,
+        rows: usize,
+        moments: MomentType,
+    ) -> Result<()> {
+        let n = self.training.len;
+        self.training.grads = self.storage("gradients", n as u64 * 4)?;
+        self.training.moment_type = moments;
+        if moments == MomentType::Int8 {
+            self.training.moments = self.storage("moments", 2 * n as u64)?;
+            self.training.peaks = self.storage("peaks", (n / MOMENT_BLOCK) as u64 * 8)?;
+            self.training.maps = self.storage("maps", 2048)?;
+            let maps = [dynamic_map(true), dynamic_map(false)];
+            self.queue
+                .write_buffer(&self.training.maps, 0, bytemuck::cast_slice(&maps));
+        } else {
+            self.training.moments = self.storage("moments", 8 * n as u64)?;
+        }
         self.training.has_moments = false;
         self.training.batch = self.storage("batch", rows as u64 * 16)?;
         self.training.partials = self.storage("sums of squares", PARTIALS * 4)?;
@@ -180,8 +240,8 @@ impl GpuDevice {
         } else {
             Reduce::Workgroup
         };
-        let kernel = |name| {
-            let mut kernel = Kernel::new(name).size("WG", 256).size("N", len);
+        let kernel = |name, threads| {
+            let mut kernel = Kernel::new(name).size("WG", threads).size("N", len);
             kernel.variant.reduce = reduce;
             kernel
         };
@@ -189,7 +249,7 @@ impl GpuDevice {
         let bound = |b: &wgpu::Buffer| Bound::from(b.clone());
         let (grads, partials, norm) = (bound(&t.grads), bound(&t.partials), t.norm.clone());
         let sum = [(3, grads.clone()), (6, partials.clone())];
-        let update = [
+        let mut update = vec![
             (0, bound(&t.optimiser)),
             (3, grads),
             (4, bound(&t.moments)),
@@ -197,15 +257,24 @@ impl GpuDevice {
             (6, partials),
             (7, bound(&norm)),
         ];
+        // One workgroup for 256 parameters, whichever it is.
+        let update_kernel = match t.moment_type {
+            MomentType::F32 => kernel("adamw", 256),
+            MomentType::Int8 => {
+                update.extend([(1, bound(&t.maps)), (8, bound(&t.peaks))]);
+                kernel("adamw_8bit", MOMENT_BLOCK / 4)
+            }
+        };
         let groups = len.div_ceil(256);
         let y = groups.div_ceil(65_535).max(1);
         let sizes = [[PARTIALS as u32, 1], [groups.div_ceil(y) as u32, y as u32]];
+        let kernels = [
+            (kernel("square_sum", 256), &sum[..]),
+            (update_kernel, &update[..]),
+        ];
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        for ((name, entries), [x, y]) in [("square_sum", &sum[..]), ("adamw", &update[..])]
-            .into_iter()
-            .zip(sizes)
-        {
-            let pipeline = self.pipeline(&kernel(name))?;
+        for ((kernel, entries), [x, y]) in kernels.into_iter().zip(sizes) {
+            let pipeline = self.pipeline(&kernel)?;
             let group = self.bind_group(&pipeline, entries);
             let mut pass = encoder.begin_compute_pass(&Default::default());
             pass.set_pipeline(&pipeline);
@@ -218,6 +287,7 @@ impl GpuDevice {
         let norm: Vec<f32> = self.read_buffer(&norm, 0, 4).await?;
         self.counts.readbacks += 1;
         self.training.has_moments |= norm[0].is_finite();
+        self.training.are_stale = true;
         Ok(norm[0])
     }
 
@@ -228,27 +298,43 @@ impl GpuDevice {
             .await
     }
 
-    /// Parameters, and first and second moment of each; no moments before the first step.
-    pub async fn training_state(&mut self) -> Result<(Vec<f32>, Vec<[f32; 2]>)> {
-        let bytes = self.training.len as u64 * 4;
-        let (params, moments) = (self.training.params.clone(), self.training.moments.clone());
-        let params = self.read_buffer(&params, 0, bytes).await?;
-        let moments = if self.training.has_moments {
-            self.read_buffer(&moments, 0, 2 * bytes).await?
-        } else {
-            vec![]
+    /// Parameters and their moments; no moments before the first step.
+    pub async fn training_state(&mut self) -> Result<(Vec<f32>, Moments)> {
+        let t = &self.training;
+        let (n, ty, has_moments) = (t.len as u64, t.moment_type, t.has_moments);
+        let (params, moments, peaks) = (t.params.clone(), t.moments.clone(), t.peaks.clone());
+        let params = self.read_buffer(&params, 0, 4 * n).await?;
+        let moments = match ty {
+            _ if !has_moments => Moments::default(),
+            MomentType::F32 => Moments::F32(self.read_buffer(&moments, 0, 8 * n).await?),
+            MomentType::Int8 => Moments::Int8 {
+                codes: self.read_buffer(&moments, 0, 2 * n).await?,
+                peaks: self
+                    .read_buffer(&peaks, 0, n / MOMENT_BLOCK as u64 * 8)
+                    .await?,
+            },
         };
         Ok((params, moments))
     }
 
-    /// Goes on from such a state.
-    pub fn set_training_state(&mut self, params: &[f32], moments: &[[f32; 2]]) -> Result<()> {
+    /// Goes on from such a state, whose moments are none or of the type that was prepared for.
+    pub fn set_training_state(&mut self, params: &[f32], moments: &Moments) -> Result<()> {
         let t = &self.training;
         self.queue
             .write_buffer(&t.params, 0, bytemuck::cast_slice(params));
-        self.queue
-            .write_buffer(&t.moments, 0, bytemuck::cast_slice(moments));
+        match moments {
+            Moments::F32(moments) => {
+                self.queue
+                    .write_buffer(&t.moments, 0, bytemuck::cast_slice(moments));
+            }
+            Moments::Int8 { codes, peaks } => {
+                self.queue.write_buffer(&t.moments, 0, codes);
+                self.queue
+                    .write_buffer(&t.peaks, 0, bytemuck::cast_slice(peaks));
+            }
+        }
         self.training.has_moments = !moments.is_empty();
+        self.training.are_stale = true;
         Ok(())
     }
 }

@@ -29,7 +29,10 @@ impl Graph {
     pub fn differentiate(&mut self, loss: NodeId, checkpointing: Checkpointing) -> Result<()> {
         let mut needs = vec![];
         for node in &self.nodes {
-            let learns = matches!(node.op, Op::LoraDown { .. } | Op::LoraUp { .. });
+            let learns = matches!(
+                node.op,
+                Op::LoraDown { .. } | Op::LoraUp { .. } | Op::Dora { .. }
+            );
             needs.push(learns || node.inputs.iter().any(|i| needs[i.0]));
         }
         let forward = self.nodes.len();
@@ -242,6 +245,12 @@ impl Backward<'_> {
                     let dx = self.push(Op::LoraDownGrad { lora }, &[dy], cols);
                     self.add(x, Part::Whole(dx));
                 }
+            }
+            Op::Dora { lora, bias } => {
+                let y = self.value(id);
+                self.push(Op::DoraGradM { lora, bias }, &[y, dy], 0);
+                let dx = self.push(Op::DoraGrad { lora }, &[dy], cols);
+                self.add(x, Part::Whole(dx));
             }
             Op::Dropout { .. } => {
                 let dx = self.push(op, &[dy], cols);

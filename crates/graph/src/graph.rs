@@ -113,6 +113,11 @@ pub enum Op {
     LoraUp {
         lora: LoraId,
     },
+    /// `(x − b) · factor + b`, each column by its own factor, in place (see [`crate::Dora`]).
+    Dora {
+        lora: LoraId,
+        bias: Option<WeightId>,
+    },
     /// Each value is 0 with probability p, else divided by 1 − p; which ones depends on the batch's
     /// seed, `salt` and the value's place alone.
     Dropout {
@@ -167,6 +172,15 @@ pub enum Op {
     LoraGradB {
         lora: LoraId,
     },
+    /// `dy · factor`: the gradient of x.
+    DoraGrad {
+        lora: LoraId,
+    },
+    /// Adds `Σ dy (y − b) / m` over the rows to the gradient of the magnitudes, from y and dy.
+    DoraGradM {
+        lora: LoraId,
+        bias: Option<WeightId>,
+    },
     /// Its inputs side by side.
     Concat,
 }
@@ -187,6 +201,7 @@ impl Op {
             Self::Choose => "choose",
             Self::LoraDown { .. } => "lora_down",
             Self::LoraUp { .. } => "lora_up",
+            Self::Dora { .. } => "dora",
             Self::Dropout { .. } => "dropout",
             Self::SelfAttention { .. } => "self_attention",
             Self::CrossEntropy { .. } => "cross_entropy",
@@ -199,6 +214,8 @@ impl Op {
             Self::LoraDownGrad { .. } => "lora_down_grad",
             Self::LoraGradA { .. } => "lora_grad_a",
             Self::LoraGradB { .. } => "lora_grad_b",
+            Self::DoraGrad { .. } => "dora_grad",
+            Self::DoraGradM { .. } => "dora_grad_m",
             Self::Concat => "concat",
         }
     }

@@ -6,6 +6,7 @@
 mod grad;
 mod graph;
 mod lora;
+mod optimiser;
 mod plan;
 mod step;
 mod weight;
@@ -14,7 +15,8 @@ pub use grad::Checkpointing;
 pub use graph::{
     Activation, AttentionSpec, Cache, CacheId, Error, Graph, LoraId, Node, NodeId, Op, Result, Rows,
 };
-pub use lora::{Lora, LoraSpec, Span};
+pub use lora::{Dora, Lora, LoraSpec, Span};
+pub use optimiser::{AdamW, MOMENT_BLOCK, MomentType, Moments};
 pub use plan::{Fusion, Plan, Step, View};
-pub use step::{AdamW, Batch, Noise, Sampling, dropout_factor};
+pub use step::{Batch, Noise, Sampling, dropout_factor};
 pub use weight::{Part, Weight, WeightId, WeightKind};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::{CacheId, Graph, LoraId, Node, NodeId, Op, WeightId};
+use crate::{CacheId, Graph, LoraId, MOMENT_BLOCK, Node, NodeId, Op, WeightId};
 
 /// Columns of a linear's result that one projection makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +27,27 @@ pub struct Lora {
     /// Where A and B begin among the parameters.
     pub a: usize,
     pub b: usize,
+    pub dora: Option<Dora>,
 }
 
-/// Parameters begin at multiples of 256 bytes, as WebGPU wants of bound offsets.
-const ALIGN: usize = 64;
+/// The magnitudes of an adapter's columns (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024):
+/// column i of the result, without its bias, is multiplied by `m[i] / ‖W[i] + scale · B[i] A‖`. Gradients take
+/// that norm for a constant, as the paper has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dora {
+    /// W, all of whose columns have a factor: 1 where there is no adapter.
+    pub weight: WeightId,
+    /// Where the magnitudes of the spans' columns begin among the parameters.
+    pub m: usize,
+    /// Where the weight's factors begin among those of all adapters.
+    pub factors: usize,
+    /// Columns of the weight.
+    pub n: usize,
+}
+
+/// Matrices begin at multiples of 256 parameters: of so many bytes, too, as WebGPU wants of bound offsets, and
+/// no block of the optimiser's reaches from one into the next.
+const ALIGN: usize = MOMENT_BLOCK;
 
 impl Lora {
     /// Columns of the value between A and B.
@@ -49,6 +66,14 @@ impl Lora {
 
     pub fn b_len(&self) -> usize {
         self.outer() * self.rank
+    }
+
+    /// Where the next adapter's parameters may begin.
+    fn end(&self) -> usize {
+        match &self.dora {
+            Some(dora) => dora.m + self.outer().next_multiple_of(ALIGN),
+            None => self.b + self.b_len().next_multiple_of(ALIGN),
+        }
     }
 
     /// Each span with its place among the parameters: A `[rank, k]`, then B `[len, rank]`.
@@ -70,6 +95,8 @@ pub struct LoraSpec {
     pub scale: f32,
     /// Probability of dropping a value of x on its way to A; only when training.
     pub dropout: f32,
+    /// With magnitudes.
+    pub use_dora: bool,
     /// Full names (`model.layers.0.self_attn.q_proj`) of the projections.
     pub modules: Vec<String>,
 }
@@ -77,8 +104,14 @@ pub struct LoraSpec {
 impl Graph {
     /// The length of the flat array of all adapters' parameters.
     pub fn params_len(&self) -> usize {
-        let end = |l: &Lora| l.b + l.b_len().next_multiple_of(ALIGN);
-        self.loras.iter().map(end).max().unwrap_or(0)
+        self.loras.last().map_or(0, |l| l.end())
+    }
+
+    /// The length of the flat array of all factors that magnitudes make.
+    pub fn factors_len(&self) -> usize {
+        let ends = self.loras.iter().filter_map(|l| l.dora.as_ref());
+        let ends = ends.map(|d| d.factors + d.n.next_multiple_of(ALIGN));
+        ends.max().unwrap_or(0)
     }
 
     pub fn lora(&self, id: LoraId) -> &Lora {
@@ -111,12 +144,11 @@ impl Graph {
 
     /// With an adapter on every linear that has one of the modules among its parts.
     pub fn with_lora(&self, spec: &LoraSpec) -> Self {
-        let mut end = self.params_len();
         // A weight that several linears share has one adapter.
         let mut made: HashMap<WeightId, LoraId> = HashMap::new();
         self.rewrite(|g, node| {
             let base = g.push(node.op, &node.inputs, node.rows, node.cols);
-            let Op::Linear { weight, .. } = node.op else {
+            let Op::Linear { weight, bias } = node.op else {
                 return base;
             };
             let mut start = 0;
@@ -141,11 +173,19 @@ impl Graph {
                     scale: spec.scale,
                     k: g.weight(weight).cols,
                     spans,
-                    a: end,
+                    a: g.params_len(),
                     b: 0,
+                    dora: None,
                 };
-                lora.b = end + lora.a_len().next_multiple_of(ALIGN);
-                end = lora.b + lora.b_len().next_multiple_of(ALIGN);
+                lora.b = lora.a + lora.a_len().next_multiple_of(ALIGN);
+                if spec.use_dora {
+                    lora.dora = Some(Dora {
+                        weight,
+                        m: lora.end(),
+                        factors: g.factors_len(),
+                        n: node.cols,
+                    });
+                }
                 g.loras.push(lora);
                 LoraId(g.loras.len() - 1)
             });
@@ -158,7 +198,12 @@ impl Graph {
             }
             let u = g.push(Op::LoraDown { lora: id }, &[x], node.rows, inner);
             let op = Op::LoraUp { lora: id };
-            g.push(op, &[base, u], node.rows, node.cols)
+            let y = g.push(op, &[base, u], node.rows, node.cols);
+            if !spec.use_dora {
+                return y;
+            }
+            let op = Op::Dora { lora: id, bias };
+            g.push(op, &[y], node.rows, node.cols)
         })
     }
 

@@ -339,7 +339,7 @@ impl<'a> Fuser<'a> {
             if taken[i] || matches!(node.op, Op::Slice { .. }) {
                 continue;
             }
-            if matches!(node.op, Op::LoraUp { .. }) {
+            if matches!(node.op, Op::LoraUp { .. } | Op::Dora { .. }) {
                 in_place.insert(id, node.inputs[0]);
             }
             // The last of one row is that row.

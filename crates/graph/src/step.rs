@@ -82,30 +82,6 @@ pub fn dropout_factor(p: f32, seed: u32, salt: u32, index: u32) -> f32 {
     if uniform < p { 0.0 } else { 1.0 / (1.0 - p) }
 }
 
-/// One step of the optimiser: AdamW (Loshchilov and Hutter, 2017) as `torch.optim.AdamW` computes
-/// it, after clipping by the global norm as `torch.nn.utils.clip_grad_norm_` does.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdamW {
-    pub learning_rate: f32,
-    pub beta1: f32,
-    pub beta2: f32,
-    pub eps: f32,
-    pub weight_decay: f32,
-    /// Gradients are scaled down to this norm; infinite leaves them.
-    pub max_grad_norm: f32,
-    /// Which step this is, counted from 1.
-    pub step: u32,
-}
-
-impl AdamW {
-    /// The learning rate and the root of the second moment's correction for this step.
-    pub fn corrections(&self) -> (f32, f32) {
-        let correct = |beta: f32| 1.0 - f64::from(beta).powi(self.step as i32);
-        let rate = f64::from(self.learning_rate) / correct(self.beta1);
-        (rate as f32, correct(self.beta2).sqrt() as f32)
-    }
-}
-
 /// Pseudo-random numbers in order, for what is drawn on the host: initial adapters, shuffling.
 #[derive(Debug, Clone)]
 pub struct Noise {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
-use siskin_engine::TrainingState;
+use siskin_engine::{Moments, TrainingState};
 
 use crate::{Error, Result};
 
@@ -26,21 +26,26 @@ fn damaged(what: impl std::fmt::Display) -> Error {
 
 impl Checkpoint {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let params: Vec<u8> = self
-            .state
-            .params
-            .iter()
-            .flat_map(|v| v.to_le_bytes())
-            .collect();
-        let moments = self.state.moments.as_flattened();
-        let moments: Vec<u8> = moments.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let shapes = [vec![params.len() / 4], vec![moments.len() / 8, 2]];
-        let view = |shape, bytes| TensorView::new(Dtype::F32, shape, bytes).map_err(damaged);
-        let [p, m] = shapes;
-        let views = [
-            ("params", view(p, &params)?),
-            ("moments", view(m, &moments)?),
-        ];
+        let bytes = |v: &[f32]| -> Vec<u8> { v.iter().flat_map(|v| v.to_le_bytes()).collect() };
+        let params = &self.state.params;
+        let mut tensors = vec![("params", Dtype::F32, vec![params.len()], bytes(params))];
+        match &self.state.moments {
+            Moments::F32(moments) => {
+                let shape = vec![moments.len(), 2];
+                tensors.push(("moments", Dtype::F32, shape, bytes(moments.as_flattened())));
+            }
+            Moments::Int8 { codes, peaks } => {
+                let shape = vec![2, codes.len() / 2];
+                tensors.push(("codes", Dtype::U8, shape, codes.clone()));
+                let shape = vec![peaks.len(), 2];
+                tensors.push(("peaks", Dtype::F32, shape, bytes(peaks.as_flattened())));
+            }
+        }
+        let mut views = vec![];
+        for (name, ty, shape, bytes) in &tensors {
+            let view = TensorView::new(*ty, shape.clone(), bytes).map_err(damaged)?;
+            views.push((*name, view));
+        }
         let metadata = HashMap::from([
             ("step".to_string(), self.step.to_string()),
             ("made_with".to_string(), self.made_with.to_string()),
@@ -71,13 +76,20 @@ impl Checkpoint {
             let (words, _) = view.data().as_chunks::<4>();
             Ok(words.iter().map(|w| f32::from_le_bytes(*w)).collect())
         };
-        let moments = floats("moments")?;
+        let pairs = |name| Ok::<_, Error>(floats(name)?.as_chunks::<2>().0.to_vec());
+        let moments = match file.tensor("codes") {
+            Ok(codes) => Moments::Int8 {
+                codes: codes.data().to_vec(),
+                peaks: pairs("peaks")?,
+            },
+            Err(_) => Moments::F32(pairs("moments")?),
+        };
         Ok(Self {
             step: field("step")?.parse().map_err(damaged)?,
             made_with: serde_json::from_str(field("made_with")?).map_err(damaged)?,
             state: TrainingState {
                 params: floats("params")?,
-                moments: moments.as_chunks::<2>().0.to_vec(),
+                moments,
             },
         })
     }
@@ -89,23 +101,29 @@ mod tests {
 
     #[test]
     fn what_was_cut_or_changed_is_not_believed() {
-        let checkpoint = Checkpoint {
-            step: 7,
-            made_with: serde_json::json!({"options": {"rank": 4}}),
-            state: TrainingState {
-                params: vec![1.0, -2.5],
-                moments: vec![[0.5, 0.25], [3.0, 4.0]],
-            },
+        let int8 = Moments::Int8 {
+            codes: vec![1, 200, 3, 4],
+            peaks: vec![[0.5, 2.0]],
         };
-        let bytes = checkpoint.to_bytes().unwrap();
-        let back = Checkpoint::from_bytes(&bytes).unwrap();
-        assert_eq!((back.step, back.state), (7, checkpoint.state));
-        assert_eq!(back.made_with, checkpoint.made_with);
-        for at in 0..bytes.len() {
-            assert!(Checkpoint::from_bytes(&bytes[..at]).is_err(), "cut at {at}");
-            let mut changed = bytes.clone();
-            changed[at] ^= 1;
-            assert!(Checkpoint::from_bytes(&changed).is_err(), "changed at {at}");
+        for moments in [Moments::F32(vec![[0.5, 0.25], [3.0, 4.0]]), int8] {
+            let checkpoint = Checkpoint {
+                step: 7,
+                made_with: serde_json::json!({"options": {"rank": 4}}),
+                state: TrainingState {
+                    params: vec![1.0, -2.5],
+                    moments,
+                },
+            };
+            let bytes = checkpoint.to_bytes().unwrap();
+            let back = Checkpoint::from_bytes(&bytes).unwrap();
+            assert_eq!((back.step, back.state), (7, checkpoint.state));
+            assert_eq!(back.made_with, checkpoint.made_with);
+            for at in 0..bytes.len() {
+                assert!(Checkpoint::from_bytes(&bytes[..at]).is_err(), "cut at {at}");
+                let mut changed = bytes.clone();
+                changed[at] ^= 1;
+                assert!(Checkpoint::from_bytes(&changed).is_err(), "changed at {at}");
+            }
         }
     }
 }

@@ -15,6 +15,6 @@ mod trainer;
 pub use batch::{pack, split};
 pub use data::{BadRecord, Dataset, Example, Format, Record};
 pub use error::{Error, Result};
-pub use options::{LossOn, Schedule, TrainOptions, nearest};
+pub use options::{LossOn, Optim, Schedule, TrainOptions, nearest};
 pub use tokens::Tokens;
 pub use trainer::{StepReport, Summary, Trainer, Unusable};

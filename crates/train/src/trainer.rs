@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
-use siskin_engine::{Adapter, Batch, Session, TrainingMemory};
+use siskin_engine::{Adapter, Batch, Session, TrainingMemory, TrainingSetup};
 use siskin_graph::Noise;
 use siskin_models::Head;
 use web_time::Instant;
@@ -122,13 +122,18 @@ impl Trainer {
             options.adapter_config(&base),
             options.seed,
         )?;
-        let parameters = adapter.modules.iter().map(|m| m.a.len() + m.b.len()).sum();
+        let sizes = adapter.modules.iter();
+        let parameters = sizes.map(|m| m.a.len() + m.b.len() + m.m.len()).sum();
         session.set_adapter(Some(adapter)).await?;
-        let (dropout, checkpointing) = (options.lora_dropout, options.checkpointing());
-        let memory = session.training_memory(max_rows, dropout, checkpointing)?;
-        session
-            .prepare_training(max_rows, dropout, checkpointing)
-            .await?;
+        session.begin_dora().await?;
+        let setup = TrainingSetup {
+            rows: max_rows,
+            dropout: options.lora_dropout,
+            checkpointing: options.checkpointing(),
+            moments: options.moments(),
+        };
+        let memory = session.training_memory(&setup)?;
+        session.prepare_training(&setup).await?;
         let steps_per_epoch = examples.len().div_ceil(options.batch_size);
         let summary = Summary {
             examples: examples.len(),

@@ -40,6 +40,10 @@ impl<'a> Mat<'a> {
         }
     }
 
+    pub fn n_rows(&self) -> usize {
+        self.rows
+    }
+
     /// Some of the rows.
     pub fn rows(self, first: usize, n: usize) -> Self {
         assert!(

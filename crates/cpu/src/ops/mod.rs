@@ -4,6 +4,7 @@ pub mod adamw;
 pub mod attention;
 pub mod choose;
 pub mod cross_entropy;
+pub mod dora;
 pub mod gated;
 pub mod gemm;
 pub mod linear;

@@ -3,13 +3,14 @@
 use siskin_formats::TensorType;
 use siskin_gpu::GpuDevice;
 use siskin_graph::{
-    Activation, AdamW, AttentionSpec, Batch, Checkpointing, Fusion, Graph, LoraSpec, Plan,
+    Activation, AdamW, AttentionSpec, Batch, Checkpointing, Fusion, Graph, LoraSpec, MomentType,
+    Plan,
 };
 
 use super::{Case, noise, values};
 use crate::Result;
 
-/// What a step of training leaves: its loss, all gradients, their norm, all parameters after it.
+/// What training leaves: its loss, all gradients, their norm, all parameters after two steps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Learned {
     pub loss: f32,
@@ -18,34 +19,54 @@ pub struct Learned {
     pub params: Vec<f32>,
 }
 
+/// What kind of block learns, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct LearningSpec {
+    /// Of the weights, in turn.
+    pub types: [TensorType; 2],
+    pub window: Option<usize>,
+    pub activation: Activation,
+    /// Tokens, in three segments.
+    pub rows: usize,
+    pub use_dora: bool,
+    pub moments: MomentType,
+}
+
 /// A block with adapters and a loss.
 #[derive(Debug)]
 pub struct Learning {
+    spec: LearningSpec,
     case: Case,
     /// With the backward pass, and without.
     graphs: [Graph; 2],
     batch: Batch,
 }
 
-const STEP: AdamW = AdamW {
-    learning_rate: 1e-2,
-    beta1: 0.9,
-    beta2: 0.999,
-    eps: 1e-8,
-    weight_decay: 0.1,
-    max_grad_norm: 0.5,
-    step: 1,
-};
+/// The second has gradients of 0: it moves by the moments that the first left.
+fn steps() -> [AdamW; 2] {
+    [1, 2].map(|step| AdamW {
+        learning_rate: 1e-2,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        max_grad_norm: 0.5,
+        step,
+    })
+}
 
 impl Learning {
     /// Two norms, attention of two heads for each of k and v, a gated MLP and the loss over a vocabulary
-    /// of 4200, whose weights are of `types` in turn; `rows` tokens in three segments.
-    pub fn block(
-        types: [TensorType; 2],
-        window: Option<usize>,
-        activation: Activation,
-        rows: usize,
-    ) -> siskin_graph::Result<Self> {
+    /// of 4200.
+    pub fn block(learning: LearningSpec) -> siskin_graph::Result<Self> {
+        let LearningSpec {
+            types,
+            window,
+            activation,
+            rows,
+            use_dora,
+            ..
+        } = learning;
         let wide = types.iter().any(|t| t.block_len() == 256);
         let d = if wide { 512 } else { 96 };
         let [ty, other] = types;
@@ -67,6 +88,8 @@ impl Learning {
         ];
         let norm = case.vector(names[0], d);
         let qkv_w = case.matrix(names[1], &[(ty, d), (ty, d / 2), (other, d / 2)], d);
+        // Magnitudes leave biases alone.
+        let bias = use_dora.then(|| case.vector("bias of q, k, v", 2 * d));
         let head = case.vector("norm of heads", d / 4);
         let freqs = (0..d / 8).map(|i| 0.9f32.powi(i as i32)).collect();
         let inv_freq = case.graph.constant("inv_freq", freqs);
@@ -77,7 +100,7 @@ impl Learning {
         let last_w = case.matrix(names[5], &[(ty, 4130), (other, 71)], d);
         let g = &mut case.graph;
         let h = g.rms_norm(x, norm, 1e-5)?;
-        let qkv = g.linear(h, qkv_w, None)?;
+        let qkv = g.linear(h, qkv_w, bias)?;
         let (q, k) = (g.slice(qkv, 0, d)?, g.slice(qkv, d, d / 2)?);
         let v = g.slice(qkv, d + d / 2, d / 2)?;
         let (q, k) = (g.rms_norm(q, head, 1e-6)?, g.rms_norm(k, head, 1e-6)?);
@@ -100,6 +123,7 @@ impl Learning {
             rank: 3,
             scale: 0.5,
             dropout: 0.2,
+            use_dora,
             modules: names[1..].iter().map(|n| n.to_string()).collect(),
         };
         let mut graph = case.graph.with_lora(&spec).without_cache();
@@ -121,21 +145,44 @@ impl Learning {
             seed: 3,
         };
         Ok(Self {
+            spec: learning,
             case,
             graphs: [graph, plain],
             batch,
         })
     }
 
-    fn params(&self) -> Vec<f32> {
-        let n = self.graphs[0].params_len();
-        values(11, n).iter().map(|v| 0.2 * v).collect()
+    fn params(&self) -> Result<Vec<f32>> {
+        let graph = &self.graphs[0];
+        let n = graph.params_len();
+        let mut params: Vec<f32> = values(11, n).iter().map(|v| 0.2 * v).collect();
+        let loras = || {
+            graph
+                .loras
+                .iter()
+                .filter_map(|l| Some((l, l.dora.as_ref()?)))
+        };
+        let mut ones = params.clone();
+        for (lora, dora) in loras() {
+            ones[dora.m..][..lora.outer()].fill(1.0);
+        }
+        let mut cpu = self.case.cpu();
+        cpu.set_params(ones);
+        let factors = cpu.factors(graph)?;
+        // Magnitudes of about the norms that they are divided by.
+        for (lora, dora) in loras() {
+            let columns = lora.spans.iter().flat_map(|s| s.start..s.start + s.len);
+            for (m, column) in params[dora.m..].iter_mut().zip(columns) {
+                *m = (1.0 + *m) / factors[dora.factors + column];
+            }
+        }
+        Ok(params)
     }
 
     /// The step on the CPU, and the loss without dropout before it.
     pub fn on_cpu(&self) -> Result<(Learned, f32)> {
         let mut cpu = self.case.cpu();
-        cpu.set_params(self.params());
+        cpu.set_params(self.params()?);
         let plans = self
             .graphs
             .clone()
@@ -143,7 +190,7 @@ impl Learning {
         let plain = cpu.run_batch(&plans[1], &self.batch)?;
         let loss = cpu.run_batch(&plans[0], &self.batch)?;
         let grads = cpu.grads().to_vec();
-        let norm = cpu.optimise(&STEP);
+        let [norm, _] = steps().map(|step| cpu.optimise(&step, self.spec.moments));
         let learned = Learned {
             loss,
             grads,
@@ -156,13 +203,15 @@ impl Learning {
     /// The same on a GPU.
     pub async fn on_gpu(&self, gpu: &mut GpuDevice) -> Result<(Learned, f32)> {
         self.case.load(gpu, true)?;
-        gpu.set_params(&self.params())?;
+        gpu.set_params(&self.graphs[0], &self.params()?)?;
         let [graph, plain] = self.graphs.clone();
-        gpu.prepare_training(graph, plain, self.batch.rows())?;
+        gpu.prepare_training(graph, plain, self.batch.rows(), self.spec.moments)?;
         let plain = gpu.run_batch(1, &self.batch).await?;
         let loss = gpu.run_batch(0, &self.batch).await?;
         let grads = gpu.grads().await?;
-        let norm = gpu.optimise(&STEP).await?;
+        let [first, second] = steps();
+        let norm = gpu.optimise(&first).await?;
+        gpu.optimise(&second).await?;
         let (params, _) = gpu.training_state().await?;
         let learned = Learned {
             loss,

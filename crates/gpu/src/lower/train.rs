@@ -58,6 +58,9 @@ impl Lowering<'_> {
             Op::LoraDown { lora } => self.lora_down(id, lora),
             Op::LoraUp { lora } => self.lora_up(id, lora),
             Op::LoraUpGrad { lora } => self.lora_up_grad(id, lora),
+            Op::Dora { lora, bias } => self.dora(id, lora, bias),
+            Op::DoraGrad { lora } => self.dora_grad(id, lora),
+            Op::DoraGradM { lora, bias } => self.dora_grad_m(id, lora, bias),
             Op::LoraDownGrad { lora } => {
                 let lora = self.graph().lora(lora).clone();
                 let params = &self.device.training.params;
