@@ -178,6 +178,40 @@ fn an_adapter_is_trained_used_and_merged() {
     assert!(missing.contains("adapter_config.json"), "{missing}");
 }
 
+/// DoRA with moments of 8 bits: trained, applied on both devices, merged; GGUF has no place for magnitudes.
+#[test]
+fn magnitudes_are_trained_and_merged() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = path(folder.path(), "dora");
+    let more = ["--epochs", "2", "--dora", "--optim", "adamw_8bit"];
+    train(folder.path(), &out, &more);
+    let steps = metrics(&out);
+    assert!(steps[6]["held_out"].as_f64() < steps[0]["held_out"].as_f64());
+    let model = tiny("llama");
+    let adapted = |device| {
+        logits(
+            folder.path(),
+            &[&model, "--adapter", &out, "--device", device],
+        )
+    };
+    let wanted = adapted("cpu");
+    assert_close("gpu", &adapted("gpu:0"), &wanted, 1e-3);
+    for to in ["merged", "merged.gguf"] {
+        let from = if to == "merged" {
+            model.clone()
+        } else {
+            format!("{model}/model.gguf")
+        };
+        let to = path(folder.path(), to);
+        ok(&["merge", &from, &out, "--out", &to, "--type", "f32"]);
+        let found = logits(folder.path(), &[&to, "--device", "cpu"]);
+        assert_close(&to, &found, &wanted, 1e-4);
+    }
+    let to = path(folder.path(), "dora.gguf");
+    let error = fails(&["convert", &out, "--base", &model, "--out", &to]);
+    assert!(error.contains("siskin merge"), "{error}");
+}
+
 #[test]
 fn files_change_type_and_kind() {
     let folder = tempfile::tempdir().unwrap();
@@ -374,6 +408,7 @@ fn what_is_wrong_is_told_before_any_step() {
         ("rank = 0", "rank is 0"),
         ("rank = 'x'", "rank"),
         ("schedule = 'cosin'", "cosine"),
+        ("optim = 'adam'", "adamw_8bit"),
         ("target_modules = ['q_prj']", "q_proj"),
         ("rank = ", "not valid TOML"),
     ] {
@@ -433,11 +468,11 @@ fn what_is_wrong_is_told_before_any_step() {
 #[test]
 fn adapters_of_peft_are_read() {
     let folder = tempfile::tempdir().unwrap();
-    for family in ["llama", "qwen3"] {
-        let adapter = fixture(&format!("tiny/{family}/lora/adapter"))
+    for (family, kind) in [("llama", "lora"), ("qwen3", "lora"), ("qwen2", "dora")] {
+        let adapter = fixture(&format!("tiny/{family}/{kind}/adapter"))
             .display()
             .to_string();
-        let t = Tensors::open(&format!("tiny/{family}/lora/expected.safetensors"));
+        let t = Tensors::open(&format!("tiny/{family}/{kind}/expected.safetensors"));
         let ids: Vec<String> = t.u32("ids.0").iter().map(u32::to_string).collect();
         let out = path(folder.path(), "out.safetensors");
         ok(&[

@@ -8,7 +8,7 @@ use siskin_engine::{
     Precision, Session, TrainingSetup,
 };
 use siskin_tests::{Tensors, assert_close, fixture};
-use siskin_train::{Dataset, Record, TrainOptions, Trainer};
+use siskin_train::{Dataset, Optim, Record, TrainOptions, Trainer};
 
 /// The models and adapters of `generate_lora.py`.
 const RECORDED: [&str; 8] = [
@@ -262,6 +262,44 @@ fn a_resumed_training_goes_on_as_if_nothing_had_happened() {
             let rest = losses(&mut second, steps - stopped);
             assert_eq!(rest, unbroken[stopped..], "stopped after {stopped}");
         }
+    }
+}
+
+/// The same, with magnitudes and moments of 8 bits, which lead nearly where those of 32 do.
+#[test]
+fn dora_and_moments_of_eight_bits_go_on_too() {
+    for device in devices().into_iter().filter(|d| !is_second(*d)) {
+        let run = |optim| {
+            let options = TrainOptions {
+                use_dora: true,
+                optim,
+                ..options()
+            };
+            trainer(device, options)
+        };
+        let plain = block_on(open(&fixture("tiny/llama"), device).logits(&[1, 2, 3])).unwrap();
+        let mut whole = run(Optim::AdamW8bit);
+        let begin = block_on(whole.session.logits(&[1, 2, 3])).unwrap();
+        assert_close("DoRA begins where the model is", &begin, &plain, 1e-4);
+        let unbroken = losses(&mut whole, 6);
+        let mut second = run(Optim::AdamW8bit);
+        losses(&mut second, 3);
+        let bytes = second.checkpoint();
+        let mut second = run(Optim::AdamW8bit);
+        second.resume(&bytes).unwrap();
+        assert_eq!(losses(&mut second, 3), unbroken[3..]);
+        let mut exact = run(Optim::AdamW);
+        let memory = [&whole, &exact].map(|r| r.trainer.summary().memory.adapter);
+        assert!(memory[0] * 3 < memory[1] * 2, "{memory:?}");
+        let first = |l: &[(f32, Option<f32>)]| l.iter().map(|l| l.0).collect::<Vec<_>>();
+        assert_close(
+            "8 bits",
+            &first(&unbroken),
+            &first(&losses(&mut exact, 6)),
+            1e-2,
+        );
+        let error = exact.resume(&bytes).unwrap_err().to_string();
+        assert!(error.contains("optim"), "{error}");
     }
 }
 

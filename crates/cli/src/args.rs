@@ -46,7 +46,7 @@ In the conversation: /help lists the commands, Ctrl-C stops an answer, Ctrl-D le
   siskin train recipe.toml --resume
   siskin run smollm2-135m-instruct \"Who are you?\" --adapter my-adapter
 A recipe names the same things as the flags, which go before it: model, data, out, device, and of the \
-training rank, lora_alpha, use_rslora, target_modules, lora_dropout, learning_rate, schedule, warmup_steps, \
+training rank, lora_alpha, use_rslora, use_dora, target_modules, lora_dropout, optim, learning_rate, schedule, warmup_steps, \
 weight_decay, max_grad_norm, epochs, steps, batch_size, max_seq_len, packing, loss_on, validation, eval_every, \
 gradient_checkpointing, seed.
 Data is JSONL of messages, ShareGPT's conversations, Alpaca's instructions, prompt and completion, or text; a \
@@ -145,6 +145,16 @@ pub struct ModelArgs {
     pub precision: PrecisionArg,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OptimArg {
+    /// In f32
+    #[value(name = "adamw")]
+    AdamW,
+    /// In 8 bits, by blocks: less memory, nearly the same steps
+    #[value(name = "adamw_8bit")]
+    AdamW8bit,
+}
+
 /// An adapter on top of a model.
 #[derive(Debug, Clone, Args)]
 pub struct AdapterArgs {
@@ -181,6 +191,12 @@ pub struct TrainArgs {
     /// Rank of the adapter: what it can learn, and its size [default: 8]
     #[arg(long)]
     pub rank: Option<usize>,
+    /// Learn the magnitudes of weights apart from their directions (DoRA)
+    #[arg(long)]
+    pub dora: bool,
+    /// How the optimiser keeps its moments [default: adamw]
+    #[arg(long)]
+    pub optim: Option<OptimArg>,
     /// Highest learning rate [default: 1e-3]
     #[arg(long = "lr")]
     pub learning_rate: Option<f32>,

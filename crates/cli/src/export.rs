@@ -102,7 +102,10 @@ fn export(model: &Path, adapter: Option<&str>, out: &Path, ty: Option<&str>) -> 
     let bytes = |i: usize| -> Result<Vec<u8>> {
         bar.set_position(i as u64);
         let tensor = &tensors[i];
-        let merged = adapter.and_then(|a| merge_into(a, tensor));
+        let merged = adapter.and_then(|a| {
+            let module = a.modules.iter().find(|m| m.name == tensor.module())?;
+            Some(|weights: &mut [f32]| a.merge_into(module, weights))
+        });
         let change = merged.as_ref().map(|f| f as Change<'_>);
         Ok(model.export_bytes(checkpoint, tensor, to_gguf, change)?)
     };
@@ -144,21 +147,6 @@ fn plan(
         }
     }
     Ok(tensors)
-}
-
-/// Adds `scale · B A` to a tensor that the adapter changes.
-fn merge_into<'a>(adapter: &'a Adapter, tensor: &Exported) -> Option<impl Fn(&mut [f32]) + 'a> {
-    let module = adapter.modules.iter().find(|m| m.name == tensor.module())?;
-    let r = adapter.config.r;
-    let scale = adapter.config.scaling() * adapter.strength;
-    Some(move |values: &mut [f32]| {
-        let k = module.a.len() / r;
-        for (row, b) in values.chunks_exact_mut(k).zip(module.b.chunks_exact(r)) {
-            for (b, a) in b.iter().zip(module.a.chunks_exact(k)) {
-                row.iter_mut().zip(a).for_each(|(w, a)| *w += scale * b * a);
-            }
-        }
-    })
 }
 
 /// Writes under another name first.

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use siskin_engine::{GenerateOptions, Session};
@@ -12,7 +13,7 @@ use siskin_text::Message;
 use siskin_train::{Dataset, Example, Record, StepReport, TrainOptions, Trainer, nearest};
 use toml::{Table, Value};
 
-use crate::args::{CacheArg, ModelArgs, PrecisionArg, TrainArgs, parse_device};
+use crate::args::{CacheArg, ModelArgs, OptimArg, PrecisionArg, TrainArgs, parse_device};
 use crate::train_folder::{TrainFolder, resume};
 use crate::{open, stop};
 
@@ -22,6 +23,11 @@ struct Recipe {
     data: PathBuf,
     out: PathBuf,
     options: TrainOptions,
+}
+
+/// As a recipe says it.
+fn optim_name(optim: OptimArg) -> Option<String> {
+    Some(optim.to_possible_value()?.get_name().into())
 }
 
 const OWN_KEYS: [&str; 4] = ["model", "data", "out", "device"];
@@ -49,6 +55,8 @@ impl Recipe {
             ("epochs", count(args.epochs)),
             ("steps", count(args.steps)),
             ("rank", count(args.rank)),
+            ("use_dora", args.dora.then_some(Value::from(true))),
+            ("optim", args.optim.and_then(optim_name).map(Value::from)),
             ("learning_rate", number(args.learning_rate)),
             ("batch_size", count(args.batch_size)),
             ("max_seq_len", count(args.max_seq_len)),

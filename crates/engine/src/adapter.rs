@@ -60,6 +60,24 @@ impl Adapter {
         })
     }
 
+    /// A projection's weights `[n, k]` with the adapter in them: `W + scale · B A`, with DoRA each row brought to
+    /// its magnitude.
+    pub fn merge_into(&self, module: &AdapterModule, weights: &mut [f32]) {
+        let r = self.config.r;
+        let scale = self.config.scaling() * self.strength;
+        let k = module.a.len() / r;
+        let rows = weights.chunks_exact_mut(k).zip(module.b.chunks_exact(r));
+        for (i, (row, b)) in rows.enumerate() {
+            for (b, a) in b.iter().zip(module.a.chunks_exact(k)) {
+                row.iter_mut().zip(a).for_each(|(w, a)| *w += scale * b * a);
+            }
+            let norm = row.iter().map(|w| w * w).sum::<f32>().sqrt();
+            if let Some(m) = module.m.get(i).filter(|_| norm > 0.0) {
+                row.iter_mut().for_each(|w| *w *= m / norm);
+            }
+        }
+    }
+
     /// The parameters in the order of a graph that [`Self::spec`] rewrote.
     pub(crate) fn params(&self, graph: &Graph) -> Result<Vec<f32>> {
         let mut params = vec![0.0; graph.params_len()];
