@@ -5,6 +5,7 @@ use siskin_graph::{Batch, Graph, NodeId, Op, Plan, Rows, Sampling, WeightId};
 
 use crate::arena::Arena;
 use crate::ops::{attention, choose, dora, gated, linear, lora, rms_norm, rope};
+use crate::threads::within;
 use crate::train::Params;
 use crate::{CacheType, CpuWeight, Error, KvCache, Result};
 
@@ -133,15 +134,17 @@ impl CpuDevice {
             sampling,
             batch: None,
         };
-        for step in &plan.steps {
-            for id in step.nodes() {
-                if !head && plan.graph.node(id).rows == Rows::Last {
-                    return Ok(());
+        within(|| {
+            for step in &plan.steps {
+                for id in step.nodes() {
+                    if !head && plan.graph.node(id).rows == Rows::Last {
+                        return Ok(());
+                    }
+                    self.run_node(plan, id, run)?;
                 }
-                self.run_node(plan, id, run)?;
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The token that the last run chose.

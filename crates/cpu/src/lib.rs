@@ -7,6 +7,7 @@ mod device;
 mod error;
 pub mod ops;
 mod q16;
+mod q16_dot;
 mod threads;
 mod train;
 mod weights;

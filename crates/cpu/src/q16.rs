@@ -2,8 +2,10 @@
 //! 16-bit integers anyway, so the eight bits more than usual cost nothing, and the result is as good
 //! as one in f32.
 
-use multiversion::multiversion;
-use siskin_formats::{BLOCK_32, Block32, Format, TensorType, with_format};
+use multiversion::{multiversion, target::match_target};
+use siskin_formats::{BLOCK_32, Format, TensorType, with_format};
+
+use crate::q16_dot;
 
 /// A row of activations as 16-bit integers: each block of 32 has the scale `max|x| / 32767`.
 #[derive(Debug, Clone, Default)]
@@ -65,52 +67,16 @@ fn matvec_as<F: Format>(rows: &[u8], x: &Q16Row, out: &mut [f32]) {
             for run in 0..runs {
                 let at = b * runs + run;
                 let w = F::unpack(block, run);
-                let (xq, xd, sums) = (&x_blocks[at], x.d[at], x.sums[at]);
-                dot_block(&w, xq, xd, &mut lanes);
+                let (input, sums) = ((&x_blocks[at], x.d[at]), x.sums[at]);
+                match_target! {
+                    "x86_64+avx512f+avx512bw" => q16_dot::avx512(&w, input, &mut lanes),
+                    "x86_64+avx2+fma" => q16_dot::avx2(&w, input, &mut lanes),
+                    _ => q16_dot::plain(&w, input, &mut lanes),
+                }
                 offset += w.m[0] * sums[0] + w.m[1] * sums[1];
             }
         }
         *out = lanes.iter().sum::<f32>() + offset;
-    }
-}
-
-/// As below, by WebAssembly's one instruction for it, which the compiler does not find by itself:
-/// decoding SmolLM2 in Chromium is 1.6 times as fast so.
-#[cfg(target_feature = "simd128")]
-#[inline(always)]
-fn dot_block(w: &Block32, xq: &[i16; 32], xd: f32, lanes: &mut [f32; 16]) {
-    use core::arch::wasm32::*;
-    // SAFETY: every load and store lies within the arrays: 2 × 16 bytes of `w.q`, 4 × 16 of `xq`,
-    // and 4 × 16 of `lanes`; WebAssembly's need no alignment.
-    unsafe {
-        for half in 0..2 {
-            let q = v128_load(w.q.as_ptr().add(16 * half).cast());
-            let scale = f32x4_splat(xd * w.d[half]);
-            let parts = [i16x8_extend_low_i8x16(q), i16x8_extend_high_i8x16(q)];
-            for (i, part) in parts.into_iter().enumerate() {
-                let at = 2 * half + i;
-                let x = v128_load(xq.as_ptr().add(8 * at).cast());
-                let pairs = f32x4_convert_i32x4(i32x4_dot_i16x8(part, x));
-                let lane = lanes.as_mut_ptr().add(4 * at).cast();
-                v128_store(lane, f32x4_add(v128_load(lane), f32x4_mul(scale, pairs)));
-            }
-        }
-    }
-}
-
-/// Adds a block's products to 16 running sums; lane i takes the dimensions 2i and 2i + 1, which
-/// compiles to one multiply-add of pairs.
-#[cfg(not(target_feature = "simd128"))]
-#[inline(always)]
-fn dot_block(w: &Block32, xq: &[i16; 32], xd: f32, lanes: &mut [f32; 16]) {
-    let mut pairs = [0i32; 16];
-    for (i, pair) in pairs.iter_mut().enumerate() {
-        let (a, b) = (2 * i, 2 * i + 1);
-        *pair = i32::from(i16::from(w.q[a])) * i32::from(xq[a])
-            + i32::from(i16::from(w.q[b])) * i32::from(xq[b]);
-    }
-    for (i, lane) in lanes.iter_mut().enumerate() {
-        *lane += xd * w.d[i / 8] * pairs[i] as f32;
     }
 }
 

@@ -6,6 +6,7 @@ use siskin_graph::{
 
 use crate::device::{Run, matrix, vector};
 use crate::ops::{adamw, cross_entropy, dora, gated, linear, lora, rms_norm, self_attention};
+use crate::threads::within;
 use crate::{CpuDevice, Error, Result};
 
 /// Of all adapters together, in the order of `siskin_graph::Lora`.
@@ -104,9 +105,10 @@ impl CpuDevice {
             sampling: &Sampling::default(),
             batch: Some(batch),
         };
-        for id in plan.steps.iter().flat_map(|s| s.nodes()) {
-            self.run_node(plan, id, run)?;
-        }
+        within(|| {
+            let mut nodes = plan.steps.iter().flat_map(|s| s.nodes());
+            nodes.try_for_each(|id| self.run_node(plan, id, run))
+        })?;
         let losses = self.read(plan, plan.graph.outputs[0], rows);
         Ok(losses.iter().step_by(2).sum())
     }
