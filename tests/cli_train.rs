@@ -265,6 +265,47 @@ fn files_change_type_and_kind() {
     assert!(!folder.path().join("y").exists());
 }
 
+/// As bitsandbytes has it: written and read again, a folder of theirs unpacked; GGUF has no such type.
+#[test]
+fn folders_of_four_bits_are_written_and_unpacked() {
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = tiny("nf4");
+    let cpu = |model: &str| logits(folder.path(), &[model, "--device", "cpu"]);
+    let wanted = cpu(&theirs);
+    let [unpacked, again, gguf] = ["f32", "nf4", "model.gguf"].map(|n| path(folder.path(), n));
+    ok(&["convert", &theirs, "--out", &unpacked, "--type", "f32"]);
+    assert_close("unpacked", &cpu(&unpacked), &wanted, 1e-5);
+    let config = std::fs::read_to_string(Path::new(&unpacked).join("config.json")).unwrap();
+    assert!(!config.contains("quantization_config"), "{config}");
+    ok(&["quantize", &unpacked, "--type", "nf4", "--out", &again]);
+    // Rounded once more: the embedding to f16, the peaks to codes.
+    assert_close("again", &cpu(&again), &wanted, 2e-2);
+    let types = json(&["inspect", &again, "--json"]).to_string();
+    assert!(types.contains("NF4") && types.contains("F16"), "{types}");
+    let config = std::fs::read_to_string(Path::new(&again).join("config.json")).unwrap();
+    assert!(config.contains("bitsandbytes"), "{config}");
+    let error = fails(&["quantize", &theirs, "--type", "nf4", "--out", &gguf]);
+    assert!(error.contains("GGUF has no type NF4"), "{error}");
+    ok(&["convert", &theirs, "--out", &gguf]);
+    assert_close("as F16", &cpu(&gguf), &wanted, 1e-2);
+    // QLoRA: trained on it, and merged into it.
+    let adapter = path(folder.path(), "adapter");
+    let flags = flags(folder.path(), &adapter, &["--steps", "4"]);
+    let on_nf4 = flags
+        .iter()
+        .map(|f| if *f == tiny("llama") { &theirs } else { f });
+    ok(&on_nf4.map(String::as_str).collect::<Vec<_>>());
+    let losses = losses(&adapter);
+    assert!(losses[3].1 < losses[0].1, "{losses:?}");
+    let merged = path(folder.path(), "merged");
+    ok(&["merge", &theirs, &adapter, "--out", &merged]);
+    let adapted = logits(
+        folder.path(),
+        &[&theirs, "--adapter", &adapter, "--device", "cpu"],
+    );
+    assert_close("merged", &cpu(&merged), &adapted, 1e-2);
+}
+
 /// A folder as GGUF: the same logits, the same tokens, Llama 3's and linear scaling and Gemma's norms and all.
 #[test]
 fn folders_become_gguf() {

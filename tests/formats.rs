@@ -1,15 +1,19 @@
 //! Readers and codecs: bit-exact with the reference, and never a panic on damaged files.
 
 use proptest::prelude::*;
+use safetensors::tensor::{Dtype, TensorView};
 use siskin_engine::read_text;
-use siskin_formats::{Checkpoint, Error, Gguf, TensorType, decode, encode};
+use siskin_formats::{
+    Checkpoint, Error, Gguf, Nf4Parts, SideFiles, TensorType, decode, encode, nf4_codes,
+};
 use siskin_models::Model;
-use siskin_tests::{Tensors, fixture};
+use siskin_tests::{Tensors, assert_close, fixture};
 
 #[test]
 fn every_type_decodes_to_the_reference_s_bits() {
     let blocks = Tensors::open("blocks.safetensors");
-    for (ty, _, name) in TensorType::ALL {
+    for ty in TensorType::ALL.into_iter().filter(|t| t.ggml().is_some()) {
+        let name = ty.name();
         let wanted = blocks.f32(&format!("{name}.values"));
         let mut found = vec![0.0; wanted.len()];
         decode(ty, &blocks.bytes(&format!("{name}.bytes")), &mut found);
@@ -37,6 +41,136 @@ fn encoders_write_the_reference_s_bytes() {
         encode(TensorType::Q4_K, &x),
         Err(Error::CannotEncode(_))
     ));
+}
+
+/// The same codes and peaks; of peaks that are quantised again, the same values but for rounding.
+#[test]
+fn nf4_is_that_of_bitsandbytes() {
+    let t = Tensors::open("nf4.safetensors");
+    let x = t.f32("values");
+    let blocks = encode(TensorType::NF4, &x).unwrap();
+    assert_eq!(nf4_codes(&blocks), t.bytes("plain.codes"));
+    let peaks: Vec<u8> = blocks
+        .chunks_exact(36)
+        .flat_map(|b| &b[..4])
+        .copied()
+        .collect();
+    assert_eq!(peaks, t.bytes("plain.absmax"));
+    let mut found = vec![0.0; x.len()];
+    decode(TensorType::NF4, &blocks, &mut found);
+    assert_eq!(found, t.f32("plain.decoded"));
+    let parts = Nf4Parts::of(&blocks, &[80, 256]);
+    let theirs = t.bytes("nested.absmax");
+    let apart: Vec<u8> = parts
+        .peaks
+        .iter()
+        .zip(theirs)
+        .map(|(a, b)| a.abs_diff(b))
+        .collect();
+    let n: usize = apart.iter().filter(|a| **a > 0).count();
+    // One that lies between two codes.
+    assert!(
+        apart.len() == 320 && n <= 1 && apart.iter().all(|a| *a <= 1),
+        "{n}"
+    );
+    assert_close(
+        "scales",
+        &parts.scales,
+        &t.f32("nested.nested_absmax"),
+        1e-6,
+    );
+    let [values, map] = Nf4Parts::maps();
+    assert_eq!(values, t.f32("nested.quant_map"));
+    assert_close("map", &map, &t.f32("nested.nested_quant_map"), 1e-7);
+    let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+    let mine = json(parts.state.as_bytes());
+    let theirs = json(&t.bytes("nested.quant_state.bitsandbytes__nf4"));
+    for (key, value) in theirs.as_object().unwrap() {
+        match value.as_f64() {
+            Some(v) => assert!((mine[key].as_f64().unwrap() - v).abs() < 1e-5, "{key}"),
+            None => assert_eq!(&mine[key], value, "{key}"),
+        }
+    }
+}
+
+/// A file of bitsandbytes' tensors, the recorded ones under a model's names, with something changed.
+fn nf4_file(kind: &str, change: impl Fn(&str, &mut Vec<u8>)) -> Result<Checkpoint, Error> {
+    let t = Tensors::open("nf4.safetensors");
+    let mut parts = vec![("", Dtype::U8, "codes")];
+    parts.push((
+        ".quant_state.bitsandbytes__nf4",
+        Dtype::U8,
+        "quant_state.bitsandbytes__nf4",
+    ));
+    parts.push((".quant_map", Dtype::F32, "quant_map"));
+    if kind == "nested" {
+        parts.push((".absmax", Dtype::U8, "absmax"));
+        parts.push((".nested_absmax", Dtype::F32, "nested_absmax"));
+        parts.push((".nested_quant_map", Dtype::F32, "nested_quant_map"));
+    } else {
+        parts.push((".absmax", Dtype::F32, "absmax"));
+    }
+    let mut data = vec![];
+    for (suffix, ty, name) in parts {
+        let mut bytes = t.bytes(&format!("{kind}.{name}"));
+        change(suffix, &mut bytes);
+        data.push((format!("w.weight{suffix}"), ty, bytes));
+    }
+    let views = data.iter().map(|(name, ty, bytes)| {
+        let n = bytes.len() / if *ty == Dtype::F32 { 4 } else { 1 };
+        (name, TensorView::new(*ty, vec![n], bytes).unwrap())
+    });
+    let file = safetensors::serialize(views, None).unwrap();
+    Checkpoint::from_safetensors(vec![Box::new(file)], SideFiles::new("here"))
+}
+
+#[test]
+fn nf4_tensors_are_read_as_one() {
+    let t = Tensors::open("nf4.safetensors");
+    for kind in ["plain", "nested"] {
+        let file = nf4_file(kind, |_, _| ()).unwrap();
+        assert_eq!(file.tensors.len(), 1);
+        let info = file.get("w.weight").unwrap();
+        assert_eq!(
+            (info.shape.as_slice(), info.ty),
+            (&[80, 256][..], TensorType::NF4)
+        );
+        let found = file.read_f32(info).unwrap();
+        assert_close(kind, &found, &t.f32(&format!("{kind}.decoded")), 1e-6);
+        assert_eq!(file.read(info).unwrap().len() as u64, info.bytes);
+    }
+    // What does not fit together is an error, whatever it is.
+    for (suffix, wanted) in [
+        ("", "10240 bytes"),
+        (".absmax", "320 bytes"),
+        (".nested_absmax", "8 bytes"),
+        (".nested_quant_map", "1024 bytes"),
+        (".quant_state.bitsandbytes__nf4", "not JSON"),
+    ] {
+        let cut = |s: &str, bytes: &mut Vec<u8>| {
+            if s == suffix {
+                bytes.truncate(bytes.len() - 4);
+            }
+        };
+        let error = nf4_file("nested", cut).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{suffix}: {error}");
+    }
+    for (from, to, wanted) in [
+        ("nf4", "fp4", "only nf4"),
+        ("64", "96", "only nf4"),
+        ("[80, 256]", "[80, 250]", "blocks of 64"),
+        ("[80, 256]", "[81, 256]", "10368 bytes"),
+        ("[80, 256]", "\"a\"", "no shape"),
+    ] {
+        let state = |s: &str, bytes: &mut Vec<u8>| {
+            if s.starts_with(".quant_state") {
+                let text = String::from_utf8(bytes.clone()).unwrap();
+                *bytes = text.replace(from, to).into_bytes();
+            }
+        };
+        let error = nf4_file("nested", state).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{to}: {error}");
+    }
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn check(what: &str, i: usize, case: &Learning, rounded: bool) {
 
 #[test]
 fn through_weights_of_every_type() {
-    for (i, (ty, _, name)) in TensorType::ALL.into_iter().enumerate() {
+    for (i, ty) in TensorType::ALL.into_iter().enumerate() {
         let (window, activation) = match i % 2 {
             0 => (None, Activation::Silu),
             _ => (Some(5), Activation::GeluTanh),
@@ -93,7 +93,7 @@ fn through_weights_of_every_type() {
         };
         let case = Learning::block(spec).unwrap();
         check(
-            name,
+            ty.name(),
             i,
             &case,
             matches!(ty, TensorType::Q2_K | TensorType::Q5_K),

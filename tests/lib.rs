@@ -67,7 +67,7 @@ pub fn shader_variants() -> Vec<(&'static str, Variant)> {
                         kv_f32,
                     };
                     // A kernel over integer blocks has no variant for plain weights.
-                    if weights.is_quantised() || siskin_gpu::link(kernel, &variant).is_ok() {
+                    if weights.is_integer() || siskin_gpu::link(kernel, &variant).is_ok() {
                         all.push((kernel, variant));
                     }
                 }

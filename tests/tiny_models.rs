@@ -62,7 +62,8 @@ fn requests() -> Vec<(DeviceRequest, Profile)> {
 
 #[test]
 fn logits_are_those_of_transformers() {
-    for family in FAMILIES {
+    // And a model that bitsandbytes quantised.
+    for family in FAMILIES.into_iter().chain(["nf4"]) {
         let (ids, wanted) = expected(family);
         for file in files(family) {
             for (device, profile) in requests() {

@@ -60,7 +60,8 @@ JSON array of such; CSV or TSV with those columns; or a text file with an empty 
     Merge(MergeArgs),
     /// A model with its matrices in another type
     #[command(after_help = "Examples:
-  siskin quantize model-f16.gguf --type q4_0 --out model-q4_0.gguf")]
+  siskin quantize model-f16.gguf --type q4_0 --out model-q4_0.gguf
+  siskin quantize model-folder --type nf4 --out model-nf4")]
     Quantize(QuantizeArgs),
     /// A GGUF file as a Hugging Face folder, or a folder as GGUF; adapters too
     #[command(after_help = "Examples:
@@ -236,7 +237,8 @@ pub struct MergeArgs {
     /// A file that ends in .gguf, or a folder for safetensors
     #[arg(long)]
     pub out: PathBuf,
-    /// f32, f16, bf16, q8_0, q4_0 or q4_1 [default: what each tensor has, q8_0 for quantised ones that change]
+    /// f32, f16, bf16, q8_0, q4_0, q4_1 or nf4 [default: what each tensor has; eight bits, in a folder f16, for quantised
+    /// ones that change]
     #[arg(long = "type", value_name = "TYPE")]
     pub ty: Option<String>,
 }
@@ -245,7 +247,7 @@ pub struct MergeArgs {
 pub struct QuantizeArgs {
     /// A GGUF file, a Hugging Face folder, or the name of a fetched model
     pub model: PathBuf,
-    /// f32, f16, bf16, q8_0, q4_0 or q4_1
+    /// f32, f16, bf16; for GGUF q8_0, q4_0, q4_1; for a folder nf4 (bitsandbytes' layout)
     #[arg(long = "type", value_name = "TYPE")]
     pub ty: String,
     /// A file that ends in .gguf, or a folder for safetensors
@@ -263,7 +265,7 @@ pub struct ConvertArgs {
     /// A file that ends in .gguf, or a folder for safetensors
     #[arg(long)]
     pub out: PathBuf,
-    /// f32, f16, bf16 and, for GGUF, q8_0, q4_0, q4_1 [default: what each tensor has, f16 for quantised
+    /// f32, f16, bf16 and, for GGUF, q8_0, q4_0, q4_1, for a folder nf4 [default: what each tensor has, f16 for quantised
     /// ones in a folder]
     #[arg(long = "type", value_name = "TYPE")]
     pub ty: Option<String>,

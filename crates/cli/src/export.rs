@@ -1,14 +1,10 @@
 //! `siskin merge`, `quantize` and `convert`: a model, perhaps with an adapter in it, as a new file.
 
-use std::borrow::Cow;
-use std::cell::RefCell;
 use std::io::BufWriter;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use safetensors::tensor::{Dtype, View};
-use serde_json::json;
 use siskin_engine::{Adapter, ModelFiles};
 use siskin_formats::{
     Checkpoint, FileSource, Gguf, GgufTensor, TensorType, Value, encode, write_gguf,
@@ -16,7 +12,7 @@ use siskin_formats::{
 use siskin_models::{Change, Exported, Head, Model};
 
 use crate::args::{ConvertArgs, MergeArgs, QuantizeArgs};
-use crate::open;
+use crate::{export_folder, open};
 
 pub fn merge(args: &MergeArgs) -> Result<()> {
     export(
@@ -65,13 +61,11 @@ fn convert_adapter(adapter: &Path, base: &Path, out: &Path) -> Result<()> {
 }
 
 /// Types that can be written.
-const TYPES: &str = "f32, f16, bf16, q8_0, q4_0, q4_1";
+const TYPES: &str = "f32, f16, bf16, q8_0, q4_0, q4_1, nf4";
 
 fn parse_type(name: &str) -> Result<TensorType> {
-    let found = TensorType::ALL
-        .iter()
-        .find(|t| t.2.eq_ignore_ascii_case(name));
-    let ty = found.map(|t| t.0).filter(|ty| encode(*ty, &[]).is_ok());
+    let mut all = TensorType::ALL.into_iter();
+    let ty = all.find(|t| t.name().eq_ignore_ascii_case(name) && encode(*t, &[]).is_ok());
     ty.with_context(|| format!("cannot write the type `{name}`; give one of {TYPES}"))
 }
 
@@ -112,7 +106,7 @@ fn export(model: &Path, adapter: Option<&str>, out: &Path, ty: Option<&str>) -> 
     let written = if to_gguf {
         gguf(&path, &files, &tensors, out, &bytes)
     } else {
-        folder(&files, &tensors, out, &bytes)
+        export_folder::write(&files, &tensors, out, &bytes)
     };
     bar.finish_and_clear();
     written.with_context(|| format!("cannot write {}", out.display()))?;
@@ -128,29 +122,40 @@ fn plan(
     ty: Option<TensorType>,
 ) -> Result<Vec<Exported>> {
     let plain = |ty: TensorType| matches!(ty, TensorType::F32 | TensorType::F16 | TensorType::BF16);
+    if to_gguf && ty == Some(TensorType::NF4) {
+        bail!("GGUF has no type NF4; give an --out that does not end in .gguf, for a folder");
+    }
     let mut tensors = model.exports(checkpoint, to_gguf, ty)?;
     for t in &mut tensors {
-        if !to_gguf && !plain(t.ty) {
+        if !to_gguf && !plain(t.ty) && t.ty != TensorType::NF4 {
             match ty {
                 Some(ty) => bail!(
-                    "a Hugging Face folder cannot hold {}; give f32, f16 or bf16, or an --out that ends in .gguf",
+                    "a Hugging Face folder cannot hold {}; give f32, f16, bf16 or nf4, or an --out that ends in .gguf",
                     ty.name()
                 ),
                 // What was quantised is unpacked.
                 None => t.ty = TensorType::F16,
             }
         }
+        // GGUF has no NF4 either.
+        if to_gguf && t.ty == TensorType::NF4 {
+            t.ty = TensorType::F16;
+        }
         // What an adapter adds is smaller than the steps of four bits: rounded again, most of it is gone.
         let changes = adapter.is_some_and(|a| a.modules.iter().any(|m| m.name == t.module()));
         if changes && t.ty.is_quantised() && ty.is_none() {
-            t.ty = TensorType::Q8_0;
+            t.ty = if to_gguf {
+                TensorType::Q8_0
+            } else {
+                TensorType::F16
+            };
         }
     }
     Ok(tensors)
 }
 
 /// Writes under another name first.
-fn whole(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+pub(crate) fn whole(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let mut name = out.file_name().unwrap_or_default().to_os_string();
     name.push(".part");
     let part = out.with_file_name(name);
@@ -162,7 +167,8 @@ fn whole(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     result
 }
 
-type Bytes<'a> = &'a dyn Fn(usize) -> Result<Vec<u8>>;
+/// The bytes of the i-th tensor to be written.
+pub(crate) type Bytes<'a> = &'a dyn Fn(usize) -> Result<Vec<u8>>;
 
 /// What a GGUF file holds beside the model's matrices and vectors: its metadata, and other tensors' bytes.
 type Beside = (Vec<(String, Value)>, Vec<(GgufTensor, Vec<u8>)>);
@@ -238,91 +244,4 @@ fn gguf(
             }
         })
     })
-}
-
-/// A tensor whose bytes are made when they are asked for: the model is never in memory as a whole.
-struct Lazy<'a> {
-    i: usize,
-    tensor: &'a Exported,
-    bytes: Bytes<'a>,
-    failed: &'a RefCell<Option<anyhow::Error>>,
-}
-
-impl View for Lazy<'_> {
-    fn dtype(&self) -> Dtype {
-        match self.tensor.ty {
-            TensorType::F16 => Dtype::F16,
-            TensorType::BF16 => Dtype::BF16,
-            _ => Dtype::F32,
-        }
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.tensor.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        let bytes = (self.bytes)(self.i).unwrap_or_else(|e| {
-            self.failed.borrow_mut().get_or_insert(e);
-            vec![0; self.data_len()]
-        });
-        Cow::Owned(bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        let n = self.tensor.shape.iter().product();
-        self.tensor.ty.bytes_of(n).unwrap_or(0)
-    }
-}
-
-fn folder(files: &ModelFiles, tensors: &[Exported], out: &Path, bytes: Bytes<'_>) -> Result<()> {
-    let beside = side_files(files, tensors)?;
-    std::fs::create_dir_all(out)?;
-    for (name, text) in beside {
-        std::fs::write(out.join(name), text)?;
-    }
-    whole(&out.join("model.safetensors"), |part| {
-        let failed = RefCell::new(None);
-        let views = tensors.iter().enumerate().map(|(i, tensor)| {
-            let lazy = Lazy {
-                i,
-                tensor,
-                bytes,
-                failed: &failed,
-            };
-            (tensor.name.clone(), lazy)
-        });
-        let format = [("format".to_string(), "pt".to_string())].into();
-        safetensors::serialize_to_file(views, Some(format), part)?;
-        failed.into_inner().map_or(Ok(()), Err)
-    })
-}
-
-/// Configuration and tokenizer: a folder's own, or made from a GGUF file's metadata.
-fn side_files(files: &ModelFiles, tensors: &[Exported]) -> Result<Vec<(&'static str, String)>> {
-    let checkpoint = &files.weights.checkpoint;
-    if checkpoint.gguf.is_none() {
-        let names = siskin_formats::SideFiles::NAMES.into_iter();
-        let found = names.filter_map(|n| Some((n, checkpoint.side.get(n)?.to_string())));
-        return Ok(found.collect());
-    }
-    let is_tied = !tensors.iter().any(|t| t.name == "lm_head.weight");
-    let mut config = files.model.to_config(checkpoint, is_tied)?;
-    let text = &files.text;
-    config["eos_token_id"] = json!(text.end_tokens().collect::<Vec<_>>());
-    let mut tokenizer = json!({"tokenizer_class": "PreTrainedTokenizerFast"});
-    if let Some(id) = text.end_tokens().last() {
-        tokenizer["eos_token"] = json!(text.piece(id));
-    }
-    if let Some(template) = text.template() {
-        tokenizer["chat_template"] = json!(template);
-    }
-    Ok(vec![
-        ("config.json", serde_json::to_string_pretty(&config)?),
-        ("tokenizer.json", text.to_json()?),
-        (
-            "tokenizer_config.json",
-            serde_json::to_string_pretty(&tokenizer)?,
-        ),
-    ])
 }

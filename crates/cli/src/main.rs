@@ -5,6 +5,7 @@ mod bench;
 mod chat;
 mod devices;
 mod export;
+mod export_folder;
 mod inspect;
 mod logits;
 mod open;

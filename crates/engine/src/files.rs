@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use siskin_formats::{
     ByteSource, Checkpoint, Gguf, Parsed, SideFiles, TensorInfo, Value, decode, parse_header,
+    quant_states,
 };
 use siskin_models::Model;
 use siskin_text::TextModel;
@@ -42,12 +43,16 @@ impl std::fmt::Debug for WeightFiles {
 }
 
 impl WeightFiles {
-    /// One tensor's bytes, as stored.
+    /// One tensor: blocks of its type.
     pub async fn read(&self, info: &TensorInfo) -> Result<Vec<u8>> {
-        match self.sources.get(info.file) {
-            Some(source) => source.read(info.offset, info.bytes).await,
-            None => Ok(self.checkpoint.read(info)?),
+        let Some(source) = self.sources.get(info.file) else {
+            return Ok(self.checkpoint.read(info)?);
+        };
+        let mut parts = vec![];
+        for (offset, bytes) in info.ranges() {
+            parts.push(source.read(offset, bytes).await?);
         }
+        Ok(info.join(parts))
     }
 
     /// One tensor as f32.
@@ -92,7 +97,7 @@ impl ModelFiles {
             .find(|t| t.name == "rope_freqs.weight")
         {
             let bytes = source.read(info.offset, info.bytes).await?;
-            ahead.piece = Some((info.offset, bytes));
+            ahead.pieces.push((info.offset, bytes));
         }
         let gguf = Gguf {
             name: ahead.name.clone(),
@@ -117,6 +122,11 @@ impl ModelFiles {
                 if end <= ahead.len {
                     ahead.read_until(&**source, end).await?;
                 }
+            }
+            // What the shapes of quantised tensors are is told within.
+            for (offset, bytes) in quant_states(&ahead)? {
+                let piece = source.read(offset, bytes).await?;
+                ahead.pieces.push((offset, piece));
             }
             files.push(Box::new(ahead));
         }
@@ -151,12 +161,12 @@ pub fn read_text(checkpoint: &Checkpoint) -> Result<TextModel> {
     })
 }
 
-/// What was read of a file before it is parsed: its beginning, and one piece from within.
+/// What was read of a file before it is parsed: its beginning, and pieces from within.
 struct Ahead {
     name: String,
     len: u64,
     prefix: Vec<u8>,
-    piece: Option<(u64, Vec<u8>)>,
+    pieces: Vec<(u64, Vec<u8>)>,
 }
 
 impl Ahead {
@@ -165,7 +175,7 @@ impl Ahead {
             name: source.name().into(),
             len: source.len(),
             prefix: vec![],
-            piece: None,
+            pieces: vec![],
         }
     }
 
@@ -187,7 +197,7 @@ impl ByteSource for Ahead {
     }
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> siskin_formats::Result<()> {
         let prefix = (0, &self.prefix);
-        let pieces = self.piece.iter().map(|(at, bytes)| (*at, bytes));
+        let pieces = self.pieces.iter().map(|(at, bytes)| (*at, bytes));
         let found = pieces.chain([prefix]).find_map(|(at, bytes)| {
             let from = usize::try_from(offset.checked_sub(at)?).ok()?;
             bytes.get(from..from.checked_add(buf.len())?)

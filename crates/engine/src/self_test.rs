@@ -34,7 +34,7 @@ pub fn values(seed: u32, n: usize) -> Vec<f32> {
 
 /// Bytes of `n` weights of a type (whole blocks), with scales of a sensible size.
 pub fn weights(ty: TensorType, seed: u32, n: usize) -> Vec<u8> {
-    if let (false, Ok(bytes)) = (ty.is_quantised(), encode(ty, &values(seed, n))) {
+    if let (false, Ok(bytes)) = (ty.is_integer(), encode(ty, &values(seed, n))) {
         return bytes;
     }
     let bytes = ty.bytes_of(n).unwrap_or_default();
@@ -90,7 +90,7 @@ impl Case {
             .iter()
             .enumerate()
             .map(|(i, (ty, rows))| {
-                let seed = 100 * name.len() as u32 + i as u32 + ty.ggml();
+                let seed = 100 * name.len() as u32 + i as u32 + ty.ggml().unwrap_or(99);
                 CpuPart {
                     ty: *ty,
                     rows: *rows,
@@ -184,7 +184,11 @@ impl Case {
 
     /// A linear over weights of a type.
     pub fn linear(ty: TensorType) -> siskin_graph::Result<Self> {
-        let k = if ty.block_len() == 256 { 512 } else { 160 };
+        let k = match ty.block_len() {
+            256 => 512,
+            64 => 192,
+            _ => 160,
+        };
         let (mut case, x) = Self::new(k);
         let w = case.matrix("projection", &[(ty, 75)], k);
         let y = case.graph.linear(x, w, None)?;
@@ -333,7 +337,8 @@ fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
         runs: [vec![1], vec![37]],
     };
     let mut cases = vec![];
-    for (ty, _, name) in TensorType::ALL {
+    for ty in TensorType::ALL {
+        let name = ty.name();
         // These two are kept rounded on a GPU.
         let is_rounded = matches!(ty, TensorType::Q2_K | TensorType::Q5_K);
         let op = |op| if is_rounded { "rounded" } else { op };

@@ -1,4 +1,4 @@
-//! The block formats. Every quantised format is seen in one way: runs of 32 signed 8-bit integers
+//! The block formats. Every format of integers is seen in one way: runs of 32 signed 8-bit integers
 //! `q`, with a scale `d` and an offset `m` for each half of 16, where `value = d · q + m`.
 //! Decoding, the CPU's integer dot products and the GPU's repacking all stand on this view.
 //!
@@ -7,7 +7,9 @@
 
 use std::fmt;
 
-/// Length of the run in which all quantised formats are seen.
+use crate::nf4;
+
+/// Length of the run in which all formats of integers are seen.
 pub const BLOCK_32: usize = 32;
 
 /// 32 weights as integers with a scale and an offset per half: `value[i] = d[i/16] · q[i] + m[i/16]`.
@@ -18,7 +20,7 @@ pub struct Block32 {
     pub m: [f32; 2],
 }
 
-/// One quantised storage format.
+/// One storage format of integers.
 pub trait Format {
     /// Weights in a storage block: 32 or 256.
     const LEN: usize;
@@ -28,7 +30,7 @@ pub trait Format {
     fn unpack(block: &[u8], run: usize) -> Block32;
 }
 
-/// Runs `$body` with `$F` bound to the [`Format`] of a quantised type, or `$plain` for the others.
+/// Runs `$body` with `$F` bound to the [`Format`] of a type of integers, or `$plain` for the others.
 #[macro_export]
 macro_rules! with_format {
     ($ty:expr, $F:ident => $body:expr, $plain:expr) => {
@@ -73,7 +75,10 @@ macro_rules! with_format {
                 type $F = $crate::formats::Q6_K;
                 $body
             }
-            $crate::TensorType::F32 | $crate::TensorType::F16 | $crate::TensorType::BF16 => $plain,
+            $crate::TensorType::F32
+            | $crate::TensorType::F16
+            | $crate::TensorType::BF16
+            | $crate::TensorType::NF4 => $plain,
         }
     };
 }
@@ -95,48 +100,69 @@ pub enum TensorType {
     Q4_K,
     Q5_K,
     Q6_K,
+    /// bitsandbytes' 4 bits: codes of 16 values, with an f32 scale for each 64; GGUF does not have it.
+    NF4,
 }
 
-use TensorType::{BF16, F16, F32, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
+use TensorType::{BF16, F16, F32, NF4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
 
 impl TensorType {
-    /// Every type, with ggml's number for it.
-    pub const ALL: [(TensorType, u32, &'static str); 13] = [
-        (F32, 0, "F32"),
-        (F16, 1, "F16"),
-        (BF16, 30, "BF16"),
-        (Q4_0, 2, "Q4_0"),
-        (Q4_1, 3, "Q4_1"),
-        (Q5_0, 6, "Q5_0"),
-        (Q5_1, 7, "Q5_1"),
-        (Q8_0, 8, "Q8_0"),
-        (Q2_K, 10, "Q2_K"),
-        (Q3_K, 11, "Q3_K"),
-        (Q4_K, 12, "Q4_K"),
-        (Q5_K, 13, "Q5_K"),
-        (Q6_K, 14, "Q6_K"),
+    pub const ALL: [TensorType; 14] = [
+        F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, NF4,
     ];
 
     pub fn from_ggml(number: u32) -> Option<Self> {
-        Self::ALL.iter().find(|t| t.1 == number).map(|t| t.0)
+        Self::ALL.into_iter().find(|t| t.ggml() == Some(number))
     }
 
-    pub fn ggml(self) -> u32 {
-        Self::ALL.iter().find(|t| t.0 == self).map_or(0, |t| t.1)
+    /// ggml's number for it, where GGUF has it.
+    pub fn ggml(self) -> Option<u32> {
+        Some(match self {
+            F32 => 0,
+            F16 => 1,
+            BF16 => 30,
+            Q4_0 => 2,
+            Q4_1 => 3,
+            Q5_0 => 6,
+            Q5_1 => 7,
+            Q8_0 => 8,
+            Q2_K => 10,
+            Q3_K => 11,
+            Q4_K => 12,
+            Q5_K => 13,
+            Q6_K => 14,
+            NF4 => return None,
+        })
     }
 
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|t| t.0 == self).map_or("?", |t| t.2)
+        match self {
+            F32 => "F32",
+            F16 => "F16",
+            BF16 => "BF16",
+            Q4_0 => "Q4_0",
+            Q4_1 => "Q4_1",
+            Q5_0 => "Q5_0",
+            Q5_1 => "Q5_1",
+            Q8_0 => "Q8_0",
+            Q2_K => "Q2_K",
+            Q3_K => "Q3_K",
+            Q4_K => "Q4_K",
+            Q5_K => "Q5_K",
+            Q6_K => "Q6_K",
+            NF4 => "NF4",
+        }
     }
 
     pub(crate) fn names() -> String {
-        Self::ALL.map(|t| t.2).join(" ")
+        Self::ALL.map(Self::name).join(" ")
     }
 
     /// Weights in one storage block (1 for the plain types).
     pub fn block_len(self) -> usize {
         match self {
             F32 | F16 | BF16 => 1,
+            NF4 => nf4::LEN,
             _ => with_format!(self, F => F::LEN, 1),
         }
     }
@@ -146,12 +172,18 @@ impl TensorType {
         match self {
             F32 => 4,
             F16 | BF16 => 2,
+            NF4 => nf4::BYTES,
             _ => with_format!(self, F => F::BYTES, 0),
         }
     }
 
     pub fn is_quantised(self) -> bool {
         self.block_len() > 1
+    }
+
+    /// Whether its values are integers with scales: whether it has a [`Format`].
+    pub fn is_integer(self) -> bool {
+        self.is_quantised() && self != NF4
     }
 
     /// Bytes of `n` weights, `None` when `n` is no multiple of the block or the size overflows.
@@ -439,7 +471,7 @@ pub fn decode(ty: TensorType, bytes: &[u8], out: &mut [f32]) {
         Some(bytes.len()),
         "size of {ty} data"
     );
-    fn quantised<F: Format>(bytes: &[u8], out: &mut [f32]) {
+    fn integers<F: Format>(bytes: &[u8], out: &mut [f32]) {
         let blocks = bytes
             .chunks_exact(F::BYTES)
             .zip(out.chunks_exact_mut(F::LEN));
@@ -466,6 +498,7 @@ pub fn decode(ty: TensorType, bytes: &[u8], out: &mut [f32]) {
             .iter_mut()
             .zip(pairs)
             .for_each(|(o, b)| *o = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16)),
-        _ => with_format!(ty, F => quantised::<F>(bytes, out), ()),
+        NF4 => nf4::decode(bytes, out),
+        _ => with_format!(ty, F => integers::<F>(bytes, out), ()),
     }
 }

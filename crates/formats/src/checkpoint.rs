@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
+use crate::nf4::Peaks;
 use crate::{ByteSource, Error, FileSource, Gguf, Result, SideFiles, TensorType};
 
 /// One tensor and where its bytes are.
@@ -16,7 +17,32 @@ pub struct TensorInfo {
     pub file: usize,
     /// Absolute, in bytes.
     pub offset: u64,
+    /// As [`Self::join`] makes them.
     pub bytes: u64,
+    /// Of NF4, whose parts are apart.
+    pub(crate) peaks: Option<Box<Peaks>>,
+}
+
+impl TensorInfo {
+    /// Offsets and lengths of what makes up the tensor in its file.
+    pub fn ranges(&self) -> Vec<(u64, u64)> {
+        match &self.peaks {
+            None => vec![(self.offset, self.bytes)],
+            Some(peaks) => {
+                let values: usize = self.shape.iter().product();
+                let codes = (self.offset, values as u64 / 2);
+                std::iter::once(codes).chain(peaks.ranges()).collect()
+            }
+        }
+    }
+
+    /// Blocks of the tensor's type, from what was read of each range.
+    pub fn join(&self, mut parts: Vec<Vec<u8>>) -> Vec<u8> {
+        match &self.peaks {
+            None => parts.swap_remove(0),
+            Some(peaks) => peaks.blocks(&parts),
+        }
+    }
 }
 
 /// The weights of a model: one GGUF file, or the safetensors files of a Hugging Face folder.
@@ -119,11 +145,15 @@ impl Checkpoint {
         })
     }
 
-    /// Reads one tensor's bytes, as stored.
+    /// Reads one tensor: blocks of its type.
     pub fn read(&self, info: &TensorInfo) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; info.bytes as usize];
-        self.files[info.file].read_at(info.offset, &mut bytes)?;
-        Ok(bytes)
+        let mut parts = vec![];
+        for (offset, len) in info.ranges() {
+            let mut bytes = vec![0; len as usize];
+            self.files[info.file].read_at(offset, &mut bytes)?;
+            parts.push(bytes);
+        }
+        Ok(info.join(parts))
     }
 
     /// Reads one tensor as f32.

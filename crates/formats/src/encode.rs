@@ -2,7 +2,8 @@ use half::{bf16, f16};
 
 use crate::{Error, Result, TensorType};
 
-/// Encodes f32 values, as ggml's reference quantisers do (`ggml-quants.c`, `quantize_row_*_ref`).
+/// Encodes f32 values, as ggml's reference quantisers do (`ggml-quants.c`, `quantize_row_*_ref`), and for NF4
+/// bitsandbytes' (`quantize_4bit`).
 ///
 /// # Errors
 /// For the types without an encoder, and when `values` is no multiple of the block length.
@@ -28,6 +29,7 @@ pub fn encode(ty: TensorType, values: &[f32]) -> Result<Vec<u8>> {
         TensorType::Q4_0 => values.chunks_exact(32).for_each(|x| q4_0(x, &mut out)),
         TensorType::Q4_1 => values.chunks_exact(32).for_each(|x| q4_1(x, &mut out)),
         TensorType::Q8_0 => values.chunks_exact(32).for_each(|x| q8_0(x, &mut out)),
+        TensorType::NF4 => crate::nf4::encode(values, &mut out),
         other => return Err(Error::CannotEncode(other)),
     }
     Ok(out)

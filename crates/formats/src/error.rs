@@ -62,6 +62,6 @@ pub enum Error {
         key: String,
         expected: &'static str,
     },
-    #[error("cannot encode to {0}; supported: f32, f16, bf16, q4_0, q4_1, q8_0")]
+    #[error("cannot encode to {0}; supported: f32, f16, bf16, q4_0, q4_1, q8_0, nf4")]
     CannotEncode(crate::TensorType),
 }

@@ -103,7 +103,9 @@ pub fn write_gguf<E: From<io::Error>>(
         for d in t.shape.iter().rev() {
             head.extend((*d as u64).to_le_bytes());
         }
-        head.extend(t.ty.ggml().to_le_bytes());
+        let ty = t.ty.ggml();
+        let ty = ty.ok_or_else(|| io::Error::other(format!("GGUF has no type {}", t.ty)))?;
+        head.extend(ty.to_le_bytes());
         head.extend(offset.to_le_bytes());
         let len = t.ty.bytes_of(t.shape.iter().product());
         let len =

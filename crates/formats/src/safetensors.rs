@@ -1,78 +1,214 @@
 //! Headers of safetensors files, by the `safetensors` crate; the data is read by range.
 
-use safetensors::tensor::{Dtype, Metadata};
+use std::collections::HashMap;
 
+use safetensors::tensor::{Dtype, Metadata, TensorInfo as Entry};
+
+use crate::nf4::{self, Nested, Peaks, Range};
 use crate::{ByteSource, Error, Result, TensorInfo, TensorType};
 
-/// The tensors of one safetensors file; `file` is this file's index in its checkpoint.
-pub(crate) fn read_header(source: &dyn ByteSource, file: usize) -> Result<Vec<TensorInfo>> {
-    let (name, len) = (source.name().to_string(), source.len());
-    let damaged = |what: String| Error::Damaged {
-        name: name.clone(),
-        what,
-    };
-    if len < 8 {
-        return Err(Error::Truncated {
+/// What the tensor is called that tells how bitsandbytes quantised another one.
+const STATE: &str = ".quant_state.bitsandbytes__";
+/// What its parts are called.
+const PARTS: [&str; 4] = [
+    ".absmax",
+    ".quant_map",
+    ".nested_absmax",
+    ".nested_quant_map",
+];
+
+/// A header that lies within its file, as all its tensors do.
+struct Header {
+    name: String,
+    /// Where the data begins.
+    data: u64,
+    entries: HashMap<String, Entry>,
+}
+
+impl Header {
+    fn read(source: &dyn ByteSource) -> Result<Self> {
+        let (name, len) = (source.name().to_string(), source.len());
+        if len < 8 {
+            return Err(Error::Truncated {
+                name,
+                what: "the header's length".into(),
+                len,
+            });
+        }
+        let mut size = [0; 8];
+        source.read_at(0, &mut size)?;
+        let header_len = u64::from_le_bytes(size);
+        let Some(data) = header_len.checked_add(8).filter(|end| *end <= len) else {
+            let what = format!("the header ({header_len} bytes)");
+            return Err(Error::BeyondFile {
+                name,
+                what,
+                offset: 0,
+                len,
+            });
+        };
+        let mut header = vec![0; data as usize];
+        source.read_at(0, &mut header)?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header[8..]).map_err(|e| Error::Damaged {
+                name: name.clone(),
+                what: format!("its safetensors header is not valid ({e})"),
+            })?;
+        let entries = metadata.tensors();
+        for (tensor, entry) in &entries {
+            let (start, end) = entry.data_offsets;
+            if data + end as u64 > len {
+                return Err(Error::BeyondFile {
+                    name,
+                    what: format!("tensor `{tensor}`"),
+                    offset: data + start as u64,
+                    len,
+                });
+            }
+        }
+        let entries = entries.into_iter().map(|(name, e)| (name, e.clone()));
+        Ok(Self {
             name,
-            what: "the header's length".into(),
-            len,
-        });
+            data,
+            entries: entries.collect(),
+        })
     }
-    let mut size = [0; 8];
-    source.read_at(0, &mut size)?;
-    let header_len = u64::from_le_bytes(size);
-    let Some(data) = header_len.checked_add(8).filter(|end| *end <= len) else {
-        let what = format!("the header ({header_len} bytes)");
-        return Err(Error::BeyondFile {
-            name,
+
+    fn range(&self, entry: &Entry) -> Range {
+        let (start, end) = entry.data_offsets;
+        (self.data + start as u64, (end - start) as u64)
+    }
+
+    fn damaged(&self, what: String) -> Error {
+        Error::Damaged {
+            name: self.name.clone(),
             what,
-            offset: 0,
-            len,
-        });
-    };
-    let mut header = vec![0; data as usize];
-    source.read_at(0, &mut header)?;
-    let metadata: Metadata = serde_json::from_slice(&header[8..])
-        .map_err(|e| damaged(format!("its safetensors header is not valid ({e})")))?;
-    let mut tensors = Vec::new();
-    for (tensor, info) in metadata.tensors() {
-        let ty = match info.dtype {
+        }
+    }
+
+    /// The tensor that this one tells about.
+    fn quantised<'a>(tensor: &'a str) -> Option<&'a str> {
+        Some(tensor.split_once(STATE)?.0)
+    }
+
+    fn is_part(&self, tensor: &str) -> bool {
+        let of = PARTS.iter().find_map(|part| tensor.strip_suffix(part));
+        Self::quantised(tensor).is_some() || of.is_some_and(|t| self.entries.contains_key(t))
+    }
+
+    fn plain(&self, tensor: &str, entry: &Entry, file: usize) -> Result<TensorInfo> {
+        let ty = match entry.dtype {
             Dtype::F32 => TensorType::F32,
             Dtype::F16 => TensorType::F16,
             Dtype::BF16 => TensorType::BF16,
             other => {
-                let found = format!("{other:?}");
                 return Err(Error::UnknownType {
-                    name,
-                    tensor,
-                    found,
+                    name: self.name.clone(),
+                    tensor: tensor.into(),
+                    found: format!("{other:?}"),
                 });
             }
         };
-        let (start, end) = info.data_offsets;
-        if data + end as u64 > len {
-            let what = format!("tensor `{tensor}`");
-            return Err(Error::BeyondFile {
-                name,
-                what,
-                offset: data + start as u64,
-                len,
-            });
-        }
-        if ty.bytes_of(info.shape.iter().product()) != Some(end - start) {
-            return Err(damaged(format!(
+        let (offset, bytes) = self.range(entry);
+        if ty.bytes_of(entry.shape.iter().product()) != Some(bytes as usize) {
+            return Err(self.damaged(format!(
                 "tensor `{tensor}` has a size that is not its shape's"
             )));
         }
-        tensors.push(TensorInfo {
-            name: tensor,
-            shape: info.shape.clone(),
+        Ok(TensorInfo {
+            name: tensor.into(),
+            shape: entry.shape.clone(),
             ty,
             file,
-            offset: data + start as u64,
-            bytes: (end - start) as u64,
+            offset,
+            bytes,
+            peaks: None,
+        })
+    }
+
+    /// A tensor whose parts stand apart; `state` tells how.
+    fn nf4(&self, tensor: &str, state: &[u8], file: usize) -> Result<TensorInfo> {
+        let state = nf4::read_state(&self.name, tensor, state)?;
+        let part = |part: &str, bytes: usize| {
+            let found = self.entries.get(&format!("{tensor}{part}"));
+            let range = found.map(|e| self.range(e));
+            range.filter(|r| r.1 == bytes as u64).ok_or_else(|| {
+                self.damaged(format!("`{tensor}{part}` does not have {bytes} bytes"))
+            })
+        };
+        let ty = TensorType::NF4;
+        let n = state
+            .shape
+            .iter()
+            .try_fold(1usize, |a, d| a.checked_mul(*d));
+        let cols = state.shape.last().copied().unwrap_or(0);
+        let whole = n.filter(|_| cols.is_multiple_of(ty.block_len()));
+        let Some((n, bytes)) = whole.and_then(|n| Some((n, ty.bytes_of(n)?))) else {
+            return Err(Error::BlockShape {
+                name: self.name.clone(),
+                tensor: tensor.into(),
+                shape: state.shape,
+                ty,
+                block: ty.block_len(),
+            });
+        };
+        let peaks = n / ty.block_len();
+        let nested = match state.nested_offset {
+            None => None,
+            Some(offset) => Some(Nested {
+                scales: part(".nested_absmax", peaks.div_ceil(256) * 4)?,
+                map: part(".nested_quant_map", 1024)?,
+                offset,
+            }),
+        };
+        let peak_bytes = if nested.is_some() { 1 } else { 4 };
+        Ok(TensorInfo {
+            name: tensor.into(),
+            ty,
+            file,
+            offset: part("", n / 2)?.0,
+            bytes: bytes as u64,
+            peaks: Some(Box::new(Peaks {
+                at: part(".absmax", peaks * peak_bytes)?,
+                nested,
+            })),
+            shape: state.shape,
+        })
+    }
+}
+
+/// The tensors of one safetensors file; `file` is this file's index in its checkpoint.
+pub(crate) fn read_header(source: &dyn ByteSource, file: usize) -> Result<Vec<TensorInfo>> {
+    let header = Header::read(source)?;
+    let mut states = HashMap::new();
+    for (tensor, entry) in &header.entries {
+        if let Some(of) = Header::quantised(tensor) {
+            let (offset, bytes) = header.range(entry);
+            let mut state = vec![0; bytes as usize];
+            source.read_at(offset, &mut state)?;
+            states.insert(of, state);
+        }
+    }
+    let mut tensors = vec![];
+    for (tensor, entry) in &header.entries {
+        if header.is_part(tensor) {
+            continue;
+        }
+        tensors.push(match states.get(tensor.as_str()) {
+            Some(state) => header.nf4(tensor, state, file)?,
+            None => header.plain(tensor, entry, file)?,
         });
     }
     tensors.sort_by_key(|t| t.offset);
     Ok(tensors)
+}
+
+/// Offsets and lengths of what [`crate::Checkpoint::from_safetensors`] reads beside the header.
+pub fn quant_states(source: &dyn ByteSource) -> Result<Vec<(u64, u64)>> {
+    let header = Header::read(source)?;
+    let states = header
+        .entries
+        .iter()
+        .filter(|(tensor, _)| Header::quantised(tensor).is_some());
+    Ok(states.map(|(_, entry)| header.range(entry)).collect())
 }

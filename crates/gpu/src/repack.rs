@@ -19,10 +19,11 @@ pub enum GpuType {
     Q8_1,
     Q4_K,
     Q6_K,
+    NF4,
 }
 
 impl GpuType {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::F32,
         Self::F16,
         Self::BF16,
@@ -32,6 +33,7 @@ impl GpuType {
         Self::Q8_1,
         Self::Q4_K,
         Self::Q6_K,
+        Self::NF4,
     ];
 
     /// How a file's type is kept.
@@ -46,11 +48,13 @@ impl GpuType {
             TensorType::Q4_K => Self::Q4_K,
             TensorType::Q3_K | TensorType::Q6_K => Self::Q6_K,
             TensorType::F16 | TensorType::Q2_K | TensorType::Q5_K => Self::F16,
+            TensorType::NF4 => Self::NF4,
         }
     }
 
-    pub fn is_quantised(self) -> bool {
-        !matches!(self, Self::F32 | Self::F16 | Self::BF16)
+    /// Whether kernels can compute with its values as integers.
+    pub fn is_integer(self) -> bool {
+        !matches!(self, Self::F32 | Self::F16 | Self::BF16 | Self::NF4)
     }
 
     /// Bytes of values of `n` weights.
@@ -58,7 +62,7 @@ impl GpuType {
         match self {
             Self::F32 => n * 4,
             Self::F16 | Self::BF16 => n * 2,
-            Self::Q4_0 | Self::Q4_1 | Self::Q4_K => n / 2,
+            Self::Q4_0 | Self::Q4_1 | Self::Q4_K | Self::NF4 => n / 2,
             Self::Q8_0 | Self::Q8_1 => n,
             Self::Q6_K => n / 4 * 3,
         }
@@ -73,6 +77,7 @@ impl GpuType {
             Self::Q4_0 | Self::Q8_0 => n / 32 * 2,
             Self::Q4_1 | Self::Q8_1 => n / 32 * 4,
             Self::Q4_K | Self::Q6_K => n / 256 * 20,
+            Self::NF4 => n / 64 * 4,
         }
     }
 }
@@ -101,7 +106,7 @@ pub(crate) fn repack(ty: TensorType, bytes: &[u8], values: &mut Vec<u8>, scales:
             scales.extend(&b[..2]);
             values.extend(&b[2..]);
         }),
-        TensorType::Q4_1 => blocks.for_each(|b| {
+        TensorType::Q4_1 | TensorType::NF4 => blocks.for_each(|b| {
             scales.extend(&b[..4]);
             values.extend(&b[4..]);
         }),

@@ -15,7 +15,7 @@ const LIBRARY: &[(&str, &str)] = sources!(
     "lib/block_q4_k" "lib/block_q6_k" "lib/block_q8_0" "lib/block_q8_1" "lib/dot_bytes" "lib/dot_q16"
     "lib/head_dim" "lib/heads" "lib/kv_f16" "lib/kv_f32" "lib/linear_out" "lib/lora_span" "lib/matvec_in" "lib/pcg"
     "lib/product_f32" "lib/product_int" "lib/q16" "lib/qkv" "lib/qkv_grad" "lib/reduce_sg" "lib/reduce_wg" "lib/rope"
-    "lib/step" "lib/values" "lib/values_bf16" "lib/values_f16" "lib/values_f32" "lib/values_halves"
+    "lib/step" "lib/values" "lib/values_bf16" "lib/values_f16" "lib/values_f32" "lib/values_halves" "lib/values_nf4"
     "lib/values_quantised" "lib/weights"
 );
 
@@ -66,12 +66,13 @@ impl Variant {
             GpuType::Q8_1 => Some("lib/block_q8_1"),
             GpuType::Q4_K => Some("lib/block_q4_k"),
             GpuType::Q6_K => Some("lib/block_q6_k"),
-            GpuType::F32 | GpuType::F16 | GpuType::BF16 => None,
+            GpuType::F32 | GpuType::F16 | GpuType::BF16 | GpuType::NF4 => None,
         };
         Some(match (slot, self.weights) {
             ("values", GpuType::F32) => vec!["lib/values_f32"],
             ("values", GpuType::F16) => vec!["lib/values_f16"],
             ("values", GpuType::BF16) => vec!["lib/values_bf16"],
+            ("values", GpuType::NF4) => vec!["lib/values_nf4"],
             ("values", _) => vec![block?, "lib/values_quantised"],
             ("block", _) => vec![block?],
             ("product", _) if self.integer => vec!["lib/product_int"],

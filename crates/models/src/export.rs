@@ -52,8 +52,11 @@ impl Model {
                 let name = names::out(&part.tensor, to_gguf, &self.arch);
                 let wanted = ty.unwrap_or(info.ty);
                 let small = wanted.is_quantised() && wanted != TensorType::Q8_0;
+                let in_layer = part.tensor.starts_with("model.layers.");
                 let wanted = match wanted {
                     _ if is_vector => TensorType::F32,
+                    // As transformers has it: only linears of layers are bitsandbytes'.
+                    TensorType::NF4 if !in_layer => TensorType::F16,
                     _ if ty.is_some() && small && part.tensor == crate::blocks::EMBEDDING => {
                         TensorType::Q8_0
                     }

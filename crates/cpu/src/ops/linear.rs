@@ -25,7 +25,7 @@ pub fn linear(
     let n: usize = parts.iter().map(|p| p.rows).sum();
     let rows = x.len() / k;
     let integer = precision == Precision::Fast && rows < MIN_GEMM_ROWS;
-    let x_q16: Vec<Q16Row> = if integer && parts.iter().any(|p| p.ty.is_quantised()) {
+    let x_q16: Vec<Q16Row> = if integer && parts.iter().any(|p| p.ty.is_integer()) {
         x.chunks_exact(k).map(Q16Row::quantise).collect()
     } else {
         vec![]
@@ -34,7 +34,7 @@ pub fn linear(
     for part in parts {
         if rows == 1 {
             // One row of x: the tiles' results stand in order in `out`.
-            let q16 = x_q16.first().filter(|_| part.ty.is_quantised());
+            let q16 = x_q16.first().filter(|_| part.ty.is_integer());
             each_chunk(&mut out[first..][..part.rows], TILE, |tile, out| {
                 matvec(part, tile * TILE, x, q16, out);
             });
@@ -83,7 +83,7 @@ fn tiles(
 ) {
     let rows = x.len() / k;
     let row_bytes = part.bytes.len() / part.rows;
-    if part.ty.is_quantised() && !x_q16.is_empty() {
+    if part.ty.is_integer() && !x_q16.is_empty() {
         let mut columns = vec![0.0; part.rows * rows];
         each_chunk(&mut columns, TILE * rows, |tile, columns| {
             let tile_rows = columns.len() / rows;

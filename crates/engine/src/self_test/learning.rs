@@ -67,8 +67,12 @@ impl Learning {
             use_dora,
             ..
         } = learning;
-        let wide = types.iter().any(|t| t.block_len() == 256);
-        let d = if wide { 512 } else { 96 };
+        // Heads and rows of whole blocks.
+        let d = match types.iter().map(|t| t.block_len()).max() {
+            Some(256) => 512,
+            Some(64) => 128,
+            _ => 96,
+        };
         let [ty, other] = types;
         let spec = AttentionSpec {
             n_heads: 4,

@@ -66,11 +66,11 @@ impl Lowering<'_> {
             ];
             entries.extend(run.scales.clone().map(|s| (2, s.into())));
             let bytes = run.bytes + (rows * (k + n)) as u64 * 4;
-            let by_rows = self.device.profile == Profile::Cpu && run.ty.is_quantised();
+            let by_rows = self.device.profile == Profile::Cpu && run.ty.is_integer();
             if rows == 1 {
                 entries.extend([(3, self.bound(x)), (4, self.vector(norm_weight)?)]);
                 let threads = threads_for(k / 32);
-                let dot4 = self.device.profile == Profile::SgDot4 && run.ty.is_quantised();
+                let dot4 = self.device.profile == Profile::SgDot4 && run.ty.is_integer();
                 let (kernel, size) = if by_rows {
                     let wg = 32;
                     (

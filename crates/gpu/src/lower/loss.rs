@@ -130,7 +130,7 @@ impl Lowering<'_> {
         let mut entries = chunk.entries(k);
         let nothing = self.vector(None)?;
         entries.extend([(0, self.step_uniform()), (5, nothing), (6, logits)]);
-        let by_rows = integers.filter(|_| chunk.run.ty.is_quantised());
+        let by_rows = integers.filter(|_| chunk.run.ty.is_integer());
         let (name, tile, tokens) = match by_rows {
             Some((q, s)) => {
                 entries.extend([(3, q.clone()), (4, s.clone())]);
@@ -163,8 +163,8 @@ impl Lowering<'_> {
         k: usize,
         chunks: &[(usize, Chunk)],
     ) -> Result<(Bound, Option<(Bound, Bound)>)> {
-        let is_quantised = |c: &(usize, Chunk)| c.1.run.ty.is_quantised();
-        let by_rows = self.device.profile == Profile::Cpu && chunks.iter().any(is_quantised);
+        let is_integer = |c: &(usize, Chunk)| c.1.run.ty.is_integer();
+        let by_rows = self.device.profile == Profile::Cpu && chunks.iter().any(is_integer);
         let integers = if by_rows {
             Some(self.quantise(x, k)?)
         } else {

@@ -1,0 +1,211 @@
+//! A model as a Hugging Face folder: one safetensors file, and what stands beside it.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use safetensors::tensor::{Dtype, View};
+use serde_json::json;
+use siskin_engine::ModelFiles;
+use siskin_formats::{Nf4Parts, SideFiles, TensorType, nf4_codes};
+use siskin_models::Exported;
+
+use crate::export::{Bytes, whole};
+
+/// Where an entry's bytes come from.
+enum Source {
+    /// The bytes of a tensor to be written.
+    Tensor(usize),
+    /// The codes among its blocks.
+    Codes(usize),
+    Ready(Vec<u8>),
+}
+
+/// A tensor of the file.
+struct Entry {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    source: Source,
+}
+
+impl Entry {
+    fn plain(i: usize, tensor: &Exported) -> Self {
+        Self {
+            name: tensor.name.clone(),
+            dtype: match tensor.ty {
+                TensorType::F16 => Dtype::F16,
+                TensorType::BF16 => Dtype::BF16,
+                _ => Dtype::F32,
+            },
+            shape: tensor.shape.clone(),
+            source: Source::Tensor(i),
+        }
+    }
+
+    /// What bitsandbytes makes of a tensor.
+    fn nf4(i: usize, tensor: &Exported, blocks: &[u8]) -> Vec<Self> {
+        let ready = |part: &str, dtype, n, bytes| Self {
+            name: format!("{}.{part}", tensor.name),
+            dtype,
+            shape: vec![n],
+            source: Source::Ready(bytes),
+        };
+        let floats = |part: &str, values: &[f32]| {
+            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            ready(part, Dtype::F32, values.len(), bytes)
+        };
+        let parts = Nf4Parts::of(blocks, &tensor.shape);
+        let [values, map] = Nf4Parts::maps();
+        let state = parts.state.into_bytes();
+        let codes = Self {
+            name: tensor.name.clone(),
+            dtype: Dtype::U8,
+            shape: vec![tensor.shape.iter().product::<usize>() / 2, 1],
+            source: Source::Codes(i),
+        };
+        vec![
+            codes,
+            ready("absmax", Dtype::U8, parts.peaks.len(), parts.peaks),
+            floats("nested_absmax", &parts.scales),
+            floats("nested_quant_map", &map),
+            floats("quant_map", &values),
+            ready(
+                "quant_state.bitsandbytes__nf4",
+                Dtype::U8,
+                state.len(),
+                state,
+            ),
+        ]
+    }
+}
+
+/// An entry whose bytes are made when they are asked for: the model is never in memory as a whole.
+struct Lazy<'a> {
+    entry: Entry,
+    bytes: Bytes<'a>,
+    failed: &'a RefCell<Option<anyhow::Error>>,
+}
+
+impl Lazy<'_> {
+    fn of(&self, i: usize) -> Option<Vec<u8>> {
+        let made = (self.bytes)(i);
+        made.map_err(|e| self.failed.borrow_mut().get_or_insert(e).to_string())
+            .ok()
+    }
+}
+
+impl View for Lazy<'_> {
+    fn dtype(&self) -> Dtype {
+        self.entry.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.entry.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let made = match &self.entry.source {
+            Source::Ready(bytes) => return Cow::Borrowed(bytes),
+            Source::Tensor(i) => self.of(*i),
+            Source::Codes(i) => self.of(*i).map(|blocks| nf4_codes(&blocks)),
+        };
+        Cow::Owned(made.unwrap_or_else(|| vec![0; self.data_len()]))
+    }
+
+    fn data_len(&self) -> usize {
+        let n: usize = self.entry.shape.iter().product();
+        n * self.entry.dtype.bitsize() / 8
+    }
+}
+
+pub fn write(files: &ModelFiles, tensors: &[Exported], out: &Path, bytes: Bytes<'_>) -> Result<()> {
+    let beside = side_files(files, tensors)?;
+    let mut entries = vec![];
+    for (i, tensor) in tensors.iter().enumerate() {
+        if tensor.ty == TensorType::NF4 {
+            entries.extend(Entry::nf4(i, tensor, &bytes(i)?));
+        } else {
+            entries.push(Entry::plain(i, tensor));
+        }
+    }
+    std::fs::create_dir_all(out)?;
+    for (name, text) in beside {
+        std::fs::write(out.join(name), text)?;
+    }
+    whole(&out.join("model.safetensors"), |part| {
+        let failed = RefCell::new(None);
+        let views = entries.into_iter().map(|entry| {
+            let lazy = Lazy {
+                entry,
+                bytes,
+                failed: &failed,
+            };
+            (lazy.entry.name.clone(), lazy)
+        });
+        let format = [("format".to_string(), "pt".to_string())].into();
+        safetensors::serialize_to_file(views, Some(format), part)?;
+        failed.into_inner().map_or(Ok(()), Err)
+    })
+}
+
+/// Configuration and tokenizer: a folder's own, or made from a GGUF file's metadata.
+fn side_files(files: &ModelFiles, tensors: &[Exported]) -> Result<Vec<(&'static str, String)>> {
+    const CONFIG: &str = "config.json";
+    let checkpoint = &files.weights.checkpoint;
+    let (mut config, mut others) = if checkpoint.gguf.is_none() {
+        let side = |name| Some((name, checkpoint.side.get(name)?.to_string()));
+        let names = SideFiles::NAMES.into_iter().filter(|n| *n != CONFIG);
+        let config = checkpoint
+            .side
+            .get(CONFIG)
+            .context("config.json is missing")?;
+        (
+            serde_json::from_str(config)?,
+            names.filter_map(side).collect(),
+        )
+    } else {
+        from_gguf(files, tensors)?
+    };
+    if tensors.iter().any(|t| t.ty == TensorType::NF4) {
+        config["quantization_config"] = json!({
+            "quant_method": "bitsandbytes",
+            "load_in_4bit": true,
+            "load_in_8bit": false,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_use_double_quant": true,
+            "bnb_4bit_compute_dtype": "float32",
+            "bnb_4bit_quant_storage": "uint8",
+        });
+    } else if let Some(config) = config.as_object_mut() {
+        // What was quantised is no more.
+        config.shift_remove("quantization_config");
+    }
+    others.push((CONFIG, serde_json::to_string_pretty(&config)?));
+    Ok(others)
+}
+
+type Named = Vec<(&'static str, String)>;
+
+fn from_gguf(files: &ModelFiles, tensors: &[Exported]) -> Result<(serde_json::Value, Named)> {
+    let is_tied = !tensors.iter().any(|t| t.name == "lm_head.weight");
+    let mut config = files.model.to_config(&files.weights.checkpoint, is_tied)?;
+    let text = &files.text;
+    config["eos_token_id"] = json!(text.end_tokens().collect::<Vec<_>>());
+    let mut tokenizer = json!({"tokenizer_class": "PreTrainedTokenizerFast"});
+    if let Some(id) = text.end_tokens().last() {
+        tokenizer["eos_token"] = json!(text.piece(id));
+    }
+    if let Some(template) = text.template() {
+        tokenizer["chat_template"] = json!(template);
+    }
+    let others = vec![
+        ("tokenizer.json", text.to_json()?),
+        (
+            "tokenizer_config.json",
+            serde_json::to_string_pretty(&tokenizer)?,
+        ),
+    ];
+    Ok((config, others))
+}
