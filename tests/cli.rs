@@ -244,22 +244,66 @@ fn devices_lists_adapters_and_their_profiles() {
     }
 }
 
-#[test]
-fn chat_keeps_the_cache_between_turns() {
+/// What `chat` with the tiny llama and more flags prints, and the errors, for lines of input.
+fn chat(flags: &[&str], lines: &str) -> (String, String) {
     let mut child = siskin()
-        .args([
-            "chat",
-            &tiny("llama"),
-            "--device",
-            "cpu",
-            "--max-tokens",
-            "5",
-        ])
+        .args(["chat", &tiny("llama"), "--device", "cpu"])
+        .args(["--max-tokens", "5"])
+        .args(flags)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(lines.as_bytes()).unwrap();
+    drop(stdin);
+    let out = child.wait_with_output().unwrap();
+    let [text, errors] = [out.stdout, out.stderr].map(|b| String::from_utf8(b).unwrap());
+    assert!(out.status.success(), "{errors}");
+    (text, errors)
+}
+
+#[test]
+fn chat_changes_adapters() {
+    let folder = tempfile::tempdir().unwrap();
+    let [lora, dora] = ["lora", "dora"].map(|kind| {
+        // Under names of their own.
+        let to = folder.path().join(kind);
+        std::fs::create_dir(&to).unwrap();
+        let from = fixture(&format!("tiny/llama/{kind}/adapter"));
+        for entry in std::fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+        to.display().to_string()
+    });
+    let script = "/adapter\nHi\n/reset\n/adapter dora\n/adapter\nHi\n/reset\n/adapter none\nHi\n/adapter x\n";
+    let (text, errors) = chat(&["--adapter", &lora, "--adapter", &dora], script);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[..2], ["* lora", "  dora"], "{text}");
+    assert!(text.contains("  lora\n* dora\n"), "{text}");
+    assert!(text.contains("answering with dora") && text.contains("answering with none"));
+    let answers: Vec<&&str> = lines.iter().filter(|l| l.ends_with("[length]")).collect();
+    assert_eq!(answers.len(), 3, "{text}");
+    let (alone, _) = chat(&["--adapter", &dora], "Hi\n");
+    assert_eq!(
+        alone.lines().next(),
+        Some(*answers[1]),
+        "as if it had been the only one"
+    );
+    let (plain, _) = chat(&[], "Hi\n/adapter\n");
+    assert_eq!(plain.lines().next(), Some(*answers[2]), "as without any");
+    assert!(plain.contains("--adapter"), "{plain}");
+    assert!(
+        errors.contains("no adapter `x`; give one of lora, dora, none"),
+        "{errors}"
+    );
+    assert!(!errors.contains("note:"), "{errors}");
+}
+
+#[test]
+fn chat_keeps_the_cache_between_turns() {
     let folder = tempfile::tempdir().unwrap();
     let saved = folder.path().join("chat.json");
     let script = format!(
@@ -267,18 +311,7 @@ fn chat_keeps_the_cache_between_turns() {
         saved.display(),
         "long ".repeat(200),
     );
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(script.as_bytes())
-        .unwrap();
-    let out = child.wait_with_output().unwrap();
-    assert!(out.status.success());
-    let (text, errors) = (
-        String::from_utf8(out.stdout).unwrap(),
-        String::from_utf8(out.stderr).unwrap(),
-    );
+    let (text, errors) = chat(&[], &script);
     let cached: Vec<usize> = text
         .lines()
         .filter(|l| l.starts_with("last answer"))

@@ -21,7 +21,7 @@ import type {
   Trace,
   TraceOptions,
 } from "./types.js";
-import { camel, type Dataset, type Example, type ExamplePreview, type LoraAdapter, type TrainStep, type TrainSummary } from "./train.js";
+import { camel, type Dataset, type Example, type ExamplePreview, type LoraAdapter, type TrainPlan, type TrainStep, type TrainSummary } from "./train.js";
 import init, { Hash, adapter, parseDataset, selfTest, type Files, type Session, type Tokenizer } from "./wasm/siskin_wasm.js";
 
 /** What crosses to a worker: no functions, no signals. */
@@ -58,6 +58,24 @@ async function gpuName(): Promise<string> {
   const found = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
   const { vendor = "", architecture = "", description = "" } = found?.info ?? {};
   return description || [vendor, architecture].filter(Boolean).join(" ") || "WebGPU adapter";
+}
+
+/** A page's own memory has 32-bit addresses, of which not all can be had. */
+const HEAP = 4 * 2 ** 30 - 2 ** 28;
+
+/** Bytes that can be used; beyond the heap's limit, browsers tell only coarsely. */
+function usable(onCpu: boolean): number | undefined {
+  const device = (navigator as { deviceMemory?: number }).deviceMemory;
+  const machine = device === undefined ? undefined : (device * 2 ** 30) / 2;
+  return onCpu ? Math.min(machine ?? Infinity, HEAP) : machine;
+}
+
+/** A training's plan with what there is to hold it. */
+function plan(session: Session, json: string): TrainPlan {
+  const found = camel(JSON.parse(json)) as TrainPlan;
+  const available = usable((JSON.parse(session.info()) as Info).device !== "webgpu");
+  const fits = available === undefined || found.memory.total <= available;
+  return { ...found, fits, ...(available !== undefined && { available }) };
 }
 
 export class Engine {
@@ -129,11 +147,8 @@ export class Engine {
   async fit(request: FitRequest): Promise<Fit> {
     if (!this.#files) throw new SiskinError("unloaded", "no headers were read");
     const found = request.device === "cpu" || !navigator.gpu ? undefined : ((await this.adapter()) ?? undefined);
-    // A page's own memory has 32-bit addresses; beyond that, browsers tell only coarsely.
-    const device = (navigator as { deviceMemory?: number }).deviceMemory;
-    const machine = device === undefined ? undefined : (device * 2 ** 30) / 2;
     const onCpu = !found || (found.software && request.device !== "webgpu");
-    const available = request.memory ?? (onCpu ? Math.min(machine ?? Infinity, 4 * 2 ** 30 - 2 ** 28) : machine);
+    const available = request.memory ?? usable(onCpu);
     try {
       const fit = JSON.parse(
         this.#files.fit(
@@ -199,15 +214,14 @@ export class Engine {
     return "webgpu";
   }
 
-  /** A page's own memory has 32-bit addresses: what is beyond would end it in mid-load. */
+  /** What is beyond the heap would end the page in mid-load. */
   #checkHeap(files: Files, context: number | undefined): void {
-    const limit = 4 * 2 ** 30 - 2 ** 28;
-    const fit = JSON.parse(files.fit(JSON.stringify({ ...(context && { context }), memory: limit }))) as Fit;
+    const fit = JSON.parse(files.fit(JSON.stringify({ ...(context && { context }), memory: HEAP }))) as Fit;
     // A context that the model was not trained for is refused for that.
     if (fit.fits || fit.context > fit.trainedContext) return;
     const fits = fit.maxContext > 0 ? `a context of ${fit.maxContext} fits` : "a smaller model may fit";
     const need = `${mib(fit.memory.total)} are needed for a context of ${fit.context}`;
-    throw new SiskinError("out_of_memory", `${need}; WebAssembly can hold ${mib(limit)}; ${fits}`);
+    throw new SiskinError("out_of_memory", `${need}; WebAssembly can hold ${mib(HEAP)}; ${fits}`);
   }
 
   async info(): Promise<Info> {
@@ -326,11 +340,15 @@ export class Engine {
     return this.#inTurn(async (session) => JSON.parse(session.preview(JSON.stringify(example), JSON.stringify(options))));
   }
 
+  trainPlan(examples: Example[], options: object): Promise<TrainPlan> {
+    return this.#inTurn(async (session) => plan(session, session.trainPlan(JSON.stringify(examples), JSON.stringify(options))));
+  }
+
   trainStart(examples: Example[], options: object, checkpoint: Uint8Array | undefined): Promise<TrainSummary> {
     return this.#inTurn(async (session) => {
       const json = await session.trainStart(JSON.stringify(examples), JSON.stringify(options), checkpoint);
       const { summary, done, heldOut } = JSON.parse(json);
-      return { ...(camel(summary) as TrainSummary), done, heldOutExamples: heldOut };
+      return { ...plan(session, JSON.stringify(summary)), done, heldOutExamples: heldOut };
     });
   }
 
@@ -339,6 +357,10 @@ export class Engine {
       const report = JSON.parse(await session.trainStep());
       return report && (camel(report) as TrainStep);
     });
+  }
+
+  trainMeasure(): Promise<number> {
+    return this.#inTurn((session) => session.trainMeasure());
   }
 
   trainScore(): Promise<number | undefined> {

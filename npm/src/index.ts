@@ -22,6 +22,7 @@ export type {
   ExamplePreview,
   LoraAdapter,
   TrainOptions,
+  TrainPlan,
   TrainStep,
   TrainSummary,
   Training,

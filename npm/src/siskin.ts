@@ -7,11 +7,13 @@ import { list, remove, type CachedFile } from "./store.js";
 import {
   Adapters,
   Training,
+  snake,
   type Dataset,
   type Example,
   type ExamplePreview,
   type TrainHost,
   type TrainOptions,
+  type TrainPlan,
 } from "./train.js";
 import type {
   AdapterInfo,
@@ -268,11 +270,17 @@ export class Siskin {
         return calls.trainStart(...args);
       },
       step: () => mine(() => calls.trainStep()),
+      measure: () => mine(() => calls.trainMeasure()),
       score: () => mine(() => calls.trainScore()),
       checkpoint: () => mine(() => calls.trainCheckpoint()),
       adapter: () => mine(() => calls.trainAdapter()),
     };
     return new Training(host, this.#examples(examples), options);
+  }
+
+  /** What a training would do and take, and whether it fits; nothing runs. */
+  async planTraining(examples: readonly Example[] | File, options: TrainOptions = {}): Promise<TrainPlan> {
+    return this.#host.calls.trainPlan(await this.#examples(examples), snake(options));
   }
 
   async #examples(source: readonly Example[] | File): Promise<Example[]> {

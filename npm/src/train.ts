@@ -21,9 +21,13 @@ export interface TrainOptions {
   /** The adapter is scaled by `loraAlpha / rank`, or with rslora by its root; twice the rank by default. */
   loraAlpha?: number;
   useRslora?: boolean;
+  /** DoRA: the magnitudes of weights are learned too, apart from their directions. */
+  useDora?: boolean;
   /** `q_proj` … `down_proj`, or `all-linear`, the default. */
   targetModules?: string[];
   loraDropout?: number;
+  /** `adamw_8bit` keeps the optimiser's moments in 8 bits, by blocks; `adamw` by default. */
+  optim?: "adamw" | "adamw_8bit";
   /** 1e-3 by default. */
   learningRate?: number;
   schedule?: "constant" | "linear" | "cosine";
@@ -49,8 +53,8 @@ export interface TrainOptions {
   seed?: number;
 }
 
-/** What there is to do. */
-export interface TrainSummary {
+/** What a training would do and take. */
+export interface TrainPlan {
   examples: number;
   heldOut: number;
   /** Of all examples together: tokens, and those that are learned. */
@@ -64,6 +68,14 @@ export interface TrainSummary {
   parameters: number;
   /** Bytes. */
   memory: { weights: number; activations: number; adapter: number; total: number };
+  /** Whether that fits; true, too, where the browser does not tell what there is. */
+  fits: boolean;
+  /** Bytes that can be used, where the browser tells. */
+  available?: number;
+}
+
+/** What there is to do. */
+export interface TrainSummary extends TrainPlan {
   /** Steps done already, when going on from a checkpoint. */
   done: number;
   /** Which of the examples were held out. */
@@ -100,6 +112,7 @@ export type ExamplePreview =
 export interface TrainHost {
   start(examples: Example[], options: object, checkpoint: Uint8Array | undefined): Promise<TrainSummary>;
   step(): Promise<TrainStep | null>;
+  measure(): Promise<number>;
   score(): Promise<number | undefined>;
   checkpoint(): Promise<Uint8Array<ArrayBuffer>>;
   adapter(): Promise<LoraAdapter>;
@@ -140,6 +153,12 @@ export class Training implements AsyncIterable<TrainStep> {
   summary(): Promise<TrainSummary> {
     this.#summary ??= this.#begin();
     return this.#summary;
+  }
+
+  /** Seconds that a step takes, measured on one that is not taken. */
+  async secondsPerStep(): Promise<number> {
+    await this.summary();
+    return this.#host.measure();
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<TrainStep> {

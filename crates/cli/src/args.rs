@@ -22,6 +22,7 @@ pub enum Command {
     #[command(after_help = "Examples:
   siskin chat smollm2-135m-instruct
   siskin chat model.gguf --system \"Answer in one sentence.\" --device cpu
+  siskin chat model.gguf --adapter pirate --adapter poet:0.5
 In the conversation: /help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves.")]
     Chat(ChatArgs),
     /// How text becomes tokens
@@ -327,8 +328,9 @@ pub struct RunArgs {
 pub struct ChatArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    #[command(flatten)]
-    pub adapter: AdapterArgs,
+    /// LoRA adapters, as `run` takes them; the first is in use, and /adapter changes that
+    #[arg(long = "adapter", value_name = "DIR[:SCALE]")]
+    pub adapters: Vec<String>,
     /// A system message before the conversation
     #[arg(long)]
     pub system: Option<String>,

@@ -1,11 +1,11 @@
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::json;
-use siskin_engine::{Answer, Event, FinishReason, GenerateOptions, Session};
+use siskin_engine::{Adapter, Answer, Event, FinishReason, GenerateOptions, Session};
 use siskin_text::Message;
 
 use crate::args::ChatArgs;
@@ -14,6 +14,7 @@ use crate::{open, stop};
 const HELP: &str = "\
 /system TEXT   set the system message and start anew (alone: show it)
 /reset         start anew
+/adapter NAME  use another of the adapters given, or none (alone: list them)
 /save FILE     write the conversation as JSON
 /stats         tokens and speed of the last answer
 /help          this list
@@ -21,6 +22,8 @@ const HELP: &str = "\
 
 struct Chat {
     session: Session,
+    /// Those that were given, by the names of their folders or files.
+    adapters: Vec<(String, Adapter)>,
     messages: Vec<Message>,
     options: GenerateOptions,
     last: Option<Answer>,
@@ -62,7 +65,16 @@ impl Input {
 
 pub async fn chat(args: ChatArgs) -> Result<()> {
     stop::install()?;
-    let session = open::open_adapted(&args.model, &args.adapter).await?;
+    let mut session = open::open(&args.model).await?;
+    let mut adapters = vec![];
+    for given in &args.adapters {
+        let adapter = open::read_adapter(given, &session.model, &session.files().checkpoint)?;
+        let name = Path::new(given).file_name().unwrap_or(given.as_ref());
+        adapters.push((name.to_string_lossy().into_owned(), adapter));
+    }
+    if let Some((_, first)) = adapters.first() {
+        session.set_adapter(Some(first.clone())).await?;
+    }
     let messages = args
         .system
         .iter()
@@ -70,6 +82,7 @@ pub async fn chat(args: ChatArgs) -> Result<()> {
         .collect();
     let mut chat = Chat {
         session,
+        adapters,
         messages,
         options: args.sampling.options(),
         last: None,
@@ -95,6 +108,11 @@ pub async fn chat(args: ChatArgs) -> Result<()> {
                 println!("{}", system.map_or("(none)", |m| &m.content));
             }
             ("/system", text) => chat.reset(Some(text)),
+            ("/adapter", "") => chat.list_adapters(),
+            ("/adapter", name) => match chat.use_adapter(name).await {
+                Ok(()) => println!("answering with {name}"),
+                Err(e) => eprintln!("error: {e:#}"),
+            },
             ("/stats", _) => chat.stats(),
             ("/save", path) => match chat.save(Path::new(path)) {
                 Ok(()) => println!("saved to {path}"),
@@ -122,6 +140,31 @@ impl Chat {
         }
         self.session.reset();
         self.last = None;
+    }
+
+    fn list_adapters(&self) {
+        if self.adapters.is_empty() {
+            println!("(none; give some with --adapter)");
+        }
+        for (name, adapter) in &self.adapters {
+            let is_used = self.session.adapter() == Some(adapter);
+            println!("{} {name}", if is_used { "*" } else { " " });
+        }
+    }
+
+    /// The conversation goes on.
+    async fn use_adapter(&mut self, name: &str) -> Result<()> {
+        let found = self.adapters.iter().find(|a| a.0 == name);
+        let adapter = match found {
+            Some((_, adapter)) => Some(adapter.clone()),
+            None if name == "none" => None,
+            None => {
+                let known: Vec<&str> = self.adapters.iter().map(|a| a.0.as_str()).collect();
+                let known = [&known[..], &["none"]].concat().join(", ");
+                bail!("there is no adapter `{name}`; give one of {known}");
+            }
+        };
+        Ok(self.session.set_adapter(adapter).await?)
     }
 
     async fn answer(&mut self, line: &str) -> Result<()> {

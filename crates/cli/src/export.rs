@@ -38,7 +38,7 @@ pub fn convert(args: &ConvertArgs) -> Result<()> {
 fn convert_adapter(adapter: &Path, base: &Path, out: &Path) -> Result<()> {
     let files = ModelFiles::open(&open::resolve(base)?)?;
     let given = adapter.display().to_string();
-    let adapter = open::read_adapter(&given, &files.model)?;
+    let adapter = open::read_adapter(&given, &files.model, &files.weights.checkpoint)?;
     adapter.spec(&files.model.graph(Head::Next)?)?;
     if out.exists() {
         bail!("{} exists already; give another --out", out.display());
@@ -75,7 +75,7 @@ fn export(model: &Path, adapter: Option<&str>, out: &Path, ty: Option<&str>) -> 
     let files = ModelFiles::open(&path)?;
     let (model, checkpoint) = (&files.model, &files.weights.checkpoint);
     let adapter = adapter
-        .map(|given| open::read_adapter(given, model))
+        .map(|given| open::read_adapter(given, model, checkpoint))
         .transpose()?;
     let adapter = adapter.as_ref();
     let to_gguf = out.extension().is_some_and(|e| e == "gguf");

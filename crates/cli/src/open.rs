@@ -104,14 +104,14 @@ pub async fn open(args: &ModelArgs) -> Result<Session> {
 pub async fn open_adapted(args: &ModelArgs, adapter: &AdapterArgs) -> Result<Session> {
     let mut session = open(args).await?;
     if let Some(given) = &adapter.adapter {
-        let adapter = read_adapter(given, &session.model)?;
+        let adapter = read_adapter(given, &session.model, &session.files().checkpoint)?;
         session.set_adapter(Some(adapter)).await?;
     }
     Ok(session)
 }
 
-/// `ADAPTER`, or `ADAPTER:SCALE`: a folder, or a GGUF file.
-pub fn read_adapter(given: &str, model: &Model) -> Result<Adapter> {
+/// `ADAPTER`, or `ADAPTER:SCALE`: a folder, or a GGUF file. Says so where it seems to be for another model.
+pub fn read_adapter(given: &str, model: &Model, checkpoint: &Checkpoint) -> Result<Adapter> {
     let split = given.rsplit_once(':').and_then(|(path, scale)| {
         let scale: f32 = scale.parse().ok().filter(|s: &f32| s.is_finite())?;
         Some((path, scale))
@@ -127,6 +127,10 @@ pub fn read_adapter(given: &str, model: &Model) -> Result<Adapter> {
         Adapter::open(path)?
     };
     adapter.strength = strength;
+    if let Some(base) = adapter.other_base(checkpoint) {
+        let (path, model) = (path.display(), &checkpoint.name);
+        eprintln!("note: {path} was made for {base}, and this is {model}");
+    }
     Ok(adapter)
 }
 

@@ -73,6 +73,11 @@ impl CpuDevice {
         &self.params.grads
     }
 
+    /// Makes them 0.
+    pub fn forget_gradients(&mut self) {
+        self.params.grads.fill(0.0);
+    }
+
     /// Empty before the first step.
     pub fn moments(&self) -> &Moments {
         &self.params.moments

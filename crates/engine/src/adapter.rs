@@ -1,5 +1,6 @@
 //! LoRA adapters in memory, and how they fit a model.
 
+use siskin_formats::Checkpoint;
 use siskin_graph::{Graph, LoraSpec, Op};
 
 use crate::{AdapterConfig, Error, Result};
@@ -32,6 +33,27 @@ impl Adapter {
             name: self.name.clone(),
             what,
         }
+    }
+
+    /// The model that the adapter was made for, if that seems to be another one than the checkpoint's: shapes may
+    /// fit all the same. Names are compared by their letters and digits, and one may hold the other, as
+    /// `smollm2-135m-instruct-q4_1.gguf` does.
+    pub fn other_base(&self, checkpoint: &Checkpoint) -> Option<&str> {
+        let base = self.config.base_model_name_or_path.as_deref()?;
+        let plain = |name: &str| -> String {
+            let last = name.trim_end_matches('/').rsplit(['/', '\\']).next();
+            let last = last.unwrap_or_default().trim_end_matches(".gguf");
+            let letters = last.chars().filter(|c| c.is_ascii_alphanumeric());
+            letters.map(|c| c.to_ascii_lowercase()).collect()
+        };
+        let theirs = plain(base);
+        let known = checkpoint.gguf.as_ref().and_then(|g| g.str("general.name"));
+        let is_same = |name: &str| {
+            let ours = plain(name);
+            ours.is_empty() || ours.contains(&theirs) || theirs.contains(&ours)
+        };
+        let same = is_same(&checkpoint.name) || known.is_some_and(is_same);
+        (!same && !theirs.is_empty()).then_some(base)
     }
 
     /// How a graph is to be rewritten; every module's shapes are compared with the graph's.
@@ -213,4 +235,33 @@ fn places(graph: &Graph) -> impl Iterator<Item = Place<'_>> {
             }
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use siskin_formats::SideFiles;
+
+    #[test]
+    fn another_base_is_told_by_its_name() {
+        let mut adapter = Adapter {
+            name: "adapter".into(),
+            config: AdapterConfig::plain(4, 8.0),
+            strength: 1.0,
+            modules: vec![],
+        };
+        let folder = |name| Checkpoint::from_safetensors(vec![], SideFiles::new(name)).unwrap();
+        let here = folder("models/SmolLM2-135M-Instruct-bf16/");
+        assert_eq!(adapter.other_base(&here), None);
+        for (base, other) in [
+            ("HuggingFaceTB/SmolLM2-135M-Instruct", false),
+            ("models/smollm2-135m-instruct-bf16.gguf", false),
+            ("HuggingFaceTB/SmolLM2-360M-Instruct", true),
+            ("Qwen/Qwen3-0.6B", true),
+            ("", false),
+        ] {
+            adapter.config.base_model_name_or_path = Some(base.into());
+            assert_eq!(adapter.other_base(&here), other.then_some(base));
+        }
+    }
 }

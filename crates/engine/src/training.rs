@@ -45,16 +45,15 @@ pub struct TrainingMemory {
 }
 
 impl Session {
-    fn loss_graph(&self, dropout: f32) -> Result<Graph> {
+    fn loss_graph(&self, adapter: &Adapter, dropout: f32) -> Result<Graph> {
         let graph = self.model.graph(Head::Loss)?;
-        let adapter = self.adapter.as_ref().ok_or(Error::NotTraining)?;
         let mut spec = adapter.spec(&graph)?;
         spec.dropout = dropout;
         Ok(graph.with_lora(&spec).without_cache())
     }
 
-    fn training_graph(&self, setup: &TrainingSetup) -> Result<Graph> {
-        let mut graph = self.loss_graph(setup.dropout)?;
+    fn training_graph(&self, adapter: &Adapter, setup: &TrainingSetup) -> Result<Graph> {
+        let mut graph = self.loss_graph(adapter, setup.dropout)?;
         let loss = graph.outputs[0];
         graph
             .differentiate(loss, setup.checkpointing)
@@ -62,9 +61,13 @@ impl Session {
         Ok(graph)
     }
 
-    /// What training the adapter in use takes.
-    pub fn training_memory(&self, setup: &TrainingSetup) -> Result<TrainingMemory> {
-        let graph = self.training_graph(setup)?;
+    /// What training an adapter would take; nothing runs.
+    pub fn training_memory(
+        &self,
+        adapter: &Adapter,
+        setup: &TrainingSetup,
+    ) -> Result<TrainingMemory> {
+        let graph = self.training_graph(adapter, setup)?;
         let mut weights = 0;
         for w in &graph.weights {
             for part in &w.parts {
@@ -85,8 +88,9 @@ impl Session {
 
     /// Makes ready to train the adapter in use.
     pub async fn prepare_training(&mut self, setup: &TrainingSetup) -> Result<()> {
-        let graph = self.training_graph(setup)?;
-        let loss = self.loss_graph(0.0)?;
+        let adapter = self.adapter.as_ref().ok_or(Error::NotTraining)?;
+        let graph = self.training_graph(adapter, setup)?;
+        let loss = self.loss_graph(adapter, 0.0)?;
         let TrainingSetup { rows, moments, .. } = *setup;
         let cpu = match &mut self.device {
             Device::Cpu(_) => {
@@ -125,6 +129,14 @@ impl Session {
             (Device::Cpu(cpu), Some(plans)) => Ok(cpu.device.run_batch(&plans[which], batch)?),
             (Device::Gpu(gpu), _) => Ok(gpu.run_batch(which, batch).await?),
             _ => Err(Error::NotTraining),
+        }
+    }
+
+    /// Makes all gradients 0.
+    pub fn forget_gradients(&mut self) {
+        match &mut self.device {
+            Device::Cpu(cpu) => cpu.device.forget_gradients(),
+            Device::Gpu(gpu) => gpu.forget_gradients(),
         }
     }
 

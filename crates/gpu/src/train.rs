@@ -298,6 +298,14 @@ impl GpuDevice {
             .await
     }
 
+    /// Makes them 0.
+    pub fn forget_gradients(&mut self) {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.clear_buffer(&self.training.grads, 0, None);
+        self.queue.submit([encoder.finish()]);
+        self.counts.submits += 1;
+    }
+
     /// Parameters and their moments; no moments before the first step.
     pub async fn training_state(&mut self) -> Result<(Vec<f32>, Moments)> {
         let t = &self.training;

@@ -9,6 +9,7 @@ mod checkpoint;
 mod data;
 mod error;
 mod options;
+mod plan;
 mod tokens;
 mod trainer;
 
@@ -16,5 +17,6 @@ pub use batch::{pack, split};
 pub use data::{BadRecord, Dataset, Example, Format, Record};
 pub use error::{Error, Result};
 pub use options::{LossOn, Optim, Schedule, TrainOptions, nearest};
+pub use plan::{Plan, Summary, Unusable};
 pub use tokens::Tokens;
-pub use trainer::{StepReport, Summary, Trainer, Unusable};
+pub use trainer::{StepReport, Trainer};

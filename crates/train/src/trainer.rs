@@ -3,35 +3,13 @@
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
-use siskin_engine::{Adapter, Batch, Session, TrainingMemory, TrainingSetup};
+use siskin_engine::{Adapter, Batch, Session};
 use siskin_graph::Noise;
-use siskin_models::Head;
 use web_time::Instant;
 
-use crate::batch::{pack, split};
+use crate::batch::pack;
 use crate::checkpoint::Checkpoint;
-use crate::{BadRecord, Error, Record, Result, Tokens, TrainOptions};
-
-/// A record that cannot be learned from, and why.
-pub type Unusable = BadRecord;
-
-/// What there is to do.
-#[derive(Debug, Clone, Serialize)]
-pub struct Summary {
-    pub examples: usize,
-    pub held_out: usize,
-    /// Of all examples together: tokens, and those that are learned.
-    pub tokens: usize,
-    pub learned: usize,
-    /// Examples that were cut to `max_seq_len`.
-    pub cut: usize,
-    pub unusable: Vec<Unusable>,
-    pub steps: usize,
-    /// Steps in one pass over the examples.
-    pub steps_per_epoch: usize,
-    pub parameters: usize,
-    pub memory: TrainingMemory,
-}
+use crate::{Error, Plan, Record, Result, Summary, Tokens, TrainOptions};
 
 /// What a step did.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -55,111 +33,29 @@ pub struct StepReport {
 /// with the adapter as it is in between.
 #[derive(Debug)]
 pub struct Trainer {
-    options: TrainOptions,
-    examples: Vec<Tokens>,
-    held_out: Vec<Tokens>,
-    /// Places in the records given of the held-out examples.
-    held_out_places: Vec<usize>,
-    summary: Summary,
-    max_rows: usize,
+    plan: Plan,
     step: usize,
 }
 
 impl Trainer {
+    pub(crate) fn at_start(plan: Plan) -> Self {
+        Self { plan, step: 0 }
+    }
+
     /// Makes ready to train a new adapter.
     ///
     /// # Errors
-    /// If an option is out of range, no example can be learned from, or the device lacks memory.
+    /// As [`Plan::new`] and [`Plan::begin`].
     pub async fn new(
         session: &mut Session,
         records: &[Record],
         options: TrainOptions,
     ) -> Result<Self> {
-        options.check()?;
-        let trained = session.model.dims().context_length;
-        let max_len = options.max_seq_len.min(trained);
-        let (mut usable, mut places, mut unusable) = (vec![], vec![], vec![]);
-        for (place, record) in records.iter().enumerate() {
-            match Tokens::of(&session.text, &record.example, options.loss_on, max_len)? {
-                Ok(tokens) => {
-                    usable.push(tokens);
-                    places.push(place);
-                }
-                Err(reason) => unusable.push(Unusable {
-                    line: record.line,
-                    reason,
-                }),
-            }
-        }
-        if usable.is_empty() {
-            let what = match unusable.first() {
-                Some(u) => format!("record {}: {}", u.line, u.reason),
-                None => "there are none".into(),
-            };
-            return Err(Error::NoExamples {
-                name: "the data".into(),
-                what,
-            });
-        }
-        let (learn, hold) = split(usable.len(), options.validation, options.seed);
-        let examples: Vec<Tokens> = learn.iter().map(|i| usable[*i].clone()).collect();
-        let held_out: Vec<Tokens> = hold.iter().map(|i| usable[*i].clone()).collect();
-        let longest = usable.iter().map(Tokens::rows).max().unwrap_or(1);
-        // A step's examples together may be shorter than a run could be.
-        let mut lengths: Vec<usize> = examples.iter().map(Tokens::rows).collect();
-        lengths.sort_unstable_by(|a, b| b.cmp(a));
-        let step_rows: usize = lengths.iter().take(options.batch_size).sum();
-        let max_rows = if options.packing {
-            step_rows.min(max_len).max(longest)
-        } else {
-            longest
-        };
-        let base = session.files().checkpoint.name.clone();
-        let adapter = Adapter::new(
-            "the new adapter",
-            &session.model.graph(Head::Next)?,
-            &options.target_modules,
-            options.adapter_config(&base),
-            options.seed,
-        )?;
-        let sizes = adapter.modules.iter();
-        let parameters = sizes.map(|m| m.a.len() + m.b.len() + m.m.len()).sum();
-        session.set_adapter(Some(adapter)).await?;
-        session.begin_dora().await?;
-        let setup = TrainingSetup {
-            rows: max_rows,
-            dropout: options.lora_dropout,
-            checkpointing: options.checkpointing(),
-            moments: options.moments(),
-        };
-        let memory = session.training_memory(&setup)?;
-        session.prepare_training(&setup).await?;
-        let steps_per_epoch = examples.len().div_ceil(options.batch_size);
-        let summary = Summary {
-            examples: examples.len(),
-            held_out: held_out.len(),
-            tokens: usable.iter().map(|t| t.ids.len()).sum(),
-            learned: usable.iter().map(Tokens::learned_len).sum(),
-            cut: usable.iter().filter(|t| t.cut > 0).count(),
-            unusable,
-            steps: options.steps.unwrap_or(options.epochs * steps_per_epoch),
-            steps_per_epoch,
-            parameters,
-            memory,
-        };
-        Ok(Self {
-            options,
-            examples,
-            held_out,
-            held_out_places: hold.iter().map(|i| places[*i]).collect(),
-            summary,
-            max_rows,
-            step: 0,
-        })
+        Plan::new(session, records, options)?.begin(session).await
     }
 
     pub fn summary(&self) -> &Summary {
-        &self.summary
+        &self.plan.summary
     }
 
     /// Steps done.
@@ -168,22 +64,44 @@ impl Trainer {
     }
 
     pub fn is_finished(&self) -> bool {
-        self.step >= self.summary.steps
+        self.step >= self.plan.summary.steps
     }
 
     /// Which of the records given were held out.
     pub fn held_out(&self) -> &[usize] {
-        &self.held_out_places
+        &self.plan.held_out_places
     }
 
     /// The examples of a step, counted from 0: each epoch has its own order.
     fn examples_of(&self, step: usize) -> Vec<&Tokens> {
-        let epoch = step / self.summary.steps_per_epoch;
-        let mut order: Vec<usize> = (0..self.examples.len()).collect();
-        Noise::new(self.options.seed ^ ((epoch as u64 + 1) << 32)).shuffle(&mut order);
-        let at = step % self.summary.steps_per_epoch * self.options.batch_size;
-        let end = (at + self.options.batch_size).min(order.len());
-        order[at..end].iter().map(|i| &self.examples[*i]).collect()
+        let epoch = step / self.plan.summary.steps_per_epoch;
+        let mut order: Vec<usize> = (0..self.plan.examples.len()).collect();
+        Noise::new(self.plan.options.seed ^ ((epoch as u64 + 1) << 32)).shuffle(&mut order);
+        let at = step % self.plan.summary.steps_per_epoch * self.plan.options.batch_size;
+        let end = (at + self.plan.options.batch_size).min(order.len());
+        order[at..end]
+            .iter()
+            .map(|i| &self.plan.examples[*i])
+            .collect()
+    }
+
+    /// The next step's runs.
+    fn batches(&self) -> Vec<Batch> {
+        let options = &self.plan.options;
+        let seed = (options.seed as u32).wrapping_add(self.step as u32);
+        let examples = self.examples_of(self.step);
+        pack(&examples, self.plan.setup.rows, options.packing, seed)
+    }
+
+    /// Seconds that a step takes, measured on the next one, which is not taken.
+    pub async fn measure(&self, session: &mut Session) -> Result<f64> {
+        let start = Instant::now();
+        for batch in &self.batches() {
+            session.train_batch(batch).await?;
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        session.forget_gradients();
+        Ok(seconds)
     }
 
     /// One step over the next examples.
@@ -193,15 +111,13 @@ impl Trainer {
     pub async fn step(&mut self, session: &mut Session) -> Result<StepReport> {
         let start = Instant::now();
         let step = self.step + 1;
-        let seed = (self.options.seed as u32).wrapping_add(self.step as u32);
-        let examples = self.examples_of(self.step);
-        let batches = pack(&examples, self.max_rows, self.options.packing, seed);
+        let batches = self.batches();
         let (mut loss, mut tokens) = (0.0, 0);
         for batch in &batches {
             loss += session.train_batch(batch).await?;
             tokens += batch.rows();
         }
-        let adamw = self.options.adamw(step, self.summary.steps);
+        let adamw = self.plan.options.adamw(step, self.plan.summary.steps);
         // Clears the gradients, too, when they are of no use.
         let grad_norm = session.optimise(&adamw).await?;
         if !loss.is_finite() || !grad_norm.is_finite() {
@@ -214,9 +130,10 @@ impl Trainer {
         }
         self.step = step;
         let every = self
+            .plan
             .options
             .eval_every
-            .unwrap_or(self.summary.steps_per_epoch);
+            .unwrap_or(self.plan.summary.steps_per_epoch);
         let seconds = start.elapsed().as_secs_f64();
         let is_due = step.is_multiple_of(every) || self.is_finished();
         let held_out = if is_due {
@@ -237,11 +154,16 @@ impl Trainer {
 
     /// Mean loss of the held-out examples; `None` where there are none.
     pub async fn score(&self, session: &mut Session) -> Result<Option<f32>> {
-        if self.held_out.is_empty() {
+        if self.plan.held_out.is_empty() {
             return Ok(None);
         }
-        let examples: Vec<&Tokens> = self.held_out.iter().collect();
-        let batches: Vec<Batch> = pack(&examples, self.max_rows, self.options.packing, 0);
+        let examples: Vec<&Tokens> = self.plan.held_out.iter().collect();
+        let batches: Vec<Batch> = pack(
+            &examples,
+            self.plan.setup.rows,
+            self.plan.options.packing,
+            0,
+        );
         let mut loss = 0.0;
         for batch in &batches {
             loss += session.loss_of(batch).await?;
@@ -257,7 +179,7 @@ impl Trainer {
     /// Options and examples: what a checkpoint must agree in.
     fn made_with(&self) -> Json {
         let mut sum = Sha256::new();
-        for example in self.examples.iter().chain(&self.held_out) {
+        for example in self.plan.examples.iter().chain(&self.plan.held_out) {
             sum.update((example.ids.len() as u64).to_le_bytes());
             example
                 .ids
@@ -267,7 +189,7 @@ impl Trainer {
             sum.update(learned);
         }
         let examples: String = sum.finalize().iter().map(|b| format!("{b:02x}")).collect();
-        json!({ "options": self.options, "examples": examples })
+        json!({ "options": self.plan.options, "examples": examples })
     }
 
     /// All that is needed to go on as if nothing had happened.

@@ -4,7 +4,7 @@ use js_sys::{Reflect, Uint8Array};
 use serde::Deserialize;
 use serde_json::json as object;
 use siskin_engine::Adapter;
-use siskin_train::{Dataset, Example, LossOn, Record, Tokens, TrainOptions, Trainer};
+use siskin_train::{Dataset, Example, LossOn, Plan, Record, Tokens, TrainOptions, Trainer};
 use wasm_bindgen::prelude::*;
 
 use crate::error::{Result, invalid, to_js, train_to_js};
@@ -21,6 +21,16 @@ pub fn parse_dataset(name: &str, text: &str) -> Result<String> {
 struct PreviewOptions {
     loss_on: LossOn,
     max_seq_len: usize,
+}
+
+fn read_records(json: &str) -> Result<Vec<Record>> {
+    let examples: Vec<Example> = parse(json)?;
+    let numbered = examples.into_iter().enumerate();
+    let record = |(i, example)| Record {
+        line: i + 1,
+        example,
+    };
+    Ok(numbered.map(record).collect())
 }
 
 /// Both files of an adapter, as PEFT saves them.
@@ -56,6 +66,14 @@ impl Session {
         json(&object!({ "tokens": shown, "cut": tokens.cut }))
     }
 
+    /// What a training would do and take, as JSON; nothing runs.
+    #[wasm_bindgen(js_name = trainPlan)]
+    pub fn train_plan(&self, records: &str, options: &str) -> Result<String> {
+        let (records, options) = (read_records(records)?, parse(options)?);
+        let plan = Plan::new(&self.session, &records, options).map_err(train_to_js)?;
+        json(plan.summary())
+    }
+
     /// Makes ready to train a new adapter, or to go on from a checkpoint; the summary as JSON.
     #[wasm_bindgen(js_name = trainStart)]
     pub async fn train_start(
@@ -64,15 +82,7 @@ impl Session {
         options: String,
         checkpoint: Option<Vec<u8>>,
     ) -> Result<String> {
-        let records: Vec<Example> = parse(&records)?;
-        let records: Vec<Record> = records
-            .into_iter()
-            .enumerate()
-            .map(|(i, example)| Record {
-                line: i + 1,
-                example,
-            })
-            .collect();
+        let records = read_records(&records)?;
         let options: TrainOptions = parse(&options)?;
         self.trainer = None;
         let mut trainer = Trainer::new(&mut self.session, &records, options)
@@ -100,6 +110,13 @@ impl Session {
             return Ok("null".into());
         }
         json(&trainer.step(session).await.map_err(train_to_js)?)
+    }
+
+    /// Seconds that a step takes, measured on one that is not taken.
+    #[wasm_bindgen(js_name = trainMeasure)]
+    pub async fn train_measure(&mut self) -> Result<f64> {
+        let (trainer, session) = self.training()?;
+        trainer.measure(session).await.map_err(train_to_js)
     }
 
     /// Mean loss of the held-out examples.

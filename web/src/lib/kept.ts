@@ -1,30 +1,62 @@
-// What a training needs to go on after its tab was closed. The Cache API replaces an entry as a whole, so that
-// one which is there is whole.
+// What a training needs to go on after its tab was closed, in the origin's private file system. A file there is
+// replaced as a whole, when what was written is closed: one that is there is whole.
 
-const STORE = "siskin-training";
-const at = (name: string) => new URL(`kept/${name}`, document.baseURI).href;
+const FOLDER = "siskin-training";
+
+async function folder(): Promise<FileSystemDirectoryHandle> {
+  const root = await navigator.storage.getDirectory();
+  return root.getDirectoryHandle(FOLDER, { create: true });
+}
 
 /** False where the browser keeps nothing, or has no room. */
-export async function keep(name: string, body: Blob | string | Uint8Array<ArrayBuffer>): Promise<boolean> {
+export async function keep(name: string, body: string | Uint8Array<ArrayBuffer>): Promise<boolean> {
   try {
-    await (await caches.open(STORE)).put(at(name), new Response(body));
+    const file = await (await folder()).getFileHandle(name, { create: true });
+    const writer = await file.createWritable();
+    try {
+      await writer.write(body);
+    } catch (thrown) {
+      await writer.abort();
+      throw thrown;
+    }
+    await writer.close();
     return true;
   } catch {
     return false;
   }
 }
 
-export async function kept(name: string): Promise<Response | undefined> {
+export async function kept(name: string): Promise<File | undefined> {
   try {
-    return await (await caches.open(STORE)).match(at(name));
+    const file = await (await (await folder()).getFileHandle(name)).getFile();
+    return file.size > 0 ? file : undefined;
   } catch {
     return undefined;
   }
 }
 
+/** The names that are kept, in order. */
+export async function names(): Promise<string[]> {
+  const found = [];
+  try {
+    for await (const name of (await folder()).keys()) found.push(name);
+  } catch {
+    // Nothing is kept.
+  }
+  return found.sort();
+}
+
+export async function drop(name: string): Promise<void> {
+  try {
+    await (await folder()).removeEntry(name);
+  } catch {
+    // It was not kept.
+  }
+}
+
 export async function forget(): Promise<void> {
   try {
-    await caches.delete(STORE);
+    await (await navigator.storage.getDirectory()).removeEntry(FOLDER, { recursive: true });
   } catch {
     // Nothing was kept.
   }

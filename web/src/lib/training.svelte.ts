@@ -1,6 +1,6 @@
-import { SiskinError, type Example, type LoraAdapter, type TrainOptions, type TrainStep, type TrainSummary, type Training } from "siskin";
+import { SiskinError, type Example, type LoraAdapter, type TrainOptions, type TrainPlan, type TrainStep, type TrainSummary, type Training } from "siskin";
 
-import { forget, keep, kept } from "./kept.js";
+import { drop, forget, keep, kept, names } from "./kept.js";
 import { model } from "./model.svelte.js";
 import { words } from "./words.js";
 
@@ -8,6 +8,8 @@ import { words } from "./words.js";
 export const EXAMPLES = new URL("pip.jsonl", document.baseURI).href;
 /** Steps between checkpoints. */
 const EVERY = 5;
+/** Checkpoints are kept under names whose order is that of their steps. */
+const checkpointAt = (step: number) => `checkpoint-${String(step).padStart(7, "0")}`;
 /** What the adapter is called beside the model. */
 export const NAME = "trained here";
 
@@ -30,7 +32,7 @@ interface Kept {
 class PageTraining {
   examples = $state<Example[]>([]);
   bad = $state.raw<{ line: number; reason: string }[]>([]);
-  options = $state<Required<Pick<TrainOptions, "rank" | "learningRate" | "epochs" | "batchSize" | "maxSeqLen" | "validation" | "seed">>>({
+  options = $state<Required<Pick<TrainOptions, "rank" | "learningRate" | "epochs" | "batchSize" | "maxSeqLen" | "validation" | "seed" | "useDora" | "optim">>>({
     rank: 8,
     learningRate: 1e-3,
     epochs: 3,
@@ -38,12 +40,18 @@ class PageTraining {
     maxSeqLen: 256,
     validation: 0.1,
     seed: 0,
+    useDora: false,
+    optim: "adamw",
   });
+  /** What a training of these examples would take, before it is begun. */
+  plan = $state.raw<TrainPlan | undefined>();
+  /** Seconds a step, once measured. */
+  secondsPerStep = $state<number | undefined>();
   summary = $state.raw<TrainSummary | undefined>();
   steps = $state.raw<TrainStep[]>([]);
   heldOutBefore = $state<number | undefined>();
   samples = $state.raw<Sample[]>([]);
-  phase = $state<"" | "preparing" | "training" | "paused" | "answering" | "done">("");
+  phase = $state<"" | "measuring" | "preparing" | "training" | "paused" | "answering" | "done">("");
   error = $state("");
   /** A training that was kept when its tab was closed. */
   found = $state.raw<Kept | undefined>();
@@ -52,7 +60,7 @@ class PageTraining {
   #pausing = false;
 
   get busy(): boolean {
-    return this.phase === "preparing" || this.phase === "training" || this.phase === "answering";
+    return this.phase === "measuring" || this.phase === "preparing" || this.phase === "training" || this.phase === "answering";
   }
 
   /** Seconds until the end, by the steps so far. */
@@ -81,7 +89,7 @@ class PageTraining {
   async look(): Promise<void> {
     const found = await kept("training.json");
     try {
-      if (found && this.phase === "") this.found = (await found.json()) as Kept;
+      if (found && this.phase === "") this.found = JSON.parse(await found.text()) as Kept;
     } catch {
       await forget();
     }
@@ -92,6 +100,36 @@ class PageTraining {
     await forget();
   }
 
+  /** Plans a training of what is there; undefined where that cannot be learned from. */
+  async replan(): Promise<void> {
+    this.secondsPerStep = undefined;
+    if (!model.siskin || this.busy || this.phase === "paused") return;
+    if (this.examples.length === 0) return void (this.plan = undefined);
+    const { examples, options } = this.#asked();
+    // The example's own preview tells what is wrong with it.
+    this.plan = await model.siskin.planTraining(examples, options).catch(() => undefined);
+  }
+
+  #asked(): { examples: Example[]; options: TrainOptions } {
+    return { examples: $state.snapshot(this.examples) as Example[], options: $state.snapshot(this.options) };
+  }
+
+  /** Runs one step, which is not taken, to see how long it takes. */
+  async measure(): Promise<void> {
+    if (!model.siskin || this.busy) return;
+    this.error = "";
+    this.phase = "measuring";
+    try {
+      const { examples, options } = this.#asked();
+      this.secondsPerStep = await model.siskin.train(examples, options).secondsPerStep();
+      await model.siskin.adapters.use(null);
+      model.adapter = null;
+    } catch (thrown) {
+      this.error = words(thrown);
+    }
+    this.phase = "";
+  }
+
   async start(): Promise<void> {
     if (!model.siskin || this.busy) return;
     this.steps = [];
@@ -100,8 +138,8 @@ class PageTraining {
     this.heldOutBefore = undefined;
     await model.siskin.adapters.use(null);
     model.adapter = null;
-    const options = $state.snapshot(this.options);
-    await this.#go(model.siskin.train($state.snapshot(this.examples) as Example[], options), true);
+    const { examples, options } = this.#asked();
+    await this.#go(model.siskin.train(examples, options), true);
   }
 
   /** Goes on, after a pause or in another tab. */
@@ -109,17 +147,43 @@ class PageTraining {
     if (!model.siskin || this.busy) return;
     if (this.phase === "paused" && this.#run) return this.#go(this.#run, false);
     const { found } = this;
-    const checkpoint = found && (await kept("checkpoint"));
-    if (!found || !checkpoint) return;
+    if (!found) return;
     if (found.model !== model.name) return void (this.error = `It was a training of ${found.model}: load that model first.`);
+    const run = await this.#fromCheckpoint(found);
+    if (!run) return;
     this.examples = found.examples;
     Object.assign(this.options, found.options);
-    this.steps = found.steps;
     this.heldOutBefore = found.heldOutBefore;
     this.samples = found.samples;
     this.found = undefined;
-    const resume = new Uint8Array(await checkpoint.arrayBuffer());
-    await this.#go(model.siskin.train(found.examples, { ...found.options, resume }), false);
+    const { done } = await run.summary();
+    this.steps = found.steps.filter((s) => s.step <= done);
+    await this.#go(run, false);
+  }
+
+  /** From the newest checkpoint that is whole. */
+  async #fromCheckpoint(found: Kept): Promise<Training | undefined> {
+    this.phase = "preparing";
+    try {
+      for (const name of (await names()).filter((n) => n.startsWith("checkpoint-")).reverse()) {
+        const file = await kept(name);
+        if (!file) continue;
+        const run = model.siskin!.train(found.examples, { ...found.options, resume: new Uint8Array(await file.arrayBuffer()) });
+        try {
+          await run.summary();
+          return run;
+        } catch (thrown) {
+          if (!(thrown instanceof SiskinError && thrown.code === "checkpoint")) throw thrown;
+          // Cut off, or damaged: the one before may not be.
+          this.error = words(thrown);
+        }
+      }
+      this.error ||= "Its checkpoint is gone.";
+    } catch (thrown) {
+      this.error = words(thrown);
+    }
+    this.phase = "";
+    return undefined;
   }
 
   pause(): void {
@@ -172,8 +236,12 @@ class PageTraining {
       heldOutBefore: this.heldOutBefore,
       samples: this.samples,
     };
-    const whole = (await keep("checkpoint", await run.checkpoint())) && (await keep("training.json", JSON.stringify(state)));
-    if (!whole) this.error = "The browser has no room for a checkpoint: if this tab is closed, the training is lost.";
+    const name = checkpointAt(this.steps.at(-1)?.step ?? 0);
+    const whole = (await keep(name, await run.checkpoint())) && (await keep("training.json", JSON.stringify(state)));
+    if (!whole) return void (this.error = "The browser has no room for a checkpoint: if this tab is closed, what was learned since the last one is lost.");
+    // The one before stays, should this one be damaged.
+    const older = (await names()).filter((n) => n.startsWith("checkpoint-") && n < name).slice(0, -1);
+    await Promise.all(older.map(drop));
   }
 
   /** Answers to the questions of some held-out examples. */

@@ -1,0 +1,144 @@
+//! What a training would do and take, before anything runs.
+
+use serde::Serialize;
+use siskin_engine::{Adapter, Session, TrainingMemory, TrainingSetup};
+use siskin_models::Head;
+
+use crate::batch::split;
+use crate::{BadRecord, Error, Record, Result, Tokens, TrainOptions, Trainer};
+
+/// A record that cannot be learned from, and why.
+pub type Unusable = BadRecord;
+
+/// What there is to do.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    pub examples: usize,
+    pub held_out: usize,
+    /// Of all examples together: tokens, and those that are learned.
+    pub tokens: usize,
+    pub learned: usize,
+    /// Examples that were cut to `max_seq_len`.
+    pub cut: usize,
+    pub unusable: Vec<Unusable>,
+    pub steps: usize,
+    /// Steps in one pass over the examples.
+    pub steps_per_epoch: usize,
+    pub parameters: usize,
+    pub memory: TrainingMemory,
+}
+
+/// A training to be: what is known before anything runs.
+#[derive(Debug)]
+pub struct Plan {
+    pub(crate) options: TrainOptions,
+    pub(crate) examples: Vec<Tokens>,
+    pub(crate) held_out: Vec<Tokens>,
+    /// Places in the records given of the held-out examples.
+    pub(crate) held_out_places: Vec<usize>,
+    pub(crate) summary: Summary,
+    adapter: Adapter,
+    pub(crate) setup: TrainingSetup,
+}
+
+impl Plan {
+    /// Of a new adapter for the session's model.
+    ///
+    /// # Errors
+    /// If an option is out of range, or no example can be learned from.
+    pub fn new(session: &Session, records: &[Record], options: TrainOptions) -> Result<Self> {
+        options.check()?;
+        let trained = session.model.dims().context_length;
+        let max_len = options.max_seq_len.min(trained);
+        let (mut usable, mut places, mut unusable) = (vec![], vec![], vec![]);
+        for (place, record) in records.iter().enumerate() {
+            match Tokens::of(&session.text, &record.example, options.loss_on, max_len)? {
+                Ok(tokens) => {
+                    usable.push(tokens);
+                    places.push(place);
+                }
+                Err(reason) => unusable.push(Unusable {
+                    line: record.line,
+                    reason,
+                }),
+            }
+        }
+        if usable.is_empty() {
+            let what = match unusable.first() {
+                Some(u) => format!("record {}: {}", u.line, u.reason),
+                None => "there are none".into(),
+            };
+            return Err(Error::NoExamples {
+                name: "the data".into(),
+                what,
+            });
+        }
+        let (learn, hold) = split(usable.len(), options.validation, options.seed);
+        let examples: Vec<Tokens> = learn.iter().map(|i| usable[*i].clone()).collect();
+        let held_out: Vec<Tokens> = hold.iter().map(|i| usable[*i].clone()).collect();
+        let longest = usable.iter().map(Tokens::rows).max().unwrap_or(1);
+        // A step's examples together may be shorter than a run could be.
+        let mut lengths: Vec<usize> = examples.iter().map(Tokens::rows).collect();
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        let step_rows: usize = lengths.iter().take(options.batch_size).sum();
+        let rows = if options.packing {
+            step_rows.min(max_len).max(longest)
+        } else {
+            longest
+        };
+        let base = session.files().checkpoint.name.clone();
+        let adapter = Adapter::new(
+            "the new adapter",
+            &session.model.graph(Head::Next)?,
+            &options.target_modules,
+            options.adapter_config(&base),
+            options.seed,
+        )?;
+        let sizes = adapter.modules.iter();
+        let parameters = sizes.map(|m| m.a.len() + m.b.len() + m.m.len()).sum();
+        let setup = TrainingSetup {
+            rows,
+            dropout: options.lora_dropout,
+            checkpointing: options.checkpointing(),
+            moments: options.moments(),
+        };
+        let memory = session.training_memory(&adapter, &setup)?;
+        let steps_per_epoch = examples.len().div_ceil(options.batch_size);
+        let summary = Summary {
+            examples: examples.len(),
+            held_out: held_out.len(),
+            tokens: usable.iter().map(|t| t.ids.len()).sum(),
+            learned: usable.iter().map(Tokens::learned_len).sum(),
+            cut: usable.iter().filter(|t| t.cut > 0).count(),
+            unusable,
+            steps: options.steps.unwrap_or(options.epochs * steps_per_epoch),
+            steps_per_epoch,
+            parameters,
+            memory,
+        };
+        Ok(Self {
+            held_out_places: hold.iter().map(|i| places[*i]).collect(),
+            options,
+            examples,
+            held_out,
+            summary,
+            adapter,
+            setup,
+        })
+    }
+
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Puts the new adapter on the session, ready to be trained.
+    ///
+    /// # Errors
+    /// If the device lacks memory.
+    pub async fn begin(self, session: &mut Session) -> Result<Trainer> {
+        session.set_adapter(Some(self.adapter.clone())).await?;
+        session.begin_dora().await?;
+        session.prepare_training(&self.setup).await?;
+        Ok(Trainer::at_start(self))
+    }
+}
