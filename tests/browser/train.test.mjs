@@ -31,21 +31,22 @@ after(async () => {
   site?.close();
 });
 
-/** Losses of 20 steps by the command line on the CPU. */
-function nativeLosses() {
+/** Losses of some steps by the command line on the CPU. */
+function nativeLosses(steps, ...more) {
   const folder = mkdtempSync(join(tmpdir(), "siskin-train-"));
   const data = join(folder, "data.jsonl");
   writeFileSync(data, EXAMPLES.map((e) => JSON.stringify(e)).join("\n"));
-  const flags = ["--rank", "4", "--lr", "0.01", "--steps", "20", "--batch-size", "3", "--max-seq-len", "48", "--validation", "0.2"];
+  const flags = ["--rank", "4", "--lr", "0.01", "--steps", String(steps), "--batch-size", "3", "--max-seq-len", "48", "--validation", "0.2"];
   const model = join(tiny, "llama/model.gguf");
   const out = join(folder, "out");
-  execFileSync(join(root, "target/release/siskin"), ["train", "--model", model, "--data", data, "--out", out, "--device", "cpu", ...flags], { stdio: "pipe" });
+  execFileSync(join(root, "target/release/siskin"), ["train", "--model", model, "--data", data, "--out", out, "--device", "cpu", ...flags, ...more], { stdio: "pipe" });
   const lines = readFileSync(join(out, "metrics.jsonl"), "utf8").trim().split("\n").map((l) => JSON.parse(l));
   return lines.slice(1);
 }
 
 test("twenty steps on WebGPU and on the CPU lower the loss as the command line does; checkpoints, adapters", async () => {
-  const native = nativeLosses();
+  const native = nativeLosses(20);
+  const nativeDora = nativeLosses(3, "--dora", "--optim", "adamw_8bit");
   const { page, noise, close } = await openPage(browser, app.url);
   for (const device of ["cpu", "webgpu"]) {
     const found = await page.evaluate(
@@ -53,8 +54,13 @@ test("twenty steps on WebGPU and on the CPU lower the loss as the command line d
         const model = await Siskin.load(url, { device, context: 64 });
         const options = { rank: 4, learningRate: 0.01, steps: 20, batchSize: 3, maxSeqLen: 48, validation: 0.2 };
         const plain = (await model.generate("a1 b", { max_tokens: 8 })).ids;
+        const plan = await model.planTraining(examples, options);
+        const dora = [];
+        for await (const step of model.train(examples, { ...options, steps: 3, useDora: true, optim: "adamw_8bit" })) dora.push(step.loss);
         const run = model.train(examples, options);
         const summary = await run.summary();
+        // A measured step is not taken.
+        const seconds = await run.secondsPerStep();
         const steps = [];
         let checkpoint;
         for await (const step of run) {
@@ -81,11 +87,16 @@ test("twenty steps on WebGPU and on the CPU lower the loss as the command line d
         const damaged = await model.train(examples, { ...options, resume: checkpoint.slice(9) }).summary().catch((e) => e.code);
         other.unload();
         model.unload();
-        return { summary, steps, again, plain, trained, without, used, held, wrong, stale, misfit, unknown, damaged, bytes: adapter.weights.length };
+        return { plan, dora, seconds, summary, steps, again, plain, trained, without, used, held, wrong, stale, misfit, unknown, damaged, bytes: adapter.weights.length };
       },
       [`${app.url}tiny/llama/model.gguf`, EXAMPLES, device],
     );
-    const { summary, steps } = found;
+    const { plan, summary, steps } = found;
+    assert.deepEqual({ ...plan, done: 0, heldOutExamples: summary.heldOutExamples }, summary);
+    assert.ok(plan.fits && found.seconds > 0);
+    for (const [i, loss] of found.dora.entries()) {
+      assert.ok(Math.abs(loss - nativeDora[i].loss) < 1e-2 * nativeDora[0].loss, `${device}: DoRA, step ${i + 1}: ${loss}, natively ${nativeDora[i].loss}`);
+    }
     assert.deepEqual([summary.examples, summary.heldOut, summary.steps, summary.done], [8, 2, 20, 0]);
     assert.ok(summary.memory.total > 0 && summary.parameters * 4 < found.bytes + 1);
     assert.equal(steps.length, 20);
