@@ -306,9 +306,9 @@ fn folders_of_four_bits_are_written_and_unpacked() {
     assert_close("merged", &cpu(&merged), &adapted, 1e-2);
 }
 
-/// A folder as GGUF: the same logits, the same tokens, Llama 3's and linear scaling and Gemma's norms and all.
+/// A folder as GGUF, and back: the same logits, the same tokens, Llama 3's and linear scaling and Gemma's norms and all.
 #[test]
-fn folders_become_gguf() {
+fn folders_become_gguf_and_folders_again() {
     let folder = tempfile::tempdir().unwrap();
     for family in ["llama", "mistral", "qwen2", "qwen3", "gemma3"] {
         let to = path(folder.path(), &format!("{family}.gguf"));
@@ -341,6 +341,11 @@ fn folders_become_gguf() {
                 .clone()
         };
         assert_eq!(answer(&to), answer(&tiny(family)), "{family}");
+        let back = path(folder.path(), family);
+        ok(&["convert", &to, "--out", &back]);
+        let found = logits(folder.path(), &[&back, "--device", "cpu"]);
+        assert_close(&back, &found, &wanted, 1e-5);
+        assert_eq!(text(&back), text(&tiny(family)), "{family}");
     }
 }
 

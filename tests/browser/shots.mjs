@@ -43,6 +43,9 @@ for (const [scheme, size] of [
   await page.getByRole("button", { name: "Try ours: Pip the bird" }).click();
   await page.getByText("as the model sees it").waitFor();
   if (scheme === "light") {
+    await page.getByRole("button", { name: "How long?" }).click();
+    await page.getByText("By the time of one step").waitFor({ timeout: 120_000 });
+    await shot("train-before");
     await page.getByRole("button", { name: "Start", exact: true }).click();
     await page.getByText("Done: 30 steps.").waitFor({ timeout: 900_000 });
   }

@@ -105,57 +105,6 @@ impl Model {
         Ok(encode(tensor.ty, &to.undo(values, tensor.cols))?)
     }
 
-    /// A `config.json` for transformers, from a GGUF file's metadata.
-    ///
-    /// # Errors
-    /// If the file says what a `config.json` here cannot: scaled frequencies, or Gemma's two kinds of layers.
-    pub fn to_config(&self, checkpoint: &Checkpoint, is_tied: bool) -> Result<serde_json::Value> {
-        let d = self.dims();
-        let source = match &checkpoint.gguf {
-            Some(gguf) => Source::Gguf(gguf, checkpoint),
-            None => Source::Json(serde_json::Value::Null),
-        };
-        let unsupported = |what| Error::NoFolder {
-            name: checkpoint.name.clone(),
-            what,
-        };
-        let scaling = checkpoint
-            .gguf
-            .as_ref()
-            .and_then(|g| g.str("rope.scaling.type"));
-        if checkpoint.find("rope_freqs.weight").is_some() || scaling.is_some_and(|s| s != "none") {
-            return Err(unsupported("its rotary frequencies are scaled"));
-        }
-        let class = match self.arch.as_str() {
-            "llama" => "LlamaForCausalLM",
-            "mistral" => "MistralForCausalLM",
-            "qwen2" => "Qwen2ForCausalLM",
-            "qwen3" => "Qwen3ForCausalLM",
-            _ => return Err(unsupported("its family has two kinds of layers")),
-        };
-        let window = source
-            .uint("", "attention.sliding_window")
-            .filter(|w| *w > 0);
-        Ok(serde_json::json!({
-            "architectures": [class],
-            "model_type": self.arch,
-            "hidden_size": d.hidden_size,
-            "intermediate_size": d.intermediate_size,
-            "num_hidden_layers": d.n_layers,
-            "num_attention_heads": d.n_heads,
-            "num_key_value_heads": d.n_kv_heads,
-            "head_dim": d.head_dim,
-            "vocab_size": d.vocab_size,
-            "rms_norm_eps": d.rms_norm_eps,
-            "rope_theta": d.rope_theta,
-            "max_position_embeddings": d.context_length,
-            "hidden_act": "silu",
-            "attention_bias": false,
-            "tie_word_embeddings": is_tied,
-            "sliding_window": window,
-        }))
-    }
-
     /// GGUF metadata of a Hugging Face folder's model, but for its tokenizer; and the factors of its rotary
     /// frequencies, which become the tensor `rope_freqs.weight`.
     ///
@@ -197,18 +146,7 @@ impl Model {
                 Value::Array(Array::Bool(local)),
             );
         }
-        let graph = self.graph(Head::Next)?;
-        let found = graph.weights.iter().find_map(|w| match &w.kind {
-            WeightKind::Constant(values) if w.name == "inv_freq" => Some(values),
-            _ => None,
-        });
-        let plain = |i: usize| 1.0 / d.rope_theta.powf(2.0 * i as f32 / d.head_dim as f32);
-        let factors: Vec<f32> = found
-            .into_iter()
-            .flatten()
-            .enumerate()
-            .map(|(i, f)| plain(i) / f)
-            .collect();
+        let factors = self.rope_factors()?;
         let first = factors.first().copied().unwrap_or(1.0);
         if factors.iter().all(|f| (f / first - 1.0).abs() < 1e-5) {
             if (first - 1.0).abs() > 1e-5 {
@@ -225,5 +163,18 @@ impl Model {
             });
         }
         Ok((out, Some(factors)))
+    }
+
+    /// What the rotary frequencies are divided by.
+    pub(crate) fn rope_factors(&self) -> Result<Vec<f32>> {
+        let d = self.dims();
+        let graph = self.graph(Head::Next)?;
+        let found = graph.weights.iter().find_map(|w| match &w.kind {
+            WeightKind::Constant(values) if w.name == "inv_freq" => Some(values),
+            _ => None,
+        });
+        let plain = |i: usize| 1.0 / d.rope_theta.powf(2.0 * i as f32 / d.head_dim as f32);
+        let factors = found.into_iter().flatten().enumerate();
+        Ok(factors.map(|(i, f)| plain(i) / f).collect())
     }
 }

@@ -15,10 +15,11 @@ pub(crate) struct Config {
     pub dims: Dims,
     global_inv_freq: Vec<f32>,
     local_inv_freq: Vec<f32>,
+    pub local_theta: f32,
     window: Option<usize>,
     /// For each layer.
-    local: Vec<bool>,
-    scale: f32,
+    pub local: Vec<bool>,
+    pub scale: f32,
 }
 
 impl Config {
@@ -49,6 +50,7 @@ impl Config {
         Ok(Self {
             global_inv_freq: source.inv_freq(dims.head_dim, dims.rope_theta)?,
             local_inv_freq,
+            local_theta,
             window: source.uint("sliding_window", "attention.sliding_window"),
             local: (0..dims.n_layers).map(|i| source.is_local(i, 6)).collect(),
             scale: 1.0 / query.sqrt(),

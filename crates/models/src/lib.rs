@@ -10,6 +10,7 @@ mod llama;
 mod names;
 mod qwen2;
 mod qwen3;
+mod to_config;
 
 use siskin_formats::{Checkpoint, TensorInfo};
 use siskin_graph::{Graph, NodeId, Part};

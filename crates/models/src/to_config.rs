@@ -1,0 +1,151 @@
+//! A `config.json` for transformers, from a GGUF file's metadata.
+
+use serde_json::{Value as Json, json};
+use siskin_formats::Checkpoint;
+
+use crate::config::Source;
+use crate::{Error, Family, Model, Result};
+
+impl Model {
+    /// # Errors
+    /// If the rotary frequencies are scaled in no way that a `config.json` can say.
+    pub fn to_config(&self, checkpoint: &Checkpoint, is_tied: bool) -> Result<Json> {
+        let d = self.dims();
+        let source = match &checkpoint.gguf {
+            Some(gguf) => Source::Gguf(gguf, checkpoint),
+            None => Source::Json(Json::Null),
+        };
+        let window = source
+            .uint("", "attention.sliding_window")
+            .filter(|w| *w > 0);
+        let (class, model_type) = match &self.family {
+            // transformers' Llama knows no window; GGUF calls both llama.
+            Family::Llama(_) if window.is_some() => ("MistralForCausalLM", "mistral"),
+            Family::Llama(_) => ("LlamaForCausalLM", "llama"),
+            Family::Qwen2(_) => ("Qwen2ForCausalLM", "qwen2"),
+            Family::Qwen3(_) => ("Qwen3ForCausalLM", "qwen3"),
+            Family::Gemma3(_) => ("Gemma3ForCausalLM", "gemma3_text"),
+        };
+        let factors = self.rope_factors()?;
+        let scaling = rope_scaling(&factors, d.rope_theta).ok_or_else(|| Error::NoFolder {
+            name: checkpoint.name.clone(),
+            what: "its rotary frequencies are scaled neither linearly nor as Llama 3's",
+        })?;
+        let mut config = json!({
+            "architectures": [class],
+            "model_type": model_type,
+            "hidden_size": d.hidden_size,
+            "intermediate_size": d.intermediate_size,
+            "num_hidden_layers": d.n_layers,
+            "num_attention_heads": d.n_heads,
+            "num_key_value_heads": d.n_kv_heads,
+            "head_dim": d.head_dim,
+            "vocab_size": d.vocab_size,
+            "rms_norm_eps": d.rms_norm_eps,
+            "rope_theta": d.rope_theta,
+            "rope_scaling": scaling,
+            "max_position_embeddings": d.context_length,
+            "hidden_act": "silu",
+            "attention_bias": false,
+            "tie_word_embeddings": is_tied,
+            "sliding_window": window,
+        });
+        if let Family::Gemma3(c) = &self.family {
+            let kind = |local: &bool| match local {
+                true => "sliding_attention",
+                false => "full_attention",
+            };
+            config["layer_types"] = c.local.iter().map(kind).collect();
+            config["hidden_activation"] = json!("gelu_pytorch_tanh");
+            config["query_pre_attn_scalar"] = json!((1.0 / (c.scale * c.scale)).round());
+            config["rope_local_base_freq"] = json!(c.local_theta);
+        }
+        Ok(config)
+    }
+}
+
+/// The scaling that divides the frequencies by these factors: null for none, or linear, or Llama 3's.
+///
+/// Of Llama 3's four numbers, GGUF files keep only what comes of them; several quadruples give the same factors.
+/// The one with a `low_freq_factor` of 1 is taken, as the models have it.
+fn rope_scaling(factors: &[f32], theta: f32) -> Option<Json> {
+    let largest = factors.iter().copied().fold(0f32, f32::max);
+    let is_near = |a: f32, b: f32| (a / b - 1.0).abs() < 1e-3;
+    if factors.iter().all(|f| is_near(*f, largest)) {
+        return Some(match is_near(largest, 1.0) {
+            true => Json::Null,
+            false => json!({"rope_type": "linear", "factor": rounded(largest)}),
+        });
+    }
+    let turns = |i: usize| {
+        let plain = theta.powf(-(i as f32) / factors.len() as f32);
+        plain / (2.0 * std::f32::consts::PI)
+    };
+    // Between both ends, 1 / factor goes from 1 / largest (0) to 1 (1) as a line over the turns a token.
+    let smooth = |f: f32| (1.0 / f - 1.0 / largest) / (1.0 - 1.0 / largest);
+    let points = factors.iter().enumerate();
+    let points: Vec<(f32, f32)> = points
+        .map(|(i, f)| (turns(i), smooth(*f)))
+        .filter(|p| p.1 > 1e-4 && p.1 < 1.0 - 1e-4)
+        .collect();
+    let (high, original) = match points[..] {
+        [] => return None,
+        // One point lies on many lines: that of the models is taken.
+        [(x, y)] => (4.0, (1.0 + 3.0 * y) / x),
+        [first, .., last] => {
+            let slope = (first.1 - last.1) / (first.0 - last.0);
+            let low_over_width = slope * first.0 - first.1;
+            (1.0 + 1.0 / low_over_width, slope / low_over_width)
+        }
+    };
+    let (high, original) = (rounded(high), original.round());
+    let expected = |i: usize| {
+        let s = ((original * turns(i) - 1.0) / (high - 1.0)).clamp(0.0, 1.0);
+        1.0 / ((1.0 - s) / largest + s)
+    };
+    let fits = (0..factors.len()).all(|i| is_near(factors[i], expected(i)));
+    fits.then(|| {
+        json!({
+            "rope_type": "llama3",
+            "factor": rounded(largest),
+            "low_freq_factor": 1.0,
+            "high_freq_factor": high,
+            "original_max_position_embeddings": original as u64,
+        })
+    })
+}
+
+/// Without what rounding left behind.
+fn rounded(v: f32) -> f32 {
+    (v * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a `rope_scaling`, for heads of 64.
+    fn factors(scaling: &Json) -> Vec<f32> {
+        let config = Source::Json(json!({"rope_scaling": scaling}));
+        let scaled = config.inv_freq(64, 500_000.0).unwrap();
+        let plain = (0..32).map(|i| 500_000f32.powf(-(i as f32) / 32.0));
+        plain.zip(scaled).map(|(p, s)| p / s).collect()
+    }
+
+    #[test]
+    fn scalings_are_found_again() {
+        for scaling in [
+            Json::Null,
+            json!({"rope_type": "linear", "factor": 4.0}),
+            json!({"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 8192}),
+            json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 6.0,
+                "original_max_position_embeddings": 4096}),
+        ] {
+            assert_eq!(rope_scaling(&factors(&scaling), 500_000.0), Some(scaling));
+        }
+        // Longrope's, say.
+        let other: Vec<f32> = (0..32).map(|i| 1.0 + (i % 5) as f32).collect();
+        assert_eq!(rope_scaling(&other, 500_000.0), None);
+    }
+}
