@@ -4,6 +4,9 @@ use siskin_graph::AttentionSpec;
 use crate::KvCache;
 use crate::threads::each_chunk;
 
+/// Positions that one thread decodes at a time.
+const POSITIONS: usize = 64;
+
 /// Causal attention of T rows of q, the first of them at `position`, over the cache, which holds
 /// their keys and values already. `q(row)` is `[n_heads · head_dim]`, `out` is
 /// `[T, n_heads · head_dim]`. `scratch` is kept from call to call.
@@ -25,16 +28,22 @@ pub fn attention<'a>(
     let reach = spec.window.unwrap_or(usize::MAX);
     let from = (position + 1).saturating_sub(reach);
     let len = position + rows - from;
-    // Keys, then values, of each head, decoded once for all rows.
-    let needed = 2 * n_kv_heads * len * head_dim;
+    // Keys, then values, of each head, decoded once for all rows, some positions at a time.
+    let runs = len.div_ceil(POSITIONS);
+    let run = POSITIONS * head_dim;
+    let needed = 2 * n_kv_heads * runs * run;
     if scratch.len() < needed {
         scratch.resize(needed.next_power_of_two(), 0.0);
     }
     let kv = &mut scratch[..needed];
-    each_chunk(kv, 2 * len * head_dim, |head, kv| {
-        let (k, v) = kv.split_at_mut(len * head_dim);
-        cache.keys(head, from, k);
-        cache.values(head, from, v);
+    each_chunk(kv, run, |i, out| {
+        let (side, at) = (i / runs, i % runs * POSITIONS);
+        let n = POSITIONS.min(len - at) * head_dim;
+        let (head, out) = (side / 2, &mut out[..n]);
+        match side % 2 {
+            0 => cache.keys(head, from + at, out),
+            _ => cache.values(head, from + at, out),
+        }
     });
     let kv = &*kv;
     each_chunk(out, head_dim, |i, out| {
@@ -43,8 +52,7 @@ pub fn attention<'a>(
         let first = (at + 1).saturating_sub(reach) - from;
         let last = at + 1 - from;
         let kv_head = head / (n_heads / n_kv_heads);
-        let kv = &kv[kv_head * 2 * len * head_dim..][..2 * len * head_dim];
-        let (k, v) = kv.split_at(len * head_dim);
+        let (k, v) = kv[kv_head * 2 * runs * run..][..2 * runs * run].split_at(runs * run);
         let span = first * head_dim..last * head_dim;
         one_head(
             &q(row)[head * head_dim..][..head_dim],
