@@ -55,28 +55,43 @@ pub(crate) fn matvec(ty: TensorType, rows: &[u8], x: &Q16Row, out: &mut [f32]) {
     with_format!(ty, F => matvec_as::<F>(rows, x, out), unreachable!("{ty} is not quantised"))
 }
 
+/// Rows whose products are under way at a time: each waits for its own sums only.
+const ROWS: usize = 4;
+
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2+fma"))]
 fn matvec_as<F: Format>(rows: &[u8], x: &Q16Row, out: &mut [f32]) {
     let runs = F::LEN / BLOCK_32;
     let row_bytes = x.q.len() / F::LEN * F::BYTES;
-    for (row, out) in rows.chunks_exact(row_bytes).zip(out) {
-        let mut lanes = [0f32; 16];
-        let mut offset = 0f32;
-        let x_blocks = x.q.as_chunks::<BLOCK_32>().0;
-        for (b, block) in row.chunks_exact(F::BYTES).enumerate() {
-            for run in 0..runs {
-                let at = b * runs + run;
-                let w = F::unpack(block, run);
-                let (input, sums) = ((&x_blocks[at], x.d[at]), x.sums[at]);
-                match_target! {
-                    "x86_64+avx512f+avx512bw" => q16_dot::avx512(&w, input, &mut lanes),
-                    "x86_64+avx2+fma" => q16_dot::avx2(&w, input, &mut lanes),
-                    _ => q16_dot::plain(&w, input, &mut lanes),
+    let x_blocks = x.q.as_chunks::<BLOCK_32>().0;
+    let last = out.len().saturating_sub(1);
+    for (i, out) in out.chunks_mut(ROWS).enumerate() {
+        // Beyond the last row, that one once more.
+        let row = |r: usize| &rows[(i * ROWS + r).min(last) * row_bytes..][..row_bytes];
+        let mut blocks: [_; ROWS] = std::array::from_fn(|r| row(r).chunks_exact(F::BYTES));
+        let mut lanes = [[0f32; 16]; ROWS];
+        let mut offsets = [0f32; ROWS];
+        let inputs = x_blocks.chunks_exact(runs).zip(x.d.chunks_exact(runs));
+        for ((xq, xd), sums) in inputs.zip(x.sums.chunks_exact(runs)) {
+            for r in 0..ROWS {
+                let Some(block) = blocks[r].next() else {
+                    break;
+                };
+                q16_dot::fetch(block, ROWS * row_bytes);
+                for run in 0..runs {
+                    let w = F::unpack(block, run);
+                    let input = (&xq[run], xd[run]);
+                    match_target! {
+                        "x86_64+avx512f+avx512bw" => q16_dot::avx512(&w, input, &mut lanes[r]),
+                        "x86_64+avx2+fma" => q16_dot::avx2(&w, input, &mut lanes[r]),
+                        _ => q16_dot::plain(&w, input, &mut lanes[r]),
+                    }
+                    offsets[r] += w.m[0] * sums[run][0] + w.m[1] * sums[run][1];
                 }
-                offset += w.m[0] * sums[0] + w.m[1] * sums[1];
             }
         }
-        *out = lanes.iter().sum::<f32>() + offset;
+        for ((out, lanes), offset) in out.iter_mut().zip(lanes).zip(offsets) {
+            *out = lanes.iter().sum::<f32>() + offset;
+        }
     }
 }
 

@@ -80,3 +80,16 @@ pub(crate) fn avx512(w: &Block32, (xq, xd): Input<'_>, lanes: &mut [f32; 16]) {
         _mm512_storeu_ps(lane, _mm512_fmadd_ps(scale, pairs, _mm512_loadu_ps(lane)));
     }
 }
+
+/// Asks for what stands `ahead` bytes behind a block to be brought near. It need not be there.
+#[inline(always)]
+pub(crate) fn fetch(block: &[u8], ahead: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: no address is wrong to ask for; nothing is read.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(block.as_ptr().wrapping_add(ahead).cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (block, ahead);
+}

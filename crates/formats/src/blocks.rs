@@ -214,9 +214,14 @@ pub fn f16_to_f32(bits: u16) -> f32 {
     f32::from_bits(sign | magnitude.to_bits())
 }
 
+/// A scale. Without the case of what is no number, this takes five instructions and no branch; what is none becomes
+/// a number beyond 65504.
 #[inline(always)]
 fn f16_at(block: &[u8], at: usize) -> f32 {
-    f16_to_f32(u16::from_le_bytes([block[at], block[at + 1]]))
+    let bits = i32::from(i16::from_le_bytes([block[at], block[at + 1]]));
+    // The sign goes to its place, the rest as in `f16_to_f32`.
+    let shifted = (bits << 13) as u32 & 0x8fff_e000;
+    f32::from_bits(shifted) * f32::from_bits((127 + 112) << 23)
 }
 
 /// The quantised formats, one type each.
