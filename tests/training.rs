@@ -376,6 +376,10 @@ fn what_cannot_be_learned_from_is_told() {
     );
     let reason = &summary.unusable[0].reason;
     assert!(reason.contains("max_seq_len"), "{reason}");
+    let silent =
+        r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":" "}]}"#;
+    let error = new(silent, options()).err().unwrap().to_string();
+    assert!(error.contains("message 2 is an empty answer"), "{error}");
     let only = text.lines().next().unwrap();
     let error = new(only, options()).err().unwrap().to_string();
     assert!(error.contains("record 1"), "{error}");

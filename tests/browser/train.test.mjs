@@ -150,6 +150,11 @@ test("the page: from examples to an adapter in use, over a pause and a closed ta
   await page.getByRole("button", { name: "Remove example 1" }).click();
   const lines = EXAMPLES.map((e) => JSON.stringify(e)).join("\n");
   await input.setInputFiles({ name: "good.jsonl", mimeType: "", buffer: Buffer.from(lines) });
+  // One without an answer cannot be learned from.
+  await page.getByLabel("Answer 2", { exact: true }).fill("");
+  await page.getByText(/^Example 2: /).waitFor();
+  await page.getByLabel("Answer 2", { exact: true }).fill("c1 d e");
+  await page.getByText(/^Example 2: /).waitFor({ state: "hidden" });
   await page.getByLabel("Answer 1", { exact: true }).fill("c0 d e f");
   await page.getByText(/Coloured tokens are learned: \d+ of \d+/).waitFor();
   assert.ok((await page.locator(".pieces code.learned").count()) > 2);

@@ -244,10 +244,11 @@ pub async fn train(args: TrainArgs) -> Result<()> {
         score_after = report.held_out.or(score_after);
         bar.set_position(report.step as u64);
         bar.set_message(format!(
-            "loss {:.4} lr {:.1e} {:.0} tok/s",
+            "loss {:.4} lr {:.1e} {:.0} tok/s {:.0} MiB",
             report.loss,
             report.learning_rate,
-            report.tokens as f64 / report.seconds
+            report.tokens as f64 / report.seconds,
+            mebibytes(summary.memory.total),
         ));
         stopped = stop::flow() == ControlFlow::Break(());
         if stopped || trainer.is_finished() || report.step.is_multiple_of(args.checkpoint_every) {

@@ -32,6 +32,9 @@ impl Tokens {
         loss_on: LossOn,
         max_len: usize,
     ) -> Result<std::result::Result<Self, String>> {
+        if let Some(reason) = nothing_said(example) {
+            return Ok(Err(reason));
+        }
         let (text, tokens, learned) = match example {
             Example::Chat { messages } if model.template().is_some() => {
                 let text = match model.render_with(messages, false) {
@@ -101,6 +104,16 @@ impl Tokens {
     pub fn rows(&self) -> usize {
         self.ids.len() - 1
     }
+}
+
+/// Who learned from an empty answer would learn to say nothing.
+fn nothing_said(example: &Example) -> Option<String> {
+    let Example::Chat { messages } = example else {
+        return None;
+    };
+    let empty = |m: &Message| m.role == "assistant" && m.content.trim().is_empty();
+    let turn = messages.iter().position(empty)?;
+    Some(format!("message {} is an empty answer", turn + 1))
 }
 
 /// Plain text with the token that ends it.
