@@ -54,7 +54,11 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         file.sync_all()?;
         std::fs::rename(&part, path)
     };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    write().with_context(|| {
+        // What there is of it is of no use, and may take the last room.
+        let _ = std::fs::remove_file(&part);
+        format!("cannot write {}", path.display())
+    })
 }
 
 /// Metrics, checkpoints and, in the end, the adapter.
@@ -117,7 +121,9 @@ impl TrainFolder {
     pub async fn checkpoint(&self, trainer: &Trainer, session: &mut Session) -> Result<()> {
         let bytes = trainer.checkpoint(session).await?;
         let name = format!("step-{:07}.checkpoint", trainer.done());
-        write_whole(&self.folder.join(name), &bytes)?;
+        write_whole(&self.folder.join(name), &bytes).context(
+            "no checkpoint was kept; mend what is wrong, then --resume goes on from the one before",
+        )?;
         let all = checkpoints(&self.folder);
         for old in &all[..all.len().saturating_sub(2)] {
             std::fs::remove_file(old)
