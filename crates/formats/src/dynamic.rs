@@ -28,9 +28,9 @@ pub fn dynamic_map(signed: bool) -> [f32; 256] {
 /// The code whose value is nearest.
 pub fn nearest_code(map: &[f32; 256], value: f32) -> u8 {
     // The last code whose value is no larger, by bisection as the shader has it.
-    let (mut low, mut high) = (0, 255);
+    let (mut low, mut high) = (0usize, 255usize);
     while low < high {
-        let middle = (low + high + 1) / 2;
+        let middle = (low + high).div_ceil(2);
         if map[middle] <= value {
             low = middle;
         } else {

@@ -87,7 +87,7 @@ impl Header {
     }
 
     /// The tensor that this one tells about.
-    fn quantised<'a>(tensor: &'a str) -> Option<&'a str> {
+    fn quantised(tensor: &str) -> Option<&str> {
         Some(tensor.split_once(STATE)?.0)
     }
 
