@@ -14,8 +14,11 @@ pub struct FamilyKernel {
     pub source: KernelSource,
 }
 
+/// How a weight's parts are kept: types and rows.
+type Types = fn(&Weight) -> Vec<(TensorType, usize)>;
+
 /// Shapes of published models; the vocabulary, which changes only a dispatch's length, is cut.
-fn configs() -> Vec<(&'static str, Value)> {
+fn configs() -> Vec<(&'static str, Value, Types)> {
     let config = |arch, hidden, mlp, heads, kv, head_dim| {
         json!({
             "model_type": arch, "hidden_size": hidden, "intermediate_size": mlp,
@@ -26,16 +29,22 @@ fn configs() -> Vec<(&'static str, Value)> {
     };
     let mut llama = config("llama", 2048, 8192, 32, 8, 64);
     llama["sliding_window"] = Value::Null;
+    let [qwen2, qwen3, gemma3] = [
+        config("qwen2", 896, 4864, 14, 2, 64),
+        config("qwen3", 1024, 3072, 16, 8, 128),
+        config("gemma3_text", 1152, 6912, 4, 1, 256),
+    ];
     vec![
-        ("llama 3.2 1B", llama),
-        ("qwen2.5 0.5B", config("qwen2", 896, 4864, 14, 2, 64)),
-        ("qwen3 0.6B", config("qwen3", 1024, 3072, 16, 8, 128)),
-        ("gemma3 1B", config("gemma3_text", 1152, 6912, 4, 1, 256)),
+        ("llama 3.2 1B", llama.clone(), common),
+        ("qwen2.5 0.5B", qwen2, common),
+        ("qwen3 0.6B", qwen3, common),
+        ("gemma3 1B", gemma3, common),
+        ("llama 3.2 1B NF4", llama, nf4),
     ]
 }
 
 /// The types that a common quantisation gives: K types where rows are long enough for them.
-fn types(weight: &Weight) -> Vec<(TensorType, usize)> {
+fn common(weight: &Weight) -> Vec<(TensorType, usize)> {
     let large = weight.cols.is_multiple_of(256);
     let embedding = weight.name.contains("embed_tokens");
     let ty = match (large, embedding) {
@@ -47,13 +56,22 @@ fn types(weight: &Weight) -> Vec<(TensorType, usize)> {
     vec![(ty, weight.rows())]
 }
 
+/// What bitsandbytes makes of a model.
+fn nf4(weight: &Weight) -> Vec<(TensorType, usize)> {
+    let ty = match weight.name.contains("embed_tokens") {
+        true => TensorType::F16,
+        false => TensorType::NF4,
+    };
+    vec![(ty, weight.rows())]
+}
+
 pub fn kernels() -> Result<Vec<FamilyKernel>> {
     let adapters = block_on(siskin_gpu::adapters());
     let Some(index) = adapters.iter().position(|a| a.subgroups) else {
         bail!("no adapter with subgroups; install mesa-vulkan-drivers");
     };
     let mut out = vec![];
-    for (family, config) in configs() {
+    for (family, config, types) in configs() {
         let graph = Model::from_config(config)?.graph(Head::Next)?;
         for profile in [Profile::Base, Profile::Sg, Profile::SgDot4] {
             let opened = GpuDevice::open_with(Some(index), Some(profile), LimitRequest::Adapter);
