@@ -1,12 +1,12 @@
 //! Each op against PyTorch's recorded values.
 
 use siskin_cpu::ops::{
-    attention::attention, gated::gated, linear::linear, rms_norm::rms_norm, rope::rope,
+    attention::attention, gated::gated, gemm::Mat, linear::linear, rms_norm::rms_norm, rope::rope,
 };
 use siskin_cpu::{CacheType, CpuPart, KvCache, Precision};
 use siskin_formats::{TensorType, encode};
 use siskin_graph::{Activation, AttentionSpec, Cache};
-use siskin_tests::{Tensors, assert_close};
+use siskin_tests::{Tensors, assert_close, values};
 
 fn recorded() -> Tensors {
     Tensors::open("ops.safetensors")
@@ -66,6 +66,42 @@ fn linear_is_pytorch_s_for_few_rows_and_many() {
             );
             assert_close("linear", &out, &wanted[..rows * 48], 1e-6);
         }
+    }
+}
+
+/// Blocks of rows, whose products are of matrices, against one row at a time.
+#[test]
+fn attention_of_many_rows_is_that_of_each() {
+    let (shape, rows, before) = (
+        Cache {
+            n_kv_heads: 2,
+            head_dim: 16,
+        },
+        75,
+        37,
+    );
+    for window in [None, Some(20)] {
+        let spec = AttentionSpec {
+            n_heads: 4,
+            n_kv_heads: 2,
+            head_dim: 16,
+            scale: 0.9,
+            window,
+        };
+        let mut cache = KvCache::new(shape, 128, CacheType::F32);
+        let (k, v) = (values(1, 112 * 32), values(2, 112 * 32));
+        for r in 0..before + rows {
+            cache.write(r, &k[r * 32..][..32], &v[r * 32..][..32]);
+        }
+        let q = values(3, rows * 64);
+        let q = Mat::dense(&q, 64);
+        let (mut all, mut each) = (vec![0.0; rows * 64], vec![0.0; rows * 64]);
+        let mut scratch = vec![];
+        attention(&spec, q, &cache, before, &mut scratch, &mut all);
+        for (r, out) in each.chunks_mut(64).enumerate() {
+            attention(&spec, q.rows(r, 1), &cache, before + r, &mut scratch, out);
+        }
+        assert_close(&format!("{window:?}"), &all, &each, 1e-5);
     }
 }
 
@@ -142,8 +178,8 @@ fn attention_is_pytorch_s_however_the_rows_come() {
                     for r in at..at + rows {
                         cache.write(r, &k[r * 32..][..32], &v[r * 32..][..32]);
                     }
-                    let row = |r: usize| &q[(at + r) * 64..][..64];
-                    attention(&spec, row, &cache, at, &mut scratch, out);
+                    let q = Mat::dense(&q[at * 64..][..rows * 64], 64);
+                    attention(&spec, q, &cache, at, &mut scratch, out);
                 }
                 assert_close(name, &out, &wanted, tolerance);
             }

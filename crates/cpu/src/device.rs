@@ -235,14 +235,7 @@ impl CpuDevice {
             }
             Op::Attention { cache, spec } => {
                 let (out, [q]) = arena.io(plan.view(id), rows, [input(0)]);
-                attention::attention(
-                    &spec,
-                    |r| q.row(r),
-                    &caches[cache.0],
-                    position,
-                    scratch,
-                    out,
-                );
+                attention::attention(&spec, q.mat(rows), &caches[cache.0], position, scratch, out);
             }
             Op::Add => {
                 let (out, [a, b]) = arena.io(plan.view(id), rows, [input(0), input(1)]);

@@ -1,18 +1,26 @@
+use std::ops::Range;
+
 use multiversion::multiversion;
 use siskin_graph::AttentionSpec;
 
+use super::gemm::{Into, Mat, gemm};
 use crate::KvCache;
 use crate::threads::each_chunk;
 
 /// Positions that one thread decodes at a time.
 const POSITIONS: usize = 64;
 
+/// From this many rows of q on, products of matrices pay.
+const MIN_GEMM_ROWS: usize = 8;
+/// Rows of q that one thread takes at a time then.
+const BLOCK: usize = 32;
+
 /// Causal attention of T rows of q, the first of them at `position`, over the cache, which holds
-/// their keys and values already. `q(row)` is `[n_heads · head_dim]`, `out` is
-/// `[T, n_heads · head_dim]`. `scratch` is kept from call to call.
-pub fn attention<'a>(
+/// their keys and values already. `q` and `out` are `[T, n_heads · head_dim]`. `scratch` is kept from
+/// call to call.
+pub fn attention(
     spec: &AttentionSpec,
-    q: impl Fn(usize) -> &'a [f32] + Sync + Send,
+    q: Mat<'_>,
     cache: &KvCache,
     position: usize,
     scratch: &mut Vec<f32>,
@@ -46,21 +54,47 @@ pub fn attention<'a>(
         }
     });
     let kv = &*kv;
-    each_chunk(out, head_dim, |i, out| {
-        let (row, head) = (i / n_heads, i % n_heads);
-        let at = position + row;
-        let first = (at + 1).saturating_sub(reach) - from;
-        let last = at + 1 - from;
+    // What a row sees, counted from `from`.
+    let seen = |row: usize| {
+        let end = position + row + 1;
+        end.saturating_sub(reach) - from..end - from
+    };
+    // Keys and values of a head, at some of these places.
+    let sides = |head: usize, at: Range<usize>| {
         let kv_head = head / (n_heads / n_kv_heads);
         let (k, v) = kv[kv_head * 2 * runs * run..][..2 * runs * run].split_at(runs * run);
-        let span = first * head_dim..last * head_dim;
-        one_head(
-            &q(row)[head * head_dim..][..head_dim],
-            &k[span.clone()],
-            &v[span],
-            spec.scale,
-            out,
-        );
+        let span = at.start * head_dim..at.end * head_dim;
+        (&k[span.clone()], &v[span])
+    };
+    if rows < MIN_GEMM_ROWS {
+        each_chunk(out, head_dim, |i, out| {
+            let (row, head) = (i / n_heads, i % n_heads);
+            let (k, v) = sides(head, seen(row));
+            let q = &q.row(row)[head * head_dim..][..head_dim];
+            one_head(q, k, v, spec.scale, out);
+        });
+        return;
+    }
+    let cols = n_heads * head_dim;
+    each_chunk(out, BLOCK * cols, |i, out| {
+        let (row0, n) = (i * BLOCK, out.len() / cols);
+        let all = seen(row0).start..seen(row0 + n - 1).end;
+        let mut weights = vec![0.0; n * all.len()];
+        for head in 0..n_heads {
+            let (k, v) = sides(head, all.clone());
+            let q = q.rows(row0, n).cols(head * head_dim, head_dim);
+            let k = Mat::dense(k, head_dim).t();
+            gemm(&mut weights, all.len(), Into::Store, spec.scale, q, k);
+            for (r, weights) in weights.chunks_exact_mut(all.len()).enumerate() {
+                let seen = seen(row0 + r);
+                let (start, end) = (seen.start - all.start, seen.end - all.start);
+                softmax(&mut weights[start..end]);
+                weights[..start].fill(0.0);
+                weights[end..].fill(0.0);
+            }
+            let (p, v) = (Mat::dense(&weights, all.len()), Mat::dense(v, head_dim));
+            gemm(&mut out[head * head_dim..], cols, Into::Store, 1.0, p, v);
+        }
     });
 }
 
