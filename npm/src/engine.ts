@@ -375,7 +375,7 @@ export class Engine {
     return this.#inTurn(async (session) => (await session.trainAdapter()) as LoraAdapter);
   }
 
-  setAdapter(adapter: LoraAdapter | null, scale: number): Promise<void> {
+  setAdapter(adapter: LoraAdapter | null, scale: number): Promise<string | undefined> {
     return this.#inTurn((session) => session.setAdapter(adapter?.config, adapter?.weights, scale));
   }
 

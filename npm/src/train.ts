@@ -194,9 +194,9 @@ export class Training implements AsyncIterable<TrainStep> {
 export class Adapters {
   readonly #held = new Map<string, LoraAdapter>();
   #active: string | null = null;
-  readonly #apply: (adapter: LoraAdapter | null, scale: number) => Promise<void>;
+  readonly #apply: (adapter: LoraAdapter | null, scale: number) => Promise<string | undefined>;
 
-  constructor(apply: (adapter: LoraAdapter | null, scale: number) => Promise<void>) {
+  constructor(apply: (adapter: LoraAdapter | null, scale: number) => Promise<string | undefined>) {
     this.#apply = apply;
   }
 
@@ -218,15 +218,19 @@ export class Adapters {
     return this.#active;
   }
 
-  /** Uses one from now on, or none (null); `scale` multiplies what it adds. Ends a training under way. */
-  async use(name: string | null, { scale = 1 }: { scale?: number } = {}): Promise<void> {
+  /**
+   * Uses one from now on, or none (null); `scale` multiplies its low-rank product. Ends a training under way.
+   * `otherBase` is the model that the adapter was made for, if that seems to be another one by its name.
+   */
+  async use(name: string | null, { scale = 1 }: { scale?: number } = {}): Promise<{ otherBase?: string }> {
     const found = name === null ? null : this.#held.get(name);
     if (found === undefined) {
       const known = this.list().join(", ") || "none";
       throw new SiskinError("invalid_request", `there is no adapter \`${name}\`; there are: ${known}`);
     }
-    await this.#apply(found, scale);
+    const otherBase = await this.#apply(found, scale);
     this.#active = name;
+    return otherBase === undefined ? {} : { otherBase };
   }
 
   /** Forgets an adapter; one in use is put away first. */

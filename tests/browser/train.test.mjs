@@ -76,9 +76,13 @@ test("twenty steps on WebGPU and on the CPU lower the loss as the command line d
         await model.adapters.use(null);
         const without = (await model.generate("a1 b", { max_tokens: 8 })).ids;
         await model.adapters.add("mine", adapter);
-        await model.adapters.use("mine");
+        const same = await model.adapters.use("mine");
         const used = (await model.generate("a1 b", { max_tokens: 8 })).ids;
         const held = [model.adapters.list(), model.adapters.active];
+        const config = JSON.stringify({ ...JSON.parse(adapter.config), base_model_name_or_path: "you/Another-7B" });
+        await model.adapters.add("another's", { ...adapter, config });
+        const another = await model.adapters.use("another's");
+        await model.adapters.delete("another's");
         const wrong = await model.adapters.use("yours").catch((e) => e.message);
         const other = await Siskin.load(new URL("../qwen3/", url).href, { device, context: 64 });
         await other.adapters.add("mine", adapter);
@@ -87,7 +91,7 @@ test("twenty steps on WebGPU and on the CPU lower the loss as the command line d
         const damaged = await model.train(examples, { ...options, resume: checkpoint.slice(9) }).summary().catch((e) => e.code);
         other.unload();
         model.unload();
-        return { plan, dora, seconds, summary, steps, again, plain, trained, without, used, held, wrong, stale, misfit, unknown, damaged, bytes: adapter.weights.length };
+        return { plan, dora, seconds, summary, steps, again, plain, trained, without, used, same, another, held, wrong, stale, misfit, unknown, damaged, bytes: adapter.weights.length };
       },
       [`${app.url}tiny/llama/model.gguf`, EXAMPLES, device],
     );
@@ -109,6 +113,7 @@ test("twenty steps on WebGPU and on the CPU lower the loss as the command line d
     assert.notDeepEqual(found.trained, found.plain, device);
     assert.deepEqual(found.without, found.plain, device);
     assert.deepEqual(found.used, found.trained, device);
+    assert.deepEqual([found.same, found.another], [{}, { otherBase: "you/Another-7B" }]);
     assert.deepEqual(found.held, [["mine"], "mine"]);
     assert.match(found.wrong, /no adapter `yours`; there are: mine/);
     assert.match(found.stale, /another training/);
@@ -167,6 +172,14 @@ test("the page: from examples to an adapter in use, over a pause and a closed ta
   await page.getByLabel("8-bit optimiser").check();
   await page.getByRole("button", { name: "How long?" }).click();
   await page.getByText(/By the time of one step, about \d+ s\./).waitFor();
+  // It stays until something is changed.
+  await page.waitForTimeout(700);
+  assert.ok(await page.getByText(/By the time of one step/).isVisible());
+  await page.getByLabel(/^Epochs/).fill("10");
+  await page.getByText(/This takes 20 steps/).waitFor();
+  assert.ok(!(await page.getByText(/By the time of one step/).isVisible()));
+  await page.getByLabel(/^Epochs/).fill("20");
+  await page.getByText(/This takes 40 steps/).waitFor();
   await page.getByText("Paste, or save what is here").click();
   const saved = page.waitForEvent("download");
   await page.getByRole("button", { name: "Save as ShareGPT" }).click();

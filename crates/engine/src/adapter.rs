@@ -22,7 +22,8 @@ pub struct Adapter {
     /// For people.
     pub name: String,
     pub config: AdapterConfig,
-    /// Times the adapter's own scaling: 1 applies it as it was trained.
+    /// Times the adapter's own scaling: 1 applies it as it was trained. As in PEFT, it multiplies the low-rank
+    /// product alone: magnitudes stay.
     pub strength: f32,
     pub modules: Vec<AdapterModule>,
 }

@@ -139,14 +139,15 @@ impl Session {
         files(&trainer.adapter(session).await.map_err(train_to_js)?)
     }
 
-    /// Uses an adapter from now on, or none. A training under way ends.
+    /// Uses an adapter from now on, or none. A training under way ends. Gives the name of the model that the
+    /// adapter was made for, if that seems to be another one.
     #[wasm_bindgen(js_name = setAdapter)]
     pub async fn set_adapter(
         &mut self,
         config: Option<String>,
         weights: Option<Vec<u8>>,
         strength: f32,
-    ) -> Result<()> {
+    ) -> Result<Option<String>> {
         let adapter = match (config, weights) {
             (Some(config), Some(weights)) => {
                 let found = Adapter::from_peft("adapter", config.as_bytes(), &weights);
@@ -157,7 +158,11 @@ impl Session {
             _ => None,
         };
         self.trainer = None;
-        self.session.set_adapter(adapter).await.map_err(to_js)
+        let checkpoint = &self.session.files().checkpoint;
+        let other = adapter.as_ref().and_then(|a| a.other_base(checkpoint));
+        let other = other.map(String::from);
+        self.session.set_adapter(adapter).await.map_err(to_js)?;
+        Ok(other)
     }
 }
 

@@ -56,6 +56,8 @@ class PageTraining {
   /** A training that was kept when its tab was closed. */
   found = $state.raw<Kept | undefined>();
   adapter = $state.raw<LoraAdapter | undefined>();
+  /** What the plan is of. */
+  #planned = "";
   #run: Training | undefined;
   #pausing = false;
 
@@ -102,10 +104,13 @@ class PageTraining {
 
   /** Plans a training of what is there; undefined where that cannot be learned from. */
   async replan(): Promise<void> {
-    this.secondsPerStep = undefined;
     if (!model.siskin || this.busy || this.phase === "paused") return;
-    if (this.examples.length === 0) return void (this.plan = undefined);
     const { examples, options } = this.#asked();
+    const key = JSON.stringify([model.name, examples, options]);
+    if (key === this.#planned) return;
+    this.#planned = key;
+    this.secondsPerStep = undefined;
+    if (examples.length === 0) return void (this.plan = undefined);
     // The example's own preview tells what is wrong with it.
     this.plan = await model.siskin.planTraining(examples, options).catch(() => undefined);
   }
@@ -117,17 +122,18 @@ class PageTraining {
   /** Runs one step, which is not taken, to see how long it takes. */
   async measure(): Promise<void> {
     if (!model.siskin || this.busy) return;
+    const before = this.phase;
     this.error = "";
     this.phase = "measuring";
     try {
       const { examples, options } = this.#asked();
       this.secondsPerStep = await model.siskin.train(examples, options).secondsPerStep();
-      await model.siskin.adapters.use(null);
-      model.adapter = null;
     } catch (thrown) {
       this.error = words(thrown);
     }
-    this.phase = "";
+    // The other views answer as before.
+    await model.siskin.adapters.use(model.siskin.adapters.active);
+    this.phase = before;
   }
 
   async start(): Promise<void> {
@@ -136,6 +142,9 @@ class PageTraining {
     this.samples = [];
     this.adapter = undefined;
     this.heldOutBefore = undefined;
+    // What an older training kept is not to be taken for this one's.
+    this.found = undefined;
+    await forget();
     await model.siskin.adapters.use(null);
     model.adapter = null;
     const { examples, options } = this.#asked();
