@@ -116,7 +116,7 @@ fn integer_linear_is_close_to_f32_for_every_type() {
             bytes: siskin_tests::weights(ty, number, n * k),
         };
         for rows in [1, 3] {
-            let x = siskin_tests::values(9, rows * k);
+            let x = values(9, rows * k);
             let (mut fast, mut exact) = (vec![0.0; rows * n], vec![0.0; rows * n]);
             linear(
                 std::slice::from_ref(&part),
