@@ -122,6 +122,7 @@ class PageTraining {
   /** Runs one step, which is not taken, to see how long it takes. */
   async measure(): Promise<void> {
     if (!model.siskin || this.busy) return;
+    await this.replan();
     const before = this.phase;
     this.error = "";
     this.phase = "measuring";
