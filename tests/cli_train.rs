@@ -1,11 +1,11 @@
-//! Training, adapters and files of models by the command line.
+//! Training and adapters by the command line.
 
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use siskin_tests::command::{fails, json, ok, siskin, tiny};
+use siskin_tests::command::{fails, logits, ok, path, siskin, tiny};
 use siskin_tests::{Tensors, assert_close, fixture};
 
 fn data(folder: &Path) -> String {
@@ -58,33 +58,6 @@ fn losses(out: &str) -> Vec<(u64, f64)> {
     let steps = all.iter().filter(|m| m["loss"].is_f64());
     steps
         .map(|m| (m["step"].as_u64().unwrap(), m["loss"].as_f64().unwrap()))
-        .collect()
-}
-
-fn path(folder: &Path, name: &str) -> String {
-    folder.join(name).display().to_string()
-}
-
-fn logits(folder: &Path, args: &[&str]) -> Vec<f32> {
-    let out = path(folder, "logits.safetensors");
-    let common = [
-        "--tokens",
-        "1,2,3,4,5",
-        "--out",
-        &out,
-        "--precision",
-        "f32",
-        "--cache",
-        "f32",
-    ];
-    ok(&[&["logits"], args, &common].concat());
-    let bytes = std::fs::read(&out).unwrap();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let data = file.tensor("logits").unwrap().data().to_vec();
-    data.as_chunks::<4>()
-        .0
-        .iter()
-        .map(|b| f32::from_le_bytes(*b))
         .collect()
 }
 
@@ -210,143 +183,6 @@ fn magnitudes_are_trained_and_merged() {
     let to = path(folder.path(), "dora.gguf");
     let error = fails(&["convert", &out, "--base", &model, "--out", &to]);
     assert!(error.contains("siskin merge"), "{error}");
-}
-
-#[test]
-fn files_change_type_and_kind() {
-    let folder = tempfile::tempdir().unwrap();
-    let gguf = format!("{}/model.gguf", tiny("qwen2"));
-    let wanted = logits(folder.path(), &[&gguf, "--device", "cpu"]);
-    for (ty, bound) in [
-        ("f32", 1e-6),
-        ("f16", 1e-2),
-        ("q8_0", 5e-2),
-        ("q4_1", 0.5),
-        ("q4_0", 0.5),
-    ] {
-        let to = path(folder.path(), &format!("{ty}.gguf"));
-        ok(&["quantize", &gguf, "--type", ty, "--out", &to]);
-        let found = logits(folder.path(), &[&to, "--device", "cpu"]);
-        assert_close(ty, &found, &wanted, bound);
-        let types = json(&["inspect", &to, "--json"]).to_string();
-        assert!(
-            types.to_lowercase().contains(&format!("\"{ty}\"")),
-            "{ty}: {types}"
-        );
-    }
-    let to = path(folder.path(), "folder");
-    ok(&["convert", &gguf, "--out", &to, "--type", "f32"]);
-    assert_close(
-        "folder",
-        &logits(folder.path(), &[&to, "--device", "cpu"]),
-        &wanted,
-        1e-5,
-    );
-    let text = |model: &str| ok(&["tokenize", model, "Hello there, 12 cafés", "--json"]);
-    assert_eq!(text(&to), text(&gguf));
-    let error = fails(&[
-        "quantize",
-        &gguf,
-        "--type",
-        "q6_k",
-        "--out",
-        &path(folder.path(), "x.gguf"),
-    ]);
-    assert!(error.contains("q8_0"), "{error}");
-    let error = fails(&[
-        "quantize",
-        &gguf,
-        "--type",
-        "q8_0",
-        "--out",
-        &path(folder.path(), "y"),
-    ]);
-    assert!(error.contains(".gguf"), "{error}");
-    assert!(!folder.path().join("y").exists());
-}
-
-/// As bitsandbytes has it: written and read again, a folder of theirs unpacked; GGUF has no such type.
-#[test]
-fn folders_of_four_bits_are_written_and_unpacked() {
-    let folder = tempfile::tempdir().unwrap();
-    let theirs = tiny("nf4");
-    let cpu = |model: &str| logits(folder.path(), &[model, "--device", "cpu"]);
-    let wanted = cpu(&theirs);
-    let [unpacked, again, gguf] = ["f32", "nf4", "model.gguf"].map(|n| path(folder.path(), n));
-    ok(&["convert", &theirs, "--out", &unpacked, "--type", "f32"]);
-    assert_close("unpacked", &cpu(&unpacked), &wanted, 1e-5);
-    let config = std::fs::read_to_string(Path::new(&unpacked).join("config.json")).unwrap();
-    assert!(!config.contains("quantization_config"), "{config}");
-    ok(&["quantize", &unpacked, "--type", "nf4", "--out", &again]);
-    // Rounded once more: the embedding to f16, the peaks to codes.
-    assert_close("again", &cpu(&again), &wanted, 2e-2);
-    let types = json(&["inspect", &again, "--json"]).to_string();
-    assert!(types.contains("NF4") && types.contains("F16"), "{types}");
-    let config = std::fs::read_to_string(Path::new(&again).join("config.json")).unwrap();
-    assert!(config.contains("bitsandbytes"), "{config}");
-    let error = fails(&["quantize", &theirs, "--type", "nf4", "--out", &gguf]);
-    assert!(error.contains("GGUF has no type NF4"), "{error}");
-    ok(&["convert", &theirs, "--out", &gguf]);
-    assert_close("as F16", &cpu(&gguf), &wanted, 1e-2);
-    // QLoRA: trained on it, and merged into it.
-    let adapter = path(folder.path(), "adapter");
-    let flags = flags(folder.path(), &adapter, &["--steps", "4"]);
-    let on_nf4 = flags
-        .iter()
-        .map(|f| if *f == tiny("llama") { &theirs } else { f });
-    ok(&on_nf4.map(String::as_str).collect::<Vec<_>>());
-    let losses = losses(&adapter);
-    assert!(losses[3].1 < losses[0].1, "{losses:?}");
-    let merged = path(folder.path(), "merged");
-    ok(&["merge", &theirs, &adapter, "--out", &merged]);
-    let adapted = logits(
-        folder.path(),
-        &[&theirs, "--adapter", &adapter, "--device", "cpu"],
-    );
-    assert_close("merged", &cpu(&merged), &adapted, 1e-2);
-}
-
-/// A folder as GGUF, and back: the same logits, the same tokens, Llama 3's and linear scaling and Gemma's norms and all.
-#[test]
-fn folders_become_gguf_and_folders_again() {
-    let folder = tempfile::tempdir().unwrap();
-    for family in ["llama", "mistral", "qwen2", "qwen3", "gemma3"] {
-        let to = path(folder.path(), &format!("{family}.gguf"));
-        ok(&["convert", &tiny(family), "--out", &to, "--type", "f32"]);
-        let wanted = logits(folder.path(), &[&tiny(family), "--device", "cpu"]);
-        let found = logits(folder.path(), &[&to, "--device", "cpu"]);
-        assert_close(family, &found, &wanted, 1e-5);
-        let text = |model: &str| {
-            ok(&[
-                "tokenize",
-                model,
-                "Hello there, 12 cafés\n\n it's",
-                "--json",
-            ])
-        };
-        assert_eq!(text(&to), text(&tiny(family)), "{family}");
-        let chat = |model: &str| ok(&["tokenize", model, "Hi", "--chat", "--json"]);
-        assert_eq!(chat(&to), chat(&tiny(family)), "{family}");
-        let answer = |model: &str| {
-            json(&[
-                "run",
-                model,
-                "Hi",
-                "--device",
-                "cpu",
-                "--max-tokens",
-                "8",
-                "--json",
-            ])["ids"]
-                .clone()
-        };
-        assert_eq!(answer(&to), answer(&tiny(family)), "{family}");
-        let back = path(folder.path(), family);
-        ok(&["convert", &to, "--out", &back]);
-        let found = logits(folder.path(), &[&back, "--device", "cpu"]);
-        assert_close(&back, &found, &wanted, 1e-5);
-        assert_eq!(text(&back), text(&tiny(family)), "{family}");
-    }
 }
 
 /// Ctrl-C ends the step, keeps a checkpoint, and says how to go on.
@@ -548,4 +384,31 @@ fn adapters_of_peft_are_read() {
             .collect();
         assert_close(family, &found, &t.f32("logits.before"), 2e-4);
     }
+}
+
+/// As QLoRA does.
+#[test]
+fn four_bits_are_trained_on_and_merged_into() {
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = tiny("nf4");
+    let adapter = path(folder.path(), "adapter");
+    let flags = flags(folder.path(), &adapter, &["--steps", "4"]);
+    let on_nf4 = flags
+        .iter()
+        .map(|f| if *f == tiny("llama") { &theirs } else { f });
+    ok(&on_nf4.map(String::as_str).collect::<Vec<_>>());
+    let losses = losses(&adapter);
+    assert!(losses[3].1 < losses[0].1, "{losses:?}");
+    let merged = path(folder.path(), "merged");
+    ok(&["merge", &theirs, &adapter, "--out", &merged]);
+    let adapted = logits(
+        folder.path(),
+        &[&theirs, "--adapter", &adapter, "--device", "cpu"],
+    );
+    assert_close(
+        "merged",
+        &logits(folder.path(), &[&merged, "--device", "cpu"]),
+        &adapted,
+        1e-2,
+    );
 }

@@ -1,6 +1,6 @@
 //! The program, run as a user runs it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -50,4 +50,33 @@ pub fn fails(args: &[&str]) -> String {
     assert!(!out.status.success(), "{args:?} succeeded");
     assert!(!text.contains("panicked"), "{args:?}: {text}");
     text
+}
+
+/// A path in a folder.
+pub fn path(folder: &Path, name: &str) -> String {
+    folder.join(name).display().to_string()
+}
+
+/// f32 logits of five tokens, by `siskin logits` with these arguments.
+pub fn logits(folder: &Path, args: &[&str]) -> Vec<f32> {
+    let out = path(folder, "logits.safetensors");
+    let common = [
+        "--tokens",
+        "1,2,3,4,5",
+        "--out",
+        &out,
+        "--precision",
+        "f32",
+        "--cache",
+        "f32",
+    ];
+    ok(&[&["logits"], args, &common].concat());
+    let bytes = std::fs::read(&out).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let data = file.tensor("logits").unwrap().data().to_vec();
+    data.as_chunks::<4>()
+        .0
+        .iter()
+        .map(|b| f32::from_le_bytes(*b))
+        .collect()
 }
