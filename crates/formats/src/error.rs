@@ -37,7 +37,7 @@ pub enum Error {
     Damaged { name: String, what: String },
     #[error(
         "{name}: tensor `{tensor}` has the unknown type {found}; known: {known}",
-        known = crate::blocks::TensorType::names()
+        known = crate::TensorType::names()
     )]
     UnknownType {
         name: String,

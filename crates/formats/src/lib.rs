@@ -14,8 +14,9 @@ mod nf4;
 mod safetensors;
 mod side_files;
 mod source;
+mod tensor_type;
 
-pub use blocks::{BLOCK_32, Block32, Format, TensorType, decode, f16_to_f32, formats};
+pub use blocks::{BLOCK_32, Block32, Format, decode, f16_to_f32, formats};
 pub use checkpoint::{Checkpoint, TensorInfo, shard_names};
 pub use dynamic::{dynamic_map, nearest_code};
 pub use encode::encode;
@@ -26,3 +27,4 @@ pub use nf4::{Nf4Parts, nf4_codes};
 pub use safetensors::quant_states;
 pub use side_files::SideFiles;
 pub use source::{ByteSource, FileSource};
+pub use tensor_type::TensorType;
