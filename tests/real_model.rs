@@ -149,10 +149,8 @@ fn the_capital_of_france() {
     for (device, what) in std::iter::once(cpu).chain(gpus) {
         let mut session = open(device, Precision::Fast, CacheType::F16);
         let prompt = [Message::new("user", "What is the capital of France?")];
-        let rendered = session.text.render(&prompt).unwrap();
-        let tokens = session.text.encode_rendered(&rendered).unwrap();
-        let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
-        assert_eq!(ids.len(), 37, "{rendered}");
+        let ids = session.text.prompt(&prompt).unwrap();
+        assert_eq!(ids.len(), 37);
         assert_eq!(
             ids[20..32],
             [198, 1, 4093, 198, 1780, 314, 260, 3575, 282, 4649, 47, 2]

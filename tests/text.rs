@@ -4,7 +4,7 @@
 use serde_json::Value;
 use siskin_formats::Checkpoint;
 use siskin_tests::fixture;
-use siskin_text::{ChatTemplate, Message, TextModel, TextStream};
+use siskin_text::{ChatTemplate, Message, RenderRequest, TextModel, TextStream};
 
 fn json(name: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(fixture(name)).unwrap()).unwrap()
@@ -101,7 +101,12 @@ fn templates_render_as_transformers_does() {
         let source = std::fs::read_to_string(fixture(&format!("templates/{name}.jinja"))).unwrap();
         let template = ChatTemplate::new(&source, "<s>", "</s>").unwrap();
         let messages: Vec<Message> = serde_json::from_value(row["messages"].clone()).unwrap();
-        let rendered = template.render(&messages, true).unwrap();
-        assert_eq!(rendered, row["rendered"].as_str().unwrap(), "{name}");
+        let request = RenderRequest {
+            messages: &messages,
+            add_generation_prompt: true,
+            ..RenderRequest::default()
+        };
+        let rendered = template.render(&request).unwrap();
+        assert_eq!(rendered.text, row["rendered"].as_str().unwrap(), "{name}");
     }
 }

@@ -104,8 +104,8 @@ pub async fn chat(args: ChatArgs) -> Result<()> {
             ("/help", _) => println!("{HELP}"),
             ("/reset", _) => chat.reset(None),
             ("/system", "") => {
-                let system = chat.messages.first().filter(|m| m.role == "system");
-                println!("{}", system.map_or("(none)", |m| &m.content));
+                let system = chat.messages.first().filter(|m| m.role() == "system");
+                println!("{}", system.map_or("(none)", |m| m.content()));
             }
             ("/system", text) => chat.reset(Some(text)),
             ("/adapter", "") => chat.list_adapters(),
@@ -136,7 +136,7 @@ impl Chat {
     fn reset(&mut self, system: Option<&str>) {
         match system {
             Some(text) => self.messages = vec![Message::new("system", text)],
-            None => self.messages.retain(|m| m.role == "system"),
+            None => self.messages.retain(|m| m.role() == "system"),
         }
         self.session.reset();
         self.last = None;
@@ -183,9 +183,7 @@ impl Chat {
     }
 
     async fn generate(&mut self) -> Result<Answer> {
-        let rendered = self.session.text.render(&self.messages)?;
-        let prompt = self.session.text.encode_rendered(&rendered)?;
-        let prompt: Vec<u32> = prompt.iter().map(|t| t.id).collect();
+        let prompt = self.session.text.prompt(&self.messages)?;
         stop::clear();
         let answer = self
             .session

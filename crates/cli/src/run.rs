@@ -12,15 +12,14 @@ use crate::{open, stop};
 pub async fn run(args: RunArgs) -> Result<()> {
     stop::install()?;
     let mut session = open::open_adapted(&args.model, &args.adapter).await?;
-    let prompt = if args.raw {
-        session.text.encode(&args.prompt)?
+    let prompt: Vec<u32> = if args.raw {
+        let tokens = session.text.encode(&args.prompt)?;
+        tokens.iter().map(|t| t.id).collect()
     } else {
         let system = args.system.iter().map(|s| Message::new("system", s));
         let messages: Vec<_> = system.chain([Message::new("user", &args.prompt)]).collect();
-        let rendered = session.text.render(&messages)?;
-        session.text.encode_rendered(&rendered)?
+        session.text.prompt(&messages)?
     };
-    let prompt: Vec<u32> = prompt.iter().map(|t| t.id).collect();
     let mut options = args.sampling.options();
     options.logprobs = args.logprobs;
     let mut out = std::io::stdout();

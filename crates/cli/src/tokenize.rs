@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::json;
 use siskin_engine::read_text;
 use siskin_formats::Checkpoint;
-use siskin_text::Message;
+use siskin_text::{Message, RenderRequest};
 
 use crate::args::TokenizeArgs;
 use crate::open::resolve;
@@ -13,7 +13,11 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
     let path = resolve(&args.model)?;
     let text = read_text(&Checkpoint::open(&path)?)?;
     let (rendered, tokens) = if args.chat {
-        let rendered = text.render(&[Message::new("user", &args.text)])?;
+        let rendered = text.render(&RenderRequest {
+            messages: &[Message::new("user", &args.text)],
+            add_generation_prompt: true,
+            ..RenderRequest::default()
+        })?;
         let tokens = text.encode_rendered(&rendered)?;
         (Some(rendered), tokens)
     } else {
@@ -24,13 +28,13 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
         let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
         let mut json = json!({ "ids": ids, "tokens": tokens });
         if let Some(rendered) = rendered {
-            json["rendered"] = json!(rendered);
+            json["rendered"] = json!(rendered.text);
         }
         writeln!(out, "{json}")?;
         return Ok(());
     }
     if let Some(rendered) = rendered {
-        writeln!(out, "{rendered}\n")?;
+        writeln!(out, "{}\n", rendered.text)?;
     }
     for t in &tokens {
         let special = if t.special { "  special" } else { "" };

@@ -141,7 +141,7 @@ fn questions(trainer: &Trainer, records: &[Record]) -> Vec<Vec<Message>> {
         .iter()
         .filter_map(|i| match &records[*i].example {
             Example::Chat { messages } => {
-                let end = messages.iter().position(|m| m.role == "assistant")?;
+                let end = messages.iter().position(|m| m.role() == "assistant")?;
                 Some(messages[..end].to_vec())
             }
             Example::Text { .. } => None,
@@ -150,9 +150,7 @@ fn questions(trainer: &Trainer, records: &[Record]) -> Vec<Vec<Message>> {
 }
 
 async fn answer(session: &mut Session, question: &[Message]) -> Result<String> {
-    let rendered = session.text.render(question)?;
-    let tokens = session.text.encode_rendered(&rendered)?;
-    let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
+    let ids = session.text.prompt(question)?;
     let options = GenerateOptions {
         max_tokens: 64,
         ..GenerateOptions::default()
@@ -313,7 +311,7 @@ fn report(
         )?;
     }
     for ((question, before), after) in samples() {
-        let question = question.last().map_or("", |m| m.content.as_str());
+        let question = question.last().map_or("", |m| m.content());
         writeln!(stdout, "\n> {question}\nbefore: {before}\nafter:  {after}")?;
     }
     writeln!(stdout, "\nthe adapter is in {}", out.display())?;

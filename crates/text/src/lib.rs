@@ -4,6 +4,7 @@
 mod error;
 mod gguf;
 mod merges;
+mod message;
 mod stream;
 mod template;
 mod to_gguf;
@@ -11,7 +12,8 @@ mod tokenizer;
 
 pub use error::{Error, Result};
 pub use merges::MergedWord;
+pub use message::{Message, RenderRequest, Rendered};
 pub use stream::{Emitted, TextStream};
-pub use template::{ChatTemplate, Message};
+pub use template::ChatTemplate;
 pub use to_gguf::gguf_metadata;
 pub use tokenizer::{TextModel, Token};

@@ -1,26 +1,7 @@
 //! Chat templates: Jinja as `transformers.PreTrainedTokenizerBase.apply_chat_template` runs it.
 
+use crate::{Error, RenderRequest, Rendered, Result};
 use minijinja::{Environment, ErrorKind, Value, context};
-use serde::{Deserialize, Serialize};
-
-use crate::{Error, Result};
-
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// `system`, `user` or `assistant`.
-    pub role: String,
-    pub content: String,
-}
-
-impl Message {
-    pub fn new(role: &str, content: &str) -> Self {
-        Self {
-            role: role.into(),
-            content: content.into(),
-        }
-    }
-}
 
 /// A compiled chat template with the special tokens it may name.
 #[derive(Debug)]
@@ -58,21 +39,25 @@ impl ChatTemplate {
         &self.source
     }
 
-    /// The text of a conversation. With `add_generation_prompt` it ends where the assistant's
-    /// answer begins.
-    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        self.env
+    /// The text of a conversation.
+    pub fn render(&self, request: &RenderRequest<'_>) -> Result<Rendered> {
+        let text = self
+            .env
             .get_template("chat")
             .and_then(|t| {
                 t.render(context! {
-                    messages,
-                    add_generation_prompt,
+                    messages => request.messages,
+                    add_generation_prompt => request.add_generation_prompt,
                     bos_token => self.bos_token,
                     eos_token => self.eos_token,
                     tools => Value::from(()),
                 })
             })
-            .map_err(|e| Error::Template(one_line(&e)))
+            .map_err(|e| Error::Template(one_line(&e)))?;
+        Ok(Rendered {
+            text,
+            ..Rendered::default()
+        })
     }
 }
 
@@ -127,6 +112,7 @@ fn civil_from_days(days: i64) -> (i64, usize, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Message;
 
     #[test]
     fn dates() {
@@ -141,14 +127,14 @@ mod tests {
                       {% if messages|length > 1 %}{{ raise_exception('one turn only') }}{% endif %}";
         let template = ChatTemplate::new(source, "", "").unwrap();
         let turn = Message::new("user", " hi ");
-        assert_eq!(
-            template.render(std::slice::from_ref(&turn), true).unwrap(),
-            "HI"
-        );
-        let error = template
-            .render(&[turn.clone(), turn], true)
-            .unwrap_err()
-            .to_string();
+        let render = |messages: &[Message]| {
+            template.render(&RenderRequest {
+                messages,
+                ..RenderRequest::default()
+            })
+        };
+        assert_eq!(render(std::slice::from_ref(&turn)).unwrap().text, "HI");
+        let error = render(&[turn.clone(), turn]).unwrap_err().to_string();
         assert!(error.contains("one turn only"), "{error}");
     }
 

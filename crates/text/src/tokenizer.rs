@@ -7,7 +7,7 @@ use siskin_formats::{Gguf, SideFiles};
 use tokenizers::Tokenizer;
 
 use crate::merges::Merges;
-use crate::{ChatTemplate, Error, MergedWord, Message, Result, gguf};
+use crate::{ChatTemplate, Error, MergedWord, Message, RenderRequest, Rendered, Result, gguf};
 
 /// A token and the bytes of the text that it stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -167,8 +167,8 @@ impl TextModel {
     }
 
     /// Tokens of a rendered chat template, which has its special tokens in itself.
-    pub fn encode_rendered(&self, text: &str) -> Result<Vec<Token>> {
-        self.encode_with(text, false)
+    pub fn encode_rendered(&self, rendered: &Rendered) -> Result<Vec<Token>> {
+        self.encode_with(&rendered.text, false)
     }
 
     fn encode_with(&self, text: &str, add_special_tokens: bool) -> Result<Vec<Token>> {
@@ -209,17 +209,26 @@ impl TextModel {
     }
 
     /// The conversation as the model was taught to read it.
-    pub fn render(&self, messages: &[Message]) -> Result<String> {
-        self.render_with(messages, true)
-    }
-
-    /// With `add_generation_prompt` the text ends where the assistant's answer begins.
-    pub fn render_with(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+    pub fn render(&self, request: &RenderRequest<'_>) -> Result<Rendered> {
         match &self.template {
-            Ok(template) => template.render(messages, add_generation_prompt),
+            Ok(template) => template.render(request),
             Err(Error::Template(what)) => Err(Error::Template(what.clone())),
             Err(_) => Err(Error::NoTemplate),
         }
+    }
+
+    /// Tokens of a conversation up to where the assistant's answer begins.
+    pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
+        let rendered = self.render(&RenderRequest {
+            messages,
+            add_generation_prompt: true,
+            ..RenderRequest::default()
+        })?;
+        Ok(self
+            .encode_rendered(&rendered)?
+            .iter()
+            .map(|t| t.id)
+            .collect())
     }
 
     pub fn piece(&self, id: u32) -> String {

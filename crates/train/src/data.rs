@@ -221,7 +221,7 @@ fn example(json: &Json) -> Parsed {
     }
     if let Some(list) = record.get("conversations") {
         let mut messages = messages(list, "from", "value")?;
-        if let (Some(system), false) = (text(&["system"])?, messages[0].role == "system") {
+        if let (Some(system), false) = (text(&["system"])?, messages[0].role() == "system") {
             messages.insert(0, Message::new("system", &system));
         }
         return Ok((Format::ShareGpt, Example::Chat { messages }));
@@ -274,7 +274,7 @@ fn messages(
         };
         messages.push(Message::new(role, field(text_key)?));
     }
-    if !messages.iter().any(|m| m.role == "assistant") {
+    if !messages.iter().any(|m| m.role() == "assistant") {
         return Err("there is no assistant's turn to learn from".into());
     }
     Ok(messages)

@@ -1,7 +1,7 @@
 //! Which tokens of an example are learned.
 
 use serde::Serialize;
-use siskin_text::{Message, TextModel, Token};
+use siskin_text::{Message, RenderRequest, TextModel, Token};
 
 use crate::{Example, LossOn, Result};
 
@@ -37,11 +37,16 @@ impl Tokens {
         }
         let (text, tokens, learned) = match example {
             Example::Chat { messages } if model.template().is_some() => {
-                let text = match model.render_with(messages, false) {
-                    Ok(text) => text,
+                let request = RenderRequest {
+                    messages,
+                    ..RenderRequest::default()
+                };
+                let rendered = match model.render(&request) {
+                    Ok(rendered) => rendered,
                     Err(e) => return Ok(Err(e.to_string())),
                 };
-                let tokens = model.encode_rendered(&text)?;
+                let tokens = model.encode_rendered(&rendered)?;
+                let text = rendered.text;
                 let learned = match loss_on {
                     LossOn::All => vec![true; tokens.len()],
                     LossOn::Assistant => match answers(model, messages, &text) {
@@ -56,8 +61,8 @@ impl Tokens {
                 let mut spans = vec![];
                 for m in messages {
                     let start = text.len();
-                    text.push_str(&m.content);
-                    if m.role == "assistant" || loss_on == LossOn::All {
+                    text.push_str(m.content());
+                    if m.role() == "assistant" || loss_on == LossOn::All {
                         spans.push(start..text.len());
                     }
                 }
@@ -111,7 +116,7 @@ fn nothing_said(example: &Example) -> Option<String> {
     let Example::Chat { messages } = example else {
         return None;
     };
-    let empty = |m: &Message| m.role == "assistant" && m.content.trim().is_empty();
+    let empty = |m: &Message| m.role() == "assistant" && m.content().trim().is_empty();
     let turn = messages.iter().position(empty)?;
     Some(format!("message {} is an empty answer", turn + 1))
 }
@@ -142,12 +147,16 @@ fn answers(
     for (i, _) in messages
         .iter()
         .enumerate()
-        .filter(|m| m.1.role == "assistant")
+        .filter(|m| m.1.role() == "assistant")
     {
-        let render = |n, prompt| {
-            model
-                .render_with(&messages[..n], prompt)
-                .map_err(|e| e.to_string())
+        let render = |n, add_generation_prompt| {
+            let request = RenderRequest {
+                messages: &messages[..n],
+                add_generation_prompt,
+                ..RenderRequest::default()
+            };
+            let rendered = model.render(&request).map_err(|e| e.to_string());
+            rendered.map(|r| r.text)
         };
         let (before, after) = (render(i, true)?, render(i + 1, false)?);
         if !text.starts_with(&before) || !text.starts_with(&after) || after.len() <= before.len() {

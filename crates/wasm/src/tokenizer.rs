@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use siskin_engine::Error;
-use siskin_text::{Message, TextModel};
+use siskin_text::{Message, RenderRequest, Rendered, TextModel};
 use wasm_bindgen::prelude::*;
 
 use crate::error::{Result, to_js};
@@ -17,7 +17,10 @@ impl Tokenizer {
     /// Tokens `{ id, piece, start, end, special }` of plain text, or of a rendered chat template.
     pub fn encode(&self, text: &str, rendered: bool) -> Result<String> {
         let tokens = if rendered {
-            self.0.encode_rendered(text)
+            self.0.encode_rendered(&Rendered {
+                text: text.into(),
+                ..Rendered::default()
+            })
         } else {
             self.0.encode(text)
         };
@@ -36,8 +39,12 @@ impl Tokenizer {
     /// The text of `[{ role, content }]`.
     pub fn render(&self, messages: &str, add_generation_prompt: bool) -> Result<String> {
         let messages: Vec<Message> = parse(messages)?;
-        let text = self.0.render_with(&messages, add_generation_prompt);
-        text.map_err(|e| to_js(Error::Text(e)))
+        let rendered = self.0.render(&RenderRequest {
+            messages: &messages,
+            add_generation_prompt,
+            ..RenderRequest::default()
+        });
+        rendered.map(|r| r.text).map_err(|e| to_js(Error::Text(e)))
     }
 
     /// `[{ word, steps: [[piece]] }]`: how BPE built each word.

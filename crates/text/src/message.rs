@@ -1,0 +1,64 @@
+//! What a chat template is given, and the text that comes of it.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+/// One turn of a conversation, as the chat template sees it: a JSON object with a `role`, a `content`, and
+/// whatever else templates read (`tool_calls`, `reasoning_content`, `name`, …).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Message(pub Map<String, Json>);
+
+impl Message {
+    pub fn new(role: &str, content: &str) -> Self {
+        let fields = [("role", role), ("content", content)];
+        Self(
+            fields
+                .map(|(key, value)| (key.into(), value.into()))
+                .into_iter()
+                .collect(),
+        )
+    }
+
+    /// `system`, `user`, `assistant`, `tool`, …; empty where there is none.
+    pub fn role(&self) -> &str {
+        self.0
+            .get("role")
+            .and_then(Json::as_str)
+            .unwrap_or_default()
+    }
+
+    /// The content where it is a string; otherwise empty.
+    pub fn content(&self) -> &str {
+        self.0
+            .get("content")
+            .and_then(Json::as_str)
+            .unwrap_or_default()
+    }
+}
+
+/// What is rendered: the arguments of transformers' `apply_chat_template`.
+#[derive(Debug, Clone, Default)]
+pub struct RenderRequest<'a> {
+    pub messages: &'a [Message],
+    /// Absent from the template's variables where there are none.
+    pub tools: &'a [Json],
+    /// Whether the text ends where the assistant's answer begins.
+    pub add_generation_prompt: bool,
+    /// More variables for the template, such as `enable_thinking`.
+    pub kwargs: Map<String, Json>,
+    /// Whether text within the messages that spells a control token becomes one.
+    pub allow_special_tokens: bool,
+}
+
+/// A rendered conversation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rendered {
+    pub text: String,
+    /// Byte ranges that spell control tokens but came out of a message: they are tokenised as plain text.
+    pub plain: Vec<Range<usize>>,
+    /// Byte ranges of `{% generation %}` blocks; `None` for a template that has none.
+    pub generation: Option<Vec<Range<usize>>>,
+}
