@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use siskin_formats::{
     ByteSource, Checkpoint, Gguf, Parsed, SideFiles, TensorInfo, Value, decode, parse_header,
-    quant_states,
+    part_of, quant_states,
 };
 use siskin_models::Model;
 use siskin_text::TextModel;
@@ -78,33 +78,40 @@ impl ModelFiles {
         Self::new(Checkpoint::open(path)?, vec![])
     }
 
-    /// Reads a GGUF file's header.
-    pub async fn fetch_gguf(source: Box<dyn AsyncSource>) -> Result<Self> {
-        let mut ahead = Ahead::of(&*source);
-        let header = loop {
-            match parse_header(&ahead.name, &ahead.prefix, ahead.len)? {
-                Parsed::Header(header) => break header,
-                Parsed::NeedMore(n) => {
-                    let want = n.max(2 * ahead.prefix.len() as u64).max(1 << 20);
-                    ahead.read_until(&*source, want.min(ahead.len)).await?;
+    /// Reads the header of a GGUF file, or of all parts of a split one, in any order.
+    pub async fn fetch_gguf(sources: Vec<Box<dyn AsyncSource>>) -> Result<Self> {
+        let mut parts: Vec<(Gguf, Box<dyn ByteSource>, _)> = vec![];
+        for source in sources {
+            let mut ahead = Ahead::of(&*source);
+            let header = loop {
+                match parse_header(&ahead.name, &ahead.prefix, ahead.len)? {
+                    Parsed::Header(header) => break header,
+                    Parsed::NeedMore(n) => {
+                        let want = n.max(2 * ahead.prefix.len() as u64).max(1 << 20);
+                        ahead.read_until(&*source, want.min(ahead.len)).await?;
+                    }
                 }
+            };
+            // The one tensor that the configuration depends on.
+            let mut tensors = header.tensors.iter();
+            if let Some(info) = tensors.find(|t| t.name == "rope_freqs.weight") {
+                let bytes = source.read(info.offset, info.bytes).await?;
+                ahead.pieces.push((info.offset, bytes));
             }
-        };
-        // The one tensor that the configuration depends on.
-        if let Some(info) = header
-            .tensors
-            .iter()
-            .find(|t| t.name == "rope_freqs.weight")
-        {
-            let bytes = source.read(info.offset, info.bytes).await?;
-            ahead.pieces.push((info.offset, bytes));
+            let gguf = Gguf {
+                name: ahead.name.clone(),
+                header: *header,
+            };
+            parts.push((gguf, Box::new(ahead), source));
         }
-        let gguf = Gguf {
-            name: ahead.name.clone(),
-            header: *header,
-        };
-        let checkpoint = Checkpoint::with_gguf(gguf, Box::new(ahead))?;
-        Self::new(checkpoint, vec![source])
+        // In the order in which the checkpoint has its files.
+        parts.sort_by_key(|p| part_of(&p.0).map_or(0, |part| part.0));
+        let (mut headers, mut sources) = (vec![], vec![]);
+        for (gguf, ahead, source) in parts {
+            headers.push((gguf, ahead));
+            sources.push(source);
+        }
+        Self::new(Checkpoint::with_ggufs(headers)?, sources)
     }
 
     /// Reads the headers of safetensors files.

@@ -47,6 +47,10 @@ pub fn weights(ty: TensorType, seed: u32, n: usize) -> Vec<u8> {
         _ => &[0],
     };
     for block in bytes.chunks_exact_mut(ty.block_bytes()) {
+        if ty == TensorType::MXFP4 {
+            block[0] = 121 + block[0] % 4;
+            continue;
+        }
         for at in scales {
             // Exponents of 2^-7 to 2^-4: sizes that trained weights have.
             block[at + 1] = (block[at + 1] & 0x8f) | 0x20;

@@ -74,6 +74,14 @@ macro_rules! with_format {
                 type $F = $crate::formats::Q6_K;
                 $body
             }
+            $crate::TensorType::IQ4_NL => {
+                type $F = $crate::formats::IQ4_NL;
+                $body
+            }
+            $crate::TensorType::MXFP4 => {
+                type $F = $crate::formats::MXFP4;
+                $body
+            }
             $crate::TensorType::F32
             | $crate::TensorType::F16
             | $crate::TensorType::BF16
@@ -206,6 +214,44 @@ pub mod formats {
                 *q = *b as i8;
             }
             same!(q, f16_at(b, 0), NO_MIN)
+        }
+    }
+
+    /// Values of the nibbles of 16 bytes: of the low ones first, then of the high ones.
+    #[inline(always)]
+    fn looked_up(qs: &[u8], values: &[i8; 16]) -> [i8; 32] {
+        nibbles(qs, 0).map(|code| values[code as usize & 0xf])
+    }
+
+    /// f16 scale; 16 bytes of codes; `d values[code]`.
+    pub struct IQ4_NL;
+    impl Format for IQ4_NL {
+        const LEN: usize = 32;
+        const BYTES: usize = 18;
+        #[inline(always)]
+        fn unpack(b: &[u8], _: usize) -> Block32 {
+            const VALUES: [i8; 16] = [
+                -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
+            ];
+            same!(looked_up(&b[2..18], &VALUES), f16_at(b, 0), NO_MIN)
+        }
+    }
+
+    /// 8-bit exponent; 16 bytes of 4-bit floats (E2M1), here doubled: `2^(e − 128) values[code]`
+    /// (Open Compute Project, "OCP Microscaling Formats (MX) Specification").
+    pub struct MXFP4;
+    impl Format for MXFP4 {
+        const LEN: usize = 32;
+        const BYTES: usize = 17;
+        #[inline(always)]
+        fn unpack(b: &[u8], _: usize) -> Block32 {
+            const VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+            // The two smallest are subnormal.
+            let scale = match b[0] {
+                e @ 0..2 => 0x0020_0000 << e,
+                e => u32::from(e - 1) << 23,
+            };
+            same!(looked_up(&b[1..17], &VALUES), f32::from_bits(scale), NO_MIN)
         }
     }
 

@@ -45,6 +45,14 @@ impl TensorInfo {
     }
 }
 
+/// A tensor of a type that is not read, such as a buffer of integers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadTensor {
+    pub name: String,
+    /// As its format names it.
+    pub ty: String,
+}
+
 /// The weights of a model: one GGUF file, or the safetensors files of a Hugging Face folder.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -54,48 +62,52 @@ pub struct Checkpoint {
     /// Configuration and tokenizer, for a folder.
     pub side: SideFiles,
     pub tensors: Vec<TensorInfo>,
+    pub unread: Vec<UnreadTensor>,
     by_name: HashMap<String, usize>,
     files: Vec<Box<dyn ByteSource>>,
 }
 
 impl Checkpoint {
-    /// Opens a GGUF file, or a folder with `*.safetensors`.
+    /// Opens a GGUF file (of a split one, any part), or a folder with `*.safetensors`.
     pub fn open(path: &Path) -> Result<Self> {
         if path.is_dir() {
             Self::open_folder(path)
         } else {
-            Self::from_gguf(Box::new(FileSource::open(path)?))
+            Self::with_ggufs(crate::split::open(path)?)
         }
     }
 
     pub fn from_gguf(source: Box<dyn ByteSource>) -> Result<Self> {
-        Self::with_gguf(Gguf::read(&*source)?, source)
+        Self::with_ggufs(vec![(Gguf::read(&*source)?, source)])
     }
 
-    /// A GGUF file whose header was read already.
-    pub fn with_gguf(gguf: Gguf, source: Box<dyn ByteSource>) -> Result<Self> {
-        let tensors = gguf.header.tensors.clone();
-        let side = SideFiles::default();
-        Self::new(Some(gguf), side, tensors, vec![source])
+    /// A GGUF file whose header was read already, or all parts of a split one.
+    ///
+    /// # Errors
+    /// If a part is missing.
+    pub fn with_ggufs(parts: Vec<(Gguf, Box<dyn ByteSource>)>) -> Result<Self> {
+        let (gguf, files) = crate::split::join(parts)?;
+        let (tensors, unread) = (gguf.header.tensors.clone(), gguf.header.unread.clone());
+        Self::new(Some(gguf), SideFiles::default(), tensors, unread, files)
     }
 
     /// The safetensors files of a folder, and what stands beside them.
     pub fn from_safetensors(files: Vec<Box<dyn ByteSource>>, side: SideFiles) -> Result<Self> {
-        let mut tensors = vec![];
+        let (mut tensors, mut unread) = (vec![], vec![]);
         for (i, source) in files.iter().enumerate() {
-            tensors.extend(crate::safetensors::read_header(&**source, i)?);
+            let header = crate::safetensors::read_header(&**source, i)?;
+            tensors.extend(header.0);
+            unread.extend(header.1);
         }
-        Self::new(None, side, tensors, files)
+        Self::new(None, side, tensors, unread, files)
     }
 
     fn open_folder(folder: &Path) -> Result<Self> {
         let single = folder.join("model.safetensors");
         let index = folder.join("model.safetensors.index.json");
         let paths = if index.exists() {
-            let text = std::fs::read_to_string(&index).map_err(|source| Error::Io {
-                path: index.clone(),
-                source,
-            })?;
+            let text = crate::side_files::read_text(folder, "model.safetensors.index.json")?;
+            let text = text.unwrap_or_default();
             shard_names(&index.display().to_string(), &text)?
                 .iter()
                 .map(|n| folder.join(n))
@@ -107,13 +119,14 @@ impl Checkpoint {
         for path in paths {
             files.push(Box::new(FileSource::open(&path)?));
         }
-        Self::from_safetensors(files, SideFiles::read(folder))
+        Self::from_safetensors(files, SideFiles::read(folder)?)
     }
 
     fn new(
         gguf: Option<Gguf>,
         side: SideFiles,
         tensors: Vec<TensorInfo>,
+        unread: Vec<UnreadTensor>,
         files: Vec<Box<dyn ByteSource>>,
     ) -> Result<Self> {
         let name = gguf.as_ref().map_or(&side.folder, |g| &g.name).clone();
@@ -129,6 +142,7 @@ impl Checkpoint {
             gguf,
             side,
             tensors,
+            unread,
             by_name,
             files,
         })
@@ -139,10 +153,23 @@ impl Checkpoint {
     }
 
     pub fn get(&self, tensor: &str) -> Result<&TensorInfo> {
-        self.find(tensor).ok_or_else(|| Error::MissingTensor {
-            name: self.name.clone(),
-            tensor: tensor.into(),
-        })
+        self.find(tensor).ok_or_else(|| self.missing(tensor))
+    }
+
+    /// Why there is no tensor of this name.
+    pub fn missing(&self, tensor: &str) -> Error {
+        let name = self.name.clone();
+        match self.unread.iter().find(|t| t.name == tensor) {
+            Some(t) => Error::UnknownType {
+                name,
+                tensor: tensor.into(),
+                found: t.ty.clone(),
+            },
+            None => Error::MissingTensor {
+                name,
+                tensor: tensor.into(),
+            },
+        }
     }
 
     /// Reads one tensor: blocks of its type.

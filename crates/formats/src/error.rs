@@ -5,38 +5,49 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// What can be wrong with a model file. Each message names the thing and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot read {path}: {source}; check the path and its permissions")]
+    #[error("cannot read {path}: {source}")]
     Io {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error(
-        "{name} is not a GGUF file (it starts with {found:02x?}); give a .gguf file or a Hugging Face folder"
-    )]
+    #[error("{path} is {what}, not a regular file")]
+    NotAFile { path: PathBuf, what: &'static str },
+    #[error("{path} leads out of the folder, to {target}")]
+    Outside { path: PathBuf, target: PathBuf },
+    #[error("{name} is not a GGUF file (it starts with {found:02x?})")]
     NotGguf { name: String, found: Vec<u8> },
-    #[error(
-        "{name} is GGUF version {version}; only versions 2 and 3 are supported, convert it with a current llama.cpp"
-    )]
+    #[error("{0} is a big-endian GGUF file, which is not supported")]
+    BigEndian(String),
+    #[error("{name} is GGUF version {version}; only versions 2 and 3 are supported")]
     GgufVersion { name: String, version: u32 },
-    #[error("{name} ends inside {what} (at byte {len}); it is truncated, download it again")]
+    /// A part of a file that was split, where its other parts cannot be had.
+    #[error("{name} is part {part} of {count} of a split GGUF file, {why}")]
+    Split {
+        name: String,
+        part: u64,
+        count: u64,
+        why: String,
+    },
+    #[error("{name} ends inside {what} (at byte {len}): it is truncated")]
     Truncated {
         name: String,
         what: String,
         len: u64,
     },
-    #[error(
-        "{name} is damaged: {what} at byte {offset} reaches beyond the file's {len} bytes; download it again"
-    )]
+    #[error("{name} is damaged: {what} at byte {offset} reaches beyond the file's {len} bytes")]
     BeyondFile {
         name: String,
         what: String,
         offset: u64,
         len: u64,
     },
-    #[error("{name} is damaged: {what}; download it again")]
+    #[error("{name} is damaged: {what}")]
     Damaged { name: String, what: String },
+    /// Sound, perhaps, but more than is read.
+    #[error("{name} has {what}, which is more than is read")]
+    TooLarge { name: String, what: String },
     #[error(
-        "{name}: tensor `{tensor}` has the unknown type {found}; known: {known}",
+        "{name}: tensor `{tensor}` has the type {found}, which is not supported; supported: {known}",
         known = crate::TensorType::names()
     )]
     UnknownType {
@@ -54,7 +65,7 @@ pub enum Error {
         ty: crate::TensorType,
         block: usize,
     },
-    #[error("{name} has no tensor `{tensor}`; the file is incomplete or of another architecture")]
+    #[error("{name} has no tensor `{tensor}`")]
     MissingTensor { name: String, tensor: String },
     #[error("{name}: metadata key `{key}` is missing or not {expected}")]
     Metadata {

@@ -5,7 +5,14 @@
 
 use std::collections::HashMap;
 
-use crate::{ByteSource, Error, Result, TensorInfo, TensorType};
+use crate::{ByteSource, Error, Result, TensorInfo, TensorType, UnreadTensor, ggml_types};
+
+/// Bytes that metadata and tensor names may take together. The largest vocabularies take 20 MB.
+const MAX_HEADER: u64 = 128 << 20;
+/// Elements of an array: each takes up to three times its bytes in the file.
+const MAX_ELEMENTS: usize = 4 << 20;
+/// Arrays within arrays.
+const MAX_DEPTH: usize = 8;
 
 /// A metadata value.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,15 +32,18 @@ pub enum Array {
     Float(Vec<f32>),
     Bool(Vec<bool>),
     String(Vec<String>),
+    Nested(Vec<Array>),
 }
 
 /// All that stands before the tensor data.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Header {
     pub version: u32,
     pub metadata: HashMap<String, Value>,
     /// In the file's order; offsets are absolute.
     pub tensors: Vec<TensorInfo>,
+    /// Tensors of types that are not read.
+    pub unread: Vec<UnreadTensor>,
 }
 
 /// What came of parsing the first bytes of a file.
@@ -73,6 +83,13 @@ impl<'a> Cursor<'a> {
         }))
     }
 
+    fn too_large<T>(&self, what: String) -> Step<T> {
+        Err(Stop::Error(Error::TooLarge {
+            name: self.name.into(),
+            what,
+        }))
+    }
+
     fn take(&mut self, n: u64, what: &str) -> Step<&'a [u8]> {
         let end = (self.at as u64)
             .checked_add(n)
@@ -95,6 +112,9 @@ impl<'a> Cursor<'a> {
                 }
             }));
         };
+        if end > MAX_HEADER {
+            return self.too_large(format!("more than {MAX_HEADER} bytes of metadata"));
+        }
         let Some(slice) = usize::try_from(end)
             .ok()
             .and_then(|end| self.bytes.get(self.at..end))
@@ -152,7 +172,7 @@ impl<'a> Cursor<'a> {
             6 => Value::Float(f32::from_le_bytes(self.fixed(key)?).into()),
             7 => Value::Bool(self.fixed::<1>(key)?[0] != 0),
             8 => Value::String(self.string(key)?),
-            9 => Value::Array(self.array(key)?),
+            9 => Value::Array(self.array(key, 1)?),
             10 => Value::Uint(self.u64(key)?),
             11 => Value::Int(i64::from_le_bytes(self.fixed(key)?)),
             12 => Value::Float(f64::from_le_bytes(self.fixed(key)?)),
@@ -160,13 +180,17 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    fn array(&mut self, key: &str) -> Step<Array> {
+    fn array(&mut self, key: &str, depth: usize) -> Step<Array> {
         let ty = self.u32(key)?;
         let min = match ty {
             0 | 1 | 7 => 1,
             2 | 3 => 2,
             4..=6 => 4,
             8 | 10..=12 => 8,
+            9 if depth == MAX_DEPTH => {
+                return self.too_large(format!("`{key}` with arrays {depth} deep"));
+            }
+            9 => 12,
             other => {
                 return self.damaged(format!(
                     "array `{key}` has elements of the unknown type {other}"
@@ -174,6 +198,15 @@ impl<'a> Cursor<'a> {
             }
         };
         let n = self.count(min, key)?;
+        if n > MAX_ELEMENTS {
+            return self.too_large(format!(
+                "`{key}` with {n} elements, of at most {MAX_ELEMENTS}"
+            ));
+        }
+        if ty == 9 {
+            let arrays: Step<Vec<_>> = (0..n).map(|_| self.array(key, depth + 1)).collect();
+            return Ok(Array::Nested(arrays?));
+        }
         // Strings are not pre-allocated: 8 bytes in the file are 24 here.
         let mut out = match ty {
             6 | 12 => Array::Float(Vec::with_capacity(n)),
@@ -194,7 +227,7 @@ impl<'a> Cursor<'a> {
         Ok(out)
     }
 
-    fn tensor(&mut self) -> Step<TensorInfo> {
+    fn tensor(&mut self) -> Step<std::result::Result<TensorInfo, UnreadTensor>> {
         let name = self.string("a tensor's name")?;
         let n_dims = self.u32(&name)?;
         if n_dims == 0 || n_dims > 4 {
@@ -209,14 +242,20 @@ impl<'a> Cursor<'a> {
             }
         }
         let number = self.u32(&name)?;
-        let Some(ty) = TensorType::from_ggml(number) else {
-            return Err(Stop::Error(Error::UnknownType {
-                name: self.name.into(),
-                tensor: name,
-                found: number.to_string(),
-            }));
-        };
         let offset = self.u64(&name)?;
+        let Some(ty) = TensorType::from_ggml(number) else {
+            return match ggml_types::name(number) {
+                Some(ty) => Ok(Err(UnreadTensor {
+                    name,
+                    ty: ty.into(),
+                })),
+                None => Err(Stop::Error(Error::UnknownType {
+                    name: self.name.into(),
+                    tensor: name,
+                    found: format!("number {number}, which ggml does not define"),
+                })),
+            };
+        };
         let Some(n) = shape.iter().try_fold(1usize, |a, d| a.checked_mul(*d)) else {
             return self.damaged(format!("tensor `{name}` of shape {shape:?} is too large"));
         };
@@ -233,7 +272,7 @@ impl<'a> Cursor<'a> {
                 block: ty.block_len(),
             }));
         };
-        Ok(TensorInfo {
+        Ok(Ok(TensorInfo {
             name,
             shape,
             ty,
@@ -241,7 +280,7 @@ impl<'a> Cursor<'a> {
             offset,
             bytes: bytes as u64,
             peaks: None,
-        })
+        }))
     }
 
     fn header(&mut self) -> Step<Header> {
@@ -253,6 +292,9 @@ impl<'a> Cursor<'a> {
             }));
         }
         let version = self.u32("the version")?;
+        if (2..=3).contains(&version.swap_bytes()) {
+            return Err(Stop::Error(Error::BigEndian(self.name.into())));
+        }
         if !(2..=3).contains(&version) {
             return Err(Stop::Error(Error::GgufVersion {
                 name: self.name.into(),
@@ -266,19 +308,31 @@ impl<'a> Cursor<'a> {
             let key = self.string("a metadata key")?;
             let ty = self.u32(&key)?;
             let value = self.value(ty, &key)?;
+            if metadata.contains_key(&key) {
+                return self.damaged(format!("it has the metadata key `{key}` twice"));
+            }
             metadata.insert(key, value);
         }
-        let mut tensors = Vec::new();
+        let (mut tensors, mut unread) = (vec![], vec![]);
         for _ in 0..n_tensors {
-            tensors.push(self.tensor()?);
+            match self.tensor()? {
+                Ok(tensor) => tensors.push(tensor),
+                Err(tensor) => unread.push(tensor),
+            }
         }
         let align = match metadata.get("general.alignment") {
             None => 32,
-            Some(Value::Uint(a)) if a.is_power_of_two() && *a <= 1 << 20 => *a,
+            Some(Value::Uint(a)) if a.is_power_of_two() && (8..=1 << 20).contains(a) => *a,
             Some(other) => return self.damaged(format!("the alignment is {other:?}")),
         };
         let data = (self.at as u64).next_multiple_of(align);
         for t in &mut tensors {
+            if !t.offset.is_multiple_of(align) {
+                return self.damaged(format!(
+                    "tensor `{}` begins at {}, which is not a multiple of the alignment {align}",
+                    t.name, t.offset
+                ));
+            }
             let start = data.checked_add(t.offset);
             let end = start.and_then(|s| s.checked_add(t.bytes));
             match (start, end) {
@@ -293,10 +347,19 @@ impl<'a> Cursor<'a> {
                 }
             }
         }
+        let mut in_order: Vec<&TensorInfo> = tensors.iter().collect();
+        in_order.sort_by_key(|t| t.offset);
+        for pair in in_order.windows(2) {
+            if pair[0].offset + pair[0].bytes > pair[1].offset {
+                let (a, b) = (&pair[0].name, &pair[1].name);
+                return self.damaged(format!("the tensors `{a}` and `{b}` overlap"));
+            }
+        }
         Ok(Header {
             version,
             metadata,
             tensors,
+            unread,
         })
     }
 }

@@ -50,21 +50,30 @@ fn value(out: &mut Vec<u8>, value: &Value) {
         }
         Value::Array(array) => {
             number(out, 9);
-            let (ty, len) = match array {
-                Array::Int(v) => (5, v.len()),
-                Array::Float(v) => (6, v.len()),
-                Array::Bool(v) => (7, v.len()),
-                Array::String(v) => (8, v.len()),
-            };
-            number(out, ty);
-            out.extend((len as u64).to_le_bytes());
-            match array {
-                Array::Int(v) => v.iter().for_each(|v| out.extend((*v as i32).to_le_bytes())),
-                Array::Float(v) => v.iter().for_each(|v| out.extend(v.to_le_bytes())),
-                Array::Bool(v) => out.extend(v.iter().map(|v| u8::from(*v))),
-                Array::String(v) => v.iter().for_each(|s| string(out, s)),
-            }
+            elements(out, array);
         }
+    }
+}
+
+/// The number of the elements' type, how many there are, and the elements.
+fn elements(out: &mut Vec<u8>, array: &Array) {
+    let is_small = |v: &[i64]| v.iter().all(|v| i32::try_from(*v).is_ok());
+    let (ty, len): (u32, usize) = match array {
+        Array::Int(v) => (if is_small(v) { 5 } else { 11 }, v.len()),
+        Array::Float(v) => (6, v.len()),
+        Array::Bool(v) => (7, v.len()),
+        Array::String(v) => (8, v.len()),
+        Array::Nested(v) => (9, v.len()),
+    };
+    out.extend(ty.to_le_bytes());
+    out.extend((len as u64).to_le_bytes());
+    match array {
+        Array::Int(v) if ty == 11 => v.iter().for_each(|v| out.extend(v.to_le_bytes())),
+        Array::Int(v) => v.iter().for_each(|v| out.extend((*v as i32).to_le_bytes())),
+        Array::Float(v) => v.iter().for_each(|v| out.extend(v.to_le_bytes())),
+        Array::Bool(v) => out.extend(v.iter().map(|v| u8::from(*v))),
+        Array::String(v) => v.iter().for_each(|s| string(out, s)),
+        Array::Nested(v) => v.iter().for_each(|a| elements(out, a)),
     }
 }
 

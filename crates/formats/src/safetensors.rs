@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo as Entry};
 
 use crate::nf4::{self, Nested, Peaks, Range};
-use crate::{ByteSource, Error, Result, TensorInfo, TensorType};
+use crate::{ByteSource, Error, Result, TensorInfo, TensorType, UnreadTensor};
+
+/// Bytes of a header, as the reference implementation limits them.
+const MAX_HEADER: u64 = 100_000_000;
 
 /// What the tensor is called that tells how bitsandbytes quantised another one.
 const STATE: &str = ".quant_state.bitsandbytes__";
@@ -47,6 +50,12 @@ impl Header {
                 len,
             });
         };
+        if header_len > MAX_HEADER {
+            return Err(Error::TooLarge {
+                name,
+                what: format!("a header of {header_len} bytes"),
+            });
+        }
         let mut header = vec![0; data as usize];
         source.read_at(0, &mut header)?;
         let metadata: Metadata =
@@ -96,17 +105,21 @@ impl Header {
         Self::quantised(tensor).is_some() || of.is_some_and(|t| self.entries.contains_key(t))
     }
 
-    fn plain(&self, tensor: &str, entry: &Entry, file: usize) -> Result<TensorInfo> {
+    fn plain(
+        &self,
+        tensor: &str,
+        entry: &Entry,
+        file: usize,
+    ) -> Result<std::result::Result<TensorInfo, UnreadTensor>> {
         let ty = match entry.dtype {
             Dtype::F32 => TensorType::F32,
             Dtype::F16 => TensorType::F16,
             Dtype::BF16 => TensorType::BF16,
             other => {
-                return Err(Error::UnknownType {
-                    name: self.name.clone(),
-                    tensor: tensor.into(),
-                    found: format!("{other:?}"),
-                });
+                return Ok(Err(UnreadTensor {
+                    name: tensor.into(),
+                    ty: format!("{other:?}"),
+                }));
             }
         };
         let (offset, bytes) = self.range(entry);
@@ -115,7 +128,7 @@ impl Header {
                 "tensor `{tensor}` has a size that is not its shape's"
             )));
         }
-        Ok(TensorInfo {
+        Ok(Ok(TensorInfo {
             name: tensor.into(),
             shape: entry.shape.clone(),
             ty,
@@ -123,7 +136,7 @@ impl Header {
             offset,
             bytes,
             peaks: None,
-        })
+        }))
     }
 
     /// A tensor whose parts stand apart; `state` tells how.
@@ -178,7 +191,10 @@ impl Header {
 }
 
 /// The tensors of one safetensors file; `file` is this file's index in its checkpoint.
-pub(crate) fn read_header(source: &dyn ByteSource, file: usize) -> Result<Vec<TensorInfo>> {
+pub(crate) fn read_header(
+    source: &dyn ByteSource,
+    file: usize,
+) -> Result<(Vec<TensorInfo>, Vec<UnreadTensor>)> {
     let header = Header::read(source)?;
     let mut states = HashMap::new();
     for (tensor, entry) in &header.entries {
@@ -189,18 +205,22 @@ pub(crate) fn read_header(source: &dyn ByteSource, file: usize) -> Result<Vec<Te
             states.insert(of, state);
         }
     }
-    let mut tensors = vec![];
+    let (mut tensors, mut unread) = (vec![], vec![]);
     for (tensor, entry) in &header.entries {
         if header.is_part(tensor) {
             continue;
         }
-        tensors.push(match states.get(tensor.as_str()) {
-            Some(state) => header.nf4(tensor, state, file)?,
-            None => header.plain(tensor, entry, file)?,
-        });
+        match states.get(tensor.as_str()) {
+            Some(state) => tensors.push(header.nf4(tensor, state, file)?),
+            None => match header.plain(tensor, entry, file)? {
+                Ok(tensor) => tensors.push(tensor),
+                Err(tensor) => unread.push(tensor),
+            },
+        }
     }
     tensors.sort_by_key(|t| t.offset);
-    Ok(tensors)
+    unread.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok((tensors, unread))
 }
 
 /// Offsets and lengths of what [`crate::Checkpoint::from_safetensors`] reads beside the header.

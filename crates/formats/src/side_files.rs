@@ -1,5 +1,11 @@
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use crate::source::regular_file;
+use crate::{Error, Result};
+
+/// Bytes of a side file. The largest tokenizers take 40 MB.
+const MAX_BYTES: u64 = 128 << 20;
 
 /// The small files that stand beside the weights in a Hugging Face folder.
 #[derive(Debug, Clone, Default)]
@@ -26,14 +32,18 @@ impl SideFiles {
         }
     }
 
-    pub fn read(folder: &Path) -> Self {
+    /// Reads what there is.
+    ///
+    /// # Errors
+    /// If one of the files is there but not a regular file of the folder, too large, or not UTF-8.
+    pub fn read(folder: &Path) -> Result<Self> {
         let mut side = Self::new(&folder.display().to_string());
         for name in Self::NAMES {
-            if let Ok(text) = std::fs::read_to_string(folder.join(name)) {
+            if let Some(text) = read_text(folder, name)? {
                 side.add(name, text);
             }
         }
-        side
+        Ok(side)
     }
 
     pub fn add(&mut self, name: &str, text: String) {
@@ -43,4 +53,39 @@ impl SideFiles {
     pub fn get(&self, name: &str) -> Option<&str> {
         self.files.get(name).map(String::as_str)
     }
+}
+
+/// A text file of a folder; `None` where there is none.
+pub(crate) fn read_text(folder: &Path, name: &str) -> Result<Option<String>> {
+    let path = folder.join(name);
+    // A link that leads nowhere is there, too.
+    if path.symlink_metadata().is_err() {
+        return Ok(None);
+    }
+    let io = |source| Error::Io {
+        path: path.clone(),
+        source,
+    };
+    let target = path.canonicalize().map_err(io)?;
+    let inside = allowed(folder).map_err(io)?;
+    if !inside.iter().any(|folder| target.starts_with(folder)) {
+        return Err(Error::Outside { path, target });
+    }
+    let bytes = regular_file(&path)?;
+    if bytes > MAX_BYTES {
+        return Err(Error::TooLarge {
+            name: path.display().to_string(),
+            what: format!("{bytes} bytes"),
+        });
+    }
+    Ok(Some(std::fs::read_to_string(&path).map_err(io)?))
+}
+
+/// Where a folder's files may be: within it, and for a snapshot of huggingface_hub's cache, whose files are
+/// links, in the `blobs` beside it.
+fn allowed(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let folder = folder.canonicalize()?;
+    let snapshots = folder.parent().filter(|p| p.ends_with("snapshots"));
+    let blobs = snapshots.and_then(Path::parent).map(|p| p.join("blobs"));
+    Ok(std::iter::once(folder).chain(blobs).collect())
 }

@@ -24,6 +24,25 @@ impl std::fmt::Debug for dyn ByteSource {
     }
 }
 
+/// The length of a file, which must be a regular one or a link to one.
+pub(crate) fn regular_file(path: &Path) -> Result<u64> {
+    let metadata = std::fs::metadata(path).map_err(|source| Error::Io {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    if metadata.is_file() {
+        return Ok(metadata.len());
+    }
+    Err(Error::NotAFile {
+        path: path.to_path_buf(),
+        what: if metadata.is_dir() {
+            "a folder"
+        } else {
+            "a device or a pipe"
+        },
+    })
+}
+
 /// A file on disk.
 #[derive(Debug)]
 pub struct FileSource {
@@ -38,8 +57,9 @@ impl FileSource {
             path: path.to_path_buf(),
             source,
         };
+        // Opening a pipe would wait for a writer.
+        let len = regular_file(path)?;
         let file = File::open(path).map_err(io)?;
-        let len = file.metadata().map_err(io)?.len();
         Ok(Self {
             name: path.display().to_string(),
             len,

@@ -22,15 +22,22 @@ pub enum TensorType {
     Q4_K,
     Q5_K,
     Q6_K,
+    /// Codes of 16 values, with an f16 scale for each 32.
+    IQ4_NL,
+    /// Codes of the 16 values of a 4-bit float, with a power of two for each 32.
+    MXFP4,
     /// bitsandbytes' 4 bits: codes of 16 values, with an f32 scale for each 64; GGUF does not have it.
     NF4,
 }
 
-use TensorType::{BF16, F16, F32, NF4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0};
+use TensorType::{
+    BF16, F16, F32, IQ4_NL, MXFP4, NF4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0,
+};
 
 impl TensorType {
-    pub const ALL: [TensorType; 14] = [
-        F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, NF4,
+    pub const ALL: [TensorType; 16] = [
+        F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, MXFP4,
+        NF4,
     ];
 
     pub fn from_ggml(number: u32) -> Option<Self> {
@@ -53,6 +60,8 @@ impl TensorType {
             Q4_K => 12,
             Q5_K => 13,
             Q6_K => 14,
+            IQ4_NL => 20,
+            MXFP4 => 39,
             NF4 => return None,
         })
     }
@@ -72,6 +81,8 @@ impl TensorType {
             Q4_K => "Q4_K",
             Q5_K => "Q5_K",
             Q6_K => "Q6_K",
+            IQ4_NL => "IQ4_NL",
+            MXFP4 => "MXFP4",
             NF4 => "NF4",
         }
     }

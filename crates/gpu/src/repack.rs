@@ -40,10 +40,11 @@ impl GpuType {
     pub fn of(ty: TensorType) -> Self {
         match ty {
             TensorType::F32 => Self::F32,
-            TensorType::BF16 => Self::BF16,
+            // A power of two with any exponent, as only BF16's scale-free values have.
+            TensorType::BF16 | TensorType::MXFP4 => Self::BF16,
             TensorType::Q4_0 => Self::Q4_0,
             TensorType::Q4_1 => Self::Q4_1,
-            TensorType::Q5_0 | TensorType::Q8_0 => Self::Q8_0,
+            TensorType::Q5_0 | TensorType::Q8_0 | TensorType::IQ4_NL => Self::Q8_0,
             TensorType::Q5_1 => Self::Q8_1,
             TensorType::Q4_K => Self::Q4_K,
             TensorType::Q3_K | TensorType::Q6_K => Self::Q6_K,
@@ -85,7 +86,8 @@ impl GpuType {
 /// What `inspect` says of how a type runs on the GPU.
 pub fn stored_as(ty: TensorType) -> &'static str {
     match ty {
-        TensorType::Q5_0 => "as 8-bit with the same scale (exact)",
+        TensorType::Q5_0 | TensorType::IQ4_NL => "as 8-bit with the same scale (exact)",
+        TensorType::MXFP4 => "as BF16 (exact)",
         TensorType::Q5_1 => "as 8-bit with the same scale and minimum (exact)",
         TensorType::Q3_K => "as Q6_K (exact)",
         TensorType::Q2_K | TensorType::Q5_K => "as F16 (rounded)",
@@ -117,6 +119,19 @@ pub(crate) fn repack(ty: TensorType, bytes: &[u8], values: &mut Vec<u8>, scales:
         TensorType::Q5_0 => blocks.for_each(|b| {
             scales.extend(&b[..2]);
             values.extend(pack(&formats::Q5_0::unpack(b, 0).q));
+        }),
+        TensorType::IQ4_NL => blocks.for_each(|b| {
+            scales.extend(&b[..2]);
+            values.extend(pack(&formats::IQ4_NL::unpack(b, 0).q));
+        }),
+        TensorType::MXFP4 => blocks.for_each(|b| {
+            let mut row = [0f32; 32];
+            decode(ty, b, &mut row);
+            // Two bits of each value are not zero: cutting it off loses nothing.
+            values.extend(
+                row.iter()
+                    .flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()),
+            );
         }),
         TensorType::Q5_1 => blocks.for_each(|b| {
             scales.extend(&b[..4]);

@@ -157,7 +157,7 @@ fn is_same(original: &TextModel, metadata: &[(String, Value)]) -> Result<bool> {
         header: Header {
             version: 3,
             metadata: metadata.iter().cloned().collect(),
-            tensors: vec![],
+            ..Header::default()
         },
     })?;
     for probe in PROBES {

@@ -20,7 +20,7 @@ pub struct Files(ModelFiles);
 impl Files {
     /// Reads a GGUF file's header.
     pub async fn gguf(source: JsSource) -> Result<Files> {
-        let files = ModelFiles::fetch_gguf(Box::new(Source::new(source))).await;
+        let files = ModelFiles::fetch_gguf(vec![Box::new(Source::new(source))]).await;
         files.map(Self).map_err(to_js)
     }
 
