@@ -196,7 +196,7 @@ fn beside_gguf(path: &Path, checkpoint: &Checkpoint, tensors: &[Exported]) -> Re
 /// Metadata made from a Hugging Face folder's configuration and tokenizer.
 fn beside_folder(files: &ModelFiles) -> Result<Beside> {
     let checkpoint = &files.weights.checkpoint;
-    let (mut metadata, factors) = files.model.to_gguf(checkpoint)?;
+    let (mut metadata, factors) = files.model.to_gguf()?;
     let vocab_size = files.model.dims().vocab_size;
     metadata.extend(siskin_text::gguf_metadata(&checkpoint.side, vocab_size)?);
     let name = Path::new(&checkpoint.name).file_name().unwrap_or_default();

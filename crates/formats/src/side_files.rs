@@ -62,9 +62,9 @@ pub(crate) fn read_text(folder: &Path, name: &str) -> Result<Option<String>> {
     if path.symlink_metadata().is_err() {
         return Ok(None);
     }
-    let io = |source| Error::Io {
+    let io = |error| Error::Io {
         path: path.clone(),
-        source,
+        error,
     };
     let target = path.canonicalize().map_err(io)?;
     let inside = allowed(folder).map_err(io)?;

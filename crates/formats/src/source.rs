@@ -26,9 +26,9 @@ impl std::fmt::Debug for dyn ByteSource {
 
 /// The length of a file, which must be a regular one or a link to one.
 pub(crate) fn regular_file(path: &Path) -> Result<u64> {
-    let metadata = std::fs::metadata(path).map_err(|source| Error::Io {
+    let metadata = std::fs::metadata(path).map_err(|error| Error::Io {
         path: path.to_path_buf(),
-        source,
+        error,
     })?;
     if metadata.is_file() {
         return Ok(metadata.len());
@@ -53,9 +53,9 @@ pub struct FileSource {
 
 impl FileSource {
     pub fn open(path: &Path) -> Result<Self> {
-        let io = |source| Error::Io {
+        let io = |error| Error::Io {
             path: path.to_path_buf(),
-            source,
+            error,
         };
         // Opening a pipe would wait for a writer.
         let len = regular_file(path)?;
@@ -82,9 +82,9 @@ impl ByteSource for FileSource {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         file.seek(SeekFrom::Start(offset))
             .and_then(|_| file.read_exact(buf))
-            .map_err(|source| Error::Io {
+            .map_err(|error| Error::Io {
                 path: self.name.clone().into(),
-                source,
+                error,
             })
     }
 }

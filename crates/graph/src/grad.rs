@@ -60,8 +60,7 @@ impl Graph {
         let Checkpointing::Every(n) = checkpointing else {
             return kept;
         };
-        let ends = self.names.iter().filter(|n| n.0.ends_with(".hidden"));
-        let ends: Vec<NodeId> = ends.map(|n| n.1).collect();
+        let ends = &self.layer_ends;
         let mut first = self
             .nodes
             .iter()

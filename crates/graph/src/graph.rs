@@ -240,6 +240,8 @@ pub struct Graph {
     pub outputs: Vec<NodeId>,
     /// Values that can be tapped, by name; a name costs nothing until it is.
     pub names: Vec<(String, NodeId)>,
+    /// The hidden state after each layer.
+    pub layer_ends: Vec<NodeId>,
 }
 
 impl Graph {
@@ -463,6 +465,12 @@ impl Graph {
     /// Gives a value a name to tap it by.
     pub fn name(&mut self, node: NodeId, name: impl Into<String>) {
         self.names.push((name.into(), node));
+    }
+
+    /// Names the hidden state after a layer.
+    pub fn end_layer(&mut self, node: NodeId, name: impl Into<String>) {
+        self.name(node, name);
+        self.layer_ends.push(node);
     }
 
     /// Makes a named value an output.

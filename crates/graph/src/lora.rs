@@ -124,6 +124,7 @@ impl Graph {
         let mut out = Self {
             nodes: vec![],
             names: vec![],
+            layer_ends: vec![],
             outputs: vec![],
             ..self.clone()
         };
@@ -139,6 +140,7 @@ impl Graph {
         out.outputs = self.outputs.iter().map(|id| map[id.0]).collect();
         let names = self.names.iter().map(|(n, id)| (n.clone(), map[id.0]));
         out.names = names.collect();
+        out.layer_ends = self.layer_ends.iter().map(|id| map[id.0]).collect();
         out
     }
 

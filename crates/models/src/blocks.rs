@@ -2,7 +2,8 @@
 
 use siskin_graph::{Activation, AttentionSpec, Graph, NodeId, Result, WeightId};
 
-use crate::Dims;
+use crate::config::Source;
+use crate::{Dims, Result as ModelResult};
 
 pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
 
@@ -51,13 +52,64 @@ pub(crate) fn stacked(
     g.linear(x, weight, bias)
 }
 
+/// Which linears of a layer have biases.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Biases {
+    pub qkv: bool,
+    pub o: bool,
+    pub gate_up: bool,
+    pub down: bool,
+}
+
+impl Biases {
+    /// Of a GGUF file, whose tensors say it; a folder's configuration does.
+    pub fn of_gguf(source: &Source<'_>) -> Self {
+        let any = |names: &[&str]| {
+            let mut names = names.iter();
+            names.any(|n| source.has_tensor(&format!("blk.0.{n}.bias")))
+        };
+        Self {
+            qkv: any(&["attn_q", "attn_k", "attn_v"]),
+            o: any(&["attn_output"]),
+            gate_up: any(&["ffn_gate", "ffn_up"]),
+            down: any(&["ffn_down"]),
+        }
+    }
+
+    /// Of a family whose `attention_bias` is one for all of attention.
+    pub fn of_attention(source: &Source<'_>) -> ModelResult<Self> {
+        if source.is_gguf() {
+            return Ok(Self::of_gguf(source));
+        }
+        let on = source.bool("attention_bias", "")?.unwrap_or(false);
+        Ok(Self {
+            qkv: on,
+            o: on,
+            ..Self::default()
+        })
+    }
+}
+
+/// The activation of gated MLPs, by the name that transformers has for it.
+pub(crate) fn activation(
+    source: &Source<'_>,
+    key: &str,
+    default: Activation,
+) -> ModelResult<Activation> {
+    match source.str(key, "")? {
+        None => Ok(default),
+        Some("silu" | "swish") => Ok(Activation::Silu),
+        Some("gelu_pytorch_tanh" | "gelu_new") => Ok(Activation::GeluTanh),
+        Some(other) => Err(source.unsupported(key, other)),
+    }
+}
+
 /// What tells one family's attention from another's.
 pub(crate) struct Attention {
     pub inv_freq: WeightId,
     pub scale: f32,
     pub window: Option<usize>,
-    /// Biases on q, k and v.
-    pub qkv_bias: bool,
+    pub biases: Biases,
     /// rms_norm on each head of q and k before rope.
     pub head_norms: bool,
 }
@@ -83,7 +135,7 @@ pub(crate) fn attention(
         x,
         &attn,
         &[("q_proj", nq), ("k_proj", nkv), ("v_proj", nkv)],
-        a.qkv_bias,
+        a.biases.qkv,
     )?;
     let mut q = g.slice(qkv, 0, nq)?;
     let mut k = g.slice(qkv, nq, nkv)?;
@@ -108,7 +160,7 @@ pub(crate) fn attention(
     };
     let mixed = g.attention(q, cache, spec)?;
     g.name(mixed, format!("{layer}.attention"));
-    stacked(g, mixed, &attn, &[("o_proj", dims.hidden_size)], false)
+    stacked(g, mixed, &attn, &[("o_proj", dims.hidden_size)], a.biases.o)
 }
 
 /// `down(act(gate(x)) · up(x))`.
@@ -118,14 +170,21 @@ pub(crate) fn mlp(
     layer: &str,
     dims: &Dims,
     activation: Activation,
+    biases: Biases,
 ) -> Result<NodeId> {
     let n = dims.intermediate_size;
     let mlp = format!("{layer}.mlp");
-    let both = stacked(g, x, &mlp, &[("gate_proj", n), ("up_proj", n)], false)?;
+    let both = stacked(
+        g,
+        x,
+        &mlp,
+        &[("gate_proj", n), ("up_proj", n)],
+        biases.gate_up,
+    )?;
     let gate = g.slice(both, 0, n)?;
     let up = g.slice(both, n, n)?;
     let h = g.gated(gate, up, activation)?;
-    stacked(g, h, &mlp, &[("down_proj", dims.hidden_size)], false)
+    stacked(g, h, &mlp, &[("down_proj", dims.hidden_size)], biases.down)
 }
 
 /// Norm, attention, add; norm, MLP, add: the block of llama and the Qwens.
@@ -135,15 +194,16 @@ pub(crate) fn pre_norm_block(
     layer: &str,
     dims: &Dims,
     a: &Attention,
+    activation: Activation,
 ) -> Result<NodeId> {
     let (d, eps) = (dims.hidden_size, dims.rms_norm_eps);
     let h = norm(g, x, &format!("{layer}.input_layernorm"), d, eps)?;
     let h = attention(g, h, layer, dims, a)?;
     let x = g.add(x, h)?;
     let h = norm(g, x, &format!("{layer}.post_attention_layernorm"), d, eps)?;
-    let h = mlp(g, h, layer, dims, Activation::Silu)?;
+    let h = mlp(g, h, layer, dims, activation, a.biases)?;
     let x = g.add(x, h)?;
-    g.name(x, format!("{layer}.hidden"));
+    g.end_layer(x, format!("{layer}.hidden"));
     Ok(x)
 }
 

@@ -1,32 +1,28 @@
-//! What all families' configurations have in common, read from `config.json` or GGUF metadata.
+//! Configurations, read from `config.json` or GGUF metadata. A family reads each key that it knows; what nobody
+//! read when it is done is refused, unless it is on the list of harmless keys.
 
-use serde_json::Value as Json;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value as Json};
 use siskin_formats::{Array, Checkpoint, Gguf, SideFiles, Value};
 
-use crate::{Error, Result};
+use crate::{Error, Result, harmless};
 
-/// Where a configuration is read from.
-pub(crate) enum Source<'a> {
-    Json(Json),
+/// Where a configuration is read from, and which of its keys were.
+pub(crate) struct Source<'a> {
+    from: From<'a>,
+    read: RefCell<BTreeSet<String>>,
+    /// Whether a model for images, too, of which this is the part for text.
+    pub has_vision: bool,
+}
+
+enum From<'a> {
+    Json(Map<String, Json>),
     Gguf(&'a Gguf, &'a Checkpoint),
 }
 
-/// The sizes that every family has.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Dims {
-    pub n_layers: usize,
-    pub hidden_size: usize,
-    pub intermediate_size: usize,
-    pub n_heads: usize,
-    pub n_kv_heads: usize,
-    pub head_dim: usize,
-    pub vocab_size: usize,
-    pub rms_norm_eps: f32,
-    pub rope_theta: f32,
-    /// The context the model was trained for, in tokens.
-    pub context_length: usize,
-}
-
+/// The folder's `config.json`.
 pub(crate) fn read_json(side: &SideFiles) -> Result<Json> {
     let error = |what: String| Error::Config {
         path: format!("{}/config.json", side.folder),
@@ -34,24 +30,58 @@ pub(crate) fn read_json(side: &SideFiles) -> Result<Json> {
     };
     let text = side
         .get("config.json")
-        .ok_or_else(|| error("it cannot be read".into()))?;
-    let json: Json = serde_json::from_str(text).map_err(|e| error(e.to_string()))?;
-    // A model for several kinds of input keeps its language part in a folder of its own.
-    Ok(match json.get("text_config") {
-        Some(text) if text.get("model_type").is_some() => text.clone(),
-        _ => json,
-    })
+        .ok_or_else(|| error("it is not there, and a Hugging Face folder needs it".into()))?;
+    serde_json::from_str(text).map_err(|e| error(e.to_string()))
 }
 
-impl Source<'_> {
-    pub fn name(&self) -> String {
-        match self {
-            Self::Json(_) => "config.json".into(),
-            Self::Gguf(gguf, _) => gguf.name.clone(),
+impl<'a> Source<'a> {
+    pub fn gguf(gguf: &'a Gguf, checkpoint: &'a Checkpoint) -> Self {
+        Self {
+            from: From::Gguf(gguf, checkpoint),
+            read: RefCell::default(),
+            has_vision: false,
         }
     }
 
-    fn missing(&self, key: &str, expected: &'static str) -> Error {
+    /// # Errors
+    /// If the configuration is not an object.
+    pub fn json(config: Json) -> Result<Self> {
+        let Json::Object(mut config) = config else {
+            return Err(Error::Config {
+                path: "config.json".into(),
+                what: "it is not an object".into(),
+            });
+        };
+        // A model for several kinds of input keeps its language part in an object of its own.
+        let is_part = |text: &Json| text.get("model_type").is_some();
+        let has_vision = config.get("text_config").is_some_and(is_part);
+        if has_vision && let Some(Json::Object(mut text)) = config.remove("text_config") {
+            // What is above says all that the part itself does not.
+            for (key, value) in config {
+                text.entry(key).or_insert(value);
+            }
+            config = text;
+        }
+        Ok(Self {
+            from: From::Json(config),
+            read: RefCell::default(),
+            has_vision,
+        })
+    }
+
+    pub fn is_gguf(&self) -> bool {
+        matches!(self.from, From::Gguf(..))
+    }
+
+    pub fn name(&self) -> String {
+        match &self.from {
+            From::Json(_) => "config.json".into(),
+            From::Gguf(gguf, _) => gguf.name.clone(),
+        }
+    }
+
+    /// The error for a key that is missing or not what it should be.
+    pub fn wrong(&self, key: &str, expected: &'static str) -> Error {
         Error::Key {
             name: self.name(),
             key: key.into(),
@@ -59,195 +89,292 @@ impl Source<'_> {
         }
     }
 
+    /// The error for a key whose value is understood but not supported.
+    pub fn unsupported(&self, key: &str, value: impl std::fmt::Display) -> Error {
+        Error::Unsupported {
+            name: self.name(),
+            key: key.into(),
+            value: value.to_string(),
+        }
+    }
+
     pub fn arch(&self) -> Result<String> {
-        let (key, arch) = match self {
-            Self::Json(json) => ("model_type", json["model_type"].as_str()),
-            Self::Gguf(gguf, _) => ("general.architecture", gguf.str("general.architecture")),
+        let (key, arch) = match &self.from {
+            From::Json(_) => ("model_type", self.json_value("model_type")),
+            From::Gguf(gguf, _) => {
+                let arch = gguf.str("general.architecture").map(String::from);
+                return arch.ok_or_else(|| self.wrong("general.architecture", "a string"));
+            }
         };
-        arch.map(String::from)
-            .ok_or_else(|| self.missing(key, "a string"))
+        let arch = arch.and_then(Json::as_str).map(String::from);
+        arch.ok_or_else(|| self.wrong(key, "a string"))
+    }
+
+    /// A key of `config.json`, even if it is null; `None` for GGUF files.
+    pub fn json_value(&self, key: &str) -> Option<&Json> {
+        let From::Json(json) = &self.from else {
+            return None;
+        };
+        self.read.borrow_mut().insert(key.into());
+        json.get(key)
     }
 
     /// A key of the GGUF metadata, which carries the architecture's name before it.
-    fn key(gguf: &Gguf, key: &str) -> String {
-        format!(
-            "{}.{key}",
-            gguf.str("general.architecture").unwrap_or_default()
-        )
-    }
-
-    /// An integer by its name in `config.json` and in GGUF; `None` where it is missing or null.
-    pub fn uint(&self, json_key: &str, gguf_key: &str) -> Option<usize> {
-        let value = match self {
-            Self::Json(json) => json[json_key].as_u64(),
-            Self::Gguf(gguf, _) => gguf.uint(&Self::key(gguf, gguf_key)),
+    pub fn gguf_value(&self, key: &str) -> Option<&Value> {
+        let From::Gguf(gguf, _) = &self.from else {
+            return None;
         };
-        value.and_then(|v| usize::try_from(v).ok())
+        let key = Self::full(gguf, key);
+        let value = gguf.get(&key);
+        self.read.borrow_mut().insert(key);
+        value
     }
 
-    pub fn float(&self, json_key: &str, gguf_key: &str) -> Option<f32> {
-        let value = match self {
-            Self::Json(json) => json[json_key]
-                .as_f64()
-                .or_else(|| json["rope_parameters"][json_key].as_f64()),
-            Self::Gguf(gguf, _) => {
-                let key = Self::key(gguf, gguf_key);
-                gguf.float(&key)
-                    .or_else(|| gguf.uint(&key).map(|v| v as f64))
-            }
-        };
-        value.map(|v| v as f32)
+    fn full(gguf: &Gguf, key: &str) -> String {
+        let arch = gguf.str("general.architecture").unwrap_or_default();
+        format!("{arch}.{key}")
     }
 
-    pub fn json(&self, key: &str) -> Option<&Json> {
-        match self {
-            Self::Json(json) => json.get(key).filter(|v| !v.is_null()),
-            Self::Gguf(..) => None,
+    /// What messages call a key.
+    fn label(&self, json_key: &str, gguf_key: &str) -> String {
+        match &self.from {
+            From::Json(_) => json_key.into(),
+            From::Gguf(gguf, _) => Self::full(gguf, gguf_key),
         }
     }
 
-    fn required(&self, json_key: &str, gguf_key: &str, max: usize) -> Result<usize> {
-        let key = match self {
-            Self::Json(_) => json_key.to_string(),
-            Self::Gguf(gguf, _) => Self::key(gguf, gguf_key),
-        };
-        self.uint(json_key, gguf_key)
-            .filter(|v| (1..=max).contains(v))
-            .ok_or_else(|| self.missing(&key, "a positive number of a sensible size"))
+    pub fn is_null(&self, key: &str) -> bool {
+        self.json_value(key).is_some_and(Json::is_null)
     }
 
-    pub fn dims(&self) -> Result<Dims> {
-        const MAX: usize = 1 << 20;
-        let n_heads = self.required("num_attention_heads", "attention.head_count", 1024)?;
-        let hidden_size = self.required("hidden_size", "embedding_length", MAX)?;
-        let n_kv_heads = self
-            .uint("num_key_value_heads", "attention.head_count_kv")
-            .unwrap_or(n_heads);
-        let head_dim = self
-            .uint("head_dim", "attention.key_length")
-            .unwrap_or(hidden_size / n_heads);
-        if head_dim == 0 || !head_dim.is_multiple_of(4) || head_dim > 256 {
-            return Err(self.missing("head_dim", "a multiple of 4 up to 256"));
+    /// A whole number by its name in `config.json` and in GGUF; `None` where it is missing or null.
+    pub fn uint(&self, json_key: &str, gguf_key: &str) -> Result<Option<usize>> {
+        let json = self.json_value(json_key).filter(|v| !v.is_null());
+        let found = match (json, self.gguf_value(gguf_key)) {
+            (Some(v), _) => Some(as_uint(v)),
+            (_, Some(v)) => Some(match v {
+                Value::Uint(v) => Some(*v),
+                Value::Int(v) => u64::try_from(*v).ok(),
+                // One number a layer.
+                Value::Array(Array::Int(list)) => {
+                    let first = list.first().copied();
+                    if list.iter().any(|v| Some(*v) != first) {
+                        let key = self.label(json_key, gguf_key);
+                        return Err(self.unsupported(&key, "another number in each layer"));
+                    }
+                    first.and_then(|v| u64::try_from(v).ok())
+                }
+                _ => None,
+            }),
+            _ => None,
+        };
+        match found {
+            None => Ok(None),
+            Some(v) => match v.and_then(|v| usize::try_from(v).ok()) {
+                Some(v) => Ok(Some(v)),
+                None => Err(self.wrong(&self.label(json_key, gguf_key), "a whole number")),
+            },
         }
-        if n_kv_heads == 0 || n_heads % n_kv_heads != 0 {
-            return Err(self.missing("num_key_value_heads", "a divisor of the number of heads"));
+    }
+
+    /// A number that is finite; `None` where it is missing or null.
+    pub fn float(&self, json_key: &str, gguf_key: &str) -> Result<Option<f32>> {
+        let json = self.json_value(json_key).filter(|v| !v.is_null());
+        let found = match (json, self.gguf_value(gguf_key)) {
+            (Some(v), _) => Some(v.as_f64()),
+            (_, Some(v)) => Some(match v {
+                Value::Float(v) => Some(*v),
+                Value::Uint(v) => Some(*v as f64),
+                Value::Int(v) => Some(*v as f64),
+                _ => None,
+            }),
+            _ => None,
+        };
+        match found {
+            None => Ok(None),
+            Some(v) => match v.map(|v| v as f32).filter(|v| v.is_finite()) {
+                Some(v) => Ok(Some(v)),
+                None => Err(self.wrong(&self.label(json_key, gguf_key), "a finite number")),
+            },
         }
-        Ok(Dims {
-            n_layers: self.required("num_hidden_layers", "block_count", 1024)?,
-            hidden_size,
-            intermediate_size: self.required("intermediate_size", "feed_forward_length", MAX)?,
-            n_heads,
-            n_kv_heads,
-            head_dim,
-            vocab_size: self.vocab_size()?,
-            rms_norm_eps: self
-                .float("rms_norm_eps", "attention.layer_norm_rms_epsilon")
-                .unwrap_or(1e-6),
-            rope_theta: self
-                .float("rope_theta", "rope.freq_base")
-                .unwrap_or(10_000.0),
-            context_length: self.required("max_position_embeddings", "context_length", 1 << 28)?,
+    }
+
+    /// A number above 0; the default where it is missing or null.
+    pub fn positive(&self, json_key: &str, gguf_key: &str, default: f32) -> Result<f32> {
+        let value = self.float(json_key, gguf_key)?.unwrap_or(default);
+        if value > 0.0 {
+            return Ok(value);
+        }
+        Err(self.wrong(&self.label(json_key, gguf_key), "a number above 0"))
+    }
+
+    pub fn bool(&self, json_key: &str, gguf_key: &str) -> Result<Option<bool>> {
+        let json = self.json_value(json_key).filter(|v| !v.is_null());
+        let found = match (json, self.gguf_value(gguf_key)) {
+            (Some(v), _) => Some(v.as_bool()),
+            (_, Some(Value::Bool(v))) => Some(Some(*v)),
+            (_, Some(_)) => Some(None),
+            _ => None,
+        };
+        match found {
+            None => Ok(None),
+            Some(Some(v)) => Ok(Some(v)),
+            Some(None) => Err(self.wrong(&self.label(json_key, gguf_key), "true or false")),
+        }
+    }
+
+    pub fn str(&self, json_key: &str, gguf_key: &str) -> Result<Option<&str>> {
+        let json = self.json_value(json_key).filter(|v| !v.is_null());
+        let found = match (json, self.gguf_value(gguf_key)) {
+            (Some(v), _) => Some(v.as_str()),
+            (_, Some(Value::String(v))) => Some(Some(v.as_str())),
+            (_, Some(_)) => Some(None),
+            _ => None,
+        };
+        match found {
+            None => Ok(None),
+            Some(Some(v)) => Ok(Some(v)),
+            Some(None) => Err(self.wrong(&self.label(json_key, gguf_key), "a string")),
+        }
+    }
+
+    /// A size of at least 1; `default` where it is missing.
+    pub fn size(
+        &self,
+        json_key: &str,
+        gguf_key: &str,
+        default: Option<usize>,
+        max: usize,
+    ) -> Result<usize> {
+        let value = self.uint(json_key, gguf_key)?.or(default);
+        value.filter(|v| (1..=max).contains(v)).ok_or_else(|| {
+            let key = self.label(json_key, gguf_key);
+            self.wrong(&key, "a positive number of a sensible size")
         })
     }
 
-    /// GGUF files name their vocabulary's size only sometimes; the embedding always has it.
-    fn vocab_size(&self) -> Result<usize> {
-        match self {
-            Self::Json(_) => self.required("vocab_size", "", 1 << 24),
-            Self::Gguf(_, checkpoint) => Ok(checkpoint.get("token_embd.weight")?.shape[0]),
+    /// Refuses a switch that is on.
+    pub fn off(&self, json_key: &str, gguf_key: &str) -> Result<()> {
+        match self.bool(json_key, gguf_key)? {
+            Some(true) => Err(self.unsupported(&self.label(json_key, gguf_key), true)),
+            _ => Ok(()),
         }
     }
 
-    /// `1 / θ^(2i/d)` for each pair of dimensions, with the file's scaling applied.
-    /// Llama 3's scaling: `transformers/modeling_rope_utils.py`, `_compute_llama3_parameters`.
-    pub fn inv_freq(&self, head_dim: usize, theta: f32) -> Result<Vec<f32>> {
-        let mut freqs: Vec<f32> = (0..head_dim / 2)
-            .map(|i| 1.0 / theta.powf(2.0 * i as f32 / head_dim as f32))
-            .collect();
-        match self {
-            Self::Json(json) => {
-                let scaling = ["rope_scaling", "rope_parameters"]
-                    .iter()
-                    .find_map(|k| json[*k].as_object());
-                let Some(scaling) = scaling else {
-                    return Ok(freqs);
-                };
-                let number = |key: &str| {
-                    let v = scaling.get(key).and_then(Json::as_f64).map(|v| v as f32);
-                    v.ok_or_else(|| self.missing(&format!("rope_scaling.{key}"), "a number"))
-                };
-                let kind = scaling.get("rope_type").or(scaling.get("type"));
-                match kind.and_then(Json::as_str).unwrap_or("default") {
-                    "default" => {}
-                    "linear" => {
-                        let factor = number("factor")?;
-                        freqs.iter_mut().for_each(|f| *f /= factor);
-                    }
-                    "llama3" => {
-                        let (factor, low, high, original) = (
-                            number("factor")?,
-                            number("low_freq_factor")?,
-                            number("high_freq_factor")?,
-                            number("original_max_position_embeddings")?,
-                        );
-                        for f in &mut freqs {
-                            let wavelength = 2.0 * std::f32::consts::PI / *f;
-                            let smooth = (original / wavelength - low) / (high - low);
-                            *f = if wavelength < original / high {
-                                *f
-                            } else if wavelength > original / low {
-                                *f / factor
-                            } else {
-                                (1.0 - smooth) * *f / factor + smooth * *f
-                            };
-                        }
-                    }
-                    _ => {
-                        return Err(
-                            self.missing("rope_scaling.rope_type", "default, linear or llama3")
-                        );
-                    }
-                }
-            }
-            Self::Gguf(gguf, checkpoint) => {
-                // Llama 3's scaling comes as one factor a frequency.
-                if let Some(info) = checkpoint.find("rope_freqs.weight") {
-                    let factors = checkpoint.read_f32(info)?;
-                    if factors.len() != freqs.len() {
-                        return Err(self.missing("rope_freqs.weight", "head_dim / 2 long"));
-                    }
-                    freqs.iter_mut().zip(factors).for_each(|(f, by)| *f /= by);
-                }
-                match gguf
-                    .str(&Self::key(gguf, "rope.scaling.type"))
-                    .unwrap_or("none")
-                {
-                    "none" => {}
-                    "linear" => {
-                        let factor = self.float("", "rope.scaling.factor").unwrap_or(1.0);
-                        freqs.iter_mut().for_each(|f| *f /= factor);
-                    }
-                    _ => return Err(self.missing("rope.scaling.type", "none or linear")),
-                }
-            }
+    /// A table of `config.json`; `None` where it is missing or null.
+    pub fn table(&self, key: &str) -> Result<Option<&Map<String, Json>>> {
+        match self.json_value(key) {
+            None | Some(Json::Null) => Ok(None),
+            Some(Json::Object(map)) => Ok(Some(map)),
+            Some(_) => Err(self.wrong(key, "an object")),
         }
-        Ok(freqs)
     }
 
-    /// Whether layer i attends locally: from the file's list or its pattern, "each n-th is global".
-    pub fn is_local(&self, layer: usize, default_pattern: usize) -> bool {
-        if let Some(types) = self.json("layer_types").and_then(Json::as_array) {
-            return types.get(layer).and_then(Json::as_str) == Some("sliding_attention");
+    /// Of a GGUF file: whether it has a tensor.
+    pub fn has_tensor(&self, name: &str) -> bool {
+        match &self.from {
+            From::Json(_) => false,
+            From::Gguf(_, checkpoint) => checkpoint.find(name).is_some(),
         }
-        if let Self::Gguf(gguf, _) = self
-            && let Some(Value::Array(Array::Bool(list))) =
-                gguf.get(&Self::key(gguf, "attention.sliding_window_pattern"))
-        {
-            return list.get(layer).copied().unwrap_or(false);
+    }
+
+    /// Of a GGUF file: the values of a tensor, where there is one.
+    pub fn tensor(&self, name: &str) -> Result<Option<Vec<f32>>> {
+        let From::Gguf(_, checkpoint) = &self.from else {
+            return Ok(None);
+        };
+        let info = checkpoint.find(name);
+        Ok(info.map(|info| checkpoint.read_f32(info)).transpose()?)
+    }
+
+    /// The rows of a GGUF file's embedding: files name their vocabulary's size only sometimes.
+    pub fn embedding_rows(&self) -> Result<Option<usize>> {
+        match &self.from {
+            From::Json(_) => Ok(None),
+            From::Gguf(_, checkpoint) => Ok(Some(checkpoint.get("token_embd.weight")?.shape[0])),
         }
-        let pattern = self
-            .uint("sliding_window_pattern", "attention.sliding_window_pattern")
-            .unwrap_or(default_pattern);
-        !(layer + 1).is_multiple_of(pattern.max(1))
+    }
+
+    /// Refuses a configuration with keys that were not read.
+    pub fn finish(&self) -> Result<()> {
+        let read = self.read.borrow();
+        match &self.from {
+            From::Json(json) => {
+                let mut keys = json.iter();
+                let unknown = keys.find(|(k, v)| !read.contains(*k) && !harmless::json_key(k, v));
+                unknown.map_or(Ok(()), |(key, value)| Err(self.unsupported(key, value)))
+            }
+            From::Gguf(gguf, _) => {
+                let prefix = Self::full(gguf, "");
+                let mut unknown: Vec<&String> = vec![];
+                for (key, value) in &gguf.header.metadata {
+                    let Some(inner) = key.strip_prefix(&prefix) else {
+                        continue;
+                    };
+                    if !read.contains(key) && !is_off(value) && !harmless::gguf_key(inner) {
+                        unknown.push(key);
+                    }
+                }
+                unknown.sort();
+                let first = unknown.first().map(|key| (*key, gguf.get(key)));
+                first.map_or(Ok(()), |(key, value)| {
+                    Err(self.unsupported(key, value.map_or(String::new(), shown)))
+                })
+            }
+        }
+    }
+}
+
+/// A whole number, even if it is written `1e6`.
+fn as_uint(v: &Json) -> Option<u64> {
+    let whole = |v: &f64| *v >= 0.0 && v.fract() == 0.0 && *v < 9e15;
+    v.as_u64()
+        .or_else(|| v.as_f64().filter(whole).map(|v| v as u64))
+}
+
+/// Zero and false are how GGUF files say that they do without something.
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Int(v) => *v == 0,
+        Value::Uint(v) => *v == 0,
+        Value::Float(v) => *v == 0.0,
+        Value::Bool(v) => !*v,
+        _ => false,
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Int(v) => v.to_string(),
+        Value::Uint(v) => v.to_string(),
+        Value::Float(v) => v.to_string(),
+        Value::Bool(v) => v.to_string(),
+        Value::String(v) => v.clone(),
+        Value::Array(_) => "a list".into(),
+    }
+}
+
+/// Refuses weights that were quantised in a way whose tensors are not read.
+pub(crate) fn check_quantisation(source: &Source<'_>) -> Result<()> {
+    const KEY: &str = "quantization_config";
+    let Some(table) = source.table(KEY)? else {
+        return Ok(());
+    };
+    let text = |key: &str| table.get(key).and_then(Json::as_str);
+    match text("quant_method") {
+        Some("bitsandbytes") if table.get("load_in_8bit") != Some(&Json::Bool(true)) => {
+            match text("bnb_4bit_quant_type") {
+                Some("nf4") => Ok(()),
+                other => {
+                    let key = format!("{KEY}.bnb_4bit_quant_type");
+                    Err(source.unsupported(&key, other.unwrap_or("fp4")))
+                }
+            }
+        }
+        Some("bitsandbytes") => Err(source.unsupported(&format!("{KEY}.load_in_8bit"), true)),
+        other => {
+            let key = format!("{KEY}.quant_method");
+            Err(source.unsupported(&key, other.unwrap_or("missing")))
+        }
     }
 }

@@ -17,8 +17,24 @@ pub enum Error {
         found: Vec<usize>,
         wanted: Vec<usize>,
     },
-    #[error("cannot read {path}: {what}; a Hugging Face folder needs config.json")]
+    #[error("cannot read {path}: {what}")]
     Config { path: String, what: String },
+    #[error("{name}: `{key}` is {value}, which is not supported")]
+    Unsupported {
+        name: String,
+        key: String,
+        value: String,
+    },
+    #[error(
+        "{name}: the tensor `{tensor}`{} is not part of the architecture {arch} as it is supported",
+        if *more > 0 { format!(" (and {more} more)") } else { String::new() }
+    )]
+    UnusedTensor {
+        name: String,
+        tensor: String,
+        arch: String,
+        more: usize,
+    },
     #[error("{name}: `{key}` is missing or not {expected}")]
     Key {
         name: String,
@@ -29,6 +45,8 @@ pub enum Error {
     Graph(#[from] siskin_graph::Error),
     #[error(transparent)]
     Formats(#[from] siskin_formats::Error),
-    #[error("{name} cannot become a Hugging Face folder: {what}; give an --out that ends in .gguf")]
+    #[error("config.json: `{key}` would have to be {needed} for the model to become a GGUF file")]
+    NoGguf { key: String, needed: &'static str },
+    #[error("{name} cannot become a Hugging Face folder: {what}")]
     NoFolder { name: String, what: &'static str },
 }

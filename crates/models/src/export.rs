@@ -1,10 +1,9 @@
 //! A model's tensors on their way into a file of either kind.
 
 use siskin_formats::{Array, Checkpoint, TensorType, Value, encode};
-use siskin_graph::{Part, WeightKind};
+use siskin_graph::{Activation, Part, WeightKind};
 
-use crate::config::Source;
-use crate::{Error, Head, Model, Result, names};
+use crate::{Error, Family, Head, Model, Result, names};
 
 /// A tensor to be written: its name in the file, its shape, its type there.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +20,14 @@ type Metadata = Vec<(String, Value)>;
 
 /// What is done to a tensor's values on the way.
 pub type Change<'a> = &'a dyn Fn(&mut [f32]);
+
+/// Why a configuration cannot become a GGUF file.
+fn no_gguf(key: &str, needed: &'static str) -> Error {
+    Error::NoGguf {
+        key: key.into(),
+        needed,
+    }
+}
 
 impl Exported {
     /// The projection: its Hugging Face name without `.weight`.
@@ -110,10 +117,9 @@ impl Model {
     ///
     /// # Errors
     /// If its frequencies are scaled in a way that the family's GGUF files do not know.
-    pub fn to_gguf(&self, checkpoint: &Checkpoint) -> Result<(Metadata, Option<Vec<f32>>)> {
+    pub fn to_gguf(&self) -> Result<(Metadata, Option<Vec<f32>>)> {
         let d = self.dims();
         let arch = self.gguf_arch();
-        let source = Source::Json(crate::config::read_json(&checkpoint.side)?);
         let mut out: Vec<(String, Value)> =
             vec![("general.architecture".into(), Value::String(arch.into()))];
         let mut set = |key: &str, value: Value| out.push((format!("{arch}.{key}"), value));
@@ -136,15 +142,37 @@ impl Model {
             Value::Float(d.rms_norm_eps.into()),
         );
         set("rope.freq_base", Value::Float(d.rope_theta.into()));
-        if let Some(window) = source.uint("sliding_window", "").filter(|w| *w > 0) {
+        let window = match &self.family {
+            Family::Llama(c) => c.window,
+            // What reads GGUF files of these uses no window.
+            Family::Qwen(c) if c.windows.iter().any(Option::is_some) => {
+                return Err(no_gguf("use_sliding_window", "off"));
+            }
+            Family::Qwen(_) => None,
+            Family::Gemma3(c) => c.window,
+        };
+        if let Some(window) = window {
             set("attention.sliding_window", Value::Uint(window as u64));
         }
-        if arch == "gemma3" {
-            let local = (0..d.n_layers).map(|i| source.is_local(i, 6)).collect();
-            set(
-                "attention.sliding_window_pattern",
-                Value::Array(Array::Bool(local)),
-            );
+        if let Family::Gemma3(c) = &self.family {
+            let local = Value::Array(Array::Bool(c.local.clone()));
+            set("attention.sliding_window_pattern", local);
+            set("rope.freq_base_swa", Value::Float(c.local_theta.into()));
+            if c.local_inv_freq != crate::rope::plain(d.head_dim, c.local_theta) {
+                let key = "rope_parameters.sliding_attention";
+                return Err(no_gguf(key, "without scaling"));
+            }
+            if (c.scale / crate::gemma3::gguf_scale(d) - 1.0).abs() > 1e-6 {
+                return Err(no_gguf("query_pre_attn_scalar", "head_dim"));
+            }
+        }
+        let activation = match &self.family {
+            Family::Llama(c) => c.activation,
+            Family::Qwen(c) => c.activation,
+            Family::Gemma3(_) => Activation::Silu,
+        };
+        if activation != Activation::Silu {
+            return Err(no_gguf("hidden_act", "silu"));
         }
         let factors = self.rope_factors()?;
         let first = factors.first().copied().unwrap_or(1.0);
@@ -156,11 +184,7 @@ impl Model {
             return Ok((out, None));
         }
         if arch != "llama" {
-            return Err(Error::Key {
-                name: "config.json".into(),
-                key: "rope_scaling".into(),
-                expected: "linear, to become GGUF",
-            });
+            return Err(no_gguf("rope_scaling", "linear"));
         }
         Ok((out, Some(factors)))
     }

@@ -3,57 +3,86 @@
 
 use siskin_graph::{Activation, Graph, NodeId};
 
-use crate::blocks::{self, Attention};
+use crate::blocks::{self, Attention, Biases};
 use crate::config::Source;
-use crate::{Dims, Error, Result};
-
-/// The rope base of local layers where a file does not say (GGUF never does).
-const LOCAL_ROPE_THETA: f32 = 10_000.0;
+use crate::dims::Defaults;
+use crate::rope::Rope;
+use crate::{Dims, Result, layers};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub dims: Dims,
     global_inv_freq: Vec<f32>,
-    local_inv_freq: Vec<f32>,
+    pub local_inv_freq: Vec<f32>,
     pub local_theta: f32,
-    window: Option<usize>,
+    pub window: Option<usize>,
     /// For each layer.
     pub local: Vec<bool>,
+    /// What products of queries and keys are multiplied by.
     pub scale: f32,
+    pub biases: Biases,
+    activation: Activation,
+}
+
+pub(crate) const DEFAULTS: Defaults = Defaults {
+    vocab_size: 262_208,
+    hidden_size: 2304,
+    intermediate_size: 9216,
+    n_layers: 26,
+    n_heads: 8,
+    n_kv_heads: Some(4),
+    head_dim: Some(256),
+    context_length: 131_072,
+    tied: true,
+};
+
+/// Each n-th layer is global, where the file does not say.
+const PATTERN: usize = 6;
+/// The layers of the 27B model, whose scale no GGUF file says: of its heads' share of the hidden size.
+const LAYERS_27B: usize = 62;
+
+/// The scale that those who read GGUF files take.
+pub(crate) fn gguf_scale(dims: &Dims) -> f32 {
+    let query = match dims.n_layers {
+        LAYERS_27B => dims.hidden_size / dims.n_heads,
+        _ => dims.head_dim,
+    };
+    1.0 / (query as f32).sqrt()
 }
 
 impl Config {
-    pub fn read(source: &Source) -> Result<Self> {
-        let mut dims = source.dims()?;
-        if let Source::Gguf(..) = source {
-            dims.rope_theta = source.float("", "rope.freq_base").unwrap_or(1_000_000.0);
+    pub fn read(source: &Source<'_>) -> Result<Self> {
+        let mut dims = Dims::read(source, &DEFAULTS)?;
+        let (global, local_rope) = Rope::read_both(source, &dims)?;
+        dims.rope_theta = global.theta;
+        source.off("use_bidirectional_attention", "")?;
+        let activation = blocks::activation(source, "hidden_activation", Activation::GeluTanh)?;
+        if blocks::activation(source, "hidden_act", activation)? != activation {
+            return Err(source.unsupported("hidden_act", "other than hidden_activation"));
         }
-        for key in ["attn_logit_softcapping", "final_logit_softcapping"] {
-            if source.json(key).is_some() {
-                return Err(Error::Key {
-                    name: source.name(),
-                    key: key.into(),
-                    expected: "null: capped logits are not supported",
-                });
-            }
-        }
-        let local_theta = source.float("rope_local_base_freq", "rope.local_freq_base");
-        let local_theta = local_theta.unwrap_or(LOCAL_ROPE_THETA);
-        let half = dims.head_dim / 2;
-        // Scaling is for the global layers only.
-        let local_inv_freq = (0..half)
-            .map(|i| 1.0 / local_theta.powf(i as f32 / half as f32))
-            .collect();
-        let query = source
-            .float("query_pre_attn_scalar", "")
-            .unwrap_or(dims.head_dim as f32);
+        let window = source.uint("sliding_window", "attention.sliding_window")?;
+        let window = match source.is_gguf() || source.is_null("sliding_window") {
+            true => window,
+            false => window.or(Some(4096)),
+        };
+        let pattern = source.uint("sliding_window_pattern", "")?;
+        // transformers 5 writes what it took.
+        let pattern = pattern.or(source.uint("_sliding_window_pattern", "")?);
+        let pattern = pattern.unwrap_or(PATTERN).max(1);
+        let local = layers::is_local(source, dims.n_layers, |i| !(i + 1).is_multiple_of(pattern))?;
+        let scale = match source.is_gguf() {
+            true => gguf_scale(&dims),
+            false => 1.0 / source.positive("query_pre_attn_scalar", "", 256.0)?.sqrt(),
+        };
         Ok(Self {
-            global_inv_freq: source.inv_freq(dims.head_dim, dims.rope_theta)?,
-            local_inv_freq,
-            local_theta,
-            window: source.uint("sliding_window", "attention.sliding_window"),
-            local: (0..dims.n_layers).map(|i| source.is_local(i, 6)).collect(),
-            scale: 1.0 / query.sqrt(),
+            global_inv_freq: global.inv_freq,
+            local_inv_freq: local_rope.inv_freq,
+            local_theta: local_rope.theta,
+            window: window.filter(|w| *w > 0),
+            local,
+            scale,
+            biases: Biases::of_attention(source)?,
+            activation,
             dims,
         })
     }
@@ -68,7 +97,7 @@ impl Config {
                 inv_freq: if self.local[i] { local } else { global },
                 scale: self.scale,
                 window: self.window.filter(|_| self.local[i]),
-                qkv_bias: false,
+                biases: self.biases,
                 head_norms: true,
             };
             x = self.block(g, x, &format!("model.layers.{i}"), &attention)?;
@@ -85,10 +114,10 @@ impl Config {
         let h = norm(g, h, "post_attention_layernorm")?;
         let x = g.add(x, h)?;
         let h = norm(g, x, "pre_feedforward_layernorm")?;
-        let h = blocks::mlp(g, h, layer, &self.dims, Activation::GeluTanh)?;
+        let h = blocks::mlp(g, h, layer, &self.dims, self.activation, a.biases)?;
         let h = norm(g, h, "post_feedforward_layernorm")?;
         let x = g.add(x, h)?;
-        g.name(x, format!("{layer}.hidden"));
+        g.end_layer(x, format!("{layer}.hidden"));
         Ok(x)
     }
 }

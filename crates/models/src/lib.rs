@@ -3,19 +3,27 @@
 
 mod blocks;
 mod config;
+mod dims;
 mod error;
 mod export;
 mod gemma3;
+mod harmless;
+mod layers;
 mod llama;
 mod names;
-mod qwen2;
-mod qwen3;
+mod qwen;
+mod rope;
 mod to_config;
 
-use siskin_formats::{Checkpoint, TensorInfo};
-use siskin_graph::{Graph, NodeId, Part};
+use std::collections::BTreeSet;
 
-pub use config::Dims;
+use siskin_formats::{Checkpoint, TensorInfo};
+use siskin_graph::{Graph, Part};
+
+use config::Source;
+use dims::Defaults;
+
+pub use dims::Dims;
 pub use error::{Error, Result};
 pub use export::{Change, Exported};
 pub use names::Transform;
@@ -37,8 +45,7 @@ pub enum Head {
 #[derive(Debug, Clone)]
 enum Family {
     Llama(llama::Config),
-    Qwen2(qwen2::Config),
-    Qwen3(qwen3::Config),
+    Qwen(qwen::Config),
     Gemma3(gemma3::Config),
 }
 
@@ -48,45 +55,60 @@ pub struct Model {
     family: Family,
     arch: String,
     from_gguf: bool,
+    /// Whether the embedding is the head, too.
     tied: bool,
+    has_vision: bool,
 }
 
 const KNOWN: &str = "llama, mistral, qwen2, qwen3, gemma3";
 
 impl Model {
     /// Reads the configuration: GGUF metadata, or the folder's `config.json`.
+    ///
+    /// # Errors
+    /// If the architecture is not known; if the file holds a key or a tensor that would change what the model
+    /// computes and that its family does not read; if a tensor is missing or of another shape.
     pub fn open(checkpoint: &Checkpoint) -> Result<Self> {
-        let source = match &checkpoint.gguf {
-            Some(gguf) => config::Source::Gguf(gguf, checkpoint),
-            None => config::Source::Json(config::read_json(&checkpoint.side)?),
+        let model = match &checkpoint.gguf {
+            Some(gguf) => Self::from_source(&Source::gguf(gguf, checkpoint))?,
+            None => Self::from_config(config::read_json(&checkpoint.side)?)?,
         };
-        let mut model = Self::from_source(&source)?;
-        model.tied = names::find(checkpoint, "lm_head.weight", model.from_gguf).is_none();
         // A graph that does not fit together is found before any weight is read.
+        let mut used = BTreeSet::new();
         for weight in model.graph(Head::Next)?.weights {
             for part in &weight.parts {
-                model.tensor(checkpoint, part, weight.cols)?;
+                let (info, _) = model.tensor(checkpoint, part, weight.cols)?;
+                used.insert(info.name.as_str());
             }
         }
+        model.check_unused(checkpoint, &used)?;
         Ok(model)
     }
 
     /// From the JSON of a `config.json` alone: what there is to know before any weight.
+    ///
+    /// # Errors
+    /// As [`Self::open`], but for tensors.
     pub fn from_config(config: serde_json::Value) -> Result<Self> {
-        let tied = config["tie_word_embeddings"] != false;
-        Ok(Self {
-            tied,
-            ..Self::from_source(&config::Source::Json(config))?
-        })
+        Self::from_source(&Source::json(config)?)
     }
 
-    fn from_source(source: &config::Source<'_>) -> Result<Self> {
+    fn from_source(source: &Source<'_>) -> Result<Self> {
         let arch = source.arch()?;
-        let family = match arch.as_str() {
-            "llama" | "mistral" => Family::Llama(llama::Config::read(source)?),
-            "qwen2" => Family::Qwen2(qwen2::Config::read(source)?),
-            "qwen3" => Family::Qwen3(qwen3::Config::read(source)?),
-            "gemma3" | "gemma3_text" => Family::Gemma3(gemma3::Config::read(source)?),
+        let (is_mistral, is_qwen3) = (arch == "mistral", arch == "qwen3");
+        let (family, defaults): (_, &Defaults) = match arch.as_str() {
+            "llama" | "mistral" => (
+                Family::Llama(llama::Config::read(source, is_mistral)?),
+                llama::Config::defaults(is_mistral),
+            ),
+            "qwen2" | "qwen3" => (
+                Family::Qwen(qwen::Config::read(source, is_qwen3)?),
+                qwen::Config::defaults(is_qwen3),
+            ),
+            "gemma3" | "gemma3_text" => (
+                Family::Gemma3(gemma3::Config::read(source)?),
+                &gemma3::DEFAULTS,
+            ),
             _ => {
                 return Err(Error::UnknownArchitecture {
                     name: source.name(),
@@ -95,13 +117,43 @@ impl Model {
                 });
             }
         };
-        let from_gguf = matches!(source, config::Source::Gguf(..));
+        let tied = match source.is_gguf() {
+            true => !source.has_tensor("output.weight"),
+            false => source
+                .bool("tie_word_embeddings", "")?
+                .unwrap_or(defaults.tied),
+        };
+        config::check_quantisation(source)?;
+        source.finish()?;
         Ok(Self {
             family,
             arch,
-            from_gguf,
-            tied: false,
+            from_gguf: source.is_gguf(),
+            tied,
+            has_vision: source.has_vision,
         })
+    }
+
+    /// Refuses a tensor that no node takes, unless the forward pass is known to do without it.
+    fn check_unused(&self, checkpoint: &Checkpoint, used: &BTreeSet<&str>) -> Result<()> {
+        // transformers 4 takes the embedding where the configuration says so, whatever else the file holds.
+        let head = names::find(checkpoint, "lm_head.weight", self.from_gguf);
+        let is_head = |name: &str| self.tied && head.is_some_and(|h| h.name == name);
+        let read = checkpoint.tensors.iter().map(|t| (t.name.as_str(), ""));
+        let unread = checkpoint.unread.iter().map(|t| (t.name.as_str(), &*t.ty));
+        let mut unused = read.chain(unread).filter(|(name, ty)| {
+            let harmless = harmless::tensor(name, self.has_vision) || harmless::is_buffer(ty);
+            !used.contains(name) && !harmless && !is_head(name)
+        });
+        match unused.next() {
+            None => Ok(()),
+            Some((tensor, _)) => Err(Error::UnusedTensor {
+                name: checkpoint.name.clone(),
+                tensor: tensor.into(),
+                arch: self.arch.clone(),
+                more: unused.count(),
+            }),
+        }
     }
 
     pub fn arch(&self) -> &str {
@@ -127,8 +179,7 @@ impl Model {
     pub fn dims(&self) -> &Dims {
         match &self.family {
             Family::Llama(c) => &c.dims,
-            Family::Qwen2(c) => &c.dims,
-            Family::Qwen3(c) => &c.dims,
+            Family::Qwen(c) => &c.dims,
             Family::Gemma3(c) => &c.dims,
         }
     }
@@ -138,8 +189,7 @@ impl Model {
         let mut g = Graph::default();
         let x = match &self.family {
             Family::Llama(c) => c.build(&mut g)?,
-            Family::Qwen2(c) => c.build(&mut g)?,
-            Family::Qwen3(c) => c.build(&mut g)?,
+            Family::Qwen(c) => c.build(&mut g)?,
             Family::Gemma3(c) => c.build(&mut g)?,
         };
         let dims = self.dims();
@@ -153,9 +203,7 @@ impl Model {
             blocks::norm(g, x, "model.norm", dims.hidden_size, dims.rms_norm_eps)
         };
         if head == Head::Lens {
-            let is_hidden = |n: &&(String, NodeId)| n.0.ends_with(".hidden");
-            let hidden: Vec<NodeId> = g.names.iter().filter(is_hidden).map(|n| n.1).collect();
-            for x in hidden {
+            for x in g.layer_ends.clone() {
                 let x = norm(&mut g, x)?;
                 let logits = g.linear(x, lm_head, None)?;
                 g.output(logits);
@@ -185,12 +233,8 @@ impl Model {
         part: &Part,
         cols: usize,
     ) -> Result<(&'a TensorInfo, Transform)> {
-        let info = names::find(checkpoint, &part.tensor, self.from_gguf).ok_or_else(|| {
-            siskin_formats::Error::MissingTensor {
-                name: checkpoint.name.clone(),
-                tensor: names::in_file(&part.tensor, self.from_gguf),
-            }
-        })?;
+        let info = names::find(checkpoint, &part.tensor, self.from_gguf)
+            .ok_or_else(|| checkpoint.missing(&names::in_file(&part.tensor, self.from_gguf)))?;
         let wanted = if cols == 1 {
             vec![part.rows]
         } else {

@@ -124,10 +124,14 @@ pub(crate) fn find<'a>(
     gguf: bool,
 ) -> Option<&'a TensorInfo> {
     if !gguf {
-        let prefixed = format!("language_model.{tensor}");
+        // A language model within one for images, as transformers 4 and 5 save it, and a base model without head.
+        let within = tensor.replacen("model.", "model.language_model.", 1);
+        let base = tensor.strip_prefix("model.").unwrap_or(tensor);
         return checkpoint
             .find(tensor)
-            .or_else(|| checkpoint.find(&prefixed));
+            .or_else(|| checkpoint.find(&format!("language_model.{tensor}")))
+            .or_else(|| checkpoint.find(&within))
+            .or_else(|| checkpoint.find(base));
     }
     let name = in_file(tensor, true);
     // Families with norms around both blocks call the first of them otherwise.

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 use siskin_formats::Checkpoint;
 
-use crate::config::Source;
+use crate::blocks::Biases;
 use crate::{Error, Family, Model, Result};
 
 impl Model {
@@ -11,25 +11,51 @@ impl Model {
     /// If the rotary frequencies are scaled in no way that a `config.json` can say.
     pub fn to_config(&self, checkpoint: &Checkpoint, is_tied: bool) -> Result<Json> {
         let d = self.dims();
-        let source = match &checkpoint.gguf {
-            Some(gguf) => Source::Gguf(gguf, checkpoint),
-            None => Source::Json(Json::Null),
-        };
-        let window = source
-            .uint("", "attention.sliding_window")
-            .filter(|w| *w > 0);
-        let (class, model_type) = match &self.family {
-            // transformers' Llama knows no window; GGUF calls both llama.
-            Family::Llama(_) if window.is_some() => ("MistralForCausalLM", "mistral"),
-            Family::Llama(_) => ("LlamaForCausalLM", "llama"),
-            Family::Qwen2(_) => ("Qwen2ForCausalLM", "qwen2"),
-            Family::Qwen3(_) => ("Qwen3ForCausalLM", "qwen3"),
-            Family::Gemma3(_) => ("Gemma3ForCausalLM", "gemma3_text"),
-        };
-        let factors = self.rope_factors()?;
-        let scaling = rope_scaling(&factors, d.rope_theta).ok_or_else(|| Error::NoFolder {
+        let no_folder = |what| Error::NoFolder {
             name: checkpoint.name.clone(),
-            what: "its rotary frequencies are scaled neither linearly nor as Llama 3's",
+            what,
+        };
+        let none = Biases::default();
+        let attention = Biases {
+            qkv: true,
+            o: true,
+            ..none
+        };
+        let (class, model_type, window, biases) = match &self.family {
+            // transformers' Llama knows no window; GGUF calls both llama.
+            Family::Llama(c) if c.window.is_some() => {
+                ("MistralForCausalLM", "mistral", c.window, c.biases)
+            }
+            Family::Llama(c) => ("LlamaForCausalLM", "llama", None, c.biases),
+            Family::Qwen(c) if c.is_qwen3 => ("Qwen3ForCausalLM", "qwen3", None, c.biases),
+            Family::Qwen(c) => ("Qwen2ForCausalLM", "qwen2", None, c.biases),
+            Family::Gemma3(c) => ("Gemma3ForCausalLM", "gemma3_text", c.window, c.biases),
+        };
+        // What transformers' class can have.
+        let mlp = Biases {
+            gate_up: true,
+            down: true,
+            ..none
+        };
+        let both = Biases {
+            qkv: true,
+            o: true,
+            ..mlp
+        };
+        let can_have: &[Biases] = match model_type {
+            "llama" => &[none, attention, mlp, both],
+            "mistral" => &[none],
+            "qwen2" => &[Biases { qkv: true, ..none }],
+            _ => &[none, attention],
+        };
+        if !can_have.contains(&biases) {
+            return Err(no_folder(
+                "transformers' class has other biases than the file",
+            ));
+        }
+        let factors = self.rope_factors()?;
+        let scaling = rope_scaling(&factors, d.rope_theta).ok_or_else(|| {
+            no_folder("its rotary frequencies are scaled neither linearly nor as Llama 3's")
         })?;
         let mut config = json!({
             "architectures": [class],
@@ -46,10 +72,13 @@ impl Model {
             "rope_scaling": scaling,
             "max_position_embeddings": d.context_length,
             "hidden_act": "silu",
-            "attention_bias": false,
+            "attention_bias": biases.o,
             "tie_word_embeddings": is_tied,
             "sliding_window": window,
         });
+        if biases.down {
+            config["mlp_bias"] = json!(true);
+        }
         if let Family::Gemma3(c) = &self.family {
             let kind = |local: &bool| match local {
                 true => "sliding_attention",
@@ -126,10 +155,15 @@ mod tests {
 
     /// Of a `rope_scaling`, for heads of 64.
     fn factors(scaling: &Json) -> Vec<f32> {
-        let config = Source::Json(json!({"rope_scaling": scaling}));
-        let scaled = config.inv_freq(64, 500_000.0).unwrap();
+        let config = json!({"model_type": "llama", "hidden_size": 64, "num_attention_heads": 1,
+            "rope_theta": 500_000.0, "rope_scaling": scaling});
+        let model = Model::from_config(config).unwrap();
+        let Family::Llama(config) = &model.family else {
+            unreachable!()
+        };
+        let scaled = &config.inv_freq;
         let plain = (0..32).map(|i| 500_000f32.powf(-(i as f32) / 32.0));
-        plain.zip(scaled).map(|(p, s)| p / s).collect()
+        plain.zip(scaled).map(|(p, s)| p / *s).collect()
     }
 
     #[test]

@@ -1,0 +1,124 @@
+//! The sizes that every family has.
+
+use crate::Result;
+use crate::config::Source;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dims {
+    pub n_layers: usize,
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub n_heads: usize,
+    pub n_kv_heads: usize,
+    pub head_dim: usize,
+    pub vocab_size: usize,
+    pub rms_norm_eps: f32,
+    pub rope_theta: f32,
+    /// The context the model was trained for, in tokens.
+    pub context_length: usize,
+}
+
+/// What a family's class in transformers (5.24) takes for what `config.json` leaves out.
+pub(crate) struct Defaults {
+    pub vocab_size: usize,
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub n_layers: usize,
+    pub n_heads: usize,
+    /// `None`: as many as heads.
+    pub n_kv_heads: Option<usize>,
+    /// `None`: `hidden_size / n_heads`.
+    pub head_dim: Option<usize>,
+    pub context_length: usize,
+    pub tied: bool,
+}
+
+impl Dims {
+    /// # Errors
+    /// If a size is missing from a GGUF file, or makes no sense.
+    pub(crate) fn read(source: &Source<'_>, defaults: &Defaults) -> Result<Self> {
+        const MAX: usize = 1 << 20;
+        // GGUF files have all of them.
+        let or = |default: usize| (!source.is_gguf()).then_some(default);
+        let n_heads = source.size(
+            "num_attention_heads",
+            "attention.head_count",
+            or(defaults.n_heads),
+            1024,
+        )?;
+        let hidden_size = source.size(
+            "hidden_size",
+            "embedding_length",
+            or(defaults.hidden_size),
+            MAX,
+        )?;
+        // Null is not the class's default, but as many as heads.
+        let default = defaults
+            .n_kv_heads
+            .filter(|_| !source.is_gguf() && !source.is_null("num_key_value_heads"));
+        let n_kv_heads = source
+            .uint("num_key_value_heads", "attention.head_count_kv")?
+            .or(default)
+            .unwrap_or(n_heads);
+        let default = defaults
+            .head_dim
+            .filter(|_| !source.is_gguf() && !source.is_null("head_dim"));
+        let head_dim = source
+            .uint("head_dim", "attention.key_length")?
+            .or(default)
+            .unwrap_or(hidden_size / n_heads);
+        if head_dim == 0 || !head_dim.is_multiple_of(4) || head_dim > 256 {
+            return Err(source.wrong("head_dim", "a multiple of 4 up to 256"));
+        }
+        if n_kv_heads == 0 || n_heads % n_kv_heads != 0 {
+            return Err(source.wrong("num_key_value_heads", "a divisor of the number of heads"));
+        }
+        for (key, what) in [
+            ("attention.value_length", "another size than the keys'"),
+            ("rope.dimension_count", "rope on a part of each head"),
+        ] {
+            if source.uint("", key)?.is_some_and(|n| n != head_dim) {
+                return Err(source.unsupported(key, what));
+            }
+        }
+        if let Some(false) = source.bool("", "attention.causal")? {
+            return Err(source.unsupported("attention.causal", false));
+        }
+        let vocab_size = match source.embedding_rows()? {
+            Some(rows) => rows,
+            None => source.size("vocab_size", "", Some(defaults.vocab_size), 1 << 24)?,
+        };
+        Ok(Self {
+            n_layers: source.size(
+                "num_hidden_layers",
+                "block_count",
+                or(defaults.n_layers),
+                1024,
+            )?,
+            hidden_size,
+            intermediate_size: source.size(
+                "intermediate_size",
+                "feed_forward_length",
+                or(defaults.intermediate_size),
+                MAX,
+            )?,
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            vocab_size,
+            rms_norm_eps: source.positive(
+                "rms_norm_eps",
+                "attention.layer_norm_rms_epsilon",
+                1e-6,
+            )?,
+            // Families read it with their frequencies.
+            rope_theta: 0.0,
+            context_length: source.size(
+                "max_position_embeddings",
+                "context_length",
+                or(defaults.context_length),
+                1 << 28,
+            )?,
+        })
+    }
+}
