@@ -1,7 +1,8 @@
 // The next token from logits [N], as crates/cpu/src/ops/choose.rs defines it: filters are thresholds
 // on the scaled logits, found by bisection over the floats' bits; then the largest of logit plus
 // Gumbel noise, of equal ones the lowest id. The token is left where the next step reads it, and in
-// the ring that is read back. Dispatch: one workgroup.
+// the ring that is read back. Where a logit is infinite or no number, the ring gets 0xffffffff. Dispatch: one
+// workgroup.
 // @use lib/step
 // @use lib/pcg
 // @use reduce
@@ -89,6 +90,12 @@ fn main(@builtin(local_invocation_index) t: u32) {
     var value = -3e38;
     var chosen = 0xffffffffu;
     for (var id = t; id < N; id += WG) {
+        // By the exponent's bits: compilers may take it that floats are numbers.
+        if (bitcast<u32>(logits[id]) & 0x7f800000u) == 0x7f800000u {
+            value = 3.4e38;
+            chosen = 0xffffffffu;
+            break;
+        }
         var z = scaled(id);
         if sampled {
             if order(z) < threshold {
@@ -117,7 +124,8 @@ fn main(@builtin(local_invocation_index) t: u32) {
         workgroupBarrier();
     }
     if t == 0u {
-        tokens[0] = best_id[0];
+        // The next step reads a row of the embedding even if its result is not used.
+        tokens[0] = select(best_id[0], 0u, best_id[0] == 0xffffffffu);
         ring[step.slot] = best_id[0];
     }
 }

@@ -274,7 +274,10 @@ fn lies_about_sizes_are_named() {
     assert!(message(one_tensor(1, &[1 << 40], 0, 0)).contains("beyond the file"));
     assert!(message(one_tensor(1, &[32], 0, 1 << 60)).contains("beyond the file"));
     assert!(message(one_tensor(1, &[33], 2, 0)).contains("blocks of 32"));
-    assert!(message(one_tensor(1, &[32], 99, 0)).contains("unknown type 99; known: F32"));
+    assert!(
+        message(one_tensor(1, &[32], 99, 0))
+            .contains("type 99 (unknown to ggml), which is not supported; supported: F32")
+    );
 }
 
 #[test]

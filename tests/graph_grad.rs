@@ -10,6 +10,7 @@ fn model(layers: usize, vocab: usize) -> Model {
         "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": layers,
         "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": vocab, "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0, "max_position_embeddings": 512,
+        "tie_word_embeddings": true,
     });
     Model::from_config(config).unwrap()
 }

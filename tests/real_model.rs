@@ -149,7 +149,7 @@ fn the_capital_of_france() {
     for (device, what) in std::iter::once(cpu).chain(gpus) {
         let mut session = open(device, Precision::Fast, CacheType::F16);
         let prompt = [Message::new("user", "What is the capital of France?")];
-        let ids = session.text.prompt(&prompt).unwrap();
+        let ids = session.text.prompt(&prompt, false).unwrap();
         assert_eq!(ids.len(), 37);
         assert_eq!(
             ids[20..32],

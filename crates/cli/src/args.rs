@@ -238,6 +238,9 @@ pub struct MergeArgs {
     /// A file that ends in .gguf, or a folder for safetensors
     #[arg(long)]
     pub out: PathBuf,
+    /// Replace what is there already
+    #[arg(long)]
+    pub force: bool,
     /// f32, f16, bf16, q8_0, q4_0, q4_1 or nf4 [default: what each tensor has; eight bits, in a folder f16, for quantised
     /// ones that change]
     #[arg(long = "type", value_name = "TYPE")]
@@ -254,6 +257,9 @@ pub struct QuantizeArgs {
     /// A file that ends in .gguf, or a folder for safetensors
     #[arg(long)]
     pub out: PathBuf,
+    /// Replace what is there already
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -266,6 +272,9 @@ pub struct ConvertArgs {
     /// A file that ends in .gguf, or a folder for safetensors
     #[arg(long)]
     pub out: PathBuf,
+    /// Replace what is there already
+    #[arg(long)]
+    pub force: bool,
     /// f32, f16, bf16 and, for GGUF, q8_0, q4_0, q4_1, for a folder nf4 [default: what each tensor has, f16 for quantised
     /// ones in a folder]
     #[arg(long = "type", value_name = "TYPE")]
@@ -289,9 +298,9 @@ pub struct SamplingArgs {
     /// Above 1 makes tokens of the context less likely
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub repeat_penalty: f32,
-    /// The same seed gives the same tokens
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
+    /// The same seed gives the same tokens [default: another one for each answer; --json tells which]
+    #[arg(long)]
+    pub seed: Option<u64>,
     /// Longest answer, in tokens
     #[arg(long, default_value_t = 512)]
     pub max_tokens: usize,
@@ -311,6 +320,9 @@ pub struct RunArgs {
     /// A system message before the prompt
     #[arg(long, conflicts_with = "raw")]
     pub system: Option<String>,
+    /// Let text that spells a control token, such as <|im_end|>, become one
+    #[arg(long)]
+    pub allow_special_tokens: bool,
     /// Go on from the prompt as plain text, without the chat template
     #[arg(long)]
     pub raw: bool,
@@ -334,6 +346,9 @@ pub struct ChatArgs {
     /// A system message before the conversation
     #[arg(long)]
     pub system: Option<String>,
+    /// Let text that spells a control token, such as <|im_end|>, become one
+    #[arg(long)]
+    pub allow_special_tokens: bool,
     #[command(flatten)]
     pub sampling: SamplingArgs,
 }
@@ -346,6 +361,9 @@ pub struct TokenizeArgs {
     /// Put the text into the chat template as a user's message
     #[arg(long)]
     pub chat: bool,
+    /// Let text that spells a control token, such as <|im_end|>, become one
+    #[arg(long)]
+    pub allow_special_tokens: bool,
     #[arg(long)]
     pub json: bool,
 }
@@ -382,6 +400,9 @@ pub struct LogitsArgs {
     /// A safetensors file that gets the tensor `logits`, f32 [T, vocab], and those of --trace
     #[arg(long)]
     pub out: PathBuf,
+    /// Replace what is there already
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,11 +5,11 @@ use anyhow::{Context, Result, bail};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::json;
-use siskin_engine::{Adapter, Answer, Event, FinishReason, GenerateOptions, Session};
+use siskin_engine::{Adapter, Answer, Event, FinishReason, Session};
 use siskin_text::Message;
 
-use crate::args::ChatArgs;
-use crate::{open, stop};
+use crate::args::{ChatArgs, SamplingArgs};
+use crate::{open, output, stop};
 
 const HELP: &str = "\
 /system TEXT   set the system message and start anew (alone: show it)
@@ -25,14 +25,15 @@ struct Chat {
     /// Those that were given, by the names of their folders or files.
     adapters: Vec<(String, Adapter)>,
     messages: Vec<Message>,
-    options: GenerateOptions,
+    sampling: SamplingArgs,
+    allow_special_tokens: bool,
     last: Option<Answer>,
 }
 
 /// Lines from a terminal with editing and history, or from a pipe.
 enum Input {
     Terminal(Box<DefaultEditor>),
-    Pipe(std::io::Lines<std::io::StdinLock<'static>>),
+    Pipe(std::io::StdinLock<'static>),
 }
 
 impl Input {
@@ -42,14 +43,26 @@ impl Input {
                 DefaultEditor::new().context("cannot open the terminal")?,
             ))
         } else {
-            Self::Pipe(std::io::stdin().lock().lines())
+            Self::Pipe(std::io::stdin().lock())
         })
     }
 
     /// `None` at the end.
     fn line(&mut self) -> Result<Option<String>> {
         match self {
-            Self::Pipe(lines) => Ok(lines.next().transpose()?),
+            Self::Pipe(input) => {
+                let mut line = vec![];
+                if input.read_until(b'\n', &mut line)? == 0 {
+                    return Ok(None);
+                }
+                match String::from_utf8(line) {
+                    Ok(line) => Ok(Some(line)),
+                    Err(_) => {
+                        eprintln!("error: a line is not UTF-8, and is left out");
+                        Ok(Some(String::new()))
+                    }
+                }
+            }
             Self::Terminal(editor) => match editor.readline("> ") {
                 Ok(line) => {
                     let _ = editor.add_history_entry(&line);
@@ -84,7 +97,8 @@ pub async fn chat(args: ChatArgs) -> Result<()> {
         session,
         adapters,
         messages,
-        options: args.sampling.options(),
+        sampling: args.sampling,
+        allow_special_tokens: args.allow_special_tokens,
         last: None,
     };
     let mut input = Input::new()?;
@@ -183,11 +197,14 @@ impl Chat {
     }
 
     async fn generate(&mut self) -> Result<Answer> {
-        let prompt = self.session.text.prompt(&self.messages)?;
+        let prompt = {
+            let text = &self.session.text;
+            text.prompt(&self.messages, self.allow_special_tokens)?
+        };
         stop::clear();
         let answer = self
             .session
-            .generate(&prompt, &self.options, async |event| {
+            .generate(&prompt, &self.sampling.options(), async |event| {
                 if let Event::Token { text, .. } | Event::Rest { text } = event {
                     print!("{text}");
                     let _ = std::io::stdout().flush();
@@ -220,8 +237,13 @@ impl Chat {
     }
 
     fn save(&self, path: &Path) -> Result<()> {
+        if path.as_os_str().is_empty() {
+            bail!("give a file name");
+        }
+        if std::fs::symlink_metadata(path).is_ok() {
+            bail!("{} exists already; give another name", path.display());
+        }
         let text = serde_json::to_string_pretty(&json!({ "messages": self.messages }))?;
-        std::fs::write(path, text)
-            .with_context(|| format!("cannot write `{}`; give a file name", path.display()))
+        output::whole(path, |part| Ok(std::fs::write(part, text)?))
     }
 }

@@ -6,56 +6,49 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use siskin_engine::{Adapter, ModelFiles};
-use siskin_formats::{
-    Checkpoint, FileSource, Gguf, GgufTensor, TensorType, Value, encode, write_gguf,
-};
+use siskin_formats::{Checkpoint, GgufTensor, TensorType, Value, encode, write_gguf};
 use siskin_models::{Change, Exported, Head, Model};
 
 use crate::args::{ConvertArgs, MergeArgs, QuantizeArgs};
-use crate::{export_folder, open};
+use crate::{export_folder, open, output};
 
 pub fn merge(args: &MergeArgs) -> Result<()> {
     export(
         &args.model,
         Some(&args.adapter),
         &args.out,
+        args.force,
         args.ty.as_deref(),
     )
 }
 
 pub fn quantize(args: &QuantizeArgs) -> Result<()> {
-    export(&args.model, None, &args.out, Some(&args.ty))
+    export(&args.model, None, &args.out, args.force, Some(&args.ty))
 }
 
 pub fn convert(args: &ConvertArgs) -> Result<()> {
     if let Some(base) = &args.base {
-        return convert_adapter(&args.model, base, &args.out);
+        return convert_adapter(&args.model, base, &args.out, args.force);
     }
-    export(&args.model, None, &args.out, args.ty.as_deref())
+    export(&args.model, None, &args.out, args.force, args.ty.as_deref())
 }
 
 /// An adapter from PEFT's folder into a GGUF file, or the other way round.
-fn convert_adapter(adapter: &Path, base: &Path, out: &Path) -> Result<()> {
+fn convert_adapter(adapter: &Path, base: &Path, out: &Path, force: bool) -> Result<()> {
+    output::check(out, force)?;
     let files = ModelFiles::open(&open::resolve(base)?)?;
     let given = adapter.display().to_string();
     let adapter = open::read_adapter(&given, &files.model, &files.weights.checkpoint)?;
     adapter.spec(&files.model.graph(Head::Next)?)?;
-    if out.exists() {
-        bail!("{} exists already; give another --out", out.display());
-    }
-    let written = || -> Result<()> {
-        if out.extension().is_some_and(|e| e == "gguf") {
-            return whole(out, |part| {
-                Ok(std::fs::write(part, adapter.to_gguf(&files.model)?)?)
-            });
-        }
-        std::fs::create_dir_all(out)?;
+    if out.extension().is_some_and(|e| e == "gguf") {
+        let bytes = adapter.to_gguf(&files.model)?;
+        output::whole(out, |part| Ok(std::fs::write(part, bytes)?))?;
+    } else {
+        std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
         for (name, bytes) in adapter.to_peft()? {
-            std::fs::write(out.join(name), bytes)?;
+            output::whole(&out.join(name), |part| Ok(std::fs::write(part, bytes)?))?;
         }
-        Ok(())
-    };
-    written().with_context(|| format!("cannot write {}", out.display()))?;
+    }
     println!("{}", out.display());
     Ok(())
 }
@@ -69,7 +62,14 @@ fn parse_type(name: &str) -> Result<TensorType> {
     ty.with_context(|| format!("cannot write the type `{name}`; give one of {TYPES}"))
 }
 
-fn export(model: &Path, adapter: Option<&str>, out: &Path, ty: Option<&str>) -> Result<()> {
+fn export(
+    model: &Path,
+    adapter: Option<&str>,
+    out: &Path,
+    force: bool,
+    ty: Option<&str>,
+) -> Result<()> {
+    output::check(out, force)?;
     let ty = ty.map(parse_type).transpose()?;
     let path = open::resolve(model)?;
     let files = ModelFiles::open(&path)?;
@@ -79,9 +79,6 @@ fn export(model: &Path, adapter: Option<&str>, out: &Path, ty: Option<&str>) -> 
         .transpose()?;
     let adapter = adapter.as_ref();
     let to_gguf = out.extension().is_some_and(|e| e == "gguf");
-    if out.exists() {
-        bail!("{} exists already; give another --out", out.display());
-    }
     if let Some(adapter) = adapter {
         // Compares every module's shape with the model's.
         adapter.spec(&model.graph(Head::Next)?)?;
@@ -109,7 +106,7 @@ fn export(model: &Path, adapter: Option<&str>, out: &Path, ty: Option<&str>) -> 
         export_folder::write(&files, &tensors, out, &bytes)
     };
     bar.finish_and_clear();
-    written.with_context(|| format!("cannot write {}", out.display()))?;
+    written?;
     println!("{}", out.display());
     Ok(())
 }
@@ -154,19 +151,6 @@ fn plan(
     Ok(tensors)
 }
 
-/// Writes under another name first.
-pub(crate) fn whole(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let mut name = out.file_name().unwrap_or_default().to_os_string();
-    name.push(".part");
-    let part = out.with_file_name(name);
-    let result = write(&part).and_then(|()| Ok(std::fs::rename(&part, out)?));
-    if result.is_err() {
-        // Whatever was written is of no use.
-        let _ = std::fs::remove_file(&part);
-    }
-    result
-}
-
 /// The bytes of the i-th tensor to be written.
 pub(crate) type Bytes<'a> = &'a dyn Fn(usize) -> Result<Vec<u8>>;
 
@@ -176,8 +160,8 @@ type Beside = (Vec<(String, Value)>, Vec<(GgufTensor, Vec<u8>)>);
 /// A GGUF file's own metadata, and what the graph has no use for, such as tables of frequencies.
 fn beside_gguf(path: &Path, checkpoint: &Checkpoint, tensors: &[Exported]) -> Result<Beside> {
     // Once more: the vocabulary that was read first went into the tokenizer.
-    let source = Gguf::read(&FileSource::open(path)?)?;
-    let metadata = source.header.metadata.into_iter();
+    let source = Checkpoint::open(path)?.gguf;
+    let metadata = source.into_iter().flat_map(|g| g.header.metadata);
     let metadata = metadata.filter(|m| m.0 != "general.alignment").collect();
     let mut rest = vec![];
     for t in &checkpoint.tensors {
@@ -235,7 +219,7 @@ fn gguf(
         ty: t.ty,
     });
     let all: Vec<_> = all.chain(rest.iter().map(|r| r.0.clone())).collect();
-    whole(out, |part| {
+    output::whole(out, |part| {
         let mut file = BufWriter::new(std::fs::File::create(part)?);
         write_gguf::<anyhow::Error>(&mut file, &metadata, &all, |i| {
             match i.checked_sub(tensors.len()) {

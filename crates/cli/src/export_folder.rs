@@ -11,7 +11,8 @@ use siskin_engine::ModelFiles;
 use siskin_formats::{Nf4Parts, SideFiles, TensorType, nf4_codes};
 use siskin_models::Exported;
 
-use crate::export::{Bytes, whole};
+use crate::export::Bytes;
+use crate::output::whole;
 
 /// Where an entry's bytes come from.
 enum Source {
@@ -130,9 +131,9 @@ pub fn write(files: &ModelFiles, tensors: &[Exported], out: &Path, bytes: Bytes<
             entries.push(Entry::plain(i, tensor));
         }
     }
-    std::fs::create_dir_all(out)?;
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     for (name, text) in beside {
-        std::fs::write(out.join(name), text)?;
+        whole(&out.join(name), |part| Ok(std::fs::write(part, text)?))?;
     }
     whole(&out.join("model.safetensors"), |part| {
         let failed = RefCell::new(None);

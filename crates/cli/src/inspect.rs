@@ -10,6 +10,7 @@ use siskin_models::Model;
 
 use crate::args::InspectArgs;
 use crate::open::resolve;
+use crate::terminal::printable;
 
 pub fn inspect(args: &InspectArgs) -> Result<()> {
     let path = resolve(&args.model)?;
@@ -18,7 +19,15 @@ pub fn inspect(args: &InspectArgs) -> Result<()> {
     let text = read_text(&checkpoint)?;
     let dims = model.dims();
     let context = args.ctx.unwrap_or(dims.context_length.min(4096));
-    let memory = MemoryFigure::of(&model, &checkpoint, context, 2)?;
+    if context == 0 || context > dims.context_length {
+        return Err(siskin_engine::Error::Context {
+            wanted: context,
+            max: dims.context_length,
+        }
+        .into());
+    }
+    let figure = |on_gpu| MemoryFigure::of(&model, &checkpoint, context, 2, on_gpu);
+    let (memory, on_gpu) = (figure(false)?, figure(true)?);
     let mut by_type = BTreeMap::<_, (usize, u64, usize)>::new();
     for t in &checkpoint.tensors {
         let entry = by_type.entry(t.ty).or_default();
@@ -64,7 +73,7 @@ pub fn inspect(args: &InspectArgs) -> Result<()> {
             "chat_template": text.template(),
             "types": types,
             "tensors": tensors,
-            "memory": { "context": context, "figure": memory },
+            "memory": { "context": context, "figure": memory, "on_gpu": on_gpu },
         });
         writeln!(out, "{json}")?;
         return Ok(());
@@ -72,7 +81,7 @@ pub fn inspect(args: &InspectArgs) -> Result<()> {
     writeln!(
         out,
         "architecture   {}, {:.1} M parameters",
-        model.arch(),
+        printable(model.arch()),
         parameters as f64 / 1e6
     )?;
     writeln!(
@@ -90,11 +99,14 @@ pub fn inspect(args: &InspectArgs) -> Result<()> {
         "context        {} tokens, rope theta {}",
         dims.context_length, dims.rope_theta
     )?;
-    let ends: Vec<_> = text.end_tokens().map(|id| text.piece(id)).collect();
+    let ends: Vec<_> = text
+        .end_tokens()
+        .map(|id| printable(&text.piece(id)))
+        .collect();
     writeln!(
         out,
         "tokenizer      {}, {} tokens, ends at {}",
-        text.kind(),
+        printable(text.kind()),
         text.vocab_size(),
         ends.join(" ")
     )?;
@@ -117,20 +129,26 @@ pub fn inspect(args: &InspectArgs) -> Result<()> {
     if args.tensors {
         writeln!(out)?;
         for t in &checkpoint.tensors {
-            writeln!(out, "{:<50} {:<7} {:?}", t.name, t.ty.name(), t.shape)?;
+            let name = printable(&t.name);
+            writeln!(out, "{name:<50} {:<7} {:?}", t.ty.name(), t.shape)?;
         }
     }
     writeln!(
         out,
         "\nmemory for a context of {context} tokens (f16 cache)"
     )?;
-    for (what, bytes) in [
-        ("weights", memory.weights),
-        ("KV cache", memory.kv_cache),
-        ("activations", memory.activations),
-        ("total", memory.total),
+    for (what, bytes, on_gpu) in [
+        ("weights", memory.weights, on_gpu.weights),
+        ("KV cache", memory.kv_cache, on_gpu.kv_cache),
+        ("activations", memory.activations, on_gpu.activations),
+        ("total", memory.total, on_gpu.total),
     ] {
-        writeln!(out, "  {what:<12} {}", HumanBytes(bytes))?;
+        let bytes = HumanBytes(bytes).to_string();
+        writeln!(
+            out,
+            "  {what:<12} {bytes:<12} on a GPU {}",
+            HumanBytes(on_gpu)
+        )?;
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
-use anyhow::{Context, Result};
+use anyhow::Result;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::args::LogitsArgs;
-use crate::open;
+use crate::{open, output};
 
 pub async fn logits(args: LogitsArgs) -> Result<()> {
+    output::check(&args.out, args.force)?;
     let mut session = open::open_adapted(&args.model, &args.adapter).await?;
     let names = if args.trace {
         session.trace_names()?
@@ -21,6 +22,6 @@ pub async fn logits(args: LogitsArgs) -> Result<()> {
         let shape = vec![args.tokens.len(), t.cols];
         views.push((t.name.as_str(), TensorView::new(Dtype::F32, shape, bytes)?));
     }
-    safetensors::serialize_to_file(views, None, &args.out)
-        .with_context(|| format!("cannot write {}", args.out.display()))
+    let file = safetensors::serialize(views, None)?;
+    output::whole(&args.out, |part| Ok(std::fs::write(part, file)?))
 }

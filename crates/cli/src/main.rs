@@ -9,8 +9,11 @@ mod export_folder;
 mod inspect;
 mod logits;
 mod open;
+mod output;
+mod remedy;
 mod run;
 mod stop;
+mod terminal;
 mod tokenize;
 mod train;
 mod train_folder;
@@ -60,10 +63,12 @@ fn quiet_mesa() {
 }
 
 fn one_line(e: &anyhow::Error) -> String {
-    format!("{e:#}")
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
+    let text = match remedy::remedy(e) {
+        Some(remedy) => format!("{e:#}; {remedy}"),
+        None => format!("{e:#}"),
+    };
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    terminal::printable(&text)
 }
 
 fn is_broken_pipe(e: &anyhow::Error) -> bool {

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use siskin_engine::{
     Adapter, CacheType, DeviceRequest, GenerateOptions, OpenOptions, Precision, Sampling, Session,
+    new_seed,
 };
 use siskin_formats::Checkpoint;
 use siskin_gpu::Profile;
@@ -143,7 +144,7 @@ impl SamplingArgs {
                 top_p: self.top_p,
                 min_p: self.min_p,
                 repeat_penalty: self.repeat_penalty,
-                seed: self.seed,
+                seed: self.seed.unwrap_or_else(new_seed),
             },
             max_tokens: self.max_tokens,
             stop: self.stop.clone(),

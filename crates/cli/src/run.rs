@@ -18,7 +18,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
     } else {
         let system = args.system.iter().map(|s| Message::new("system", s));
         let messages: Vec<_> = system.chain([Message::new("user", &args.prompt)]).collect();
-        session.text.prompt(&messages)?
+        session.text.prompt(&messages, args.allow_special_tokens)?
     };
     let mut options = args.sampling.options();
     options.logprobs = args.logprobs;
@@ -56,6 +56,7 @@ fn to_json(session: &Session, prompt: &[u32], a: &Answer) -> serde_json::Value {
         "ids": a.ids,
         "finish_reason": a.finish_reason,
         "prompt_ids": prompt,
+        "seed": a.seed,
         "device": session.device().name(),
         "profile": session.device().profile(),
         "counts": {

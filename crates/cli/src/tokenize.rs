@@ -2,20 +2,21 @@ use std::io::Write;
 
 use anyhow::Result;
 use serde_json::json;
-use siskin_engine::read_text;
-use siskin_formats::Checkpoint;
+use siskin_engine::read_text_of;
 use siskin_text::{Message, RenderRequest};
 
 use crate::args::TokenizeArgs;
 use crate::open::resolve;
+use crate::terminal::printable;
 
 pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
     let path = resolve(&args.model)?;
-    let text = read_text(&Checkpoint::open(&path)?)?;
+    let text = read_text_of(&path)?;
     let (rendered, tokens) = if args.chat {
         let rendered = text.render(&RenderRequest {
             messages: &[Message::new("user", &args.text)],
             add_generation_prompt: true,
+            allow_special_tokens: args.allow_special_tokens,
             ..RenderRequest::default()
         })?;
         let tokens = text.encode_rendered(&rendered)?;
@@ -41,7 +42,10 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
         writeln!(
             out,
             "{:>7}  {:>5}..{:<5} {}{special}",
-            t.id, t.start, t.end, t.piece
+            t.id,
+            t.start,
+            t.end,
+            printable(&t.piece)
         )?;
     }
     writeln!(out, "{} tokens", tokens.len())?;

@@ -150,7 +150,7 @@ fn questions(trainer: &Trainer, records: &[Record]) -> Vec<Vec<Message>> {
 }
 
 async fn answer(session: &mut Session, question: &[Message]) -> Result<String> {
-    let ids = session.text.prompt(question)?;
+    let ids = session.text.prompt(question, false)?;
     let options = GenerateOptions {
         max_tokens: 64,
         ..GenerateOptions::default()

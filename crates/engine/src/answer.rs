@@ -4,6 +4,12 @@ use serde::Serialize;
 use siskin_graph::Sampling;
 use siskin_text::TextModel;
 
+/// A seed that was not drawn before: of 32 bits, so that JSON's numbers hold it.
+pub fn new_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    u64::from(RandomState::new().build_hasher().finish() as u32)
+}
+
 /// What to generate.
 #[derive(Debug, Clone)]
 pub struct GenerateOptions {
@@ -124,6 +130,8 @@ pub struct Answer {
     pub ids: Vec<u32>,
     pub finish_reason: FinishReason,
     pub prompt_tokens: usize,
+    /// With which the same tokens are drawn again.
+    pub seed: u64,
     /// Tokens of the prompt that were in the cache already.
     pub cached_tokens: usize,
     pub prefill_time: Duration,

@@ -3,15 +3,15 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "the prompt has {prompt} tokens and the context holds {context}; shorten it or raise --ctx \
-         (the model was trained for {trained})"
+        "the prompt has {prompt} tokens and the context holds {context} (the model was trained for \
+         {trained})"
     )]
     PromptTooLong {
         prompt: usize,
         context: usize,
         trained: usize,
     },
-    #[error("the prompt has no tokens; give at least one character")]
+    #[error("the prompt has no tokens")]
     EmptyPrompt,
     #[error("token {id} is not in the vocabulary of {vocab}")]
     Token { id: u32, vocab: usize },
@@ -33,6 +33,11 @@ pub enum Error {
         "no training is under way; a lost device or another adapter ends one: go on from its checkpoint"
     )]
     NotTraining,
+    #[error(
+        "the model's values are infinite or not numbers from `{place}` on: its weights or its configuration \
+         are not sound"
+    )]
+    NotFinite { place: String },
     #[error("cannot read {name}: {what}")]
     Read { name: String, what: String },
     #[error(transparent)]

@@ -160,6 +160,14 @@ impl ModelFiles {
     }
 }
 
+/// The tokenizer and template of a GGUF file, or of a folder, which needs no weights for that.
+pub fn read_text_of(path: &Path) -> Result<TextModel> {
+    if path.is_dir() {
+        return Ok(TextModel::from_side_files(&SideFiles::read(path)?)?);
+    }
+    read_text(&Checkpoint::open(path)?)
+}
+
 /// The tokenizer and template of a model.
 pub fn read_text(checkpoint: &Checkpoint) -> Result<TextModel> {
     Ok(match &checkpoint.gguf {

@@ -15,6 +15,8 @@ pub struct FitRequest {
     pub memory: Option<u64>,
     /// Bytes of the largest buffer; one layer's keys must fit.
     pub max_buffer: Option<u64>,
+    /// On the CPU, where weights are kept as the file has them; a GPU keeps some types in more bytes.
+    pub cpu: bool,
 }
 
 /// The answer: what the wished context takes, and the longest one that fits.
@@ -38,7 +40,7 @@ impl Fit {
         let context = request
             .context
             .unwrap_or(trained_context.min(DEFAULT_CONTEXT));
-        let figure = |context| MemoryFigure::of(model, checkpoint, context, 2);
+        let figure = |context| MemoryFigure::of(model, checkpoint, context, 2, !request.cpu);
         let holds = |context| -> Result<bool> {
             let memory = figure(context)?;
             let layer = memory.kv_cache / (2 * model.dims().n_layers as u64);

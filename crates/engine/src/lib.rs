@@ -20,10 +20,12 @@ mod training;
 
 pub use adapter::{Adapter, AdapterModule};
 pub use adapter_peft::AdapterConfig;
-pub use answer::{Answer, Event, FinishReason, GenerateOptions, TokenLogprob, TopLogprob};
+pub use answer::{
+    Answer, Event, FinishReason, GenerateOptions, TokenLogprob, TopLogprob, new_seed,
+};
 pub use device::{Device, DeviceRequest};
 pub use error::{Error, Result};
-pub use files::{AsyncSource, ModelFiles, Reading, WeightFiles, read_text};
+pub use files::{AsyncSource, ModelFiles, Reading, WeightFiles, read_text, read_text_of};
 pub use fit::{Fit, FitRequest};
 pub use load::{CacheType, OpenOptions, Precision, Progress};
 pub use look::{Look, LookOptions};

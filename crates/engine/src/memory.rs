@@ -1,6 +1,7 @@
 use serde::Serialize;
 use siskin_formats::Checkpoint;
-use siskin_graph::{Fusion, Plan};
+use siskin_gpu::GpuType;
+use siskin_graph::{Fusion, Plan, WeightKind};
 use siskin_models::{Head, Model};
 
 use crate::Result;
@@ -10,7 +11,7 @@ use crate::device::PREFILL_ROWS;
 /// addresses have 32: what does not fit must not seem small.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct MemoryFigure {
-    /// Bytes of the tensors that the graph names.
+    /// Bytes of the tensors that the graph names, as the device keeps them.
     pub weights: u64,
     pub kv_cache: u64,
     /// The larger of the prefill's and the decode's arena.
@@ -24,12 +25,23 @@ impl MemoryFigure {
         checkpoint: &Checkpoint,
         context: usize,
         kv_bytes_per_value: usize,
+        on_gpu: bool,
     ) -> Result<Self> {
         let graph = model.graph(Head::Next)?;
         let mut weights = 0;
         for w in &graph.weights {
             for part in &w.parts {
-                weights += model.tensor(checkpoint, part, w.cols)?.0.bytes;
+                let info = model.tensor(checkpoint, part, w.cols)?.0;
+                weights += match (&w.kind, on_gpu) {
+                    (WeightKind::Matrix, true) => {
+                        let n = info.shape.iter().product();
+                        let kept = GpuType::of(info.ty);
+                        (kept.value_bytes(n) + kept.scale_bytes(n)) as u64
+                    }
+                    // Vectors become f32 everywhere.
+                    (WeightKind::Vector, _) => 4 * part.rows as u64,
+                    _ => info.bytes,
+                };
             }
         }
         let kv_cache = graph.cache_bytes(context, kv_bytes_per_value);

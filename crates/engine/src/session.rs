@@ -2,6 +2,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use siskin_cpu::ops::choose::NOT_FINITE;
 use siskin_gpu::{Counts, KernelTime};
 use siskin_graph::{Graph, Sampling};
 use siskin_models::{Head, Model};
@@ -266,6 +267,7 @@ impl Session {
             ids: vec![],
             finish_reason: FinishReason::Length,
             prompt_tokens: prompt.len(),
+            seed: sampling.seed,
             cached_tokens,
             prefill_time: Default::default(),
             decode_time: Default::default(),
@@ -320,6 +322,11 @@ impl Session {
             };
             lost = false;
             ahead -= 1;
+            if id == NOT_FINITE {
+                self.device.discard().await?;
+                let tokens = std::mem::take(&mut self.tokens);
+                return Err(self.not_finite(&tokens).await);
+            }
             let now = Instant::now();
             let first = *first_token.get_or_insert(now);
             answer.prefill_time = first - start;

@@ -3,7 +3,11 @@
 use siskin_graph::Graph;
 use siskin_models::Head;
 
-use crate::{Result, Session};
+use crate::{Error, Result, Session};
+
+fn is_finite(values: &[f32]) -> bool {
+    values.iter().all(|v| v.is_finite())
+}
 
 /// Tokens that [`Session::trace`] runs at once unless told otherwise: `[rows, vocab]` is large.
 pub const TRACE_ROWS: usize = 32;
@@ -59,7 +63,39 @@ impl Session {
                 .for_each(|(t, values)| t.values.extend(values));
         })
         .await?;
+        if !is_finite(&traced[0].values) {
+            return Err(self.not_finite(tokens).await);
+        }
         Ok(traced)
+    }
+
+    /// The error for logits that are infinite or no numbers: it names where that begins.
+    pub(crate) async fn not_finite(&mut self, tokens: &[u32]) -> Error {
+        let found = self.first_not_finite(tokens).await;
+        Error::NotFinite {
+            place: found.unwrap_or_else(|| "the logits".into()),
+        }
+    }
+
+    /// The first of the embedding, the layers and the last norm whose values are not all numbers.
+    async fn first_not_finite(&mut self, tokens: &[u32]) -> Option<String> {
+        let mut graph = self.graph(Head::AllLogits).ok()?;
+        graph.outputs.clear();
+        let is_end = |n: &String| n == "embed" || n == "model.norm" || n.ends_with(".hidden");
+        let names: Vec<String> = graph.names.iter().map(|n| n.0.clone()).collect();
+        let names: Vec<String> = names.into_iter().filter(is_end).collect();
+        for name in &names {
+            graph.tap(name).ok()?;
+        }
+        let mut first = names.len();
+        self.evaluate(&graph, tokens, TRACE_ROWS, &mut |_, outputs| {
+            let bad = outputs.iter().position(|values| !is_finite(values));
+            first = first.min(bad.unwrap_or(first));
+        })
+        .await
+        .ok()?;
+        self.tokens.clear();
+        names.into_iter().nth(first)
     }
 
     /// Runs a graph over all tokens, `rows` at a time; `on_outputs` gets the first row's number and

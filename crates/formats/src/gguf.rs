@@ -252,7 +252,7 @@ impl<'a> Cursor<'a> {
                 None => Err(Stop::Error(Error::UnknownType {
                     name: self.name.into(),
                     tensor: name,
-                    found: format!("number {number}, which ggml does not define"),
+                    found: format!("{number} (unknown to ggml)"),
                 })),
             };
         };

@@ -16,7 +16,6 @@ impl GpuDevice {
                 needed: bytes,
                 adapter: self.name.clone(),
                 limit,
-                remedy: "a shorter --ctx may fit; --device cpu does",
             });
         }
         let usage = wgpu::BufferUsages::STORAGE

@@ -199,6 +199,8 @@ impl GpuDevice {
         self.context = context;
         self.kv_f32 = kv_f32;
         self.caches.clear();
+        // They are as long as the context, and another model's frequencies may have the same name.
+        self.tables.clear();
         for cache in &graph.caches {
             let bytes = (cache.n_kv_heads * cache.head_dim * context * self.kv_bytes()) as u64;
             let pair = (self.storage("keys", bytes)?, self.storage("values", bytes)?);

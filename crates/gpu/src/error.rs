@@ -2,31 +2,25 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error(
-        "no GPU adapter was found; install a driver (on Debian or Ubuntu: \
-         `apt install mesa-vulkan-drivers libvulkan1`) or use --device cpu"
-    )]
+    #[error("no GPU adapter was found")]
     NoAdapter,
-    #[error("there is no adapter {index}; `siskin devices` lists the {count} there are")]
+    #[error("there is no adapter {index}, of {count}")]
     NoSuchAdapter { index: usize, count: usize },
-    #[error("{adapter} does not open: {what}; use --device cpu")]
+    #[error("{adapter} does not open: {what}")]
     Open { adapter: String, what: String },
-    #[error("{adapter} has no subgroups, which the profile `{profile}` needs; use --profile base")]
+    #[error("{adapter} has no subgroups, which the profile `{profile}` needs")]
     Profile {
         adapter: String,
         profile: crate::Profile,
     },
-    #[error("{what} needs {needed} bytes in one binding, {adapter} allows {limit}; {remedy}")]
+    #[error("{what} needs {needed} bytes in one binding, {adapter} allows {limit}")]
     TooLarge {
         what: String,
         needed: u64,
         adapter: String,
         limit: u64,
-        remedy: &'static str,
     },
-    #[error(
-        "weight `{name}` has {cols} columns; on the GPU they must be a multiple of 32; use --device cpu"
-    )]
+    #[error("weight `{name}` has {cols} columns; on the GPU they must be a multiple of 32")]
     Columns { name: String, cols: usize },
     #[error("the weight `{0}` was not loaded")]
     MissingWeight(String),
@@ -40,9 +34,9 @@ pub enum Error {
     Unsupported(String),
     #[error("the GPU was lost: its driver was reset or the page gave it up")]
     Lost,
-    #[error("the GPU has no room for the model: {0}; a smaller model or --device cpu may fit")]
+    #[error("the GPU has no room for the model: {0}")]
     OutOfMemory(String),
-    #[error("the GPU failed: {0}; free some of its memory, or use --device cpu")]
+    #[error("the GPU failed: {0}")]
     Device(String),
     #[error("shader {name}: {what}")]
     Shader { name: String, what: String },

@@ -120,9 +120,22 @@ impl GpuDevice {
             .device
             .features()
             .contains(wgpu::Features::TIMESTAMP_QUERY);
-        let Some(prepared) = self.decode.take().filter(|_| has_timestamps) else {
+        if !has_timestamps {
+            return Ok(None);
+        }
+        let Some(prepared) = self.decode.take() else {
             return Ok(None);
         };
+        let times = self.time(&prepared, position).await;
+        self.decode = Some(prepared);
+        times.map(Some)
+    }
+
+    async fn time(
+        &mut self,
+        prepared: &Prepared,
+        position: usize,
+    ) -> crate::Result<Vec<KernelTime>> {
         let n = prepared.dispatches.len() as u32;
         let queries = self.device.create_query_set(&wgpu::QuerySetDescriptor {
             label: None,
@@ -172,7 +185,6 @@ impl GpuDevice {
             }
         }
         times.sort_by(|a, b| b.microseconds.total_cmp(&a.microseconds));
-        self.decode = Some(prepared);
-        Ok(Some(times))
+        Ok(times)
     }
 }

@@ -59,7 +59,7 @@ impl GpuType {
     }
 
     /// Bytes of values of `n` weights.
-    pub(crate) fn value_bytes(self, n: usize) -> usize {
+    pub fn value_bytes(self, n: usize) -> usize {
         match self {
             Self::F32 => n * 4,
             Self::F16 | Self::BF16 => n * 2,
@@ -72,7 +72,7 @@ impl GpuType {
 
 impl GpuType {
     /// Bytes of scales of `n` weights.
-    pub(crate) fn scale_bytes(self, n: usize) -> usize {
+    pub fn scale_bytes(self, n: usize) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 0,
             Self::Q4_0 | Self::Q8_0 => n / 32 * 2,

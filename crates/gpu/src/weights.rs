@@ -77,7 +77,6 @@ impl GpuDevice {
                     needed: row_bytes,
                     adapter: self.name.clone(),
                     limit,
-                    remedy: "use --device cpu",
                 });
             }
             // Even pieces of a multiple of 64 rows.

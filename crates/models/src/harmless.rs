@@ -105,7 +105,10 @@ const JSON: &[&str] = &[
 const OFF: &[(&str, Json)] = &[
     ("add_cross_attention", Json::Bool(false)),
     ("is_encoder_decoder", Json::Bool(false)),
+    ("attention_bias", Json::Bool(false)),
+    ("mlp_bias", Json::Bool(false)),
     ("use_mrope", Json::Bool(false)),
+    ("use_sliding_window", Json::Bool(false)),
     ("rope_interleaved", Json::Bool(false)),
     ("parallel_attn", Json::Bool(false)),
     ("use_qk_norm", Json::Bool(false)),

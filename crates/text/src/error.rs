@@ -12,9 +12,9 @@ pub enum Error {
     },
     #[error("{0} has no tokenizer.json, which a Hugging Face folder needs")]
     NoTokenizer(String),
-    #[error("the model has no chat template; use --raw to give it plain text")]
+    #[error("the model has no chat template")]
     NoTemplate,
-    #[error("the chat template is broken: {0}; use --raw to do without it")]
+    #[error("the chat template is broken: {0}")]
     Template(String),
     #[error(transparent)]
     Formats(#[from] siskin_formats::Error),

@@ -218,10 +218,11 @@ impl TextModel {
     }
 
     /// Tokens of a conversation up to where the assistant's answer begins.
-    pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>> {
+    pub fn prompt(&self, messages: &[Message], allow_special_tokens: bool) -> Result<Vec<u32>> {
         let rendered = self.render(&RenderRequest {
             messages,
             add_generation_prompt: true,
+            allow_special_tokens,
             ..RenderRequest::default()
         })?;
         Ok(self

@@ -4,21 +4,8 @@ use wasm_bindgen::JsValue;
 
 pub type Result<T> = std::result::Result<T, JsValue>;
 
-/// How libraries name the command line's options, and how a page does.
-const WORDS: [(&str, &str); 6] = [
-    ("use --device cpu", "use device: \"cpu\""),
-    ("--device cpu", "device: \"cpu\""),
-    ("raise --ctx", "raise `context`"),
-    ("--ctx", "`context`"),
-    ("use --profile base", "use profile: \"base\""),
-    ("use --raw to", "use `generate` to"),
-];
-
 fn error(code: &str, message: &str) -> JsValue {
-    let message = WORDS
-        .iter()
-        .fold(message.to_string(), |m, (from, to)| m.replace(from, to));
-    let error = js_sys::Error::new(&message);
+    let error = js_sys::Error::new(message);
     // Setting a property of a fresh object does not fail.
     let _ = Reflect::set(&error, &"code".into(), &code.into());
     error.into()
@@ -28,11 +15,46 @@ pub fn invalid(message: &str) -> JsValue {
     error("invalid_request", message)
 }
 
+/// What a page can do about an error. Libraries state what is wrong.
+fn remedy(e: &Error) -> Option<&'static str> {
+    use siskin_formats::Error as Formats;
+    use siskin_gpu::Error as Gpu;
+    use siskin_models::Error as Models;
+    use siskin_text::Error as Text;
+    Some(match e {
+        Error::PromptTooLong {
+            context, trained, ..
+        } if context < trained => "shorten it, or raise `context`",
+        Error::PromptTooLong { .. } => "shorten it",
+        Error::OutOfMemory { .. } => "a smaller model may fit",
+        Error::Text(Text::NoTemplate) => "use `generate` to give it plain text",
+        Error::Formats(e) | Error::Models(Models::Formats(e)) | Error::Text(Text::Formats(e)) => {
+            match e {
+                Formats::NotGguf { .. } => "give a GGUF file or a Hugging Face folder's files",
+                Formats::Truncated { .. }
+                | Formats::BeyondFile { .. }
+                | Formats::Damaged { .. } => "fetch it again",
+                Formats::Split { .. } => "give all parts",
+                _ => return None,
+            }
+        }
+        Error::Gpu(Gpu::OutOfMemory(_) | Gpu::TooLarge { .. }) => {
+            "a smaller model, a shorter `context` or device: \"cpu\" may fit"
+        }
+        Error::Gpu(Gpu::Profile { .. }) => "use profile: \"base\"",
+        Error::Gpu(
+            Gpu::NoAdapter | Gpu::Open { .. } | Gpu::Columns { .. } | Gpu::Device(_) | Gpu::Lost,
+        ) => "use device: \"cpu\"",
+        _ => return None,
+    })
+}
+
 fn code(e: &Error) -> &'static str {
     use siskin_gpu::Error as Gpu;
     match e {
         Error::PromptTooLong { .. } => "prompt_too_long",
         Error::EmptyPrompt | Error::Token { .. } | Error::Sampling { .. } => "invalid_request",
+        Error::NotFinite { .. } => "invalid_model",
         Error::Context { .. } | Error::NotTraining => "invalid_request",
         Error::Adapter { .. } => "invalid_adapter",
         Error::OutOfMemory { .. } => "out_of_memory",
@@ -40,7 +62,15 @@ fn code(e: &Error) -> &'static str {
         Error::Text(siskin_text::Error::NoTemplate | siskin_text::Error::Template(_)) => {
             "chat_template"
         }
-        Error::Models(siskin_models::Error::UnknownArchitecture { .. }) => "unsupported_model",
+        Error::Models(
+            siskin_models::Error::UnknownArchitecture { .. }
+            | siskin_models::Error::Unsupported { .. }
+            | siskin_models::Error::UnusedTensor { .. }
+            | siskin_models::Error::Formats(siskin_formats::Error::UnknownType { .. }),
+        )
+        | Error::Formats(
+            siskin_formats::Error::BigEndian(_) | siskin_formats::Error::UnknownType { .. },
+        ) => "unsupported_model",
         Error::Text(_) | Error::Models(_) | Error::Formats(_) => "invalid_model",
         Error::Gpu(Gpu::NoAdapter | Gpu::Open { .. }) => "no_webgpu",
         Error::Gpu(Gpu::Lost) => "device_lost",
@@ -56,7 +86,10 @@ pub fn to_js(e: Error) -> JsValue {
         Error::Read { .. } => {
             crate::source::thrown().unwrap_or_else(|| error("read", &e.to_string()))
         }
-        e => error(code(&e), &e.to_string()),
+        e => match remedy(&e) {
+            Some(remedy) => error(code(&e), &format!("{e}; {remedy}")),
+            None => error(code(&e), &e.to_string()),
+        },
     }
 }
 

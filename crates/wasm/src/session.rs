@@ -117,8 +117,8 @@ impl Session {
     pub fn info(&self) -> Result<String> {
         let session = &self.session;
         let checkpoint = &session.files().checkpoint;
-        let memory = MemoryFigure::of(&session.model, checkpoint, session.context(), 2);
         let is_gpu = matches!(session.device(), Device::Gpu(_));
+        let memory = MemoryFigure::of(&session.model, checkpoint, session.context(), 2, is_gpu);
         json(&object!({
             "device": if is_gpu { "webgpu" } else { "cpu" },
             "adapter": session.device().name(),

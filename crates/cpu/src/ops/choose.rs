@@ -7,8 +7,14 @@ use siskin_graph::Sampling;
 /// Whether a token stands in the context, a bit each.
 pub type Seen = [u32];
 
-/// The token for `position`; of equal ones the lowest id.
+/// In place of a token where a logit is infinite or no number.
+pub const NOT_FINITE: u32 = u32::MAX;
+
+/// The token for `position`, of equal ones the lowest id; or [`NOT_FINITE`].
 pub fn choose(logits: &[f32], seen: &Seen, s: &Sampling, position: usize) -> u32 {
+    if logits.iter().any(|l| !l.is_finite()) {
+        return NOT_FINITE;
+    }
     let penalised = |id: usize| {
         let l = logits[id];
         let in_context = seen.get(id / 32).is_some_and(|w| (w >> (id % 32)) & 1 == 1);

@@ -1,0 +1,79 @@
+//! What someone at a command line can do about an error. Libraries state what is wrong; this says the rest.
+
+use siskin_engine::Error as Engine;
+use siskin_formats::Error as Formats;
+use siskin_gpu::Error as Gpu;
+use siskin_models::Error as Models;
+use siskin_text::Error as Text;
+
+/// The remedy for the first error of the chain that has one.
+pub fn remedy(error: &anyhow::Error) -> Option<&'static str> {
+    error.chain().find_map(|e| {
+        e.downcast_ref::<Engine>()
+            .and_then(of_engine)
+            .or_else(|| e.downcast_ref::<Formats>().and_then(of_formats))
+            .or_else(|| e.downcast_ref::<Text>().and_then(of_text))
+            .or_else(|| e.downcast_ref::<Models>().and_then(of_models))
+            .or_else(|| e.downcast_ref::<Gpu>().and_then(of_gpu))
+    })
+}
+
+fn of_engine(e: &Engine) -> Option<&'static str> {
+    Some(match e {
+        Engine::PromptTooLong {
+            context, trained, ..
+        } if context < trained => "shorten it, or raise --ctx",
+        Engine::PromptTooLong { .. } => "shorten it",
+        Engine::Formats(e) => return of_formats(e),
+        Engine::Text(e) => return of_text(e),
+        Engine::Models(e) => return of_models(e),
+        Engine::Gpu(e) => return of_gpu(e),
+        _ => return None,
+    })
+}
+
+fn of_formats(e: &Formats) -> Option<&'static str> {
+    Some(match e {
+        Formats::NotGguf { .. } => "give a .gguf file or a Hugging Face folder",
+        Formats::Truncated { .. } | Formats::BeyondFile { .. } | Formats::Damaged { .. } => {
+            "download it again"
+        }
+        Formats::GgufVersion { .. } => "convert it with a current llama.cpp",
+        Formats::Split { .. } => "put all parts into one folder under their own names",
+        Formats::Io { .. } => "check the path and its permissions",
+        _ => return None,
+    })
+}
+
+fn of_models(e: &Models) -> Option<&'static str> {
+    match e {
+        Models::Formats(e) => of_formats(e),
+        Models::NoFolder { .. } => Some("give an --out that ends in .gguf"),
+        _ => None,
+    }
+}
+
+fn of_text(e: &Text) -> Option<&'static str> {
+    match e {
+        Text::NoTemplate => Some("use --raw to give it plain text"),
+        Text::Formats(e) => of_formats(e),
+        _ => None,
+    }
+}
+
+fn of_gpu(e: &Gpu) -> Option<&'static str> {
+    Some(match e {
+        Gpu::NoAdapter if cfg!(target_os = "linux") => {
+            "install a driver (on Debian or Ubuntu: `apt install mesa-vulkan-drivers libvulkan1`), or use \
+             --device cpu"
+        }
+        Gpu::NoAdapter | Gpu::Open { .. } | Gpu::Columns { .. } | Gpu::Lost => "use --device cpu",
+        Gpu::NoSuchAdapter { .. } => "`siskin devices` lists them",
+        Gpu::Profile { .. } => "use --profile base",
+        Gpu::OutOfMemory(_) | Gpu::TooLarge { .. } => {
+            "a smaller model, a shorter --ctx or --device cpu may fit"
+        }
+        Gpu::Device(_) => "free some of its memory, or use --device cpu",
+        _ => return None,
+    })
+}
