@@ -79,7 +79,11 @@ impl Adapter {
             scale: self.config.scaling() * self.strength,
             dropout: 0.0,
             use_dora: self.config.use_dora,
-            modules: self.modules.iter().map(|m| m.name.clone()).collect(),
+            modules: self
+                .modules
+                .iter()
+                .map(|m| in_graph(graph, &m.name))
+                .collect(),
         })
     }
 
@@ -136,7 +140,11 @@ impl Adapter {
             let Some(dora) = &lora.dora else { continue };
             for span in &lora.spans {
                 let factors = &factors[dora.factors + span.start..][..span.len];
-                for m in out.modules.iter_mut().filter(|m| m.name == span.module) {
+                for m in out
+                    .modules
+                    .iter_mut()
+                    .filter(|m| m.name == outside(&span.module))
+                {
                     m.m = factors.iter().map(|f| 1.0 / f).collect();
                 }
             }
@@ -214,8 +222,28 @@ pub(crate) fn projections(graph: &Graph) -> Vec<(String, [usize; 2])> {
     });
     linears
         .flat_map(|w| w.parts.iter().map(|p| (p, w.cols)))
-        .map(|(p, cols)| (p.tensor.trim_end_matches(".weight").into(), [p.rows, cols]))
+        .map(|(p, cols)| {
+            let module = p.tensor.trim_end_matches(".weight");
+            (outside(module).into(), [p.rows, cols])
+        })
         .collect()
+}
+
+/// A head that is tied to the embedding is a linear with the embedding's weight; adapters call it by its own name.
+const EMBEDDING: &str = "model.embed_tokens";
+const HEAD: &str = "lm_head";
+
+fn outside(module: &str) -> &str {
+    if module == EMBEDDING { HEAD } else { module }
+}
+
+fn in_graph(graph: &Graph, module: &str) -> String {
+    let mut parts = graph.weights.iter().flat_map(|w| &w.parts);
+    let is_own = parts.any(|p| p.tensor == format!("{HEAD}.weight"));
+    match module == HEAD && !is_own {
+        true => EMBEDDING.into(),
+        false => module.into(),
+    }
 }
 
 /// Where a projection's A, B and magnitudes begin among a graph's parameters.
@@ -231,7 +259,7 @@ fn places(graph: &Graph) -> impl Iterator<Item = Place<'_>> {
             let starts = [a, b, m];
             m += span.len;
             Place {
-                module: &span.module,
+                module: outside(&span.module),
                 starts,
             }
         })

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde::{Deserialize, Serialize};
 use siskin_formats::{TensorType, decode};
 
-use crate::{Adapter, AdapterModule, Error, Result};
+use crate::{Adapter, AdapterConfig, AdapterModule, Error, Result};
 
 const PREFIX: &str = "base_model.model.";
 const CONFIG: &str = "adapter_config.json";
@@ -16,68 +15,26 @@ const WEIGHTS: &str = "adapter_model.safetensors";
 /// What a projection's tensors are called.
 const PARTS: [&str; 3] = [".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"];
 
-/// The fields of `adapter_config.json` that matter, under PEFT's names.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AdapterConfig {
-    pub peft_type: String,
-    pub base_model_name_or_path: Option<String>,
-    pub task_type: Option<String>,
-    pub r: usize,
-    pub lora_alpha: f32,
-    #[serde(default)]
-    pub lora_dropout: f32,
-    #[serde(default)]
-    pub use_rslora: bool,
-    #[serde(default)]
-    pub use_dora: bool,
-    #[serde(default = "no_bias")]
-    pub bias: String,
-    #[serde(default)]
-    pub fan_in_fan_out: bool,
-    /// Names of projections, or `all-linear`; the tensors tell anyway.
-    #[serde(default)]
-    pub target_modules: serde_json::Value,
-    #[serde(default)]
-    pub rank_pattern: BTreeMap<String, usize>,
-    #[serde(default)]
-    pub alpha_pattern: BTreeMap<String, f32>,
-    #[serde(default)]
-    pub modules_to_save: Option<Vec<String>>,
-    #[serde(default)]
-    pub inference_mode: bool,
-}
+/// A, B and magnitudes of a module, as far as they were found.
+type Parts = [Option<Vec<f32>>; 3];
 
-fn no_bias() -> String {
-    "none".into()
-}
-
-impl AdapterConfig {
-    /// Of an adapter of which nothing more is known.
-    pub fn plain(r: usize, lora_alpha: f32) -> Self {
-        Self {
-            peft_type: "LORA".into(),
-            base_model_name_or_path: None,
-            task_type: Some("CAUSAL_LM".into()),
-            r,
-            lora_alpha,
-            lora_dropout: 0.0,
-            use_rslora: false,
-            use_dora: false,
-            bias: no_bias(),
-            fan_in_fan_out: false,
-            target_modules: serde_json::Value::Null,
-            rank_pattern: BTreeMap::new(),
-            alpha_pattern: BTreeMap::new(),
-            modules_to_save: None,
-            inference_mode: true,
-        }
-    }
-
-    /// What the low-rank product is multiplied by.
-    pub fn scaling(&self) -> f32 {
-        let r = self.r as f32;
-        self.lora_alpha / if self.use_rslora { r.sqrt() } else { r }
-    }
+/// The module that a tensor belongs to, and which of [`PARTS`] it is. PEFT's own state has the adapter's name in
+/// it, `default` unless it was given another.
+fn split_name(tensor: &str) -> Option<(&str, usize)> {
+    PARTS.iter().enumerate().find_map(|(i, part)| {
+        let named = part.strip_suffix(".weight");
+        tensor
+            .strip_suffix(part)
+            .or_else(|| {
+                Some(
+                    tensor
+                        .strip_suffix(".default.weight")?
+                        .strip_suffix(named?)?,
+                )
+            })
+            .or_else(|| tensor.strip_suffix(".default")?.strip_suffix(part))
+            .map(|module| (module, i))
+    })
 }
 
 impl Adapter {
@@ -107,56 +64,47 @@ impl Adapter {
             name: format!("{name}/{file}"),
             what,
         };
-        let config: AdapterConfig =
-            serde_json::from_slice(config).map_err(|e| damaged(CONFIG, e.to_string()))?;
-        let unsupported = [
-            (
-                config.peft_type != "LORA",
-                format!("its type is {}", config.peft_type),
-            ),
-            (config.bias != "none", "it trains biases".into()),
-            (config.fan_in_fan_out, "its weights are transposed".into()),
-            (
-                !config.rank_pattern.is_empty() || !config.alpha_pattern.is_empty(),
-                "its projections have different ranks or alphas".into(),
-            ),
-            (
-                config
-                    .modules_to_save
-                    .as_ref()
-                    .is_some_and(|m| !m.is_empty()),
-                "it replaces whole modules".into(),
-            ),
-            (config.r == 0, "its rank is 0".into()),
-        ];
-        if let Some((_, what)) = unsupported.into_iter().find(|u| u.0) {
-            return Err(damaged(CONFIG, format!("{what}, which is not supported")));
-        }
+        let config = AdapterConfig::parse(config).map_err(|what| damaged(CONFIG, what))?;
         let file =
             SafeTensors::deserialize(weights).map_err(|e| damaged(WEIGHTS, e.to_string()))?;
-        let mut found: BTreeMap<String, [Option<Vec<f32>>; 3]> = BTreeMap::new();
+        let mut found: BTreeMap<String, Parts> = BTreeMap::new();
         for (tensor, view) in file.tensors() {
             let inner = tensor.strip_prefix(PREFIX).unwrap_or(&tensor);
-            let split = |(i, part): (usize, &&str)| Some((inner.strip_suffix(*part)?, i));
-            let Some((module, which)) = PARTS.iter().enumerate().find_map(split) else {
+            // What PEFT saves beside an embedding or a head that is adapted: the base's own weights.
+            if inner.ends_with(".base_layer.weight") {
+                continue;
+            }
+            let Some((module, which)) = split_name(inner) else {
                 return Err(damaged(
                     WEIGHTS,
-                    format!("`{tensor}` is no part of a LoRA adapter"),
+                    format!("`{tensor}` is not a part of a LoRA adapter that is supported"),
                 ));
             };
+            let r = config.of_module(module).0;
             let shape = view.shape();
             let fits = match which {
                 2 => shape.len() == 1 && config.use_dora,
-                _ => shape.len() == 2 && shape[which] == config.r,
+                _ => shape.len() == 2 && shape[which] == r,
             };
             if !fits {
-                let (r, kind) = (config.r, if config.use_dora { "DoRA" } else { "LoRA" });
+                let kind = if config.use_dora { "DoRA" } else { "LoRA" };
                 let what = format!("`{tensor}` is {shape:?} in a {kind} adapter of rank {r}");
                 return Err(damaged(WEIGHTS, what));
             }
-            let values = values(&view)
-                .ok_or_else(|| damaged(WEIGHTS, format!("`{tensor}` is {:?}", view.dtype())))?;
-            found.entry(module.into()).or_default()[which] = Some(values);
+            let values = values(&view).ok_or_else(|| {
+                let what = format!("`{tensor}` is {:?}, which is not supported", view.dtype());
+                damaged(WEIGHTS, what)
+            })?;
+            if values.iter().any(|v| !v.is_finite()) {
+                return Err(damaged(
+                    WEIGHTS,
+                    format!("`{tensor}` has values that are not finite"),
+                ));
+            }
+            let before = found.entry(module.into()).or_default()[which].replace(values);
+            if before.is_some() {
+                return Err(damaged(WEIGHTS, format!("it has `{tensor}` twice")));
+            }
         }
         let mut modules = vec![];
         for (name, parts) in found {
@@ -167,10 +115,9 @@ impl Adapter {
                 ));
             };
             let m = m.unwrap_or_default();
-            let n = if config.use_dora {
-                b.len() / config.r
-            } else {
-                0
+            let n = match config.use_dora {
+                true => b.len() / config.of_module(&name).0,
+                false => 0,
             };
             if m.len() != n {
                 let what = format!("`{name}` has {} magnitudes, not {n}", m.len());
@@ -186,7 +133,50 @@ impl Adapter {
             config,
             strength: 1.0,
             modules,
-        })
+        }
+        .of_one_rank())
+    }
+
+    /// With one rank and one scaling for all modules: those of lower rank get rows of zeros, and what scalings
+    /// differ by goes into B.
+    fn of_one_rank(mut self) -> Self {
+        let config = &self.config;
+        if config.rank_pattern.is_empty() && config.alpha_pattern.is_empty() {
+            return self;
+        }
+        let of = |m: &AdapterModule| config.of_module(&m.name);
+        let r = self
+            .modules
+            .iter()
+            .map(|m| of(m).0)
+            .max()
+            .unwrap_or(config.r);
+        let modules = self.modules.iter().map(|m| {
+            let (own, scaling) = of(m);
+            let mut a = m.a.clone();
+            a.resize(a.len() / own * r, 0.0);
+            let row = |b: &[f32]| {
+                let scaled = b.iter().map(|b| b * scaling);
+                let mut row: Vec<f32> = scaled.collect();
+                row.resize(r, 0.0);
+                row
+            };
+            AdapterModule {
+                a,
+                b: m.b.chunks_exact(own).flat_map(row).collect(),
+                ..m.clone()
+            }
+        });
+        self.modules = modules.collect();
+        self.config = AdapterConfig {
+            r,
+            lora_alpha: r as f32,
+            use_rslora: false,
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            ..self.config
+        };
+        self
     }
 
     /// Both files' bytes, as PEFT saves them.
@@ -216,7 +206,12 @@ impl Adapter {
         let format = [("format".to_string(), "pt".to_string())].into();
         let weights =
             safetensors::serialize(views, Some(format)).map_err(|e| failed(e.to_string()))?;
-        let config = serde_json::to_vec_pretty(&self.config).map_err(|e| failed(e.to_string()))?;
+        let mut config = self.config.clone();
+        if config.target_modules.is_null() {
+            // Without, PEFT would take the modules that it adapts by default, and leave out others.
+            config.target_modules = self.modules.iter().map(|m| m.name.clone()).collect();
+        }
+        let config = serde_json::to_vec_pretty(&config).map_err(|e| failed(e.to_string()))?;
         Ok([(CONFIG, config), (WEIGHTS, weights)])
     }
 }

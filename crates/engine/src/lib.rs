@@ -3,6 +3,7 @@
 //! Everything that may wait for a device is `async`: on a page, reading back cannot block.
 
 mod adapter;
+mod adapter_config;
 mod adapter_gguf;
 mod adapter_peft;
 mod answer;
@@ -19,7 +20,7 @@ mod trace;
 mod training;
 
 pub use adapter::{Adapter, AdapterModule};
-pub use adapter_peft::AdapterConfig;
+pub use adapter_config::AdapterConfig;
 pub use answer::{
     Answer, Event, FinishReason, GenerateOptions, TokenLogprob, TopLogprob, new_seed,
 };
