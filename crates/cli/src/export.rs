@@ -39,6 +39,7 @@ fn convert_adapter(adapter: &Path, base: &Path, out: &Path, force: bool) -> Resu
     let files = ModelFiles::open(&open::resolve(base)?)?;
     let given = adapter.display().to_string();
     let adapter = open::read_adapter(&given, &files.model, &files.weights.checkpoint)?;
+    let adapter = pollster::block_on(adapter.for_base(&files.model, &files.weights))?;
     adapter.spec(&files.model.graph(Head::Next)?)?;
     if out.extension().is_some_and(|e| e == "gguf") {
         let bytes = adapter.to_gguf(&files.model)?;
@@ -74,9 +75,13 @@ fn export(
     let path = open::resolve(model)?;
     let files = ModelFiles::open(&path)?;
     let (model, checkpoint) = (&files.model, &files.weights.checkpoint);
-    let adapter = adapter
-        .map(|given| open::read_adapter(given, model, checkpoint))
-        .transpose()?;
+    let adapter = match adapter {
+        Some(given) => {
+            let adapter = open::read_adapter(given, model, checkpoint)?;
+            Some(pollster::block_on(adapter.for_base(model, &files.weights))?)
+        }
+        None => None,
+    };
     let adapter = adapter.as_ref();
     let to_gguf = out.extension().is_some_and(|e| e == "gguf");
     if let Some(adapter) = adapter {

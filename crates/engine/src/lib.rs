@@ -5,6 +5,7 @@
 mod adapter;
 mod adapter_config;
 mod adapter_gguf;
+mod adapter_initial;
 mod adapter_peft;
 mod answer;
 mod device;

@@ -103,6 +103,10 @@ impl Session {
     /// # Errors
     /// If the adapter is for another model; the session then goes on as it was.
     pub async fn set_adapter(&mut self, adapter: Option<Adapter>) -> Result<()> {
+        let adapter = match adapter {
+            Some(adapter) => Some(adapter.for_base(&self.model, &self.files).await?),
+            None => None,
+        };
         let before = self.adapter.take();
         self.adapter = adapter;
         let applied = self.apply_adapter().await;
