@@ -83,6 +83,12 @@ fn export(
         None => None,
     };
     let adapter = adapter.as_ref();
+    if let Some(adapter) = adapter.filter(|a| a.replaces_weights()) {
+        bail!(
+            "{} replaces whole weights, which is not merged; merge it with PEFT",
+            adapter.name
+        );
+    }
     let to_gguf = out.extension().is_some_and(|e| e == "gguf");
     if let Some(adapter) = adapter {
         // Compares every module's shape with the model's.

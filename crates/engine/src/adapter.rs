@@ -2,6 +2,7 @@
 
 use siskin_formats::Checkpoint;
 use siskin_graph::{Graph, LoraSpec, Op};
+use siskin_models::Model;
 
 use crate::{AdapterConfig, Error, Result};
 
@@ -26,9 +27,46 @@ pub struct Adapter {
     /// product alone: magnitudes stay.
     pub strength: f32,
     pub modules: Vec<AdapterModule>,
+    /// What it does to the embedding, until [`Self::for_base`] has the base's.
+    pub(crate) embedding: Option<EmbeddingLora>,
+    /// Matrices that stand in place of the base's.
+    pub(crate) replaced: Vec<Replaced>,
+}
+
+/// A low-rank product that is added to the embedding's rows: A `[r, vocab]`, B `[hidden, r]`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct EmbeddingLora {
+    pub a: Vec<f32>,
+    pub b: Vec<f32>,
+}
+
+/// A matrix of the adapter's own, `[rows, cols]`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Replaced {
+    /// `lm_head.weight`.
+    pub tensor: String,
+    pub rows: usize,
+    pub values: Vec<f32>,
 }
 
 impl Adapter {
+    /// Whether it is more than low-rank products beside linears.
+    pub fn replaces_weights(&self) -> bool {
+        self.embedding.is_some() || !self.replaced.is_empty()
+    }
+
+    pub(crate) fn replaced(&self, tensor: &str) -> Option<&Replaced> {
+        self.replaced.iter().find(|r| r.tensor == tensor)
+    }
+
+    /// The model that it makes: one whose embedding and head differ has a head of its own.
+    pub(crate) fn model(&self, base: &Model) -> Model {
+        match self.replaced(HEAD_WEIGHT) {
+            Some(_) => base.with_own_head(),
+            None => base.clone(),
+        }
+    }
+
     fn misfit(&self, what: String) -> Error {
         Error::Adapter {
             name: self.name.clone(),
@@ -210,6 +248,8 @@ impl Adapter {
             modules,
             config,
             strength: 1.0,
+            embedding: None,
+            replaced: vec![],
         })
     }
 }
@@ -232,6 +272,8 @@ pub(crate) fn projections(graph: &Graph) -> Vec<(String, [usize; 2])> {
 /// A head that is tied to the embedding is a linear with the embedding's weight; adapters call it by its own name.
 const EMBEDDING: &str = "model.embed_tokens";
 const HEAD: &str = "lm_head";
+pub(crate) const HEAD_WEIGHT: &str = "lm_head.weight";
+pub(crate) const EMBEDDING_WEIGHT: &str = "model.embed_tokens.weight";
 
 fn outside(module: &str) -> &str {
     if module == EMBEDDING { HEAD } else { module }
@@ -278,6 +320,8 @@ mod tests {
             config: AdapterConfig::plain(4, 8.0),
             strength: 1.0,
             modules: vec![],
+            embedding: None,
+            replaced: vec![],
         };
         let folder = |name| Checkpoint::from_safetensors(vec![], SideFiles::new(name)).unwrap();
         let here = folder("models/SmolLM2-135M-Instruct-bf16/");

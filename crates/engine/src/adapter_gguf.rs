@@ -20,6 +20,12 @@ impl Adapter {
                     .into(),
             });
         }
+        if self.replaces_weights() {
+            return Err(Error::Adapter {
+                name: self.name.clone(),
+                what: "GGUF has no place for the whole weights that it replaces".into(),
+            });
+        }
         let r = self.config.r;
         let text = |s: &str| Value::String(s.into());
         let metadata = [
@@ -111,6 +117,8 @@ impl Adapter {
             config: AdapterConfig::plain(r, alpha.map_or(r as f32, |a| a as f32)),
             strength: 1.0,
             modules,
+            embedding: None,
+            replaced: vec![],
         })
     }
 }

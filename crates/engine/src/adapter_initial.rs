@@ -1,12 +1,13 @@
-//! Adapters whose beginning was taken out of the base's weights: PiSSA and OLoRA (`peft/tuners/lora/layer.py`,
+//! What of an adapter depends on the base: embeddings, and adapters whose beginning was taken out of the base's weights: PiSSA and OLoRA (`peft/tuners/lora/layer.py`,
 //! `pissa_init`, `olora_init`). PEFT takes it out of the base again when it loads one; here the base stays, and a
 //! second low-rank product takes it out of the result: `W − c B₀ A₀ + s B A`.
 
 use siskin_models::Model;
 
+use crate::adapter::{EMBEDDING_WEIGHT, HEAD_WEIGHT, Replaced};
 use crate::adapter_config::Initial;
 use crate::files::WeightFiles;
-use crate::{Adapter, AdapterConfig, AdapterModule, Result};
+use crate::{Adapter, AdapterConfig, AdapterModule, Error, Result};
 
 impl Adapter {
     /// The adapter for the base as it is in the file. Others are returned as they are.
@@ -14,6 +15,12 @@ impl Adapter {
     /// # Errors
     /// If a weight that it adapts cannot be read.
     pub async fn for_base(&self, model: &Model, files: &WeightFiles) -> Result<Self> {
+        let mut out = self.without_initial(model, files).await?;
+        out.replace_embedding(model, files).await?;
+        Ok(out)
+    }
+
+    async fn without_initial(&self, model: &Model, files: &WeightFiles) -> Result<Self> {
         let Some(initial) = self.config.initial() else {
             return Ok(self.clone());
         };
@@ -45,7 +52,6 @@ impl Adapter {
         }
         let r = 2 * r;
         Ok(Self {
-            name: self.name.clone(),
             config: AdapterConfig {
                 r,
                 lora_alpha: scale * r as f32,
@@ -53,9 +59,48 @@ impl Adapter {
                 init_lora_weights: true.into(),
                 ..self.config.clone()
             },
-            strength: self.strength,
             modules,
+            ..self.clone()
         })
+    }
+
+    /// Puts what it does to the embedding into a matrix of its own. A head that was tied keeps the base's.
+    async fn replace_embedding(&mut self, model: &Model, files: &WeightFiles) -> Result<()> {
+        let Some(lora) = self.embedding.take() else {
+            return Ok(());
+        };
+        let (vocab, hidden) = (model.dims().vocab_size, model.dims().hidden_size);
+        let (r, scale) = (self.config.r, self.config.scaling() * self.strength);
+        if lora.a.len() != r * vocab || lora.b.len() != r * hidden {
+            return Err(Error::Adapter {
+                name: self.name.clone(),
+                what: format!("it adapts an embedding of another shape than [{vocab}, {hidden}]"),
+            });
+        }
+        let base = read(model, files, "model.embed_tokens", [vocab, hidden]).await?;
+        if model.has_tied_head() {
+            self.replaced.push(Replaced {
+                tensor: HEAD_WEIGHT.into(),
+                rows: vocab,
+                values: base.clone(),
+            });
+        }
+        let mut values = base;
+        for (id, row) in values.chunks_exact_mut(hidden).enumerate() {
+            for (out, b) in row.iter_mut().zip(lora.b.chunks_exact(r)) {
+                let products = b
+                    .iter()
+                    .enumerate()
+                    .map(|(i, b)| b * lora.a[i * vocab + id]);
+                *out += scale * products.sum::<f32>();
+            }
+        }
+        self.replaced.push(Replaced {
+            tensor: EMBEDDING_WEIGHT.into(),
+            rows: vocab,
+            values,
+        });
+        Ok(())
     }
 }
 

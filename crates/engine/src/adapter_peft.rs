@@ -7,6 +7,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use siskin_formats::{TensorType, decode};
 
+use crate::adapter::{EmbeddingLora, Replaced};
 use crate::{Adapter, AdapterConfig, AdapterModule, Error, Result};
 
 const PREFIX: &str = "base_model.model.";
@@ -35,6 +36,28 @@ fn split_name(tensor: &str) -> Option<(&str, usize)> {
             .or_else(|| tensor.strip_suffix(".default")?.strip_suffix(part))
             .map(|module| (module, i))
     })
+}
+
+/// Which of an embedding's A and B a tensor is.
+fn embedding_part(tensor: &str) -> Option<usize> {
+    let part = tensor.strip_prefix("model.embed_tokens.lora_embedding_")?;
+    ["A", "B"]
+        .iter()
+        .position(|p| part.trim_end_matches(".default") == *p)
+}
+
+/// The weight that a tensor stands in place of, if its module is one of `modules_to_save`.
+fn replaced_name(config: &AdapterConfig, tensor: &str) -> Option<String> {
+    let module = tensor.strip_suffix(".weight")?;
+    let module = module.trim_end_matches(".modules_to_save.default");
+    let last = module.rsplit('.').next()?;
+    let saved = config
+        .modules_to_save
+        .iter()
+        .flatten()
+        .any(|m| m == last || m == module);
+    let known = ["lm_head", "model.embed_tokens"].contains(&module);
+    (saved && known).then(|| format!("{module}.weight"))
 }
 
 impl Adapter {
@@ -68,17 +91,36 @@ impl Adapter {
         let file =
             SafeTensors::deserialize(weights).map_err(|e| damaged(WEIGHTS, e.to_string()))?;
         let mut found: BTreeMap<String, Parts> = BTreeMap::new();
+        let (mut embedding, mut replaced) = ([None, None], vec![]);
+        let unsupported = |tensor: &str| {
+            let what = format!("`{tensor}` is not a part of a LoRA adapter that is supported");
+            damaged(WEIGHTS, what)
+        };
         for (tensor, view) in file.tensors() {
             let inner = tensor.strip_prefix(PREFIX).unwrap_or(&tensor);
             // What PEFT saves beside an embedding or a head that is adapted: the base's own weights.
             if inner.ends_with(".base_layer.weight") {
                 continue;
             }
+            if let Some(part) = embedding_part(inner) {
+                let found = values(&view).filter(|_| !config.use_dora);
+                embedding[part] = Some(found.ok_or_else(|| unsupported(&tensor))?);
+                continue;
+            }
+            if let Some(replacing) = replaced_name(&config, inner) {
+                let values = values(&view).filter(|v| v.iter().all(|v| v.is_finite()));
+                let [rows, _] = view.shape() else {
+                    return Err(unsupported(&tensor));
+                };
+                replaced.push(Replaced {
+                    tensor: replacing,
+                    rows: *rows,
+                    values: values.ok_or_else(|| unsupported(&tensor))?,
+                });
+                continue;
+            }
             let Some((module, which)) = split_name(inner) else {
-                return Err(damaged(
-                    WEIGHTS,
-                    format!("`{tensor}` is not a part of a LoRA adapter that is supported"),
-                ));
+                return Err(unsupported(&tensor));
             };
             let r = config.of_module(module).0;
             let shape = view.shape();
@@ -125,14 +167,30 @@ impl Adapter {
             }
             modules.push(AdapterModule { name, a, b, m });
         }
+        let embedding = match embedding {
+            [Some(a), Some(b)] => Some(EmbeddingLora { a, b }),
+            [None, None] => None,
+            _ => {
+                let what = "the embedding has only one of A and B";
+                return Err(damaged(WEIGHTS, what.into()));
+            }
+        };
+        let is_varied = !config.rank_pattern.is_empty() || !config.alpha_pattern.is_empty();
+        if embedding.is_some() && is_varied {
+            let what =
+                "it adapts the embedding with ranks or alphas that vary, which is not supported";
+            return Err(damaged(CONFIG, what.into()));
+        }
         if modules.is_empty() {
-            return Err(damaged(WEIGHTS, "it adapts nothing".into()));
+            return Err(damaged(WEIGHTS, "it adapts no linear".into()));
         }
         Ok(Self {
             name: name.into(),
             config,
             strength: 1.0,
             modules,
+            embedding,
+            replaced,
         }
         .of_one_rank())
     }
@@ -180,11 +238,19 @@ impl Adapter {
     }
 
     /// Both files' bytes, as PEFT saves them.
+    ///
+    /// # Errors
+    /// For an adapter that replaces whole weights.
     pub fn to_peft(&self) -> Result<[(&'static str, Vec<u8>); 2]> {
-        let failed = |what: String| Error::Read {
+        let failed = |what: String| Error::Adapter {
             name: self.name.clone(),
             what,
         };
+        if self.replaces_weights() {
+            return Err(failed(
+                "it replaces whole weights, which are not written".into(),
+            ));
+        }
         let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = vec![];
         let r = self.config.r;
         let bytes = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect();

@@ -1,9 +1,11 @@
 use siskin_cpu::{CpuPart, CpuWeight};
+use siskin_formats::TensorType;
 use siskin_graph::{Part, Weight, WeightKind};
 use siskin_models::{Model, Transform};
 
+use crate::adapter::Replaced;
 use crate::files::WeightFiles;
-use crate::{Device, DeviceRequest, Result};
+use crate::{Adapter, Device, DeviceRequest, Error, Result};
 
 pub use siskin_cpu::{CacheType, Precision};
 
@@ -36,13 +38,53 @@ pub struct Progress {
     pub total: u64,
 }
 
+/// Where weights come from: the model's files, and what an adapter has in place of them.
+pub(crate) struct WeightSource<'a> {
+    pub model: &'a Model,
+    pub files: &'a WeightFiles,
+    pub adapter: Option<&'a Adapter>,
+}
+
+impl WeightSource<'_> {
+    fn replaced(&self, part: &Part) -> Option<&Replaced> {
+        self.adapter?.replaced(&part.tensor)
+    }
+
+    fn type_of(&self, part: &Part, cols: usize) -> Result<TensorType> {
+        match self.replaced(part) {
+            Some(_) => Ok(TensorType::F32),
+            None => Ok(self.model.tensor(&self.files.checkpoint, part, cols)?.0.ty),
+        }
+    }
+
+    fn bytes_of(&self, part: &Part, cols: usize) -> u64 {
+        let found = self.model.tensor(&self.files.checkpoint, part, cols);
+        found.map_or(0, |(info, _)| info.bytes)
+    }
+}
+
 /// One tensor of a stacked weight, as the graph wants its rows.
-async fn read_part(
-    model: &Model,
-    files: &WeightFiles,
-    part: &Part,
-    cols: usize,
-) -> Result<CpuPart> {
+async fn read_part(source: &WeightSource<'_>, part: &Part, cols: usize) -> Result<CpuPart> {
+    if let Some(own) = source.replaced(part) {
+        if own.rows != part.rows || own.values.len() != part.rows * cols {
+            return Err(Error::Adapter {
+                name: source.adapter.map(|a| a.name.clone()).unwrap_or_default(),
+                what: format!(
+                    "its `{}` is [{}, {}], the model's is [{}, {cols}]",
+                    own.tensor,
+                    own.rows,
+                    own.values.len() / own.rows.max(1),
+                    part.rows
+                ),
+            });
+        }
+        return Ok(CpuPart {
+            ty: TensorType::F32,
+            rows: part.rows,
+            bytes: own.values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        });
+    }
+    let (model, files) = (source.model, source.files);
     let (info, transform) = model.tensor(&files.checkpoint, part, cols)?;
     let mut bytes = files.read(info).await?;
     if let Transform::UnpermuteRope { .. } = transform {
@@ -80,33 +122,25 @@ async fn read_vector(model: &Model, files: &WeightFiles, weight: &Weight) -> Res
 /// Brings all weights of the graph onto the device, one tensor at a time.
 pub(crate) async fn load_weights(
     device: &mut Device,
-    model: &Model,
-    files: &WeightFiles,
-    weights: &[Weight],
+    source: &WeightSource<'_>,
+    weights: &[&Weight],
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<()> {
-    let checkpoint = &files.checkpoint;
-    let size = |w: &Weight| -> u64 {
-        let parts = w
-            .parts
-            .iter()
-            .filter_map(|p| model.tensor(checkpoint, p, w.cols).ok());
-        parts.map(|(info, _)| info.bytes).sum()
-    };
-    let total = weights.iter().map(size).sum();
+    let size = |w: &Weight| -> u64 { w.parts.iter().map(|p| source.bytes_of(p, w.cols)).sum() };
+    let total = weights.iter().map(|w| size(w)).sum();
     let mut done = 0;
     for weight in weights {
         match &weight.kind {
             WeightKind::Constant(values) => device.add_vector(&weight.name, values.clone())?,
             WeightKind::Vector => {
-                let values = read_vector(model, files, weight).await?;
+                let values = read_vector(source.model, source.files, weight).await?;
                 device.add_vector(&weight.name, values)?;
             }
             WeightKind::Matrix => match device {
                 Device::Cpu(cpu) => {
                     let mut parts = vec![];
                     for p in &weight.parts {
-                        parts.push(read_part(model, files, p, weight.cols).await?);
+                        parts.push(read_part(source, p, weight.cols).await?);
                     }
                     let cols = weight.cols;
                     cpu.device
@@ -115,11 +149,11 @@ pub(crate) async fn load_weights(
                 Device::Gpu(gpu) => {
                     let mut types = vec![];
                     for p in &weight.parts {
-                        types.push((model.tensor(checkpoint, p, weight.cols)?.0.ty, p.rows));
+                        types.push((source.type_of(p, weight.cols)?, p.rows));
                     }
                     let mut upload = gpu.matrix(&weight.name, &types, weight.cols)?;
                     for p in &weight.parts {
-                        let part = read_part(model, files, p, weight.cols).await?;
+                        let part = read_part(source, p, weight.cols).await?;
                         upload.part(&part.bytes)?;
                     }
                     upload.finish()?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use siskin_cpu::ops::choose::NOT_FINITE;
 use siskin_gpu::{Counts, KernelTime};
-use siskin_graph::{Graph, Sampling};
+use siskin_graph::{Graph, Sampling, Weight};
 use siskin_models::{Head, Model};
 use siskin_text::{TextModel, TextStream};
 use web_time::Instant;
@@ -12,7 +12,7 @@ use web_time::Instant;
 use crate::answer::{Answer, Event, FinishReason, GenerateOptions, TokenLogprob};
 use crate::device::PREFILL_ROWS;
 use crate::files::WeightFiles;
-use crate::load::{OpenOptions, Progress, load_weights};
+use crate::load::{OpenOptions, Progress, WeightSource, load_weights};
 use crate::training::Training;
 use crate::{Adapter, Device, DeviceRequest, Error, ModelFiles, Result};
 
@@ -107,12 +107,11 @@ impl Session {
             Some(adapter) => Some(adapter.for_base(&self.model, &self.files).await?),
             None => None,
         };
-        let before = self.adapter.take();
-        self.adapter = adapter;
-        let applied = self.apply_adapter().await;
+        let before = std::mem::replace(&mut self.adapter, adapter);
+        let applied = self.apply_adapter(before.as_ref()).await;
         if applied.is_err() {
-            self.adapter = before;
-            self.apply_adapter().await?;
+            let failed = std::mem::replace(&mut self.adapter, before);
+            self.apply_adapter(failed.as_ref()).await?;
         }
         applied
     }
@@ -131,9 +130,21 @@ impl Session {
             .await
     }
 
-    /// Brings the adapter onto the device, and prepares the plans that have it.
-    async fn apply_adapter(&mut self) -> Result<()> {
+    /// Brings the adapter onto the device in place of another, and prepares the plans that have it.
+    async fn apply_adapter(&mut self, before: Option<&Adapter>) -> Result<()> {
         let graph = self.graph(Head::Next)?;
+        let adapters = [before, self.adapter.as_ref()];
+        let changes = |w: &&Weight| {
+            let mut both = adapters.iter().flatten();
+            both.any(|a| w.parts.iter().any(|p| a.replaced(&p.tensor).is_some()))
+        };
+        let changed: Vec<&Weight> = graph.weights.iter().filter(changes).collect();
+        let source = WeightSource {
+            model: &self.model,
+            files: &self.files,
+            adapter: self.adapter.as_ref(),
+        };
+        load_weights(&mut self.device, &source, &changed, &mut |_| ()).await?;
         let params = self
             .adapter
             .as_ref()
@@ -151,7 +162,7 @@ impl Session {
 
     /// The forward pass with the adapter in use.
     pub(crate) fn graph(&self, head: Head) -> Result<Graph> {
-        adapted(self.model.graph(head)?, self.adapter.as_ref())
+        adapted(&self.model, head, self.adapter.as_ref())
     }
 
     /// The tensors of the model's files.
@@ -420,11 +431,12 @@ impl Session {
     }
 }
 
-fn adapted(graph: Graph, adapter: Option<&Adapter>) -> Result<Graph> {
-    match adapter {
-        Some(adapter) => Ok(graph.with_lora(&adapter.spec(&graph)?)),
-        None => Ok(graph),
-    }
+fn adapted(model: &Model, head: Head, adapter: Option<&Adapter>) -> Result<Graph> {
+    let Some(adapter) = adapter else {
+        return Ok(model.graph(head)?);
+    };
+    let graph = adapter.model(model).graph(head)?;
+    Ok(graph.with_lora(&adapter.spec(&graph)?))
 }
 
 /// A device with the weights, ready to run. `Auto` turns to the CPU where the GPU cannot hold them.
@@ -436,11 +448,17 @@ async fn open_device(
     adapter: Option<&Adapter>,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Device> {
-    let graph = adapted(model.graph(Head::Next)?, adapter)?;
+    let graph = adapted(model, Head::Next, adapter)?;
+    let source = WeightSource {
+        model,
+        files,
+        adapter,
+    };
+    let weights: Vec<&Weight> = graph.weights.iter().collect();
     let params = adapter.map(|a| a.params(&graph)).transpose()?;
     let mut open = async |request| -> Result<Device> {
         let mut device = Device::open(request, options.precision).await?;
-        load_weights(&mut device, model, files, &graph.weights, on_progress).await?;
+        load_weights(&mut device, &source, &weights, on_progress).await?;
         device.set_params(&graph, params.clone().unwrap_or_default())?;
         let rows = PREFILL_ROWS.min(context);
         device

@@ -156,6 +156,19 @@ impl Model {
         }
     }
 
+    /// Whether the embedding is the head, too.
+    pub fn has_tied_head(&self) -> bool {
+        self.tied
+    }
+
+    /// The model with a head apart from its embedding, whose weights come from elsewhere.
+    pub fn with_own_head(&self) -> Self {
+        Self {
+            tied: false,
+            ..self.clone()
+        }
+    }
+
     pub fn arch(&self) -> &str {
         &self.arch
     }
