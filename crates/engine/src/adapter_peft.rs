@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use siskin_formats::{TensorType, decode};
+use siskin_formats::{TensorType, decode, read_torch};
 
 use crate::adapter::{EmbeddingLora, Replaced};
 use crate::{Adapter, AdapterConfig, AdapterModule, Error, Result};
@@ -13,6 +13,8 @@ use crate::{Adapter, AdapterConfig, AdapterModule, Error, Result};
 const PREFIX: &str = "base_model.model.";
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
+/// As older versions of PEFT save it.
+const TORCH: &str = "adapter_model.bin";
 /// What a projection's tensors are called.
 const PARTS: [&str; 3] = [".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"];
 
@@ -75,47 +77,82 @@ impl Adapter {
                 },
             })
         };
-        Self::from_peft(&name, &read(CONFIG)?, &read(WEIGHTS)?)
+        let config = read(CONFIG)?;
+        if folder.join(TORCH).exists() && !folder.join(WEIGHTS).exists() {
+            return Self::from_torch(&name, &config, &read(TORCH)?);
+        }
+        Self::from_peft(&name, &config, &read(WEIGHTS)?)
     }
 
-    /// From the bytes of both files.
+    /// From the bytes of both files, of which that of the weights is safetensors.
     ///
     /// # Errors
     /// If they are damaged, or ask for what is not supported.
     pub fn from_peft(name: &str, config: &[u8], weights: &[u8]) -> Result<Self> {
-        let damaged = |file: &str, what: String| Error::Read {
-            name: format!("{name}/{file}"),
-            what,
-        };
+        let file = SafeTensors::deserialize(weights)
+            .map_err(|e| unreadable(name, WEIGHTS, e.to_string()))?;
+        let mut tensors = vec![];
+        for (tensor, view) in file.tensors() {
+            let values = values(&view).ok_or_else(|| {
+                let what = format!("`{tensor}` is {:?}, which is not supported", view.dtype());
+                unreadable(name, WEIGHTS, what)
+            })?;
+            tensors.push((tensor, view.shape().to_vec(), values));
+        }
+        Self::from_tensors(name, config, WEIGHTS, tensors)
+    }
+
+    /// The same, with weights that `torch.save` wrote.
+    ///
+    /// # Errors
+    /// As [`Self::from_peft`].
+    pub fn from_torch(name: &str, config: &[u8], weights: &[u8]) -> Result<Self> {
+        let file = read_torch(weights).map_err(|what| unreadable(name, TORCH, what))?;
+        let tensors = file.into_iter().map(|(name, t)| (name, t.shape, t.values));
+        Self::from_tensors(name, config, TORCH, tensors.collect())
+    }
+
+    fn from_tensors(
+        name: &str,
+        config: &[u8],
+        weights: &str,
+        tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
+    ) -> Result<Self> {
+        let damaged = |file: &str, what: String| unreadable(name, file, what);
         let config = AdapterConfig::parse(config).map_err(|what| damaged(CONFIG, what))?;
-        let file =
-            SafeTensors::deserialize(weights).map_err(|e| damaged(WEIGHTS, e.to_string()))?;
         let mut found: BTreeMap<String, Parts> = BTreeMap::new();
         let (mut embedding, mut replaced) = ([None, None], vec![]);
         let unsupported = |tensor: &str| {
             let what = format!("`{tensor}` is not a part of a LoRA adapter that is supported");
-            damaged(WEIGHTS, what)
+            damaged(weights, what)
         };
-        for (tensor, view) in file.tensors() {
+        for (tensor, shape, values) in tensors {
             let inner = tensor.strip_prefix(PREFIX).unwrap_or(&tensor);
+            if values.iter().any(|v| !v.is_finite()) {
+                return Err(damaged(
+                    weights,
+                    format!("`{tensor}` has values that are not finite"),
+                ));
+            }
             // What PEFT saves beside an embedding or a head that is adapted: the base's own weights.
             if inner.ends_with(".base_layer.weight") {
                 continue;
             }
             if let Some(part) = embedding_part(inner) {
-                let found = values(&view).filter(|_| !config.use_dora);
-                embedding[part] = Some(found.ok_or_else(|| unsupported(&tensor))?);
+                if config.use_dora {
+                    return Err(unsupported(&tensor));
+                }
+                embedding[part] = Some(values);
                 continue;
             }
             if let Some(replacing) = replaced_name(&config, inner) {
-                let values = values(&view).filter(|v| v.iter().all(|v| v.is_finite()));
-                let [rows, _] = view.shape() else {
+                let [rows, _] = shape[..] else {
                     return Err(unsupported(&tensor));
                 };
                 replaced.push(Replaced {
                     tensor: replacing,
-                    rows: *rows,
-                    values: values.ok_or_else(|| unsupported(&tensor))?,
+                    rows,
+                    values,
                 });
                 continue;
             }
@@ -123,7 +160,6 @@ impl Adapter {
                 return Err(unsupported(&tensor));
             };
             let r = config.of_module(module).0;
-            let shape = view.shape();
             let fits = match which {
                 2 => shape.len() == 1 && config.use_dora,
                 _ => shape.len() == 2 && shape[which] == r,
@@ -131,28 +167,18 @@ impl Adapter {
             if !fits {
                 let kind = if config.use_dora { "DoRA" } else { "LoRA" };
                 let what = format!("`{tensor}` is {shape:?} in a {kind} adapter of rank {r}");
-                return Err(damaged(WEIGHTS, what));
-            }
-            let values = values(&view).ok_or_else(|| {
-                let what = format!("`{tensor}` is {:?}, which is not supported", view.dtype());
-                damaged(WEIGHTS, what)
-            })?;
-            if values.iter().any(|v| !v.is_finite()) {
-                return Err(damaged(
-                    WEIGHTS,
-                    format!("`{tensor}` has values that are not finite"),
-                ));
+                return Err(damaged(weights, what));
             }
             let before = found.entry(module.into()).or_default()[which].replace(values);
             if before.is_some() {
-                return Err(damaged(WEIGHTS, format!("it has `{tensor}` twice")));
+                return Err(damaged(weights, format!("it has `{tensor}` twice")));
             }
         }
         let mut modules = vec![];
         for (name, parts) in found {
             let [Some(a), Some(b), m] = parts else {
                 return Err(damaged(
-                    WEIGHTS,
+                    weights,
                     format!("`{name}` has only one of A and B"),
                 ));
             };
@@ -163,7 +189,7 @@ impl Adapter {
             };
             if m.len() != n {
                 let what = format!("`{name}` has {} magnitudes, not {n}", m.len());
-                return Err(damaged(WEIGHTS, what));
+                return Err(damaged(weights, what));
             }
             modules.push(AdapterModule { name, a, b, m });
         }
@@ -172,7 +198,7 @@ impl Adapter {
             [None, None] => None,
             _ => {
                 let what = "the embedding has only one of A and B";
-                return Err(damaged(WEIGHTS, what.into()));
+                return Err(damaged(weights, what.into()));
             }
         };
         let is_varied = !config.rank_pattern.is_empty() || !config.alpha_pattern.is_empty();
@@ -182,7 +208,7 @@ impl Adapter {
             return Err(damaged(CONFIG, what.into()));
         }
         if modules.is_empty() {
-            return Err(damaged(WEIGHTS, "it adapts no linear".into()));
+            return Err(damaged(weights, "it adapts no linear".into()));
         }
         Ok(Self {
             name: name.into(),
@@ -279,6 +305,13 @@ impl Adapter {
         }
         let config = serde_json::to_vec_pretty(&config).map_err(|e| failed(e.to_string()))?;
         Ok([(CONFIG, config), (WEIGHTS, weights)])
+    }
+}
+
+fn unreadable(name: &str, file: &str, what: String) -> Error {
+    Error::Read {
+        name: format!("{name}/{file}"),
+        what,
     }
 }
 
