@@ -1,0 +1,183 @@
+//! The cases of `tests/conformance`: the program, run on inputs that were once answered wrongly or refused for a
+//! reason that was not theirs.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use siskin_models::Model;
+use siskin_tests::command::{fails, json, ok};
+use siskin_tests::{assert_close, devices, fixture, tolerance};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance")
+}
+
+/// Every folder with a `case.json` below one of `tests/conformance`.
+fn cases(area: &str) -> Vec<(PathBuf, Value)> {
+    let mut found = vec![];
+    for entry in std::fs::read_dir(root().join(area)).unwrap() {
+        let folder = entry.unwrap().path();
+        let text = std::fs::read_to_string(folder.join("case.json"))
+            .unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        let case = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        found.push((folder, case));
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    assert!(!found.is_empty(), "no cases in {area}");
+    found
+}
+
+fn args(case: &Value, folder: &Path, tmp: &Path) -> Vec<String> {
+    let places = [
+        ("{case}", folder.to_path_buf()),
+        ("{models}", root().join("models")),
+        ("{tiny}", fixture("tiny")),
+        ("{tmp}", tmp.to_path_buf()),
+    ];
+    let args = case["args"].as_array().expect("args");
+    let filled = args.iter().map(|arg| {
+        let arg = arg.as_str().expect("arguments are strings").to_string();
+        places.iter().fold(arg, |arg, (name, path)| {
+            arg.replace(name, &path.display().to_string())
+        })
+    });
+    filled.collect()
+}
+
+fn read_logits(path: &Path) -> Vec<f32> {
+    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let data = file.tensor("logits").unwrap().data().to_vec();
+    let floats = data.as_chunks::<4>().0.iter();
+    floats.map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+/// The logits on the CPU, and in every profile of each adapter.
+fn check_logits(what: &str, args: &[&str], wanted: &Path, tmp: &Path) {
+    let wanted = read_logits(wanted);
+    let cpu = (vec!["--device".into(), "cpu".into()], 2e-4);
+    let gpus = devices().into_iter().map(|(i, p)| {
+        let args = ["--device", &format!("gpu:{i}"), "--profile", &p.to_string()];
+        (args.map(String::from).to_vec(), tolerance("model", p))
+    });
+    for (device, tolerance) in std::iter::once(cpu).chain(gpus) {
+        let out = tmp.join("logits.safetensors").display().to_string();
+        let device: Vec<&str> = device.iter().map(String::as_str).collect();
+        let rest = [
+            "--out",
+            &out,
+            "--force",
+            "--precision",
+            "f32",
+            "--cache",
+            "f32",
+        ];
+        ok(&[args, &device, &rest].concat());
+        let what = format!("{what} {device:?}");
+        assert_close(&what, &read_logits(Path::new(&out)), &wanted, tolerance);
+    }
+}
+
+/// Whether `found` holds all that `wanted` does.
+fn check_json(what: &str, found: &Value, wanted: &Value) {
+    match wanted {
+        Value::Object(wanted) => {
+            for (key, value) in wanted {
+                check_json(&format!("{what}.{key}"), &found[key], value);
+            }
+        }
+        _ => assert_eq!(found, wanted, "{what}"),
+    }
+}
+
+/// What a `config.json` alone says, or why it is refused.
+fn check_config(what: &str, folder: &Path, case: &Value) {
+    let text = std::fs::read_to_string(folder.join(case["config"].as_str().unwrap())).unwrap();
+    let found = Model::from_config(serde_json::from_str(&text).unwrap());
+    if let Some(parts) = case["error"].as_array() {
+        let error = found.expect_err(what).to_string();
+        for part in parts {
+            let part = part.as_str().unwrap();
+            assert!(error.contains(part), "{what}: `{part}` is not in: {error}");
+        }
+        return;
+    }
+    let d = found
+        .unwrap_or_else(|e| panic!("{what}: {e}"))
+        .dims()
+        .clone();
+    for (key, found) in [
+        ("n_layers", d.n_layers),
+        ("hidden_size", d.hidden_size),
+        ("intermediate_size", d.intermediate_size),
+        ("n_heads", d.n_heads),
+        ("n_kv_heads", d.n_kv_heads),
+        ("head_dim", d.head_dim),
+        ("vocab_size", d.vocab_size),
+        ("context_length", d.context_length),
+    ] {
+        assert_eq!(case["dims"][key], found, "{what}: {key}");
+    }
+}
+
+fn check(area: &str) {
+    for (folder, case) in cases(area) {
+        if case["config"].is_string() {
+            check_config(&folder.display().to_string(), &folder, &case);
+            continue;
+        }
+        let what = folder.display().to_string();
+        let tmp = tempfile::tempdir().unwrap();
+        let args = args(&case, &folder, tmp.path());
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let mut checked = false;
+        let parts = |key: &str| -> Vec<String> {
+            let list = case[key].as_array().into_iter().flatten();
+            list.map(|p| p.as_str().unwrap().to_string()).collect()
+        };
+        if let Some(file) = case["logits"].as_str() {
+            check_logits(&what, &args, &folder.join(file), tmp.path());
+            checked = true;
+        }
+        if case["json"].is_object() {
+            check_json(&what, &json(&args), &case["json"]);
+            checked = true;
+        }
+        if case["stdout"].is_array() {
+            let found = ok(&args);
+            for part in parts("stdout") {
+                assert!(found.contains(&part), "{what}: `{part}` is not in: {found}");
+            }
+            checked = true;
+        }
+        if case["error"].is_array() {
+            let found = fails(&args);
+            assert_eq!(found.trim_end().lines().count(), 1, "{what}: {found}");
+            for part in parts("error") {
+                assert!(found.contains(&part), "{what}: `{part}` is not in: {found}");
+            }
+            checked = true;
+        }
+        assert!(checked, "{what}: the case expects nothing");
+    }
+}
+
+#[test]
+fn models() {
+    check("configs");
+}
+
+#[test]
+fn adapters() {
+    check("adapters");
+}
+
+#[test]
+fn files() {
+    check("files");
+}
+
+#[test]
+fn answers() {
+    check("answers");
+}
