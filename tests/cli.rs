@@ -334,7 +334,7 @@ fn chat_keeps_the_cache_between_turns() {
             && text.contains("/save FILE")
     );
     assert!(
-        errors.contains("no command /nonsense") && errors.contains("raise --ctx"),
+        errors.contains("no command /nonsense") && errors.contains("shorten it"),
         "{errors}"
     );
     let saved: Value = serde_json::from_str(&std::fs::read_to_string(saved).unwrap()).unwrap();
@@ -383,7 +383,7 @@ fn mistakes_are_told_in_one_line() {
         (&["run", &model, "", "--raw"], &["prompt has no tokens"]),
         (
             &["run", &model, "x", "--ctx", "4"],
-            &["tokens", "context holds 4", "--ctx"],
+            &["tokens", "context holds 4", "raise --ctx"],
         ),
         (&["run", &model, "x", "--ctx", "9999"], &["9999", "128"]),
         (

@@ -65,6 +65,7 @@ pub fn logits(folder: &Path, args: &[&str]) -> Vec<f32> {
         "1,2,3,4,5",
         "--out",
         &out,
+        "--force",
         "--precision",
         "f32",
         "--cache",

@@ -1,11 +1,16 @@
 // Chat completions in OpenAI's shapes: https://platform.openai.com/docs/api-reference/chat
 
 import { SiskinError } from "./errors.js";
-import type { GenerateEvent, GenerateOptions, Generated, Message, TokenLogprob } from "./types.js";
+import type { PromptRequest } from "./engine.js";
+import type { GenerateEvent, GenerateOptions, Generated, TokenLogprob, TopToken } from "./types.js";
 
+/**
+ * A message. The type takes what OpenAI's clients build; parts that are not text, and messages of tools, are
+ * refused by name.
+ */
 export interface ChatMessage {
-  role: "system" | "developer" | "user" | "assistant";
-  content: string | { type: "text"; text: string }[];
+  role: "system" | "developer" | "user" | "assistant" | "tool" | "function";
+  content?: string | readonly { type: string }[] | null;
   name?: string;
 }
 
@@ -27,10 +32,57 @@ export interface ChatRequest {
   max_tokens?: number | null;
   max_completion_tokens?: number | null;
   stop?: string | string[] | null;
+  /** The same gives the same answer; by default another one for each, which the answer tells (`siskin.seed`). */
   seed?: number | null;
   logprobs?: boolean | null;
   top_logprobs?: number | null;
   n?: number | null;
+  /** Extension: more variables for the chat template, such as `{ enable_thinking: false }`. */
+  chat_template_kwargs?: Record<string, unknown> | null;
+  /** Extension: text of messages that spells a control token, such as `<|im_end|>`, becomes one. */
+  allow_special_tokens?: boolean | null;
+}
+
+/** Fields of OpenAI's that do not change an answer. */
+const WITHOUT_EFFECT = ["user", "metadata", "safety_identifier", "prompt_cache_key", "store", "service_tier", "parallel_tool_calls"];
+
+const KNOWN = [
+  "messages", "model", "stream", "stream_options", "temperature", "top_p", "top_k", "min_p", "repeat_penalty", "max_tokens",
+  "max_completion_tokens", "stop", "seed", "logprobs", "top_logprobs", "n", "chat_template_kwargs", "allow_special_tokens",
+];
+
+/** Fields of OpenAI's that are not supported: they may only ask for nothing. */
+const UNSUPPORTED = [
+  "tools", "tool_choice", "functions", "function_call", "audio", "modalities", "response_format", "frequency_penalty",
+  "presence_penalty", "logit_bias", "prediction", "reasoning_effort", "verbosity", "web_search_options",
+];
+
+function asksForNothing(key: string, value: unknown): boolean {
+  if (value == null || value === false) return true;
+  switch (key) {
+    case "response_format":
+      return (value as { type?: unknown }).type === "text";
+    case "tool_choice":
+      return value === "none" || value === "auto";
+    case "modalities":
+      return Array.isArray(value) && value.every((m) => m === "text");
+    case "frequency_penalty":
+    case "presence_penalty":
+      return value === 0;
+    case "logit_bias":
+      return Object.keys(value).length === 0;
+    default:
+      return Array.isArray(value) && value.length === 0;
+  }
+}
+
+/** Refuses by name what is not known, so that nothing that was asked for is left out without a word. */
+function checkFields(request: object): void {
+  for (const [key, value] of Object.entries(request)) {
+    if (KNOWN.includes(key) || WITHOUT_EFFECT.includes(key)) continue;
+    if (!UNSUPPORTED.includes(key)) throw invalid(`there is no field \`${key}\` in a request`);
+    if (!asksForNothing(key, value)) throw invalid(`\`${key}\` is not supported`);
+  }
 }
 
 export interface RequestOptions {
@@ -62,7 +114,7 @@ export interface Usage {
 }
 
 /** Extension: what was generated, and how fast. */
-export type Details = Pick<Generated, "ids" | "prefillSeconds" | "decodeSeconds">;
+export type Details = Pick<Generated, "ids" | "seed" | "prefillSeconds" | "decodeSeconds">;
 
 export interface ChatCompletion {
   id: string;
@@ -103,8 +155,7 @@ export interface ChatStream extends AsyncIterable<ChatCompletionChunk> {
 /** What completions need of a model. */
 export interface Generator {
   readonly name: string;
-  promptOf(messages: Message[]): Promise<Uint32Array>;
-  decode(ids: Uint32Array): Promise<string>;
+  promptOf(request: PromptRequest): Promise<Uint32Array>;
   generate(
     prompt: Uint32Array,
     options: GenerateOptions,
@@ -115,23 +166,33 @@ export interface Generator {
 
 const invalid = (message: string) => new SiskinError("invalid_request", message);
 
-function messageOf(message: unknown, i: number): Message {
-  const { role, content } = (message ?? {}) as Partial<ChatMessage>;
+/** Fields of a message: those that templates get, and those that must ask for nothing. */
+const MESSAGE_FIELDS = ["role", "content", "name", "reasoning_content"];
+
+function messageOf(message: unknown, i: number): object {
+  if (typeof message !== "object" || message === null) throw invalid(`messages[${i}] is not an object`);
+  const { role, content, ...rest } = message as Record<string, unknown>;
   if (!["system", "developer", "user", "assistant"].includes(role as string)) {
     throw invalid(`messages[${i}].role is ${JSON.stringify(role)}; give system, user or assistant`);
   }
-  const text = Array.isArray(content) ? content.map((part) => part?.text) : [content];
-  if (!text.every((t) => typeof t === "string")) {
-    throw invalid(`messages[${i}].content must be text, or a list of text parts`);
+  for (const [key, value] of Object.entries(rest)) {
+    const asksForNothing = value == null || (Array.isArray(value) && value.length === 0);
+    if (!MESSAGE_FIELDS.includes(key) && !asksForNothing) throw invalid(`messages[${i}].${key} is not supported`);
   }
-  return { role: role === "developer" ? "system" : role!, content: text.join("") };
+  const parts: unknown[] = Array.isArray(content) ? content : [{ type: "text", text: content }];
+  const text = parts.map((part, j) => {
+    const { type, text } = (part ?? {}) as { type?: unknown; text?: unknown };
+    if (type !== undefined && type !== "text") throw invalid(`messages[${i}].content[${j}] is ${JSON.stringify(type)}; only text is supported`);
+    if (typeof text !== "string") throw invalid(`messages[${i}].content must be text, or a list of text parts`);
+    return text;
+  });
+  const given = Object.fromEntries(Object.entries(rest).filter(([key, value]) => MESSAGE_FIELDS.includes(key) && value != null));
+  return { role: role === "developer" ? "system" : role, content: text.join(""), ...given };
 }
 
 function optionsOf(request: ChatRequest): GenerateOptions {
   if (typeof request !== "object" || request === null) throw invalid("give an object with `messages`");
-  for (const key of ["tools", "functions", "audio", "response_format"]) {
-    if ((request as object as Record<string, unknown>)[key] != null) throw invalid(`\`${key}\` is not supported`);
-  }
+  checkFields(request);
   if (request.n != null && request.n !== 1) throw invalid("`n` must be 1");
   const integer = (name: "max_tokens" | "max_completion_tokens" | "seed" | "top_k" | "top_logprobs", max: number) => {
     const value = request[name];
@@ -175,7 +236,13 @@ export class Completions {
     if (!Array.isArray(request.messages) || request.messages.length === 0) {
       throw invalid("`messages` must be a list of at least one message");
     }
-    const prompt = await this.model.promptOf(request.messages.map(messageOf));
+    const kwargs = request.chat_template_kwargs ?? {};
+    if (typeof kwargs !== "object" || Array.isArray(kwargs)) throw invalid("`chat_template_kwargs` must be an object");
+    const prompt = await this.model.promptOf({
+      messages: request.messages.map(messageOf),
+      chat_template_kwargs: kwargs,
+      allow_special_tokens: request.allow_special_tokens ?? false,
+    });
     const controller = new AbortController();
     if (signal?.aborted) controller.abort();
     signal?.addEventListener("abort", () => controller.abort(), { signal: controller.signal });
@@ -193,7 +260,7 @@ export class Completions {
     const logprobs: ChatTokenLogprob[] = [];
     for await (const event of events) {
       if (event.kind === "token" || event.kind === "rest") content += event.text;
-      if (event.kind === "token" && event.logprob) logprobs.push(await this.#logprob(event.logprob));
+      if (event.kind === "token" && event.logprob) logprobs.push(logprobOf(event.logprob));
       if (event.kind !== "end") continue;
       if (event.answer.finishReason === "cancelled") throw new SiskinError("aborted", "stopped by the page");
       return {
@@ -263,7 +330,7 @@ export class Completions {
     try {
       for await (const event of events) {
         if (event.kind === "token") {
-          const logprobs = event.logprob && { content: [await this.#logprob(event.logprob)], refusal: null };
+          const logprobs = event.logprob && { content: [logprobOf(event.logprob)], refusal: null };
           if (event.text || logprobs) yield chunk({ content: event.text }, logprobs && { logprobs });
         } else if (event.kind === "rest") {
           yield chunk({ content: event.text });
@@ -278,16 +345,12 @@ export class Completions {
       if (!(controller.signal.aborted && SiskinError.from(thrown).code === "aborted")) throw thrown;
     }
   }
+}
 
-  async #logprob({ top, ...chosen }: TokenLogprob): Promise<ChatTokenLogprob> {
-    const shape = async ({ id, piece, logprob }: { id: number; piece: string; logprob: number }): Promise<TopLogprob> => {
-      // Special tokens have no text: they go by their name.
-      const token = (await this.model.decode(Uint32Array.of(id))) || piece;
-      const isPart = token.includes("\ufffd");
-      return { token, bytes: isPart ? null : [...new TextEncoder().encode(token)], logprob };
-    };
-    return { ...(await shape(chosen)), top_logprobs: await Promise.all(top.map(shape)) };
-  }
+/** A token's text is its bytes', which may be a part of a character. */
+function logprobOf({ top, ...chosen }: TokenLogprob): ChatTokenLogprob {
+  const shape = ({ bytes, logprob }: TopToken): TopLogprob => ({ token: new TextDecoder().decode(Uint8Array.from(bytes)), bytes, logprob });
+  return { ...shape(chosen), top_logprobs: top.map(shape) };
 }
 
 type RunEvent = GenerateEvent | { kind: "end"; answer: Generated };
@@ -299,4 +362,4 @@ const usageOf = (a: Generated): Usage => ({
   prompt_tokens_details: { cached_tokens: a.cachedTokens },
 });
 
-const detailsOf = ({ ids, prefillSeconds, decodeSeconds }: Generated): Details => ({ ids, prefillSeconds, decodeSeconds });
+const detailsOf = ({ ids, seed, prefillSeconds, decodeSeconds }: Generated): Details => ({ ids, seed, prefillSeconds, decodeSeconds });

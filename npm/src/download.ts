@@ -1,6 +1,6 @@
 import { SiskinError, aborted } from "./errors.js";
 import { get, totalSize } from "./source.js";
-import { STRIDE, find, hasRoom, memoryWriter, openWriter, remove, type Writer } from "./store.js";
+import { STRIDE, find, hasRoom, memoryWriter, openWriter, remove, seal, type Writer } from "./store.js";
 
 export interface DownloadOptions {
   signal?: AbortSignal;
@@ -26,15 +26,33 @@ const TRIES = 5;
  */
 export async function download(url: string, options: DownloadOptions): Promise<Blob | undefined> {
   if (!options.keep) return fetchWhole(url, await memoryWriter(), options);
-  const kept = await find(url);
+  const kept = await keptAs(url, options);
   if (kept) return kept;
-  const locked = async () => (await find(url)) ?? fetchWhole(url, undefined, options);
-  if (!navigator.locks) return locked();
+  const locked = async () => (await keptAs(url, options)) ?? fetchWhole(url, undefined, options);
+  // A sandboxed page has the object and may not use it.
+  const locks = await navigator.locks?.query().then(
+    () => navigator.locks,
+    () => undefined,
+  );
+  if (!locks) return locked();
   try {
-    return await navigator.locks.request(`siskin ${url}`, { signal: options.signal ?? new AbortController().signal }, locked);
+    return await locks.request(`siskin ${url}`, { signal: options.signal ?? new AbortController().signal }, locked);
   } catch (thrown) {
     throw options.signal?.aborted ? aborted() : thrown;
   }
+}
+
+/** The kept file, unless it is another one than the SHA-256 that is wanted now says. */
+async function keptAs(url: string, { sha256, hash }: DownloadOptions): Promise<Blob | undefined> {
+  const kept = await find(url);
+  if (!kept || !sha256) return kept?.file;
+  const found = kept.sha256 ?? (await hash(kept.file));
+  if (found === sha256.toLowerCase()) {
+    if (!kept.sha256) await seal(url, found);
+    return kept.file;
+  }
+  await remove(url);
+  return undefined;
 }
 
 async function fetchWhole(url: string, given: Writer | undefined, options: DownloadOptions): Promise<Blob | undefined> {
@@ -124,6 +142,7 @@ async function fetchWhole(url: string, given: Writer | undefined, options: Downl
   if (options.sha256) {
     try {
       await verify(url, file, options.sha256, options.hash);
+      await seal(url, options.sha256.toLowerCase());
     } catch (thrown) {
       await remove(url);
       throw thrown;
@@ -151,6 +170,6 @@ async function roomier(url: string, size: number, writer: Writer): Promise<Write
 function checkMagic(url: string, first: Uint8Array, magic: string): void {
   const found = new TextDecoder("latin1").decode(first.subarray(0, magic.length));
   if (found !== magic.slice(0, found.length)) {
-    throw new SiskinError("invalid_model", `${url} is no GGUF file: it begins with ${JSON.stringify(found)}`);
+    throw new SiskinError("invalid_model", `${url} is not a GGUF file: it begins with ${JSON.stringify(found)}`);
   }
 }

@@ -4,6 +4,7 @@ import { SiskinError, aborted } from "./errors.js";
 import { openHeaders, openWhole } from "./reference.js";
 import type {
   AdapterInfo,
+  Bytes,
   Counts,
   Fit,
   FitOptions,
@@ -27,6 +28,12 @@ import init, { Hash, adapter, parseDataset, selfTest, type Files, type Session, 
 /** What crosses to a worker: no functions, no signals. */
 export type LoadRequest = Pick<LoadOptions, "device" | "profile" | "context" | "cache" | "sha256">;
 export type FitRequest = Omit<FitOptions, "signal">;
+/** What is to be answered, as the wasm takes it. */
+export interface PromptRequest {
+  messages: object[];
+  chat_template_kwargs?: Record<string, unknown>;
+  allow_special_tokens?: boolean;
+}
 export type Source = string | Blob | readonly File[];
 
 /** A page hears of a stop, and draws, at least this often, in milliseconds. */
@@ -153,8 +160,9 @@ export class Engine {
       const fit = JSON.parse(
         this.#files.fit(
           JSON.stringify({
-            ...(request.context && { context: request.context }),
+            ...(request.context !== undefined && { context: request.context }),
             ...(available !== undefined && { memory: Math.floor(available) }),
+            cpu: onCpu,
             ...(!onCpu && { maxBuffer: Math.min(found.maxBufferSize, found.maxStorageBufferBindingSize) }),
           }),
         ),
@@ -216,7 +224,7 @@ export class Engine {
 
   /** What is beyond the heap would end the page in mid-load. */
   #checkHeap(files: Files, context: number | undefined): void {
-    const fit = JSON.parse(files.fit(JSON.stringify({ ...(context && { context }), memory: HEAP }))) as Fit;
+    const fit = JSON.parse(files.fit(JSON.stringify({ ...(context !== undefined && { context }), memory: HEAP, cpu: true }))) as Fit;
     // A context that the model was not trained for is refused for that.
     if (fit.fits || fit.context > fit.trainedContext) return;
     const fits = fit.maxContext > 0 ? `a context of ${fit.maxContext} fits` : "a smaller model may fit";
@@ -251,6 +259,11 @@ export class Engine {
 
   async decode(ids: Uint32Array): Promise<string> {
     return wrap(() => this.#text().decode(ids));
+  }
+
+  /** A conversation's text and tokens up to where the answer begins. */
+  async prompt(request: PromptRequest): Promise<{ text: string; ids: number[] }> {
+    return wrap(() => JSON.parse(this.#text().prompt(JSON.stringify(request))));
   }
 
   async render(messages: Message[], addGenerationPrompt: boolean): Promise<string> {
@@ -291,7 +304,7 @@ export class Engine {
         };
         if (signal.aborted) throw aborted();
         const { seed, ...rest } = options;
-        const request = { ...rest, ...(seed !== undefined && { seed: String(seed) }) };
+        const request = { ...rest, seed: String(seed ?? crypto.getRandomValues(new Uint32Array(1))[0]) };
         const answer = await session.generate(prompt, JSON.stringify(request), listen);
         await last;
         return JSON.parse(answer);
@@ -367,8 +380,8 @@ export class Engine {
     return this.#inTurn((session) => session.trainScore());
   }
 
-  trainCheckpoint(): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#inTurn(async (session) => (await session.trainCheckpoint()) as Uint8Array<ArrayBuffer>);
+  trainCheckpoint(): Promise<Bytes> {
+    return this.#inTurn(async (session) => (await session.trainCheckpoint()) as Bytes);
   }
 
   trainAdapter(): Promise<LoraAdapter> {

@@ -16,18 +16,19 @@ const SIDE_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "g
 const INDEX = "model.safetensors.index.json";
 
 /** The address behind a reference, absolute. */
-export function address(source: string | URL, hub: string, base: string): string {
+export function address(source: string | URL, hub: string, base: string | undefined): string {
   const text = String(source);
   if (!text.startsWith("hf:")) {
     try {
       return new URL(text, base).href;
     } catch {
-      throw new SiskinError("invalid_request", `${text} is no address`);
+      const relative = base === undefined ? " (there is no page here that it could be relative to)" : "";
+      throw new SiskinError("invalid_request", `${text} is not an address${relative}`);
     }
   }
   const match = text.match(/^hf:([\w.-]+)\/([\w.-]+)(?:@([\w.-]+))?(?:\/(.+))?$/);
   if (!match) {
-    throw new SiskinError("invalid_request", `${text} is no hub reference; write hf:owner/repo or hf:owner/repo/file.gguf`);
+    throw new SiskinError("invalid_request", `${text} is not a hub reference; write hf:owner/repo or hf:owner/repo/file.gguf`);
   }
   const [, owner, repo, revision = "main", file = ""] = match;
   return new URL(`${owner}/${repo}/resolve/${revision}/${file}`, hub.endsWith("/") ? hub : `${hub}/`).href;
@@ -60,7 +61,7 @@ export async function openWhole(source: string | Blob | readonly File[], options
 export function openHeaders(source: string | Blob | readonly File[], signal?: AbortSignal): Promise<Files> {
   return open(source, async (url, mayLack) => {
     const kept = await find(url);
-    if (kept) return new BlobSource(url, kept);
+    if (kept) return new BlobSource(url, kept.file);
     // An address may say more after the name, or nothing of the kind: only what is surely small is fetched whole.
     if (!/\.(json|jinja)$/.test(new URL(url).pathname)) return RangeSource.open(url, signal);
     const response = await get(url, { signal, mayLack });
@@ -69,17 +70,28 @@ export function openHeaders(source: string | Blob | readonly File[], signal?: Ab
 }
 
 async function open(source: string | Blob | readonly File[], byUrl: Open): Promise<Files> {
-  if (source instanceof Blob) return Files.gguf(new BlobSource(source instanceof File ? source.name : "the file", source));
+  if (source instanceof Blob) return Files.gguf([new BlobSource(source instanceof File ? source.name : "the file", source)]);
   if (typeof source === "string") {
     if (source.endsWith("/")) return folder(source, (name, mayLack) => byUrl(source + name, mayLack));
-    return Files.gguf((await byUrl(source, false, "GGUF"))!);
+    const parts: ByteSource[] = [];
+    for (const url of partsOf(source)) parts.push((await byUrl(url, false, "GGUF"))!);
+    return Files.gguf(parts);
   }
-  const gguf = source.find((f) => f.name.endsWith(".gguf"));
-  if (gguf) return Files.gguf(new BlobSource(gguf.name, gguf));
+  const gguf = source.filter((f) => f.name.endsWith(".gguf"));
+  if (gguf.length > 0) return Files.gguf(gguf.map((f) => new BlobSource(f.name, f)));
   return folder("the folder", async (name) => {
     const file = source.find((f) => f.name === name);
     return file && new BlobSource(name, file);
   });
+}
+
+/** The addresses of all parts of a split GGUF file, from that of any: `…-00001-of-00003.gguf`. */
+function partsOf(address: string): string[] {
+  const match = address.match(/^(.*-)\d{5}-of-(\d{5})(\.gguf(?:[?#].*)?)$/);
+  if (!match) return [address];
+  const [, before, count, after] = match;
+  const part = (i: number) => `${before}${String(i + 1).padStart(5, "0")}-of-${count}${after}`;
+  return Array.from({ length: Number(count) }, (_, i) => part(i));
 }
 
 async function folder(name: string, file: (name: string, mayLack: boolean) => Promise<ByteSource | undefined>): Promise<Files> {

@@ -1,34 +1,11 @@
 // An engine in a worker, or on this thread, behind the same calls.
 
-import { proxy, transferHandlers, wrap, type Remote } from "comlink";
+import { proxy, wrap, type Remote } from "comlink";
 
 import { Engine } from "./engine.js";
-import { SiskinError, type SiskinErrorCode } from "./errors.js";
+import { SiskinError } from "./errors.js";
 import type { RuntimeOptions } from "./types.js";
-
-interface ThrownValue {
-  value: unknown;
-}
-interface SentError {
-  code: SiskinErrorCode;
-  message: string;
-  status?: number | undefined;
-}
-
-/** Comlink carries an error's message; this carries its code too. Both sides call it. */
-export function carryErrors(): void {
-  const { canHandle } = transferHandlers.get("throw")!;
-  transferHandlers.set("throw", {
-    canHandle,
-    serialize: ({ value }: ThrownValue) => {
-      const { code, message, status } = SiskinError.from(value);
-      return [{ code, message, status } satisfies SentError, []];
-    },
-    deserialize: ({ code, message, status }: SentError): never => {
-      throw new SiskinError(code, message, status);
-    },
-  });
-}
+import { carryErrors } from "./wire.js";
 
 type Calls = {
   [K in keyof Engine]: Engine[K] extends (...args: infer A) => infer R ? (...args: A) => Promise<Awaited<R>> : never;
@@ -53,8 +30,31 @@ function listener<F extends (...args: never[]) => void>(f: F): F {
   }) as F;
 }
 
-const wasmOf = (options: RuntimeOptions) =>
-  options.wasmBytes ?? new URL(options.wasmUrl ?? new URL("./siskin_wasm_bg.wasm", import.meta.url), location.href).href;
+/** What relative addresses are relative to; a worker made from a Blob, or Node, has nothing of the kind. */
+export const base = (): string | undefined => (typeof location === "undefined" ? undefined : location.href);
+
+function wasmOf(options: RuntimeOptions): string | ArrayBuffer {
+  if (options.wasmBytes) return options.wasmBytes;
+  try {
+    return new URL(options.wasmUrl ?? new URL("./siskin_wasm_bg.wasm", import.meta.url), base()).href;
+  } catch {
+    const what = options.wasmUrl === undefined ? "is not known: siskin was bundled as something else than an ES module" : `is not ${options.wasmUrl}`;
+    throw new SiskinError("invalid_request", `the address of siskin's wasm file ${what}; give \`wasmUrl\` as a whole address, or \`wasmBytes\``);
+  }
+}
+
+/** A worker, or why there is none. */
+function startWorker(): Worker {
+  if (typeof Worker === "undefined") {
+    throw new SiskinError("internal", "there are no workers here, as in Node, a SharedWorker or a service worker; give `worker: false`");
+  }
+  try {
+    return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "siskin" });
+  } catch (thrown) {
+    const why = thrown instanceof Error ? thrown.message : String(thrown);
+    throw new SiskinError("internal", `siskin's worker does not start (${why}); serve worker.js beside the script, or give \`worker: false\``);
+  }
+}
 
 export async function startHost(options: RuntimeOptions): Promise<Host> {
   if (options.worker === false) {
@@ -63,14 +63,15 @@ export async function startHost(options: RuntimeOptions): Promise<Host> {
     return { calls: engine as unknown as Calls, callback: listener, close: () => engine.unload() };
   }
   carryErrors();
-  const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "siskin" });
+  const worker = startWorker();
   let fail!: (e: SiskinError) => void;
   // A worker that dies answers nothing more: whoever waits is told.
   const death = new Promise<never>((_, reject) => (fail = reject));
   death.catch(() => {});
   worker.onerror = (event) => {
     event.preventDefault();
-    fail(new SiskinError("internal", `siskin's worker failed: ${event.message || "its script does not load"}`));
+    const why = event.message || "its script does not load: serve worker.js beside the script, or give `worker: false`";
+    fail(new SiskinError("internal", `siskin's worker failed: ${why}`));
   };
   const remote: Remote<Engine> = wrap<Engine>(worker);
   const calls = new Proxy({} as Calls, {

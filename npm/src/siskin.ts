@@ -2,7 +2,7 @@ import { Completions, type Generator } from "./chat.js";
 import type { LoadRequest, Source } from "./engine.js";
 import { SiskinError, aborted } from "./errors.js";
 import { address, type ModelSource } from "./reference.js";
-import { startHost, type Host } from "./remote.js";
+import { base, startHost, type Host } from "./remote.js";
 import { list, remove, type CachedFile } from "./store.js";
 import {
   Adapters,
@@ -38,8 +38,24 @@ import type {
 
 const HUB = "https://huggingface.co";
 
+const RUNTIME = ["worker", "wasmUrl", "wasmBytes", "hub"];
+const LOAD = [...RUNTIME, "device", "profile", "context", "onProgress", "onDeviceLost", "signal", "cache", "sha256"];
+const FIT = [...RUNTIME, "device", "context", "memory", "signal"];
+
+/** Refuses options that are not known: a misspelt one would be as if it were not there. */
+function check(options: object & { context?: unknown; memory?: unknown }, known: string[]): void {
+  const wrong = Object.keys(options).find((key) => !known.includes(key));
+  if (wrong !== undefined) throw new SiskinError("invalid_request", `there is no option \`${wrong}\`; there are: ${known.join(", ")}`);
+  for (const key of ["context", "memory"] as const) {
+    const value = options[key];
+    if (value !== undefined && !(Number.isSafeInteger(value) && (value as number) > 0)) {
+      throw new SiskinError("invalid_request", `\`${key}\` is ${String(value)}; give a whole number above 0`);
+    }
+  }
+}
+
 const sourceOf = (source: ModelSource, options: RuntimeOptions): Source =>
-  typeof source === "string" || source instanceof URL ? address(source, options.hub ?? HUB, location.href) : source;
+  typeof source === "string" || source instanceof URL ? address(source, options.hub ?? HUB, base()) : source;
 
 let calls = 0;
 
@@ -127,11 +143,7 @@ export class Siskin {
     this.tokenizer = new Tokenizer(host);
     const generator: Generator = {
       name: model.name.split("/").at(-1) || model.name,
-      promptOf: async (messages) => {
-        const tokens = await this.tokenizer.encodeRendered(await this.tokenizer.render(messages));
-        return Uint32Array.from(tokens, (t) => t.id);
-      },
-      decode: (ids) => host.calls.decode(ids),
+      promptOf: async (request) => Uint32Array.from((await host.calls.prompt(request)).ids),
       generate: (prompt, options, onEvent, signal) => this.generate(prompt, options, { onEvent, signal: signal ?? null }),
     };
     this.chat = { completions: new Completions(generator) };
@@ -141,6 +153,7 @@ export class Siskin {
   /** Fetches a model, or takes the kept one, and brings it onto a device. */
   static async load(source: ModelSource, options: LoadOptions & RuntimeOptions = {}): Promise<Siskin> {
     const { signal, onProgress = () => {}, onDeviceLost = () => {} } = options;
+    check(options, LOAD);
     if (signal?.aborted) throw aborted();
     const host = await startHost(options);
     try {
@@ -159,6 +172,7 @@ export class Siskin {
 
   /** Reads only a model's headers, by range: its sizes, tensors and tokenizer. Close it after use. */
   static async inspect(source: ModelSource, options: RuntimeOptions & { signal?: AbortSignal } = {}): Promise<Inspected> {
+    check(options, FIT);
     const host = await startHost(options);
     try {
       const info = await stoppable(host, options.signal, (call) => host.calls.inspect(call, sourceOf(source, options)));
@@ -198,7 +212,7 @@ export class Siskin {
     list: (): Promise<CachedFile[]> => list(),
     /** Forgets a file; tells whether there was one. */
     delete: (source: string | URL, options: Pick<RuntimeOptions, "hub"> = {}): Promise<boolean> =>
-      remove(address(source, options.hub ?? HUB, location.href)),
+      remove(address(source, options.hub ?? HUB, base())),
   };
 
   /** The model, the device, the context and the memory. */

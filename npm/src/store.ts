@@ -11,6 +11,8 @@ export interface CachedFile {
   where: "opfs" | "cache";
   /** What the server gave to tell one version from another. */
   validator?: string;
+  /** What its bytes were found to be, in hexadecimal. */
+  sha256?: string;
 }
 
 /** A file that is being written. */
@@ -25,10 +27,18 @@ export interface Writer {
 }
 
 interface Store {
-  find(url: string): Promise<Blob | undefined>;
+  find(url: string): Promise<Kept | undefined>;
+  /** Notes what a kept file's bytes were found to be. */
+  seal(url: string, sha256: string): Promise<void>;
   writer(url: string): Promise<Writer>;
   list(): Promise<CachedFile[]>;
   delete(url: string): Promise<boolean>;
+}
+
+/** A file that was kept whole. */
+export interface Kept {
+  file: Blob;
+  sha256: string | undefined;
 }
 
 async function key(url: string): Promise<string> {
@@ -84,15 +94,29 @@ class Opfs implements Store {
     }
   }
 
-  async find(url: string): Promise<Blob | undefined> {
+  async find(url: string): Promise<Kept | undefined> {
     const name = await key(url);
     const note = await this.note(name);
     if (!note?.complete) return undefined;
     try {
       const file = await (await this.folder.getFileHandle(name)).getFile();
-      return file.size === note.size ? file : undefined;
+      return file.size === note.size ? { file, sha256: note.sha256 } : undefined;
     } catch {
       return undefined;
+    }
+  }
+
+  async seal(url: string, sha256: string): Promise<void> {
+    const name = await key(url);
+    const note = await this.note(name);
+    if (!note) return;
+    const notes = await openSync(await this.folder.getFileHandle(`${name}.json`));
+    try {
+      notes.truncate(0);
+      notes.write(new TextEncoder().encode(JSON.stringify({ ...note, sha256 })), { at: 0 });
+      notes.flush();
+    } finally {
+      notes.close();
     }
   }
 
@@ -200,12 +224,18 @@ class CacheStore implements Store {
     }
   }
 
-  async find(url: string): Promise<Blob | undefined> {
+  async find(url: string): Promise<Kept | undefined> {
     const name = await key(url);
     const note = await this.note(name);
     if (!note?.complete) return undefined;
-    const whole = new Blob(await this.parts(name));
-    return whole.size === note.size ? whole : undefined;
+    const file = new Blob(await this.parts(name));
+    return file.size === note.size ? { file, sha256: note.sha256 } : undefined;
+  }
+
+  async seal(url: string, sha256: string): Promise<void> {
+    const name = await key(url);
+    const note = await this.note(name);
+    if (note) await this.cache.put(CacheStore.at(name, "note"), new Response(JSON.stringify({ ...note, sha256 })));
   }
 
   async writer(url: string): Promise<Writer> {
@@ -301,17 +331,24 @@ export async function memoryWriter(): Promise<Writer> {
 }
 
 const stores = async (): Promise<Store[]> => {
+  // Names are hashes, which pages without encryption cannot make; sandboxed ones have no origin to keep files for.
+  if (!globalThis.crypto?.subtle || location.origin === "null") return [];
   const opened = await Promise.all([Opfs.open(), CacheStore.open()]);
   return opened.filter((s) => s !== undefined);
 };
 
 /** A kept file, if it is whole. */
-export async function find(url: string): Promise<Blob | undefined> {
+export async function find(url: string): Promise<Kept | undefined> {
   for (const store of await stores()) {
     const found = await store.find(url);
     if (found) return found;
   }
   return undefined;
+}
+
+/** Notes what a kept file's bytes were found to be; without a store there is nothing to note. */
+export async function seal(url: string, sha256: string): Promise<void> {
+  for (const store of await stores()) await store.seal(url, sha256).catch(() => {});
 }
 
 /** Whether the origin may keep so many bytes more, so far as the browser tells. */

@@ -1,7 +1,7 @@
 // Fine-tuning: examples in, step events out, an adapter in the end.
 
 import { SiskinError, aborted } from "./errors.js";
-import type { Message } from "./types.js";
+import type { Bytes, Message } from "./types.js";
 
 /** A conversation, of which the assistant's turns are learned; or plain text, all of which is. */
 export type Example = { messages: Message[] } | { text: string };
@@ -100,7 +100,7 @@ export interface TrainStep {
 /** An adapter as PEFT keeps it: `adapter_config.json` and `adapter_model.safetensors`. */
 export interface LoraAdapter {
   config: string;
-  weights: Uint8Array<ArrayBuffer>;
+  weights: Bytes;
 }
 
 /** An example's tokens, and which of them are learned; or why it cannot be learned from. */
@@ -114,7 +114,7 @@ export interface TrainHost {
   step(): Promise<TrainStep | null>;
   measure(): Promise<number>;
   score(): Promise<number | undefined>;
-  checkpoint(): Promise<Uint8Array<ArrayBuffer>>;
+  checkpoint(): Promise<Bytes>;
   adapter(): Promise<LoraAdapter>;
 }
 
@@ -178,7 +178,7 @@ export class Training implements AsyncIterable<TrainStep> {
   }
 
   /** All that is needed to go on later, by `resume`, as if nothing had happened. */
-  async checkpoint(): Promise<Uint8Array<ArrayBuffer>> {
+  async checkpoint(): Promise<Bytes> {
     await this.summary();
     return this.#host.checkpoint();
   }

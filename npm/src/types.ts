@@ -1,3 +1,6 @@
+/** Bytes of their own: `Uint8Array<ArrayBuffer>`, which TypeScript before 5.7 does not know. */
+export type Bytes = ReturnType<Uint8Array["slice"]>;
+
 /** A token and the bytes (UTF-8) of the text that it stands for. */
 export interface Token {
   id: number;
@@ -18,6 +21,8 @@ export interface MergedWord {
 export interface TopToken {
   id: number;
   piece: string;
+  /** Of the text that it stands for: perhaps a part of a character. */
+  bytes: number[];
   /** Natural logarithm of its probability. */
   logprob: number;
 }
@@ -165,7 +170,7 @@ export interface GenerateOptions {
   top_k?: number;
   min_p?: number;
   repeat_penalty?: number;
-  /** An integer from 0; the same gives the same answer. */
+  /** An integer from 0; the same gives the same answer. By default another one each time. */
   seed?: number | bigint;
   max_tokens?: number;
   stop?: string[];
@@ -188,6 +193,8 @@ export type GenerateEvent =
 export interface Generated {
   ids: number[];
   finishReason: "stop" | "length" | "cancelled";
+  /** With which the same tokens are drawn again. */
+  seed: number;
   promptTokens: number;
   /** Tokens of the prompt that were in the cache already. */
   cachedTokens: number;

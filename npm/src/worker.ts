@@ -1,7 +1,7 @@
 import { expose } from "comlink";
 
 import { Engine } from "./engine.js";
-import { carryErrors } from "./remote.js";
+import { carryErrors } from "./wire.js";
 
 carryErrors();
 expose(new Engine());

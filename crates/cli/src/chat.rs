@@ -9,7 +9,7 @@ use siskin_engine::{Adapter, Answer, Event, FinishReason, Session};
 use siskin_text::Message;
 
 use crate::args::{ChatArgs, SamplingArgs};
-use crate::{open, output, stop};
+use crate::{open, output, remedy, stop};
 
 const HELP: &str = "\
 /system TEXT   set the system message and start anew (alone: show it)
@@ -125,12 +125,12 @@ pub async fn chat(args: ChatArgs) -> Result<()> {
             ("/adapter", "") => chat.list_adapters(),
             ("/adapter", name) => match chat.use_adapter(name).await {
                 Ok(()) => println!("answering with {name}"),
-                Err(e) => eprintln!("error: {e:#}"),
+                Err(e) => eprintln!("error: {}", remedy::line(&e)),
             },
             ("/stats", _) => chat.stats(),
             ("/save", path) => match chat.save(Path::new(path)) {
                 Ok(()) => println!("saved to {path}"),
-                Err(e) => eprintln!("error: {e:#}"),
+                Err(e) => eprintln!("error: {}", remedy::line(&e)),
             },
             (command, _) if command.starts_with('/') => {
                 eprintln!("error: no command {command}; /help lists them");
@@ -138,7 +138,7 @@ pub async fn chat(args: ChatArgs) -> Result<()> {
             _ => {
                 // What goes wrong with one message (too long, say) does not end the conversation.
                 if let Err(e) = chat.answer(line).await {
-                    eprintln!("error: {e:#}");
+                    eprintln!("error: {}", remedy::line(&e));
                 }
             }
         }

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         // A reader that has seen enough (`| head`) is no failure.
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {}", one_line(&e));
+            eprintln!("error: {}", remedy::line(&e));
             ExitCode::FAILURE
         }
     }
@@ -60,15 +60,6 @@ fn quiet_mesa() {
         // SAFETY: the program has one thread yet.
         unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
-}
-
-fn one_line(e: &anyhow::Error) -> String {
-    let text = match remedy::remedy(e) {
-        Some(remedy) => format!("{e:#}; {remedy}"),
-        None => format!("{e:#}"),
-    };
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    terminal::printable(&text)
 }
 
 fn is_broken_pipe(e: &anyhow::Error) -> bool {

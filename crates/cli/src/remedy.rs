@@ -6,8 +6,20 @@ use siskin_gpu::Error as Gpu;
 use siskin_models::Error as Models;
 use siskin_text::Error as Text;
 
+use crate::terminal::printable;
+
+/// An error in one line, with its remedy.
+pub fn line(error: &anyhow::Error) -> String {
+    let text = match remedy(error) {
+        Some(remedy) => format!("{error:#}; {remedy}"),
+        None => format!("{error:#}"),
+    };
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    printable(&text)
+}
+
 /// The remedy for the first error of the chain that has one.
-pub fn remedy(error: &anyhow::Error) -> Option<&'static str> {
+fn remedy(error: &anyhow::Error) -> Option<&'static str> {
     error.chain().find_map(|e| {
         e.downcast_ref::<Engine>()
             .and_then(of_engine)

@@ -2,7 +2,7 @@
 
 use js_sys::Function;
 use serde_json::{Map, Value, json as object};
-use siskin_engine::{Fit, ModelFiles};
+use siskin_engine::{AsyncSource, Fit, ModelFiles};
 use siskin_formats::{SideFiles, Value as Metadata};
 use wasm_bindgen::prelude::*;
 
@@ -12,15 +12,20 @@ use crate::source::{JsSource, Source};
 use crate::tokenizer::Tokenizer;
 use crate::{json, parse};
 
+fn boxed(sources: Vec<JsSource>) -> Vec<Box<dyn AsyncSource>> {
+    let boxed = |s| Box::new(Source::new(s)) as Box<dyn AsyncSource>;
+    sources.into_iter().map(boxed).collect()
+}
+
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Files(ModelFiles);
 
 #[wasm_bindgen]
 impl Files {
-    /// Reads a GGUF file's header.
-    pub async fn gguf(source: JsSource) -> Result<Files> {
-        let files = ModelFiles::fetch_gguf(vec![Box::new(Source::new(source))]).await;
+    /// Reads the header of a GGUF file, or of all parts of a split one.
+    pub async fn gguf(sources: Vec<JsSource>) -> Result<Files> {
+        let files = ModelFiles::fetch_gguf(boxed(sources)).await;
         files.map(Self).map_err(to_js)
     }
 
@@ -31,9 +36,7 @@ impl Files {
         for (name, text) in parse::<std::collections::HashMap<String, String>>(&side)? {
             files.add(&name, text);
         }
-        let boxed = |s| Box::new(Source::new(s)) as Box<dyn siskin_engine::AsyncSource>;
-        let sources = sources.into_iter().map(boxed).collect();
-        let files = ModelFiles::fetch_safetensors(sources, files).await;
+        let files = ModelFiles::fetch_safetensors(boxed(sources), files).await;
         files.map(Self).map_err(to_js)
     }
 

@@ -243,6 +243,7 @@ fn answer_json(answer: &Answer) -> Result<String> {
     json(&object!({
         "ids": answer.ids,
         "finishReason": answer.finish_reason,
+        "seed": answer.seed,
         "promptTokens": answer.prompt_tokens,
         "cachedTokens": answer.cached_tokens,
         "prefillSeconds": answer.prefill_time.as_secs_f64(),

@@ -1,11 +1,24 @@
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde_json::{Map, Value};
 use siskin_engine::Error;
 use siskin_text::{Message, RenderRequest, Rendered, TextModel};
 use wasm_bindgen::prelude::*;
 
 use crate::error::{Result, to_js};
 use crate::{json, parse};
+
+/// What is to be answered.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Prompt {
+    messages: Vec<Message>,
+    #[serde(default)]
+    chat_template_kwargs: Map<String, Value>,
+    #[serde(default)]
+    allow_special_tokens: bool,
+}
 
 /// Text to tokens and back. Lists are JSON.
 #[wasm_bindgen]
@@ -34,6 +47,23 @@ impl Tokenizer {
     /// As the vocabulary writes it.
     pub fn piece(&self, id: u32) -> String {
         self.0.piece(id)
+    }
+
+    /// A conversation's text and tokens up to where the answer begins: `{ text, ids }` of a [`Prompt`].
+    pub fn prompt(&self, request: &str) -> Result<String> {
+        let request: Prompt = parse(request)?;
+        let fail = |e| to_js(Error::Text(e));
+        let rendered = self.0.render(&RenderRequest {
+            messages: &request.messages,
+            add_generation_prompt: true,
+            kwargs: request.chat_template_kwargs,
+            allow_special_tokens: request.allow_special_tokens,
+            ..RenderRequest::default()
+        });
+        let rendered = rendered.map_err(fail)?;
+        let tokens = self.0.encode_rendered(&rendered).map_err(fail)?;
+        let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
+        json(&serde_json::json!({ "text": rendered.text, "ids": ids }))
     }
 
     /// The text of `[{ role, content }]`.

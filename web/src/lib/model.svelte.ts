@@ -29,6 +29,7 @@ class Model {
   async choose(source: ModelSource, name: string): Promise<void> {
     this.error = "";
     this.fit = undefined;
+    const before = { name: this.name, source: this.#source };
     this.name = name;
     this.#source = source;
     try {
@@ -36,7 +37,10 @@ class Model {
       // Another may have been chosen meanwhile.
       if (this.#source === source) this.fit = fit;
     } catch (thrown) {
-      if (this.#source === source) this.error = words(thrown);
+      if (this.#source !== source) return;
+      this.error = words(thrown);
+      // The model that is loaded keeps its name.
+      if (this.siskin) [this.name, this.#source] = [before.name, before.source];
     }
   }
 
