@@ -10,7 +10,7 @@ use super::{list_methods, text_methods};
 fn own(cx: &Cx, value: &Value, name: &str) -> Outcome<Option<Value>> {
     Ok(match value {
         Value::Namespace(n) => n.get(name),
-        Value::Loop(l) => l.attribute(name),
+        Value::Loop(l) if l.attribute(name).is_some() => l.attribute(name),
         Value::Tuple(s) if s.items.len() == 2 && matches!(name, "grouper" | "list") => {
             Some(s.items[usize::from(name == "list")].clone())
         }

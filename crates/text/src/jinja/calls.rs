@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::args::{CallArgs, int_or, text_of};
-use super::fault::{Kind, Outcome, failed, fault};
+use super::fault::{Kind, Outcome, failed, fault, unsupported};
 use super::render::{Frame, Renderer};
 use super::value::{MacroValue, Namespace, Value, dict, list, put, range_len, tuple};
 use super::{list_methods, print, text_methods};
@@ -161,7 +161,7 @@ impl Renderer<'_> {
                 self.cx.budget.text(text.len())?;
                 Ok(text.into())
             }
-            other => failed(format!("`{other}` cannot be called")),
+            other => unsupported(format!("the function `{other}`")),
         }
     }
 

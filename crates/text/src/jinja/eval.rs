@@ -10,8 +10,8 @@ use super::value::{Value, dict, list, put, tuple};
 use super::{access, filters, ops, print, tests};
 
 /// Functions that every template has.
-const FUNCTIONS: [&str; 7] = [
-    "range", "dict", "namespace", "cycler", "joiner", "raise_exception", "strftime_now",
+const FUNCTIONS: [&str; 8] = [
+    "lipsum", "range", "dict", "namespace", "cycler", "joiner", "raise_exception", "strftime_now",
 ];
 
 impl<'a> Renderer<'a> {

@@ -385,7 +385,6 @@ pub fn with_spec(cx: &Cx, value: &Value, spec: &str) -> Outcome<String> {
                 ..parsed
             })
         }
-        Value::Bool(b) if parsed.kind.is_none() => lay_text(if *b { "True" } else { "False" }, &parsed),
         Value::Bool(_) | Value::Int(_) => lay_int(value.as_int().unwrap_or(0), &parsed),
         Value::Float(f) => lay_float(*f, &parsed),
         other => failed(format!(
@@ -407,7 +406,7 @@ fn parse_spec(spec: &str) -> Outcome<Spec> {
     chars.next_if_eq(&'z');
     out.alternate = chars.next_if_eq(&'#').is_some();
     out.zero = chars.next_if_eq(&'0').is_some();
-    let mut number = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
+    let number = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
         let mut n = None;
         while let Some(d) = chars.peek().and_then(|c| c.to_digit(10)) {
             n = Some(n.unwrap_or(0usize).saturating_mul(10).saturating_add(d as usize));

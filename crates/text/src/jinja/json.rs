@@ -128,10 +128,6 @@ fn string(cx: &Cx, out: &mut String, text: &str, ensure_ascii: bool) {
             o if (o as u32) < 0x20 => out.push_str(&format!("\\u{:04x}", o as u32)),
             o if ensure_ascii && (o as u32) > 0x7e => {
                 let mut units = [0; 2];
-                if o == '\u{7f}' {
-                    out.push(c);
-                    continue;
-                }
                 for unit in o.encode_utf16(&mut units) {
                     out.push_str(&format!("\\u{unit:04x}"));
                 }

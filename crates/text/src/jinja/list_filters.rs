@@ -253,6 +253,10 @@ fn sort_key(cx: &Cx, item: &Value, attribute: Option<&Value>, sensitive: bool) -
 
 fn map(cx: &Cx, value: &Value, mut args: CallArgs) -> Outcome<Value> {
     let mut out = vec![];
+    // Jinja goes over nothing that is false: `none|map` is empty.
+    if !value.is_true(cx)? {
+        return iter(cx, out);
+    }
     if args.positional.is_empty() {
         let [attribute, default] = args.bind("map", ["attribute", "default"])?;
         let Some(attribute) = attribute else {
@@ -296,6 +300,9 @@ fn select(cx: &Cx, how: &str, value: &Value, mut args: CallArgs) -> Outcome<Valu
     }
     let wanted = how.starts_with("select");
     let mut out = vec![];
+    if !value.is_true(cx)? {
+        return iter(cx, out);
+    }
     for item in value.items(cx)? {
         cx.budget.step(1)?;
         let subject = match &attribute {

@@ -135,16 +135,6 @@ impl Parser {
         s
     }
 
-    pub(super) fn expr(
-        &self,
-        line: usize,
-        kind: ExprKind,
-        children: &[&Expr],
-    ) -> Outcome<Expr> {
-        let height = children.iter().map(|e| e.height).max().unwrap_or(0) + 1;
-        self.made(line, height, kind)
-    }
-
     pub(super) fn made(&self, line: usize, height: usize, kind: ExprKind) -> Outcome<Expr> {
         if height > MAX_HEIGHT {
             return limit(format!("an expression of more than {MAX_HEIGHT} levels"));

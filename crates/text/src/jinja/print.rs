@@ -97,7 +97,11 @@ pub fn write_repr(cx: &Cx, out: &mut String, value: &Value) -> Outcome<()> {
             out.push_str("}>");
         }
         Value::Loop(l) => out.push_str(&format!("<LoopContext {}/{}>", l.index0() + 1, l.length())),
-        Value::Macro(_) => out.push_str("<Macro>"),
+        Value::Macro(m) => {
+            out.push_str("<Macro ");
+            quote(cx, out, &m.name);
+            out.push('>');
+        }
         Value::Function(name) => out.push_str(&format!("<function {name}>")),
         Value::Method(m) => out.push_str(&format!(
             "<built-in method {} of {} object>",

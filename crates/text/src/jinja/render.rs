@@ -316,6 +316,7 @@ impl<'a> Renderer<'a> {
         }
         Value::Macro(Rc::new(MacroValue {
             id,
+            name: self.tree.macros[id].name.as_str().into(),
             frame: frame.clone(),
         }))
     }

@@ -60,6 +60,7 @@ pub struct Namespace {
 #[derive(Debug)]
 pub struct MacroValue {
     pub id: usize,
+    pub name: Rc<str>,
     /// Where it was defined.
     pub frame: Rc<Frame>,
 }
