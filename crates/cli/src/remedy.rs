@@ -68,6 +68,10 @@ fn of_models(e: &Models) -> Option<&'static str> {
 fn of_text(e: &Text) -> Option<&'static str> {
     match e {
         Text::NoTemplate => Some("use --raw to give it plain text"),
+        Text::TemplateSyntax(_)
+        | Text::TemplateUnsupported(_)
+        | Text::TemplateLimit(_)
+        | Text::TemplateFailed(_) => Some("use --raw to do without it"),
         Text::Formats(e) => of_formats(e),
         _ => None,
     }

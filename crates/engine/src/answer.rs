@@ -69,6 +69,8 @@ pub enum FinishReason {
 pub struct TopLogprob {
     pub id: u32,
     pub piece: String,
+    /// Of the text that it stands for: perhaps a part of a character.
+    pub bytes: Vec<u8>,
     pub logprob: f32,
 }
 
@@ -77,6 +79,8 @@ pub struct TopLogprob {
 pub struct TokenLogprob {
     pub id: u32,
     pub piece: String,
+    /// Of the text that it stands for: perhaps a part of a character.
+    pub bytes: Vec<u8>,
     pub logprob: f32,
     pub top: Vec<TopLogprob>,
 }
@@ -87,6 +91,7 @@ impl TokenLogprob {
         Self {
             id,
             piece: text.piece(id),
+            bytes: text.token_bytes(id),
             logprob: logits[id as usize] - log_sum_exp(logits),
             top: logprobs_of(text, logits, n),
         }
@@ -111,6 +116,7 @@ pub(crate) fn logprobs_of(text: &TextModel, logits: &[f32], n: usize) -> Vec<Top
     let top = |id: u32| TopLogprob {
         id,
         piece: text.piece(id),
+        bytes: text.token_bytes(id),
         logprob: logits[id as usize] - total,
     };
     order.into_iter().map(top).collect()

@@ -1,12 +1,21 @@
 //! Text to tokens and back: tokenizers of both kinds of model, chat templates, and streaming that
 //! never splits a UTF-8 character.
 
+mod added;
+mod bytes;
+mod check;
+mod encode;
+mod ends;
 mod error;
+mod folder;
 mod gguf;
+mod gguf_pre;
+mod jinja;
 mod merges;
 mod message;
 mod stream;
 mod template;
+mod time;
 mod to_gguf;
 mod tokenizer;
 
@@ -15,5 +24,6 @@ pub use merges::MergedWord;
 pub use message::{Message, RenderRequest, Rendered};
 pub use stream::{Emitted, TextStream};
 pub use template::ChatTemplate;
+pub use time::DateTime;
 pub use to_gguf::gguf_metadata;
 pub use tokenizer::{TextModel, Token};
