@@ -121,6 +121,17 @@ impl View for Lazy<'_> {
     }
 }
 
+/// What other programs need of a folder beside what is read here.
+const COPIED: [&str; 7] = [
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+    "NOTICE",
+];
+
 pub fn write(files: &ModelFiles, tensors: &[Exported], out: &Path, bytes: Bytes<'_>) -> Result<()> {
     let beside = side_files(files, tensors)?;
     let mut entries = vec![];
@@ -131,9 +142,22 @@ pub fn write(files: &ModelFiles, tensors: &[Exported], out: &Path, bytes: Bytes<
             entries.push(Entry::plain(i, tensor));
         }
     }
+    let from = Path::new(&files.weights.checkpoint.side.folder);
     std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     for (name, text) in beside {
+        if let Some(parent) = out.join(name).parent() {
+            std::fs::create_dir_all(parent)?;
+        }
         whole(&out.join(name), |part| Ok(std::fs::write(part, text)?))?;
+    }
+    for name in COPIED {
+        let file = from.join(name);
+        if files.weights.checkpoint.gguf.is_none() && file.is_file() {
+            whole(&out.join(name), |part| {
+                std::fs::copy(&file, part)?;
+                Ok(())
+            })?;
+        }
     }
     whole(&out.join("model.safetensors"), |part| {
         let failed = RefCell::new(None);
@@ -193,19 +217,27 @@ fn from_gguf(files: &ModelFiles, tensors: &[Exported]) -> Result<(serde_json::Va
     let is_tied = !tensors.iter().any(|t| t.name == "lm_head.weight");
     let mut config = files.model.to_config(&files.weights.checkpoint, is_tied)?;
     let text = &files.text;
-    config["eos_token_id"] = json!(text.end_tokens().collect::<Vec<_>>());
-    let mut tokenizer = json!({"tokenizer_class": "PreTrainedTokenizerFast"});
-    if let Some(id) = text.end_tokens().last() {
-        tokenizer["eos_token"] = json!(text.piece(id));
-    }
-    if let Some(template) = text.template() {
-        tokenizer["chat_template"] = json!(template);
+    // The tokenizer's own end of text first, then what else ends an answer.
+    let eos = text.eos_token();
+    let others = text.end_tokens().filter(|id| Some(*id) != eos);
+    let ends: Vec<u32> = eos.into_iter().chain(others).collect();
+    let mut generation = json!({"eos_token_id": ends});
+    config["eos_token_id"] = json!(ends);
+    for name in ["bos", "pad"] {
+        if let Some(id) = text.named_token(&format!("{name}_token")) {
+            config[format!("{name}_token_id")] = json!(id);
+            generation[format!("{name}_token_id")] = json!(id);
+        }
     }
     let others = vec![
         ("tokenizer.json", text.to_json()?),
         (
             "tokenizer_config.json",
-            serde_json::to_string_pretty(&tokenizer)?,
+            serde_json::to_string_pretty(&text.to_tokenizer_config())?,
+        ),
+        (
+            "generation_config.json",
+            serde_json::to_string_pretty(&generation)?,
         ),
     ];
     Ok((config, others))

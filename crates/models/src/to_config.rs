@@ -86,7 +86,7 @@ impl Model {
             };
             config["layer_types"] = c.local.iter().map(kind).collect();
             config["hidden_activation"] = json!("gelu_pytorch_tanh");
-            config["query_pre_attn_scalar"] = json!((1.0 / (c.scale * c.scale)).round());
+            config["query_pre_attn_scalar"] = json!((1.0 / (c.scale * c.scale)).round() as u64);
             config["rope_local_base_freq"] = json!(c.local_theta);
         }
         Ok(config)

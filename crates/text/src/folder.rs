@@ -55,6 +55,7 @@ impl TextModel {
         Ok(Self::new(Parts {
             templates,
             eos,
+            named: special,
             kind: "tokenizer.json".into(),
             ..Parts::of(tokenizer)
         }))

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use serde::de::DeserializeOwned;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use siskin_formats::{Array, Gguf};
 use tokenizers::models::bpe::BPE;
 use tokenizers::models::unigram::Unigram;
@@ -306,16 +306,17 @@ impl TextModel {
             ("cls_token", "cls_token_id"),
             ("mask_token", "mask_token_id"),
         ];
-        let special = names.iter().filter_map(|(name, key)| {
+        let named = names.iter().filter_map(|(name, key)| {
             let piece = id(key).and_then(|id| tokenizer.id_to_token(id))?;
             Some(((*name).to_string(), piece.into()))
         });
+        let named: Map<String, Json> = named.collect();
         let source = |key: &str| file.str(key).map(String::from);
         let sources = [
             source("tokenizer.chat_template"),
             source("tokenizer.chat_template.tool_use"),
         ];
-        let templates = Templates::of(sources, &special.collect());
+        let templates = Templates::of(sources, &named);
         let ends = ["eos_token_id", "eot_token_id", "eom_token_id"];
         let adds_eos = file.bool("tokenizer.ggml.add_eos_token").unwrap_or(false);
         let kind = file.str("tokenizer.ggml.model").unwrap_or_default();
@@ -326,6 +327,7 @@ impl TextModel {
             templates,
             before: id("bos_token_id").filter(|_| adds_bos(file)),
             after: id("eos_token_id").filter(|_| adds_eos),
+            named,
             eos: ends.iter().filter_map(|key| id(key)).collect(),
             twins: twins(file, &tokenizer),
             kind: format!("{kind}{pre}"),

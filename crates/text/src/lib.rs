@@ -16,6 +16,7 @@ mod message;
 mod stream;
 mod template;
 mod time;
+mod to_folder;
 mod to_gguf;
 mod tokenizer;
 

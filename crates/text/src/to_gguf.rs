@@ -40,7 +40,7 @@ pub fn gguf_metadata(side: &SideFiles, vocab_size: usize) -> Result<Vec<(String,
     let parse = |name: &str| -> Json {
         serde_json::from_str(side.get(name).unwrap_or_default()).unwrap_or_default()
     };
-    let (file, config) = (parse("tokenizer.json"), parse("tokenizer_config.json"));
+    let file = parse("tokenizer.json");
     let model = &file["model"];
     if model["type"] != "BPE" {
         return Err(unfit(format!("its model is {}", model["type"])));
@@ -66,8 +66,9 @@ pub fn gguf_metadata(side: &SideFiles, vocab_size: usize) -> Result<Vec<(String,
         let (Some(id), Some(piece)) = (token["id"].as_u64(), token["content"].as_str()) else {
             continue;
         };
+        // A token without a row in the embedding, such as that of Gemma's images, cannot be said or read.
         let Some(slot) = types.get_mut(id as usize) else {
-            return Err(unfit(format!("`{piece}` is beyond the model's vocabulary")));
+            continue;
         };
         if *slot != UNKNOWN {
             *slot = if token["special"] == true {
@@ -111,21 +112,37 @@ pub fn gguf_metadata(side: &SideFiles, vocab_size: usize) -> Result<Vec<(String,
     } else {
         set("merges", Value::Array(Array::String(merges)));
     }
-    let special = |key: &str| {
-        let v = &config[key];
-        let piece = v.as_str().or(v["content"].as_str())?;
-        pieces.iter().position(|p| p == piece)
+    let named = |name: &str| {
+        let id = original.named_token(name);
+        id.filter(|id| (*id as usize) < vocab_size)
     };
-    let (bos, eos) = (special("bos_token"), special("eos_token"));
-    let eos = eos.or(original.end_tokens().last().map(|id| id as usize));
-    for (key, id) in [("bos_token_id", bos), ("eos_token_id", eos)] {
+    let (bos, eos) = (named("bos_token"), named("eos_token"));
+    let eos = eos.or(original.end_tokens().last());
+    for (key, id) in [
+        ("bos_token_id", bos),
+        ("eos_token_id", eos),
+        ("padding_token_id", named("pad_token")),
+        ("seperator_token_id", named("sep_token")),
+        ("cls_token_id", named("cls_token")),
+        ("mask_token_id", named("mask_token")),
+        // The other token that ends an answer, of a chat model whose tokenizer calls another one its end of text.
+        (
+            "eot_token_id",
+            original.end_tokens().find(|id| Some(*id) != eos),
+        ),
+    ] {
         if let Some(id) = id {
-            set(key, Value::Uint(id as u64));
+            set(key, Value::Uint(id.into()));
         }
     }
-    let begins = original.encode(PROBES[0])?;
-    let adds_bos = bos.is_some_and(|id| begins.first().is_some_and(|t| t.id as usize == id));
-    set("add_bos_token", Value::Bool(adds_bos));
+    if !is_spm && let Some(id) = named("unk_token") {
+        set("unknown_token_id", Value::Uint(id.into()));
+    }
+    let probe = original.encode(PROBES[0])?;
+    let is =
+        |token: Option<&crate::Token>, id: Option<u32>| id.is_some() && token.map(|t| t.id) == id;
+    set("add_bos_token", Value::Bool(is(probe.first(), bos)));
+    set("add_eos_token", Value::Bool(is(probe.last(), eos)));
     set("tokens", Value::Array(Array::String(pieces)));
     set("token_type", Value::Array(Array::Int(types)));
     if let Some(template) = original.template() {

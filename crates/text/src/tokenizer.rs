@@ -2,6 +2,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::OnceLock;
 
 use serde::Serialize;
+use serde_json::{Map, Value as Json};
 use tokenizers::{Encoding, Tokenizer};
 
 use crate::bytes::Decoding;
@@ -31,6 +32,7 @@ pub struct TextModel {
     before: Option<u32>,
     after: Option<u32>,
     eos: BTreeSet<u32>,
+    named: Map<String, Json>,
     special: HashSet<u32>,
     twins: HashMap<u32, u32>,
     decoding: Decoding,
@@ -57,6 +59,8 @@ pub(crate) struct Parts {
     /// Put after plain text.
     pub after: Option<u32>,
     pub eos: BTreeSet<u32>,
+    /// `bos_token`, `eos_token` and so on, as text.
+    pub named: Map<String, Json>,
     /// Ids whose text the tokenizer knows by another id.
     pub twins: HashMap<u32, u32>,
     pub kind: String,
@@ -73,6 +77,7 @@ impl Parts {
             before: None,
             after: None,
             eos: BTreeSet::new(),
+            named: Map::new(),
             twins: HashMap::new(),
             kind: String::new(),
         }
@@ -100,6 +105,7 @@ impl TextModel {
             tokenizer: parts.tokenizer,
             before: parts.before,
             after: parts.after,
+            named: parts.named,
             eos,
             special,
             twins: parts.twins,
@@ -250,6 +256,21 @@ impl TextModel {
         self.eos.contains(&id)
     }
 
+    /// The token that goes by a name of transformers': `bos_token`, `eos_token`, `pad_token`, `unk_token`, ….
+    pub fn named_token(&self, name: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(self.named.get(name)?.as_str()?)
+    }
+
+    /// The token that ends a text, as the tokenizer itself has it.
+    pub fn eos_token(&self) -> Option<u32> {
+        self.named_token("eos_token")
+    }
+
+    /// Tokens that plain text gets before and after it where the tokenizer itself does not put them there.
+    pub(crate) fn added_around(&self) -> [Option<u32>; 2] {
+        [self.before, self.after]
+    }
+
     /// Tokens that end an answer.
     pub fn end_tokens(&self) -> impl Iterator<Item = u32> {
         self.eos.iter().copied()
@@ -260,13 +281,12 @@ impl TextModel {
     }
 
     /// As `tokenizer.json` has it.
-    pub fn to_json(&self) -> Result<String> {
-        self.tokenizer
-            .to_string(true)
-            .map_err(|e| Error::Tokenizer {
-                name: "tokenizer".into(),
-                what: format!("cannot be written ({e})"),
-            })
+    pub(crate) fn json(&self) -> serde_json::Result<Json> {
+        serde_json::to_value(&self.tokenizer)
+    }
+
+    pub(crate) fn named_tokens(&self) -> &Map<String, Json> {
+        &self.named
     }
 
     /// Where the tokenizer came from, for people.
