@@ -125,3 +125,47 @@ fn folders_become_gguf_and_folders_again() {
         assert_eq!(text(&back), text(&tiny(family)), "{family}");
     }
 }
+
+/// A folder's tokenizer and special tokens, after it became a GGUF file and a folder again.
+#[test]
+fn tokenizers_are_what_they_were_after_both_conversions() {
+    let tmp = tempfile::tempdir().unwrap();
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/models");
+    // As transformers has them.
+    for (name, ids, names) in [
+        (
+            "spm",
+            &[1, 349, 381][..],
+            &[
+                ("bos_token", "<s>"),
+                ("eos_token", "</s>"),
+                ("pad_token", "<unk>"),
+            ][..],
+        ),
+        (
+            "base-eos",
+            &[307, 223, 72, 81, 90],
+            &[("eos_token", "<|endoftext|>")],
+        ),
+    ] {
+        let folder = models.join(name).display().to_string();
+        let (gguf, again) = (
+            path(tmp.path(), &format!("{name}.gguf")),
+            path(tmp.path(), name),
+        );
+        ok(&["convert", &folder, "--out", &gguf]);
+        ok(&["convert", &gguf, "--out", &again, "--type", "f32"]);
+        for model in [&folder, &gguf, &again] {
+            let found = json(&["tokenize", model, "The fox", "--json"]);
+            assert_eq!(found["ids"], serde_json::json!(ids), "{model}");
+        }
+        let text =
+            std::fs::read_to_string(Path::new(&again).join("tokenizer_config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for (key, token) in names {
+            assert_eq!(config[key], *token, "{name} {key}");
+        }
+        let chat = |model: &str| json(&["tokenize", model, "Hi", "--chat", "--json"]);
+        assert_eq!(chat(&folder)["rendered"], chat(&again)["rendered"]);
+    }
+}
