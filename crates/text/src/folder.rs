@@ -33,8 +33,9 @@ impl TextModel {
             .and_then(|added| added)
             .map_err(wrong)?;
         let templates = Templates::of(sources(side, &config), &special);
-        let mut eos: BTreeSet<u32> = special["eos_token"]
-            .as_str()
+        let mut eos: BTreeSet<u32> = special
+            .get("eos_token")
+            .and_then(Json::as_str)
             .and_then(|t| tokenizer.token_to_id(t))
             .into_iter()
             .collect();
