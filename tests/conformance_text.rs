@@ -7,7 +7,9 @@ use siskin_formats::SideFiles;
 use siskin_text::{ChatTemplate, DateTime, Message, RenderRequest, TextModel, TextStream};
 
 fn cases(kind: &str) -> Vec<(PathBuf, Value)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance").join(kind);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("conformance")
+        .join(kind);
     let mut folders: Vec<PathBuf> = std::fs::read_dir(root)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -49,8 +51,14 @@ fn assert_renders(name: &str, source: &str, case: &Value, expected: &Value) {
             assert_eq!(rendered.text, text, "{name}: {source}");
             let chars = |at: usize| rendered.text[..at].chars().count();
             let ranges = rendered.generation.iter().flatten();
-            let ranges: Vec<_> = ranges.map(|r| json!([chars(r.start), chars(r.end)])).collect();
-            assert_eq!(Value::from(ranges), expected["generation"], "{name}: {source}");
+            let ranges: Vec<_> = ranges
+                .map(|r| json!([chars(r.start), chars(r.end)]))
+                .collect();
+            assert_eq!(
+                Value::from(ranges),
+                expected["generation"],
+                "{name}: {source}"
+            );
         }
         (Err(_), None) => {}
         (other, _) => panic!("{name}: {source}: {other:?}, not {expected}"),
@@ -86,7 +94,11 @@ fn folders_are_tokenised_as_by_transformers() {
                 model.encode(text).unwrap()
             } else if let Some(ids) = expected["decode"].as_array() {
                 let ids: Vec<u32> = ids.iter().map(|i| i.as_u64().unwrap() as u32).collect();
-                assert_eq!(model.decode(&ids), expected["decoded"], "{folder:?} {ids:?}");
+                assert_eq!(
+                    model.decode(&ids),
+                    expected["decoded"],
+                    "{folder:?} {ids:?}"
+                );
                 let mut stream = TextStream::new(&[]);
                 let mut text: String = ids.iter().map(|id| stream.push(&model, *id).text).collect();
                 text.push_str(&stream.finish(&model));

@@ -50,7 +50,11 @@ fn tokens(models: &mut Models, path: &str, asked: &Value) -> Answer {
         out["text"] = rendered.text.as_str().into();
     }
     if let Some(ids) = asked["ids"].as_array() {
-        let ids: Vec<u32> = ids.iter().filter_map(Value::as_u64).map(|i| i as u32).collect();
+        let ids: Vec<u32> = ids
+            .iter()
+            .filter_map(Value::as_u64)
+            .map(|i| i as u32)
+            .collect();
         let mut stream = TextStream::new(&[]);
         let mut streamed: String = ids.iter().map(|id| stream.push(model, *id).text).collect();
         streamed.push_str(&stream.finish(model));

@@ -15,7 +15,8 @@ const DEEPSEEK3: &str = r"[!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}
 const BAILING: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+";
 const SEED: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+";
 const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
-const UFAKZEKA: &str = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const UFAKZEKA: &str =
+    r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const MINICPM5: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Letters that have cases, of which `L` also has the others.
 const CASED: &str = concat!(
@@ -37,25 +38,72 @@ const CASED: &str = concat!(
 );
 
 const LLAMA3_KINDS: [&str; 9] = [
-    "llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2",
+    "llama-bpe",
+    "llama3",
+    "llama-v3",
+    "falcon3",
+    "falcon-h1",
+    "pixtral",
+    "midm-2.0",
+    "lfm2",
     "jina-v5-nano",
 ];
 const GPT2_KINDS: [&str; 11] = [
-    "gpt-2", "phi-2", "gigachat", "a.x-4.0", "mellum", "exaone4", "mpt", "olmo", "jais",
-    "trillion", "granite-docling",
+    "gpt-2",
+    "phi-2",
+    "gigachat",
+    "a.x-4.0",
+    "mellum",
+    "exaone4",
+    "mpt",
+    "olmo",
+    "jais",
+    "trillion",
+    "granite-docling",
 ];
 const DIGIT_KINDS: [&str; 8] = [
-    "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2",
+    "smollm",
+    "starcoder",
+    "refact",
+    "command-r",
+    "codeshell",
+    "exaone",
+    "minerva-7b",
+    "mellum2",
 ];
 const QWEN2_KINDS: [&str; 4] = ["qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2"];
 /// As Qwen 2's, without its normalisation.
 const QWEN2_LIKE: [&str; 5] = ["stablelm2", "hunyuan", "solar-open", "grok-2", "megrez"];
 const DEEPSEEK3_KINDS: [&str; 4] = ["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"];
 const OTHER_KINDS: [&str; 28] = [
-    "default", "tekken", "qwen35", "deepseek-llm", "deepseek-coder", "falcon", "gpt-4o", "llama4",
-    "kanana2", "minimax-m2", "kimi-k2", "dbrx", "smaug-bpe", "chatglm-bpe", "glm4", "glm5",
-    "bailingmoe", "bailingmoe2", "llada-moe", "seed-coder", "poro-chat", "bloom", "gpt3-finnish",
-    "viking", "ufakzeka", "minicpm5", "laguna", "superbpe",
+    "default",
+    "tekken",
+    "qwen35",
+    "deepseek-llm",
+    "deepseek-coder",
+    "falcon",
+    "gpt-4o",
+    "llama4",
+    "kanana2",
+    "minimax-m2",
+    "kimi-k2",
+    "dbrx",
+    "smaug-bpe",
+    "chatglm-bpe",
+    "glm4",
+    "glm5",
+    "bailingmoe",
+    "bailingmoe2",
+    "llada-moe",
+    "seed-coder",
+    "poro-chat",
+    "bloom",
+    "gpt3-finnish",
+    "viking",
+    "ufakzeka",
+    "minicpm5",
+    "laguna",
+    "superbpe",
 ];
 
 /// How `pre` splits text: by one pattern after another.

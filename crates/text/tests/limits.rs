@@ -37,8 +37,12 @@ fn time_is_limited() {
     assert_limited(&format!("{0}{0}{0}{1}{1}{1}", range, "{% endfor %}"));
     assert_limited(&format!("{0}{0}{{{{ a }}}}{1}{1}", range, "{% endfor %}"));
     assert_limited("{% set l = range(99999)|list %}{% for a in l %}{{ a in l }}{% endfor %}");
-    assert_limited("{% set x = 'a' * 10000000 %}{% for a in range(9999) %}{{ x|length }}{% endfor %}");
-    assert_limited("{% set x = 'a' * 9000000 %}{% for a in range(9999) %}{{ 'b' in x }}{% endfor %}");
+    assert_limited(
+        "{% set x = 'a' * 10000000 %}{% for a in range(9999) %}{{ x|length }}{% endfor %}",
+    );
+    assert_limited(
+        "{% set x = 'a' * 9000000 %}{% for a in range(9999) %}{{ 'b' in x }}{% endfor %}",
+    );
     assert_limited(
         "{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(99) %}{% set ns.a = [ns.a, ns.a] %}\
          {% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.a == ns.b }}",
@@ -69,26 +73,50 @@ fn memory_is_limited() {
     assert_limited(
         "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
     );
-    assert_limited("{% for i in range(9999) %}{% for j in range(9999) %}{{ 'abcdefgh' * 99 }}{% endfor %}{% endfor %}");
+    assert_limited(
+        "{% for i in range(9999) %}{% for j in range(9999) %}{{ 'abcdefgh' * 99 }}{% endfor %}{% endfor %}",
+    );
     assert_limited("{{ 9 ** 99 ** 99 }}");
 }
 
 #[test]
 fn depth_is_limited() {
-    for (open, close) in [("(", ")"), ("[", "]"), ("not ", ""), ("-", ""), ("{1:", "}")] {
+    for (open, close) in [
+        ("(", ")"),
+        ("[", "]"),
+        ("not ", ""),
+        ("-", ""),
+        ("{1:", "}"),
+    ] {
         let source = format!("{{{{ {}1{} }}}}", open.repeat(25_000), close.repeat(25_000));
         assert_limited(&source);
     }
-    for chain in ["()", ".a", "[0]", "|upper", "+1", " ~ 1 + 1", " or 1", " and 1", " if a else b"] {
+    for chain in [
+        "()",
+        ".a",
+        "[0]",
+        "|upper",
+        "+1",
+        " ~ 1 + 1",
+        " or 1",
+        " and 1",
+        " if a else b",
+    ] {
         let source = format!("{{{{ a{} }}}}", chain.repeat(25_000));
         match render(source) {
             Err(Error::TemplateLimit(_)) => {}
             other => panic!("{chain}: {:.200}", format!("{other:?}")),
         }
     }
-    assert_limited(&format!("{}{}", "{% if a %}".repeat(25_000), "{% endif %}".repeat(25_000)));
+    assert_limited(&format!(
+        "{}{}",
+        "{% if a %}".repeat(25_000),
+        "{% endif %}".repeat(25_000)
+    ));
     assert_limited("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}");
-    assert_limited("{% macro m() %}{{ [[[[[[[[m()|upper|lower]]]]]]]] ~ 'a' }}{% endmacro %}{{ m() }}");
+    assert_limited(
+        "{% macro m() %}{{ [[[[[[[[m()|upper|lower]]]]]]]] ~ 'a' }}{% endmacro %}{{ m() }}",
+    );
     assert_limited("{% for a in [[1]] recursive %}{{ loop([[1]]) }}{% endfor %}");
     assert_limited(&"{{ 'a' }}".repeat(200_000));
     assert_limited(
@@ -102,7 +130,8 @@ fn deep_but_sensible_templates_run() {
     assert_eq!(render(format!("{{{{ {deep} }}}}")).unwrap(), "1");
     let sum = " + 1".repeat(150);
     assert_eq!(render(format!("{{{{ 0{sum} }}}}")).unwrap(), "150");
-    let macros = "{% macro m(n) %}{% if n > 0 %}{{ n ~ m(n - 1) }}{% endif %}{% endmacro %}{{ m(20) }}";
+    let macros =
+        "{% macro m(n) %}{% if n > 0 %}{{ n ~ m(n - 1) }}{% endif %}{% endmacro %}{{ m(20) }}";
     assert!(render(macros.into()).unwrap().starts_with("2019"));
     // A long conversation, built up in a namespace.
     let long = "{% set ns = namespace(s='') %}{% for i in range(500) %}{% set ns.s = ns.s ~ 'word ' * 50 %}\
@@ -114,7 +143,10 @@ fn deep_but_sensible_templates_run() {
 fn errors_are_one_line_and_of_their_kind() {
     let error = |source: &str| render(source.into()).unwrap_err();
     assert!(matches!(error("{% for %}"), Error::TemplateSyntax(_)));
-    assert!(matches!(error("{{ x|nosuch }}"), Error::TemplateUnsupported(_)));
+    assert!(matches!(
+        error("{{ x|nosuch }}"),
+        Error::TemplateUnsupported(_)
+    ));
     assert!(matches!(error("{{ x.y }}"), Error::TemplateFailed(_)));
     let raised = error("{{ raise_exception('one\ntwo') }}");
     assert!(matches!(&raised, Error::TemplateRaised(m) if m == "one two"));

@@ -44,11 +44,23 @@ fn files_that_broke_tokenizers_are_refused_or_read() {
     for cut in [0, 1, 100, text.len() / 2, text.len() - 1] {
         assert!(!tried(&text[..cut]));
     }
-    for charsmap in ["", "A", "/////w==", "AAAA", "/////wAAAAAAAAAA", "BAAAAA==", "?"] {
+    for charsmap in [
+        "",
+        "A",
+        "/////w==",
+        "AAAA",
+        "/////wAAAAAAAAAA",
+        "BAAAAA==",
+        "?",
+    ] {
         let part = json!({"type": "Precompiled", "precompiled_charsmap": charsmap});
         assert!(!tried(&with("plain", "/normalizer", part)), "{charsmap}");
     }
-    assert!(!tried(&with("plain", "/normalizer", json!({"type": "Prepend", "prepend": ""}))));
+    assert!(!tried(&with(
+        "plain",
+        "/normalizer",
+        json!({"type": "Prepend", "prepend": ""})
+    )));
     let mut deep = json!({"type": "Digits", "individual_digits": true});
     for _ in 0..50 {
         deep = json!({"type": "Sequence", "pretokenizers": [deep]});
@@ -57,9 +69,14 @@ fn files_that_broke_tokenizers_are_refused_or_read() {
     let padding = json!({"strategy": {"Fixed": 0}, "direction": "Right", "pad_to_multiple_of": 0,
         "pad_id": 0, "pad_type_id": 0, "pad_token": "x"});
     assert!(tried(&with("plain", "/padding", padding)));
-    let truncation = json!({"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 9});
+    let truncation =
+        json!({"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 9});
     assert!(tried(&with("plain", "/truncation", truncation)));
-    assert!(!tried(&with("plain", "/model/continuing_subword_prefix", json!("##########"))));
+    assert!(!tried(&with(
+        "plain",
+        "/model/continuing_subword_prefix",
+        json!("##########")
+    )));
     assert!(!tried("{}") && !tried("[]") && !tried("null") && !tried("\"x\""));
 }
 
@@ -95,10 +112,16 @@ fn odd_value() -> impl Strategy<Value = Value> {
         Just(json!({})),
         Just(json!([["", ""]])),
         Just(json!({"type": "Sequence"})),
-        Just(json!({"type": "Metaspace", "replacement": "", "prepend_scheme": "always", "split": true})),
-        Just(json!({"type": "Split", "pattern": {"Regex": "(a*)*$|"}, "behavior": "Isolated", "invert": true})),
+        Just(
+            json!({"type": "Metaspace", "replacement": "", "prepend_scheme": "always", "split": true})
+        ),
+        Just(
+            json!({"type": "Split", "pattern": {"Regex": "(a*)*$|"}, "behavior": "Isolated", "invert": true})
+        ),
         Just(json!({"type": "Unigram", "unk_id": 9, "vocab": [["a", 1e300], ["", -1e300]]})),
-        Just(json!({"type": "WordPiece", "unk_token": "?", "continuing_subword_prefix": "", "max_input_chars_per_word": 0, "vocab": {"a": 0}})),
+        Just(
+            json!({"type": "WordPiece", "unk_token": "?", "continuing_subword_prefix": "", "max_input_chars_per_word": 0, "vocab": {"a": 0}})
+        ),
         "[a-zA-Z<>|▁ ]{0,12}".prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
     ]

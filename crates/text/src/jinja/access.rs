@@ -107,7 +107,9 @@ pub fn item(cx: &Cx, value: &Value, key: &Value) -> Outcome<Value> {
     let kind = value.type_name();
     let mut shown = String::new();
     super::print::write_repr(cx, &mut shown, key)?;
-    Ok(Value::undefined(format!("{kind} object has no element {shown}")))
+    Ok(Value::undefined(format!(
+        "{kind} object has no element {shown}"
+    )))
 }
 
 /// Indices of a slice, as Python's `slice.indices` makes them.

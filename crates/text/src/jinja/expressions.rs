@@ -324,9 +324,7 @@ impl Parser {
             let line = self.line();
             node = if self.skip_op(".") {
                 match self.next() {
-                    Tok::Name(name) => {
-                        self.one(line, node, |n| ExprKind::Attribute(n, name))?
-                    }
+                    Tok::Name(name) => self.one(line, node, |n| ExprKind::Attribute(n, name))?,
                     Tok::Int(n) => {
                         let index = self.made(line, 1, ExprKind::Int(n))?;
                         self.two(line, node, index, ExprKind::Item)?

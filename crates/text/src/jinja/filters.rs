@@ -10,12 +10,56 @@ use super::value::Value;
 use super::{access, case, format};
 
 const NAMES: [&str; 50] = [
-    "abs", "attr", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "e",
-    "escape", "filesizeformat", "first", "float", "forceescape", "format", "groupby", "indent",
-    "int", "items", "join", "last", "length", "list", "lower", "map", "max", "min", "reject",
-    "rejectattr", "replace", "reverse", "round", "safe", "select", "selectattr", "slice", "sort",
-    "string", "sum", "title", "tojson", "trim", "truncate", "unique", "upper", "urlencode",
-    "wordcount", "wordwrap", "xmlattr",
+    "abs",
+    "attr",
+    "batch",
+    "capitalize",
+    "center",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "filesizeformat",
+    "first",
+    "float",
+    "forceescape",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "urlencode",
+    "wordcount",
+    "wordwrap",
+    "xmlattr",
 ];
 
 pub fn is_known(name: &str) -> bool {
@@ -114,7 +158,14 @@ pub fn filter(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Val
                     " ".repeat(width)
                 }
             };
-            indent(cx, &shown()?, &margin, is_true(first, false)?, is_true(blank, false)?)?.into()
+            indent(
+                cx,
+                &shown()?,
+                &margin,
+                is_true(first, false)?,
+                is_true(blank, false)?,
+            )?
+            .into()
         }
         "replace" => {
             let [old, new, count] = args.bind(name, ["old", "new", "count"])?;
@@ -154,7 +205,12 @@ pub fn filter(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Val
             Value::Int(words.filter(|w| !w.is_empty()).count() as i128)
         }
         "wordwrap" => {
-            let names = ["width", "break_long_words", "wrapstring", "break_on_hyphens"];
+            let names = [
+                "width",
+                "break_long_words",
+                "wrapstring",
+                "break_on_hyphens",
+            ];
             let [width, break_long, with, hyphens] = args.bind(name, names)?;
             let with = with.map_or(Ok("\n".into()), |w| text(cx, &w))?;
             let text = shown()?;
@@ -266,7 +322,10 @@ fn round(value: &Value, precision: i128, method: Option<Value>) -> Outcome<Value
         return Ok(Value::Int(value.as_int().unwrap_or(0)));
     }
     let Some(f) = value.as_float() else {
-        return failed(format!("type {} doesn't define __round__", value.type_name()));
+        return failed(format!(
+            "type {} doesn't define __round__",
+            value.type_name()
+        ));
     };
     let scale = 10f64.powi(precision);
     Ok(Value::Float(match &*method {
@@ -291,7 +350,11 @@ fn indent(cx: &Cx, text: &str, margin: &str, first: bool, blank: bool) -> Outcom
         if i > 0 {
             out.push('\n');
         }
-        let wants = if i == 0 { first } else { blank || !line.is_empty() };
+        let wants = if i == 0 {
+            first
+        } else {
+            blank || !line.is_empty()
+        };
         if wants {
             out.push_str(margin);
         }
@@ -348,7 +411,8 @@ fn urlencode(cx: &Cx, value: &Value) -> Outcome<String> {
     let quote = |text: &str, keeps_slash: bool| {
         let mut out = String::new();
         for b in cx.mask.open_text(text).bytes() {
-            let plain = b.is_ascii_alphanumeric() || b"_.-~".contains(&b) || keeps_slash && b == b'/';
+            let plain =
+                b.is_ascii_alphanumeric() || b"_.-~".contains(&b) || keeps_slash && b == b'/';
             if plain {
                 out.push(b as char);
             } else {
@@ -385,9 +449,7 @@ fn wrap(cx: &Cx, text: &str, width: usize, break_long: bool, with: &str) -> Outc
         let mut rest = line;
         while !rest.is_empty() {
             let spaces = rest.starts_with(is_space);
-            let end = rest
-                .find(|c| is_space(c) != spaces)
-                .unwrap_or(rest.len());
+            let end = rest.find(|c| is_space(c) != spaces).unwrap_or(rest.len());
             let (mut chunk, tail) = rest.split_at(end);
             rest = tail;
             if spaces && current.is_empty() && !wrapped.is_empty() {
@@ -401,12 +463,19 @@ fn wrap(cx: &Cx, text: &str, width: usize, break_long: bool, with: &str) -> Outc
                     break;
                 }
                 if spaces {
-                    wrapped.push(std::mem::take(&mut current).trim_end_matches(is_space).into());
+                    wrapped.push(
+                        std::mem::take(&mut current)
+                            .trim_end_matches(is_space)
+                            .into(),
+                    );
                     used = 0;
                     break;
                 }
                 if length > width && break_long {
-                    let at = chunk.char_indices().nth(width - used).map_or(chunk.len(), |(i, _)| i);
+                    let at = chunk
+                        .char_indices()
+                        .nth(width - used)
+                        .map_or(chunk.len(), |(i, _)| i);
                     current.push_str(&chunk[..at]);
                     chunk = &chunk[at..];
                 } else if current.is_empty() {
@@ -414,7 +483,11 @@ fn wrap(cx: &Cx, text: &str, width: usize, break_long: bool, with: &str) -> Outc
                     used += length;
                     break;
                 }
-                wrapped.push(std::mem::take(&mut current).trim_end_matches(is_space).into());
+                wrapped.push(
+                    std::mem::take(&mut current)
+                        .trim_end_matches(is_space)
+                        .into(),
+                );
                 used = 0;
             }
         }

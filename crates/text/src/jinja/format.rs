@@ -148,10 +148,7 @@ pub fn percent(cx: &Cx, pattern: &str, value: &Value) -> Outcome<Value> {
             'e' | 'E' | 'f' | 'F' | 'g' | 'G' => {
                 let value = take(&mut named)?;
                 let Some(f) = value.as_float() else {
-                    return failed(format!(
-                        "must be real number, not {}",
-                        value.type_name()
-                    ));
+                    return failed(format!("must be real number, not {}", value.type_name()));
                 };
                 spec.kind = Some(kind);
                 lay_float(f, &spec)?
@@ -161,7 +158,10 @@ pub fn percent(cx: &Cx, pattern: &str, value: &Value) -> Outcome<Value> {
         out.push_str(&piece);
         cx.budget.text(out.len())?;
     }
-    if !by_name && next < args.len() && !(matches!(value, Value::Dict(_)) || next > 0 && args.len() == next) {
+    if !by_name
+        && next < args.len()
+        && !(matches!(value, Value::Dict(_)) || next > 0 && args.len() == next)
+    {
         return failed("not all arguments converted during string formatting");
     }
     cx.budget.text(out.len())?;
@@ -182,10 +182,13 @@ fn int_percent(n: i128, spec: &Spec, digits: Option<usize>) -> Outcome<String> {
     let body = lay_int(n.abs(), &plain)?;
     let body = format!("{}{body}", "0".repeat(digits.saturating_sub(body.len())));
     let signed = format!("{}{body}", sign_of(n < 0, spec.sign));
-    lay_text(&signed, &Spec {
-        precision: None,
-        ..spec.clone()
-    })
+    lay_text(
+        &signed,
+        &Spec {
+            precision: None,
+            ..spec.clone()
+        },
+    )
 }
 
 fn repr(cx: &Cx, value: &Value) -> Outcome<String> {
@@ -276,7 +279,11 @@ fn lay_int(n: i128, spec: &Spec) -> Outcome<String> {
         'o' => ("0o", format!("{magnitude:o}")),
         'b' => ("0b", format!("{magnitude:b}")),
         'c' => return lay_text(&character(n)?, spec),
-        other => return failed(format!("Unknown format code '{other}' for object of type 'int'")),
+        other => {
+            return failed(format!(
+                "Unknown format code '{other}' for object of type 'int'"
+            ));
+        }
     };
     let size = if kind == 'd' { 3 } else { 4 };
     let prefix = format!(
@@ -380,10 +387,13 @@ pub fn with_spec(cx: &Cx, value: &Value, spec: &str) -> Outcome<String> {
             if parsed.sign.is_some() || parsed.align == Some('=') {
                 return failed("Sign not allowed in string format specifier");
             }
-            lay_text(s, &Spec {
-                align: parsed.align.or(Some('<')),
-                ..parsed
-            })
+            lay_text(
+                s,
+                &Spec {
+                    align: parsed.align.or(Some('<')),
+                    ..parsed
+                },
+            )
         }
         Value::Bool(_) | Value::Int(_) => lay_int(value.as_int().unwrap_or(0), &parsed),
         Value::Float(f) => lay_float(*f, &parsed),
@@ -409,7 +419,11 @@ fn parse_spec(spec: &str) -> Outcome<Spec> {
     let number = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
         let mut n = None;
         while let Some(d) = chars.peek().and_then(|c| c.to_digit(10)) {
-            n = Some(n.unwrap_or(0usize).saturating_mul(10).saturating_add(d as usize));
+            n = Some(
+                n.unwrap_or(0usize)
+                    .saturating_mul(10)
+                    .saturating_add(d as usize),
+            );
             chars.next();
         }
         n
@@ -521,7 +535,10 @@ fn find(
     };
     let found = match index {
         Some(i) => args.get(i).cloned(),
-        None => kwargs.iter().find(|(n, _)| n == first).map(|(_, v)| v.clone()),
+        None => kwargs
+            .iter()
+            .find(|(n, _)| n == first)
+            .map(|(_, v)| v.clone()),
     };
     let Some(mut value) = found else {
         return failed(format!("no value for `{{{name}}}`"));

@@ -226,7 +226,10 @@ impl Parser {
                 let name = self.name()?;
                 let symbol = self.symbol(&name);
                 let id = self.macro_block(name, "endmacro")?;
-                debug_assert_eq!(self.tree.symbols[symbol as usize], self.tree.macros[id].name);
+                debug_assert_eq!(
+                    self.tree.symbols[symbol as usize],
+                    self.tree.macros[id].name
+                );
                 Ok(StmtKind::Macro(id))
             }
             "call" => {

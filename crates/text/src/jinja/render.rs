@@ -36,7 +36,12 @@ impl Frame {
     pub fn get(&self, name: Symbol) -> Option<Value> {
         let mut frame = self;
         loop {
-            let found = frame.vars.borrow().iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone());
+            let found = frame
+                .vars
+                .borrow()
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| v.clone());
             match (found, &frame.parent) {
                 (Some(v), _) => return Some(v),
                 (None, Some(parent)) => frame = parent,

@@ -12,12 +12,53 @@ use super::lexer::is_space;
 use super::value::{Value, list, range_len, tuple};
 
 pub const NAMES: [&str; 47] = [
-    "capitalize", "casefold", "center", "count", "encode", "endswith", "expandtabs", "find",
-    "format", "format_map", "index", "isalnum", "isalpha", "isascii", "isdecimal", "isdigit",
-    "isidentifier", "islower", "isnumeric", "isprintable", "isspace", "istitle", "isupper", "join",
-    "ljust", "lower", "lstrip", "maketrans", "partition", "removeprefix", "removesuffix", "replace",
-    "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip", "split", "splitlines",
-    "startswith", "strip", "swapcase", "title", "translate", "upper", "zfill",
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "encode",
+    "endswith",
+    "expandtabs",
+    "find",
+    "format",
+    "format_map",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "isidentifier",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "maketrans",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
+    "translate",
+    "upper",
+    "zfill",
 ];
 
 pub fn call(cx: &Cx, text: &Rc<str>, name: &'static str, args: CallArgs) -> Outcome<Value> {
@@ -314,7 +355,8 @@ pub fn lines(text: &str, keep_ends: bool) -> Vec<&str> {
     while let Some((i, c)) = chars.next() {
         let ends = matches!(
             c,
-            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'
+                ..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
         );
         if !ends {
             continue;
@@ -335,8 +377,10 @@ pub fn lines(text: &str, keep_ends: bool) -> Vec<&str> {
 pub fn replace(cx: &Cx, text: &str, old: &str, new: &str, count: i128) -> Outcome<String> {
     let mut found = cx.mask.matches(text, old);
     found.truncate(usize::try_from(count).unwrap_or(usize::MAX));
-    cx.budget
-        .text(text.len().saturating_add(found.len().saturating_mul(new.len())))?;
+    cx.budget.text(
+        text.len()
+            .saturating_add(found.len().saturating_mul(new.len())),
+    )?;
     let mut out = String::new();
     let mut at = 0;
     for r in found {
@@ -355,8 +399,10 @@ pub fn justify(cx: &Cx, text: &str, how: &str, width: i128, fill: &str) -> Outco
     let length = text.chars().count();
     let width = usize::try_from(width).unwrap_or(if width < 0 { 0 } else { usize::MAX });
     let missing = width.saturating_sub(length);
-    cx.budget
-        .text(text.len().saturating_add(missing.saturating_mul(fill.len())))?;
+    cx.budget.text(
+        text.len()
+            .saturating_add(missing.saturating_mul(fill.len())),
+    )?;
     let fill = |n: usize| fill.repeat(n);
     Ok(match how {
         "ljust" => format!("{text}{}", fill(missing)),

@@ -211,9 +211,8 @@ impl Value {
                 list(cx, items)?
             }
             Json::Object(map) => {
-                let entry = |(k, v): (&String, &Json)| {
-                    Ok((k.as_str().into(), Self::from_json(cx, v)?))
-                };
+                let entry =
+                    |(k, v): (&String, &Json)| Ok((k.as_str().into(), Self::from_json(cx, v)?));
                 let entries = map.iter().map(entry).collect::<Outcome<Vec<_>>>()?;
                 dict(cx, entries)?
             }
