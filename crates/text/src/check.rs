@@ -160,7 +160,7 @@ fn charsmap_fits(base64: &str) -> Result<(), String> {
         (head >> 4) as u8,
     ]);
     let size = size.swap_bytes() as usize;
-    if size % 4 != 0 || size < 4 || size + 4 > bytes {
+    if !size.is_multiple_of(4) || size < 4 || size + 4 > bytes {
         return Err("has a charsmap that is not whole".into());
     }
     Ok(())
