@@ -45,8 +45,16 @@ pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        format!("a fault in `tokenizers`: {}", text.unwrap_or("a panic")).replace('\n', " ")
+        format!("a fault in `tokenizers`: {}", text.unwrap_or("a panic"))
     })
+}
+
+/// A message that may quote a file: one line of sensible length.
+pub(crate) fn one_line(message: &str) -> String {
+    let line = message
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c });
+    line.take(300).collect()
 }
 
 /// A tokenizer without truncation and padding, which models are not fed with.
@@ -152,7 +160,7 @@ fn charsmap_fits(base64: &str) -> Result<(), String> {
         (head >> 4) as u8,
     ]);
     let size = size.swap_bytes() as usize;
-    if size % 4 != 0 || size < 4 || size + 4 > bytes {
+    if !size.is_multiple_of(4) || size < 4 || size + 4 > bytes {
         return Err("has a charsmap that is not whole".into());
     }
     Ok(())

@@ -30,7 +30,7 @@ impl TextModel {
         let text = side.get("tokenizer.json").ok_or_else(missing)?;
         let wrong = |what: String| Error::Tokenizer {
             name: format!("{}/tokenizer.json", side.folder),
-            what: format!("not a valid tokenizer ({what})"),
+            what: format!("not a valid tokenizer ({})", check::one_line(&what)),
         };
         let mut tokenizer = check::tokenizer(text).map_err(wrong)?;
         let config = json(side, "tokenizer_config.json");
@@ -39,8 +39,9 @@ impl TextModel {
             .and_then(|added| added)
             .map_err(wrong)?;
         let templates = Templates::of(sources(side, &config), &special);
-        let mut eos: BTreeSet<u32> = special["eos_token"]
-            .as_str()
+        let mut eos: BTreeSet<u32> = special
+            .get("eos_token")
+            .and_then(Json::as_str)
             .and_then(|t| tokenizer.token_to_id(t))
             .into_iter()
             .collect();

@@ -56,7 +56,10 @@ fn tokenizer(file: &Gguf) -> Result<Tokenizer> {
 fn wrong(file: &Gguf, what: impl std::fmt::Display) -> Error {
     Error::Tokenizer {
         name: file.name.clone(),
-        what: format!("its tokenizer is not valid ({what})"),
+        what: format!(
+            "its tokenizer is not valid ({})",
+            check::one_line(&what.to_string())
+        ),
     }
 }
 

@@ -163,7 +163,11 @@ mod tests {
         assert_eq!(mask.open_text(&text), "é <x> b");
         let at = &mask.matches(&text, "x> ")[0];
         assert_eq!(mask.open_text(&text[at.clone()]), "x> ");
-        assert_eq!(mask.take(&text), ("é <x> b".into(), vec![3..6]));
+        let (opened, ranges) = mask.take(&text);
+        assert_eq!(
+            (opened.as_str(), ranges.as_slice()),
+            ("é <x> b", &[3..6][..])
+        );
         assert!(mask.suffix(&text, "> b").is_some() && mask.prefix(&text, "é <").is_some());
     }
 }

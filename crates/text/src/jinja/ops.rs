@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::ast::{Binary, Compare};
 use super::cx::Cx;
 use super::fault::{Outcome, failed, limit};
-use super::format::percent;
+use super::percent::percent;
 use super::print::escape_html;
 use super::value::{Value, equal, list, range_len, tuple};
 
