@@ -29,6 +29,8 @@ pub struct TextModel {
     /// Put before plain text, for the tokenizers that do not do so themselves.
     bos: Option<u32>,
     eos: BTreeSet<u32>,
+    /// The one that the tokenizer itself calls its end of text.
+    eos_token: Option<u32>,
     kind: String,
     /// Read when first asked for.
     merges: OnceLock<Option<Merges>>,
@@ -78,18 +80,25 @@ impl TextModel {
             .token_to_id(&special("eos_token"))
             .into_iter()
             .collect();
+        let from_map = || {
+            let v = &json("special_tokens_map.json")["eos_token"];
+            let text = v.as_str().or(v["content"].as_str())?;
+            tokenizer.token_to_id(text)
+        };
+        let mut eos_token = tokenizer
+            .token_to_id(&special("eos_token"))
+            .or_else(from_map);
         for file in ["config.json", "generation_config.json"] {
             let v = &json(file)["eos_token_id"];
             let ids = v.as_array().cloned().unwrap_or_else(|| vec![v.clone()]);
-            eos.extend(ids.iter().filter_map(Json::as_u64).map(|id| id as u32));
+            let ids = ids.iter().filter_map(Json::as_u64).map(|id| id as u32);
+            let ids: Vec<u32> = ids.collect();
+            eos_token = eos_token.or(ids.first().copied());
+            eos.extend(ids);
         }
-        Ok(Self::new(
-            tokenizer,
-            template,
-            None,
-            eos,
-            "tokenizer.json".into(),
-        ))
+        let mut model = Self::new(tokenizer, template, None, eos, "tokenizer.json".into());
+        model.eos_token = eos_token;
+        Ok(model)
     }
 
     /// Built from a GGUF file's metadata.
@@ -115,13 +124,9 @@ impl TextModel {
         let pre = file
             .str("tokenizer.ggml.pre")
             .map_or(String::new(), |p| format!(" ({p})"));
-        Ok(Self::new(
-            tokenizer,
-            template,
-            bos,
-            eos,
-            format!("{kind}{pre}"),
-        ))
+        let mut model = Self::new(tokenizer, template, bos, eos, format!("{kind}{pre}"));
+        model.eos_token = id("eos_token_id");
+        Ok(model)
     }
 
     fn new(
@@ -143,6 +148,7 @@ impl TextModel {
             template,
             bos,
             eos,
+            eos_token: None,
             kind,
             merges: OnceLock::new(),
         }
@@ -245,6 +251,11 @@ impl TextModel {
     /// Whether this token ends an answer.
     pub fn is_end(&self, id: u32) -> bool {
         self.eos.contains(&id)
+    }
+
+    /// The token that ends a text, as the tokenizer itself has it.
+    pub fn eos_token(&self) -> Option<u32> {
+        self.eos_token
     }
 
     /// Tokens that end an answer.
