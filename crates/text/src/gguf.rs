@@ -49,7 +49,7 @@ fn pre_kind(file: &Gguf) -> Result<Pre> {
             return Err(Error::UnknownKind {
                 name: file.name.clone(),
                 kind: other.into(),
-                known: PRE_KINDS,
+                known: PRE_KINDS.into(),
             });
         }
     })
@@ -81,7 +81,7 @@ pub(crate) fn tokenizer(file: &Gguf) -> Result<Tokenizer> {
             return Err(Error::UnknownKind {
                 name: file.name.clone(),
                 kind: other.unwrap_or("(none)").into(),
-                known: "gpt2 llama t5",
+                known: "gpt2 llama t5".into(),
             });
         }
     };

@@ -1,12 +1,15 @@
 //! Text to tokens and back: tokenizers of both kinds of model, chat templates, and streaming that
 //! never splits a UTF-8 character.
 
+mod added;
 mod error;
 mod gguf;
+mod jinja;
 mod merges;
 mod message;
 mod stream;
 mod template;
+mod time;
 mod to_gguf;
 mod tokenizer;
 
@@ -15,5 +18,6 @@ pub use merges::MergedWord;
 pub use message::{Message, RenderRequest, Rendered};
 pub use stream::{Emitted, TextStream};
 pub use template::ChatTemplate;
+pub use time::DateTime;
 pub use to_gguf::gguf_metadata;
 pub use tokenizer::{TextModel, Token};

@@ -1,38 +1,47 @@
-//! Chat templates: Jinja as `transformers.PreTrainedTokenizerBase.apply_chat_template` runs it.
+//! Chat templates, as `transformers.PreTrainedTokenizerBase.apply_chat_template` runs them.
 
-use crate::{Error, RenderRequest, Rendered, Result};
-use minijinja::{Environment, ErrorKind, Value, context};
+use daachorse::DoubleArrayAhoCorasick;
+use serde_json::{Map, Value as Json};
+
+use crate::added::finder;
+use crate::jinja::{Cx, Fault, Kind, Mask, Template};
+use crate::time::DateTime;
+use crate::{Error, Message, RenderRequest, Rendered, Result};
 
 /// A compiled chat template with the special tokens it may name.
-#[derive(Debug)]
 pub struct ChatTemplate {
-    env: Environment<'static>,
+    template: Template,
     source: String,
-    bos_token: String,
-    eos_token: String,
+    /// `bos_token` and the like, by the names that templates use.
+    special_tokens: Map<String, Json>,
+    /// Finds control tokens in people's text.
+    control: Option<DoubleArrayAhoCorasick<u32>>,
+}
+
+impl std::fmt::Debug for ChatTemplate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChatTemplate")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ChatTemplate {
-    pub fn new(source: &str, bos_token: &str, eos_token: &str) -> Result<Self> {
-        let mut env = Environment::new();
-        env.set_trim_blocks(true);
-        env.set_lstrip_blocks(true);
-        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        env.add_function(
-            "raise_exception",
-            |message: String| -> std::result::Result<Value, _> {
-                Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-            },
-        );
-        env.add_function("strftime_now", |format: String| strftime_now(&format));
-        env.add_template_owned("chat", source.to_string())
-            .map_err(|e| Error::Template(one_line(&e)))?;
+    pub fn new(source: &str, special_tokens: Map<String, Json>) -> Result<Self> {
+        let template = Template::new(source).map_err(|f| error(*f))?;
         Ok(Self {
-            env,
+            template,
             source: source.into(),
-            bos_token: bos_token.into(),
-            eos_token: eos_token.into(),
+            special_tokens,
+            control: None,
         })
+    }
+
+    /// Names the tokens that text within messages must not become.
+    #[must_use]
+    pub fn with_control_tokens(mut self, tokens: &[String]) -> Self {
+        self.control = finder(tokens.iter().map(String::as_str));
+        self
     }
 
     pub fn source(&self) -> &str {
@@ -41,111 +50,151 @@ impl ChatTemplate {
 
     /// The text of a conversation.
     pub fn render(&self, request: &RenderRequest<'_>) -> Result<Rendered> {
-        let text = self
-            .env
-            .get_template("chat")
-            .and_then(|t| {
-                t.render(context! {
-                    messages => request.messages,
-                    add_generation_prompt => request.add_generation_prompt,
-                    bos_token => self.bos_token,
-                    eos_token => self.eos_token,
-                    tools => Value::from(()),
-                })
-            })
-            .map_err(|e| Error::Template(one_line(&e)))?;
+        self.render_at(request, DateTime::now())
+    }
+
+    /// The text of a conversation at a given time.
+    pub fn render_at(&self, request: &RenderRequest<'_>, now: DateTime) -> Result<Rendered> {
+        let messages = request.messages.iter().map(normalised).collect();
+        let tools = match request.tools {
+            [] => Json::Null,
+            tools => Json::Array(tools.to_vec()),
+        };
+        let mut inputs = [Json::Array(messages), tools, Json::Object(request.kwargs.clone())];
+        let mask = self.guard(&mut inputs, request.allow_special_tokens)?;
+        let [messages, tools, kwargs] = inputs;
+        let cx = Cx {
+            budget: Default::default(),
+            mask,
+            now,
+        };
+        let variable = |name: &str| match name {
+            "messages" => Some(messages.clone()),
+            "tools" => Some(tools.clone()),
+            "add_generation_prompt" => Some(request.add_generation_prompt.into()),
+            name => match (kwargs.get(name), self.special_tokens.get(name)) {
+                (Some(v), _) | (None, Some(v)) => Some(v.clone()),
+                (None, None) => (name == "documents").then_some(Json::Null),
+            },
+        };
+        let output = self.template.render(cx, variable).map_err(|f| error(*f))?;
+        let (text, plain) = mask.take(&output.text);
+        // Marked characters may be shorter once they are themselves again.
+        let place = |at: usize| {
+            let at = floor_char(&output.text, at);
+            mask.open_text(&output.text[..at]).len()
+        };
+        let generation = output.generation.map(|ranges| {
+            let ranges = ranges.into_iter();
+            ranges.map(|r| place(r.start)..place(r.end)).collect()
+        });
         Ok(Rendered {
             text,
-            ..Rendered::default()
+            plain,
+            generation,
         })
     }
-}
 
-fn one_line(e: &minijinja::Error) -> String {
-    let line = e.line().map_or(String::new(), |l| format!(" (line {l})"));
-    format!("{}{line}", e.detail().unwrap_or(&e.kind().to_string()))
-}
-
-/// `strftime` for the few codes that templates use, on today's date in UTC.
-fn strftime_now(format: &str) -> String {
-    let days = web_time::SystemTime::now()
-        .duration_since(web_time::UNIX_EPOCH)
-        .map_or(0, |d| (d.as_secs() / 86_400) as i64);
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    let (year, month, day) = civil_from_days(days);
-    let name = MONTHS[month - 1];
-    format
-        .replace("%Y", &year.to_string())
-        .replace("%m", &format!("{month:02}"))
-        .replace("%d", &format!("{day:02}"))
-        .replace("%B", name)
-        .replace("%b", &name[..3])
-}
-
-/// Days since 1970-01-01 to year, month, day (H. Hinnant, "chrono-compatible low-level date
-/// algorithms").
-fn civil_from_days(days: i64) -> (i64, usize, i64) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    (year, month as usize, doy - (153 * mp + 2) / 5 + 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Message;
-
-    #[test]
-    fn dates() {
-        assert_eq!(civil_from_days(0), (1970, 1, 1));
-        assert_eq!(civil_from_days(19_782), (2024, 2, 29));
-        assert_eq!(civil_from_days(20_454), (2026, 1, 1));
-    }
-
-    #[test]
-    fn python_methods_and_exceptions() {
-        let source = "{% for m in messages %}{{ m.content.strip().upper() }}{% endfor %}\
-                      {% if messages|length > 1 %}{{ raise_exception('one turn only') }}{% endif %}";
-        let template = ChatTemplate::new(source, "", "").unwrap();
-        let turn = Message::new("user", " hi ");
-        let render = |messages: &[Message]| {
-            template.render(&RenderRequest {
-                messages,
-                ..RenderRequest::default()
-            })
+    /// Marks what spells a control token in the inputs' texts.
+    fn guard(&self, inputs: &mut [Json], allowed: bool) -> Result<Mask> {
+        let Some(control) = self.control.as_ref().filter(|_| !allowed) else {
+            return Ok(Mask::NONE);
         };
-        assert_eq!(render(std::slice::from_ref(&turn)).unwrap().text, "HI");
-        let error = render(&[turn.clone(), turn]).unwrap_err().to_string();
-        assert!(error.contains("one turn only"), "{error}");
+        let mut planes = 0u32;
+        let mut found = false;
+        for input in inputs.iter_mut() {
+            for_each_text(input, &mut |text| {
+                found |= control.leftmost_find_iter(text.as_str()).next().is_some();
+                for c in text.chars().filter(|c| *c as u32 >= 0x1_0000) {
+                    planes |= 1 << (c as u32 >> 16);
+                }
+            });
+        }
+        if !found {
+            return Ok(Mask::NONE);
+        }
+        for c in self.source.chars() {
+            planes |= 1 << (c as u32 >> 16);
+        }
+        let Some(mask) = Mask::unused_by(|p| planes & 1 << p != 0) else {
+            return Err(Error::TemplateFailed(
+                "the text uses all planes of Unicode that have no characters".into(),
+            ));
+        };
+        for input in inputs {
+            for_each_text(input, &mut |text| {
+                let mut marked = String::new();
+                let mut at = 0;
+                for m in control.leftmost_find_iter(text.as_str()) {
+                    marked.push_str(&text[at..m.start()]);
+                    marked.push_str(&mask.mark(&text[m.start()..m.end()]));
+                    at = m.end();
+                }
+                if at > 0 {
+                    marked.push_str(&text[at..]);
+                    *text = marked;
+                }
+            });
+        }
+        Ok(mask)
     }
+}
 
-    #[test]
-    fn a_broken_template_is_an_error() {
-        let error = ChatTemplate::new("{% for %}", "", "")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("broken") && error.contains("--raw"),
-            "{error}"
-        );
+fn floor_char(text: &str, mut at: usize) -> usize {
+    at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+fn for_each_text(json: &mut Json, f: &mut impl FnMut(&mut String)) {
+    match json {
+        Json::String(s) => f(s),
+        Json::Array(items) => items.iter_mut().for_each(|i| for_each_text(i, f)),
+        Json::Object(map) => map.values_mut().for_each(|i| for_each_text(i, f)),
+        _ => {}
+    }
+}
+
+/// A message as transformers hands it on: without keys that are null, and its reasoning under the names that
+/// templates read.
+fn normalised(message: &Message) -> Json {
+    let mut fields: Map<String, Json> = message
+        .0
+        .iter()
+        .filter(|(_, v)| !v.is_null())
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    let names = ["reasoning_content", "thinking", "reasoning"];
+    if let Some(reasoning) = names.iter().find_map(|n| fields.get(*n)).cloned() {
+        let thinking = fields.get("thinking").unwrap_or(&reasoning).clone();
+        let mut all = Map::new();
+        all.insert("thinking".into(), thinking);
+        all.extend(fields);
+        all.insert("reasoning_content".into(), reasoning);
+        fields = all;
+    }
+    Json::Object(fields)
+}
+
+fn error(fault: Fault) -> Error {
+    let Fault {
+        kind,
+        message,
+        line,
+    } = fault;
+    let message = message.replace('\n', " ");
+    let placed = if line == 0 {
+        message.clone()
+    } else {
+        format!("{message} (line {line})")
+    };
+    match kind {
+        Kind::Syntax => Error::TemplateSyntax(placed),
+        Kind::Raised => Error::TemplateRaised(message),
+        Kind::Unsupported => Error::TemplateUnsupported(message),
+        Kind::Limit => Error::TemplateLimit(message),
+        Kind::Failed => Error::TemplateFailed(placed),
     }
 }

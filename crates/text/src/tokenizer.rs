@@ -73,7 +73,7 @@ impl TextModel {
             .map(String::from)
             .or_else(|| named_template(&config["chat_template"]));
         let template = match source {
-            Some(s) => ChatTemplate::new(&s, &special("bos_token"), &special("eos_token")),
+            Some(s) => ChatTemplate::new(&s, Default::default()),
             None => Err(Error::NoTemplate),
         };
         let mut eos: BTreeSet<u32> = tokenizer
@@ -114,7 +114,7 @@ impl TextModel {
         };
         let bos = id("bos_token_id");
         let template = match file.str("tokenizer.chat_template") {
-            Some(s) => ChatTemplate::new(s, &piece(bos), &piece(id("eos_token_id"))),
+            Some(s) => ChatTemplate::new(s, Default::default()),
             None => Err(Error::NoTemplate),
         };
         let ends = ["eos_token_id", "eot_token_id", "eom_token_id"];
@@ -218,8 +218,7 @@ impl TextModel {
     pub fn render(&self, request: &RenderRequest<'_>) -> Result<Rendered> {
         match &self.template {
             Ok(template) => template.render(request),
-            Err(Error::Template(what)) => Err(Error::Template(what.clone())),
-            Err(_) => Err(Error::NoTemplate),
+            Err(e) => Err(e.of_template()),
         }
     }
 

@@ -1,0 +1,24 @@
+//! Finding added tokens in text.
+
+use std::collections::BTreeSet;
+
+use daachorse::{DoubleArrayAhoCorasick, DoubleArrayAhoCorasickBuilder, MatchKind};
+
+/// Finds the first and, of those, the longest of some words; the value is a word's place in the list. `None` where
+/// there are no words.
+pub(crate) fn finder<'a>(
+    words: impl Iterator<Item = &'a str>,
+) -> Option<DoubleArrayAhoCorasick<u32>> {
+    let mut seen = BTreeSet::new();
+    let patterns: Vec<(&str, u32)> = words
+        .zip(0..)
+        .filter(|(w, _)| !w.is_empty() && seen.insert(*w))
+        .collect();
+    if patterns.is_empty() {
+        return None;
+    }
+    DoubleArrayAhoCorasickBuilder::new()
+        .match_kind(MatchKind::LeftmostLongest)
+        .build_with_values(patterns)
+        .ok()
+}

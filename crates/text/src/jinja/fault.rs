@@ -1,0 +1,108 @@
+//! What can go wrong with a template, and the limits that a template from the net is held to.
+
+use std::cell::Cell;
+
+/// Source, in bytes.
+pub const MAX_SOURCE: usize = 1 << 20;
+/// Brackets and blocks within each other, in the source.
+pub const MAX_NESTING: usize = 64;
+/// Height of one expression's tree: a chain of calls or sums is as high as it is long.
+pub const MAX_HEIGHT: usize = 200;
+/// Expressions, blocks and macros within each other, while rendering.
+pub const MAX_RUN_DEPTH: usize = 300;
+/// Lists and mappings within each other.
+pub const MAX_VALUE_DEPTH: usize = 200;
+/// Steps, of about 50 ns each.
+const MAX_STEPS: u64 = 20_000_000;
+/// Bytes of all strings and lists that are made, whether they are still needed or not.
+const MAX_BYTES: usize = 160 << 20;
+/// One string.
+pub const MAX_TEXT: usize = 16 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Syntax,
+    /// The template called `raise_exception`.
+    Raised,
+    Unsupported,
+    Limit,
+    /// What would be an exception in Python.
+    Failed,
+}
+
+#[derive(Debug, Clone)]
+pub struct Fault {
+    pub kind: Kind,
+    pub message: String,
+    /// 0 where it is not known.
+    pub line: usize,
+}
+
+pub type Outcome<T> = Result<T, Box<Fault>>;
+
+pub fn fault<T>(kind: Kind, message: impl Into<String>) -> Outcome<T> {
+    Err(Box::new(Fault {
+        kind,
+        message: message.into(),
+        line: 0,
+    }))
+}
+
+pub fn failed<T>(message: impl Into<String>) -> Outcome<T> {
+    fault(Kind::Failed, message)
+}
+
+pub fn unsupported<T>(what: impl Into<String>) -> Outcome<T> {
+    fault(Kind::Unsupported, what)
+}
+
+pub fn limit<T>(what: impl Into<String>) -> Outcome<T> {
+    fault(Kind::Limit, what)
+}
+
+/// What a rendering has used up.
+#[derive(Debug, Default)]
+pub struct Budget {
+    steps: Cell<u64>,
+    bytes: Cell<usize>,
+}
+
+impl Budget {
+    pub fn step(&self, count: usize) -> Outcome<()> {
+        if self.goes_on(count) {
+            return Ok(());
+        }
+        limit(format!("more than {MAX_STEPS} steps"))
+    }
+
+    /// For what cannot fail: whether there are steps left. The next `step` fails where there are none.
+    pub fn goes_on(&self, count: usize) -> bool {
+        self.steps.set(self.steps.get().saturating_add(count as u64));
+        self.steps.get() <= MAX_STEPS
+    }
+
+    /// Room for a string of so many bytes.
+    pub fn text(&self, bytes: usize) -> Outcome<()> {
+        if bytes > MAX_TEXT {
+            return limit(format!("a text of more than {} MiB", MAX_TEXT >> 20));
+        }
+        self.room(bytes)
+    }
+
+    /// Room for a list of so many values.
+    pub fn list(&self, values: usize) -> Outcome<()> {
+        self.room(values.saturating_mul(size_of::<super::value::Value>()))
+    }
+
+    fn room(&self, bytes: usize) -> Outcome<()> {
+        let all = self.bytes.get().saturating_add(bytes.saturating_add(32));
+        self.bytes.set(all);
+        if all > MAX_BYTES {
+            return limit(format!(
+                "more than {} MiB of texts and lists",
+                MAX_BYTES >> 20
+            ));
+        }
+        self.step(bytes / 256 + 1)
+    }
+}

@@ -1,0 +1,429 @@
+//! Filters of one value. Those of lists, and those that call other filters, are in `list_filters`.
+
+use super::args::{CallArgs, int_or, required, text_of};
+use super::cx::Cx;
+use super::fault::{Outcome, failed, unsupported};
+use super::json::{Style, dumps};
+use super::print::{escape_html, text};
+use super::text_methods::{justify, lines, replace, strip};
+use super::value::Value;
+use super::{access, case, format};
+
+const NAMES: [&str; 50] = [
+    "abs", "attr", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "e",
+    "escape", "filesizeformat", "first", "float", "forceescape", "format", "groupby", "indent",
+    "int", "items", "join", "last", "length", "list", "lower", "map", "max", "min", "reject",
+    "rejectattr", "replace", "reverse", "round", "safe", "select", "selectattr", "slice", "sort",
+    "string", "sum", "title", "tojson", "trim", "truncate", "unique", "upper", "urlencode",
+    "wordcount", "wordwrap", "xmlattr",
+];
+
+pub fn is_known(name: &str) -> bool {
+    NAMES.contains(&name)
+}
+
+pub fn filter(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
+    let shown = || text(cx, value);
+    let is_true = |v: Option<Value>, default: bool| match v {
+        None => Ok(default),
+        Some(v) => v.is_true(cx),
+    };
+    Ok(match name {
+        "abs" => match value {
+            Value::Float(f) => Value::Float(f.abs()),
+            other => match other.as_int() {
+                Some(i) => Value::Int(i.abs()),
+                None => return failed("bad operand type for abs()"),
+            },
+        },
+        "attr" => {
+            let [attribute] = args.bind(name, ["name"])?;
+            let attribute = text_of(&required(attribute, name, "name")?, name)?;
+            access::attribute_only(cx, value, &attribute)?
+        }
+        "capitalize" => case::capitalize(cx.mask, &shown()?).into(),
+        "lower" => case::lower(cx.mask, &shown()?).into(),
+        "upper" => case::upper(cx.mask, &shown()?).into(),
+        "title" => case::title_words(cx.mask, &shown()?).into(),
+        "center" => {
+            let [width] = args.bind(name, ["width"])?;
+            justify(cx, &shown()?, "center", int_or(width, 80)?, " ")?.into()
+        }
+        "default" | "d" => {
+            let [default, boolean] = args.bind(name, ["default_value", "boolean"])?;
+            let missing = match value {
+                Value::Undefined(_) => true,
+                other => is_true(boolean, false)? && !other.is_true(cx)?,
+            };
+            if missing {
+                default.unwrap_or_else(|| "".into())
+            } else {
+                value.clone()
+            }
+        }
+        "e" | "escape" => match value {
+            Value::Markup(_) => value.clone(),
+            other => Value::Markup(escape_html(&text(cx, other)?).into()),
+        },
+        "forceescape" => Value::Markup(escape_html(&shown()?).into()),
+        "safe" => Value::Markup(shown()?.into()),
+        "string" => match value {
+            Value::Markup(_) | Value::Str(_) => value.clone(),
+            other => text(cx, other)?.into(),
+        },
+        "filesizeformat" => {
+            let [binary] = args.bind(name, ["binary"])?;
+            file_size(value, is_true(binary, false)?)?.into()
+        }
+        "int" => {
+            let [default, base] = args.bind(name, ["default", "base"])?;
+            int(cx, value, default, int_or(base, 10)?)?
+        }
+        "float" => {
+            let [default] = args.bind(name, ["default"])?;
+            let read = match value {
+                Value::Undefined(what) => return failed(what.to_string()),
+                Value::Str(s) | Value::Markup(s) => parse_float(&cx.mask.open_text(s)),
+                other => other.as_float(),
+            };
+            read.map(Value::Float)
+                .or(default)
+                .unwrap_or(Value::Float(0.0))
+        }
+        "format" => {
+            let pattern = shown()?;
+            if args.named.is_empty() {
+                let values = super::value::tuple(cx, args.positional)?;
+                format::percent(cx, &pattern, &values)?
+            } else if args.positional.is_empty() {
+                let named = args.named.into_iter();
+                let entries = named.map(|(n, v)| (n.into(), v)).collect();
+                let values = super::value::dict(cx, entries)?;
+                format::percent(cx, &pattern, &values)?
+            } else {
+                return failed("can't handle positional and keyword arguments at the same time");
+            }
+        }
+        "indent" => {
+            let [width, first, blank] = args.bind(name, ["width", "first", "blank"])?;
+            let margin = match width {
+                Some(Value::Str(s)) => s.to_string(),
+                other => {
+                    let width = usize::try_from(int_or(other, 4)?).unwrap_or(0);
+                    cx.budget.text(width)?;
+                    " ".repeat(width)
+                }
+            };
+            indent(cx, &shown()?, &margin, is_true(first, false)?, is_true(blank, false)?)?.into()
+        }
+        "replace" => {
+            let [old, new, count] = args.bind(name, ["old", "new", "count"])?;
+            let old = text(cx, &required(old, name, "old")?)?;
+            let new = text(cx, &required(new, name, "new")?)?;
+            replace(cx, &shown()?, &old, &new, int_or(count, -1)?)?.into()
+        }
+        "round" => {
+            let [precision, method] = args.bind(name, ["precision", "method"])?;
+            round(value, int_or(precision, 0)?, method)?
+        }
+        "tojson" => {
+            let names = ["ensure_ascii", "indent", "separators", "sort_keys"];
+            let [ascii, indent, separators, sort_keys] = args.bind(name, names)?;
+            let style = Style {
+                ensure_ascii: is_true(ascii, false)?,
+                sort_keys: is_true(sort_keys, false)?,
+                ..json_style(cx, indent, separators)?
+            };
+            dumps(cx, value, &style)?.into()
+        }
+        "trim" => {
+            let [chars] = args.bind(name, ["chars"])?;
+            strip(cx, &shown()?, chars.as_ref(), "strip")?.into()
+        }
+        "truncate" => {
+            let names = ["length", "killwords", "end", "leeway"];
+            let [length, kill, end, leeway] = args.bind(name, names)?;
+            let end = end.map_or(Ok("...".into()), |e| text(cx, &e))?;
+            let (length, leeway) = (int_or(length, 255)?, int_or(leeway, 5)?);
+            truncate(&shown()?, length, is_true(kill, false)?, &end, leeway)?.into()
+        }
+        "urlencode" => urlencode(cx, value)?.into(),
+        "wordcount" => {
+            let text = shown()?;
+            let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+            Value::Int(words.filter(|w| !w.is_empty()).count() as i128)
+        }
+        "wordwrap" => {
+            let names = ["width", "break_long_words", "wrapstring", "break_on_hyphens"];
+            let [width, break_long, with, hyphens] = args.bind(name, names)?;
+            let with = with.map_or(Ok("\n".into()), |w| text(cx, &w))?;
+            let text = shown()?;
+            if text.contains('-') && is_true(hyphens, true)? {
+                return unsupported("`wordwrap` of a text with hyphens");
+            }
+            let width = usize::try_from(int_or(width, 79)?).unwrap_or(0);
+            wrap(cx, &text, width, is_true(break_long, true)?, &with)?.into()
+        }
+        "xmlattr" => {
+            let [space] = args.bind(name, ["autospace"])?;
+            let Value::Dict(d) = value else {
+                return failed("xmlattr wants a mapping");
+            };
+            let mut parts = vec![];
+            for (k, v) in &d.entries {
+                if !matches!(v, Value::None | Value::Undefined(_)) {
+                    let (k, v) = (text(cx, k)?, text(cx, v)?);
+                    if k.contains(|c: char| c.is_whitespace() || "/>=".contains(c)) {
+                        return failed("Invalid character in attribute name");
+                    }
+                    parts.push(format!("{}=\"{}\"", escape_html(&k), escape_html(&v)));
+                }
+            }
+            let joined = parts.join(" ");
+            if joined.is_empty() || !is_true(space, true)? {
+                joined.into()
+            } else {
+                format!(" {joined}").into()
+            }
+        }
+        _ => return super::list_filters::filter(cx, name, value, args),
+    })
+}
+
+fn json_style(cx: &Cx, indent: Option<Value>, separators: Option<Value>) -> Outcome<Style> {
+    let indent = match indent {
+        None | Some(Value::None) => None,
+        Some(Value::Str(s)) => Some(s.to_string()),
+        Some(other) => {
+            let width = usize::try_from(int_or(Some(other), 0)?).unwrap_or(0);
+            cx.budget.text(width)?;
+            Some(" ".repeat(width))
+        }
+    };
+    let (item, key) = match separators {
+        None | Some(Value::None) => {
+            let item = if indent.is_some() { "," } else { ", " };
+            (item.to_string(), ": ".to_string())
+        }
+        Some(both) => match both.items(cx)?.as_slice() {
+            [a, b] => (text(cx, a)?, text(cx, b)?),
+            _ => return failed("separators are two texts"),
+        },
+    };
+    Ok(Style {
+        ensure_ascii: false,
+        indent,
+        item,
+        key,
+        sort_keys: false,
+    })
+}
+
+fn parse_float(text: &str) -> Option<f64> {
+    let text = text.trim_matches(super::lexer::is_space);
+    let plain: String = text.chars().filter(|c| *c != '_').collect();
+    plain.parse().ok()
+}
+
+fn int(cx: &Cx, value: &Value, default: Option<Value>, base: i128) -> Outcome<Value> {
+    let default = default.unwrap_or(Value::Int(0));
+    Ok(match value {
+        Value::Undefined(what) => return failed(what.to_string()),
+        Value::Float(f) if f.is_finite() => Value::Int(f.trunc() as i128),
+        Value::Str(s) | Value::Markup(s) => {
+            let open = cx.mask.open_text(s);
+            let text = open.trim_matches(super::lexer::is_space).replace('_', "");
+            let lower = text.to_lowercase();
+            let (negative, digits) = match lower.strip_prefix('-') {
+                Some(rest) => (true, rest),
+                None => (false, lower.strip_prefix('+').unwrap_or(&lower)),
+            };
+            let digits = match base {
+                16 => digits.strip_prefix("0x"),
+                8 => digits.strip_prefix("0o"),
+                2 => digits.strip_prefix("0b"),
+                _ => None,
+            }
+            .unwrap_or(digits);
+            let radix = u32::try_from(base).ok().filter(|b| (2..=36).contains(b));
+            let read = radix.and_then(|r| i128::from_str_radix(digits, r).ok());
+            match read {
+                Some(n) => Value::Int(if negative { -n } else { n }),
+                None => match parse_float(s).filter(|f| f.is_finite()) {
+                    Some(f) => Value::Int(f.trunc() as i128),
+                    None => default,
+                },
+            }
+        }
+        other => other.as_int().map_or(default, Value::Int),
+    })
+}
+
+fn round(value: &Value, precision: i128, method: Option<Value>) -> Outcome<Value> {
+    let method = method.map_or(Ok("common".into()), |m| text_of(&m, "round"))?;
+    let precision = precision.clamp(-400, 400) as i32;
+    if matches!(value, Value::Int(_) | Value::Bool(_)) && &*method == "common" && precision >= 0 {
+        return Ok(Value::Int(value.as_int().unwrap_or(0)));
+    }
+    let Some(f) = value.as_float() else {
+        return failed(format!("type {} doesn't define __round__", value.type_name()));
+    };
+    let scale = 10f64.powi(precision);
+    Ok(Value::Float(match &*method {
+        "common" if precision >= 0 => {
+            // The decimal digits of a float are exact in Rust, and halves go to even, as in Python.
+            format!("{f:.*}", precision as usize).parse().unwrap_or(f)
+        }
+        "common" => (f * scale).round_ties_even() / scale,
+        "ceil" => (f * scale).ceil() / scale,
+        "floor" => (f * scale).floor() / scale,
+        _ => return failed("method must be common, ceil or floor"),
+    }))
+}
+
+fn indent(cx: &Cx, text: &str, margin: &str, first: bool, blank: bool) -> Outcome<String> {
+    let with_end = format!("{text}\n");
+    let lines = lines(&with_end, false);
+    let added = lines.len().saturating_mul(margin.len() + 1);
+    cx.budget.text(text.len().saturating_add(added))?;
+    let mut out = String::new();
+    for (i, line) in lines.iter().enumerate() {
+        if i > 0 {
+            out.push('\n');
+        }
+        let wants = if i == 0 { first } else { blank || !line.is_empty() };
+        if wants {
+            out.push_str(margin);
+        }
+        out.push_str(line);
+    }
+    Ok(out)
+}
+
+fn truncate(text: &str, length: i128, kill: bool, end: &str, leeway: i128) -> Outcome<String> {
+    let (count, tail) = (text.chars().count() as i128, end.chars().count() as i128);
+    if length < tail {
+        return failed(format!("expected length >= {tail}, got {length}"));
+    }
+    if count <= length.saturating_add(leeway) {
+        return Ok(text.into());
+    }
+    let cut: String = text.chars().take((length - tail) as usize).collect();
+    let kept = match cut.rsplit_once(' ') {
+        Some((before, _)) if !kill => before,
+        _ => &cut,
+    };
+    Ok(format!("{kept}{end}"))
+}
+
+fn file_size(value: &Value, binary: bool) -> Outcome<String> {
+    let bytes = match value {
+        Value::Str(s) => s.trim().parse().ok(),
+        other => other.as_float(),
+    };
+    let Some(bytes) = bytes else {
+        return failed("filesizeformat wants a number");
+    };
+    let base: f64 = if binary { 1024.0 } else { 1000.0 };
+    if bytes == 1.0 {
+        return Ok("1 Byte".into());
+    }
+    if bytes < base {
+        return Ok(format!("{} Bytes", bytes.trunc()));
+    }
+    let letters = ["K", "M", "G", "T", "P", "E", "Z", "Y"];
+    let mut power = 1;
+    while power < letters.len() && bytes >= base.powi(power as i32 + 1) {
+        power += 1;
+    }
+    let letter = if binary {
+        format!("{}i", letters[power - 1])
+    } else {
+        ["k", "M", "G", "T", "P", "E", "Z", "Y"][power - 1].into()
+    };
+    Ok(format!("{:.1} {letter}B", bytes / base.powi(power as i32)))
+}
+
+fn urlencode(cx: &Cx, value: &Value) -> Outcome<String> {
+    let quote = |text: &str, keeps_slash: bool| {
+        let mut out = String::new();
+        for b in cx.mask.open_text(text).bytes() {
+            let plain = b.is_ascii_alphanumeric() || b"_.-~".contains(&b) || keeps_slash && b == b'/';
+            if plain {
+                out.push(b as char);
+            } else {
+                out.push_str(&format!("%{b:02X}"));
+            }
+        }
+        out
+    };
+    match value {
+        Value::Dict(d) => {
+            let mut parts = vec![];
+            for (k, v) in &d.entries {
+                let (k, v) = (text(cx, k)?, text(cx, v)?);
+                parts.push(format!("{}={}", quote(&k, false), quote(&v, false)));
+            }
+            Ok(parts.join("&").replace("%20", "+"))
+        }
+        Value::List(_) | Value::Tuple(_) => unsupported("`urlencode` of a list"),
+        other => Ok(quote(&text(cx, other)?, true)),
+    }
+}
+
+/// `textwrap.wrap` of each line, without hyphens.
+fn wrap(cx: &Cx, text: &str, width: usize, break_long: bool, with: &str) -> Outcome<String> {
+    if width == 0 {
+        return failed("invalid width 0 (must be > 0)");
+    }
+    let mut out: Vec<String> = vec![];
+    for line in lines(text, false) {
+        let mut wrapped: Vec<String> = vec![];
+        let mut current = String::new();
+        let mut used = 0;
+        let is_space = |c: char| matches!(c, ' ' | '\t' | '\u{b}' | '\u{c}');
+        let mut rest = line;
+        while !rest.is_empty() {
+            let spaces = rest.starts_with(is_space);
+            let end = rest
+                .find(|c| is_space(c) != spaces)
+                .unwrap_or(rest.len());
+            let (mut chunk, tail) = rest.split_at(end);
+            rest = tail;
+            if spaces && current.is_empty() && !wrapped.is_empty() {
+                continue;
+            }
+            loop {
+                let length = chunk.chars().count();
+                if used + length <= width {
+                    current.push_str(chunk);
+                    used += length;
+                    break;
+                }
+                if spaces {
+                    wrapped.push(std::mem::take(&mut current).trim_end_matches(is_space).into());
+                    used = 0;
+                    break;
+                }
+                if length > width && break_long {
+                    let at = chunk.char_indices().nth(width - used).map_or(chunk.len(), |(i, _)| i);
+                    current.push_str(&chunk[..at]);
+                    chunk = &chunk[at..];
+                } else if current.is_empty() {
+                    current.push_str(chunk);
+                    used += length;
+                    break;
+                }
+                wrapped.push(std::mem::take(&mut current).trim_end_matches(is_space).into());
+                used = 0;
+            }
+        }
+        if !current.trim_end_matches(is_space).is_empty() {
+            wrapped.push(current.trim_end_matches(is_space).into());
+        }
+        out.push(wrapped.join(with));
+    }
+    let out = out.join(with);
+    cx.budget.text(out.len())?;
+    Ok(out)
+}

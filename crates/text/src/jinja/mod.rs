@@ -1,0 +1,73 @@
+//! Jinja as Python runs it, for chat templates.
+//!
+//! Chat templates are written for Jinja2 and lean on Python: `%` on strings, `True` in print, tuples, methods of
+//! `str` and `dict`, integer and true division, a sandbox that forbids changes. `minijinja` has switches for some of
+//! these, but operators, printing inside of texts, tags of one's own and marked text are out of its callbacks'
+//! reach; so this is an interpreter of its own, with budgets for all that a template can make large.
+
+mod access;
+mod args;
+mod ast;
+mod calls;
+mod case;
+mod cx;
+mod eval;
+mod expressions;
+mod fault;
+mod filters;
+mod format;
+mod json;
+mod lexer;
+mod list_filters;
+mod list_methods;
+mod mask;
+mod ops;
+mod parser;
+mod print;
+mod render;
+mod tests;
+mod text_methods;
+mod value;
+
+use std::ops::Range;
+
+use serde_json::Value as Json;
+
+pub(crate) use cx::Cx;
+pub(crate) use fault::{Fault, Kind, Outcome};
+pub(crate) use mask::Mask;
+use value::Value;
+
+/// A parsed template.
+#[derive(Debug)]
+pub(crate) struct Template(ast::Tree);
+
+/// A template's text, still marked, and the byte ranges of its `{% generation %}` blocks.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub text: String,
+    pub generation: Option<Vec<Range<usize>>>,
+}
+
+impl Template {
+    pub fn new(source: &str) -> Outcome<Self> {
+        parser::parse(source).map(Self)
+    }
+
+    /// Renders with the variables that a function gives by name.
+    pub fn render(&self, cx: Cx, variable: impl Fn(&str) -> Option<Json>) -> Outcome<Output> {
+        let mut renderer = render::Renderer::new(&self.0, cx);
+        for (symbol, name) in self.0.symbols.iter().enumerate() {
+            if let Some(json) = variable(name) {
+                let value = Value::from_json(&renderer.cx, &json)?;
+                renderer.root.set(symbol as u32, value);
+            }
+        }
+        let text = renderer.run()?;
+        let generation = std::mem::take(&mut renderer.generation);
+        Ok(Output {
+            text,
+            generation: self.0.has_generation.then_some(generation),
+        })
+    }
+}
