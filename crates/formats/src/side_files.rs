@@ -11,12 +11,16 @@ pub struct SideFiles {
 
 impl SideFiles {
     /// Names that are read; a folder need not have all of them.
-    pub const NAMES: [&str; 5] = [
+    pub const NAMES: [&str; 9] = [
         "config.json",
         "generation_config.json",
         "tokenizer.json",
         "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "chat_template.json",
         "chat_template.jinja",
+        "additional_chat_templates/tool_use.jinja",
     ];
 
     pub fn new(folder: &str) -> Self {

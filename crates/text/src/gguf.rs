@@ -1,6 +1,5 @@
 //! Tokenizers out of GGUF metadata. The pieces are given to `tokenizers` in the form in which
-//! `tokenizer.json` would have them (`transformers/convert_slow_tokenizer.py`); the kinds of
-//! pre-tokenizer are llama.cpp's (`llama-vocab.cpp`).
+//! `tokenizer.json` would have them (`transformers/convert_slow_tokenizer.py`).
 
 use std::collections::HashMap;
 
@@ -13,62 +12,26 @@ use tokenizers::{
     AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer,
 };
 
-use crate::{Error, Result};
+use crate::ends::END_TOKENS;
+use crate::tokenizer::{Parts, Templates};
+use crate::{Error, Result, TextModel, check, gguf_pre};
 
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const PRE_KINDS: &str =
-    "default gpt-2 llama-bpe llama3 llama-v3 qwen2 deepseek-r1-qwen smollm starcoder refact tekken";
-
-/// How `pre` splits text: the digits apart, the pattern, and whether a whole word that is in the
-/// vocabulary is taken before any merge.
-struct Pre {
-    digits: bool,
-    pattern: &'static str,
-    ignore_merges: bool,
-    nfc: bool,
-}
-
-fn pre_kind(file: &Gguf) -> Result<Pre> {
-    let kind = file.str("tokenizer.ggml.pre").unwrap_or("default");
-    let pre = |digits, pattern, ignore_merges, nfc| Pre {
-        digits,
-        pattern,
-        ignore_merges,
-        nfc,
-    };
-    Ok(match kind {
-        "default" | "gpt-2" => pre(false, GPT2, false, false),
-        "llama-bpe" | "llama3" | "llama-v3" => pre(false, LLAMA3, true, false),
-        "qwen2" | "deepseek-r1-qwen" => pre(false, QWEN2, false, true),
-        "smollm" | "starcoder" | "refact" => pre(true, GPT2, false, false),
-        "tekken" => pre(false, TEKKEN, true, false),
-        other => {
-            return Err(Error::UnknownKind {
-                name: file.name.clone(),
-                kind: other.into(),
-                known: PRE_KINDS.into(),
-            });
-        }
-    })
-}
+/// ggml's kinds of tokens.
+const NORMAL: i64 = 1;
+const CONTROL: i64 = 3;
+const USER_DEFINED: i64 = 4;
 
 /// Whether plain text gets a beginning-of-text token.
-pub(crate) fn adds_bos(file: &Gguf) -> bool {
+fn adds_bos(file: &Gguf) -> bool {
     let by_default = match file.str("tokenizer.ggml.model") {
         Some("llama") => true,
-        _ => matches!(
-            file.str("tokenizer.ggml.pre"),
-            Some("llama-bpe" | "llama3" | "llama-v3" | "tekken")
-        ),
+        _ => gguf_pre::adds_bos(gguf_pre::kind(file)),
     };
     file.bool("tokenizer.ggml.add_bos_token")
         .unwrap_or(by_default)
 }
 
-pub(crate) fn tokenizer(file: &Gguf) -> Result<Tokenizer> {
+fn tokenizer(file: &Gguf) -> Result<Tokenizer> {
     let key = "tokenizer.ggml.tokens";
     let pieces = file
         .strings(key)
@@ -110,7 +73,7 @@ fn vocab(pieces: &[String]) -> HashMap<String, u32> {
 }
 
 fn byte_level_bpe(file: &Gguf, pieces: &[String]) -> Result<Tokenizer> {
-    let pre = pre_kind(file)?;
+    let pre = gguf_pre::pre(file)?;
     let key = "tokenizer.ggml.merges";
     let merges = file
         .strings(key)
@@ -129,13 +92,12 @@ fn byte_level_bpe(file: &Gguf, pieces: &[String]) -> Result<Tokenizer> {
         .build()
         .map_err(|e| wrong(file, e))?;
     let mut t = Tokenizer::new(ModelWrapper::BPE(bpe));
-    let mut steps = vec![];
-    if pre.digits {
-        steps.push(json!({"type": "Digits", "individual_digits": true}));
-    }
-    steps.push(json!({
-        "type": "Split", "pattern": {"Regex": pre.pattern}, "behavior": "Isolated", "invert": false
-    }));
+    let split = |pattern: &&str| {
+        json!({
+            "type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false
+        })
+    };
+    let mut steps: Vec<Json> = pre.patterns.iter().map(split).collect();
     let byte_level = json!({
         "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false
     });
@@ -238,16 +200,106 @@ fn with_spaces(file: &Gguf, t: &mut Tokenizer) -> Result<()> {
     Ok(())
 }
 
-/// Control tokens (type 3) are special, user-defined ones (type 4) are whole but ordinary text.
+/// Control tokens (type 3) are special, user-defined ones (type 4) are whole but ordinary text. Types are often wrong,
+/// so that the tokens that end answers are control tokens in any case, and so is what else the file's keys name; a
+/// normal token that the chat template spells out is whole, too.
 fn add_special(file: &Gguf, pieces: &[String], t: &mut Tokenizer) {
-    let Some(Array::Int(types)) = file.array("tokenizer.ggml.token_type") else {
-        return;
+    let types = match file.array("tokenizer.ggml.token_type") {
+        Some(Array::Int(types)) => types.as_slice(),
+        _ => &[],
     };
-    let of_type = |wanted: i64| -> Vec<AddedToken> {
-        let all = pieces.iter().zip(types).filter(|(_, ty)| **ty == wanted);
-        all.map(|(p, _)| AddedToken::from(p.clone(), wanted == 3).normalized(false))
-            .collect()
+    let keys = ["bos", "eos", "eot", "eom"];
+    let keyed = keys.map(|k| file.uint(&format!("tokenizer.ggml.{k}_token_id")));
+    let template = file.str("tokenizer.chat_template").unwrap_or_default();
+    let (mut special, mut whole) = (vec![], vec![]);
+    for (id, piece) in pieces.iter().enumerate() {
+        let kind = types.get(id).copied().unwrap_or(NORMAL);
+        let is_key = keyed.contains(&Some(id as u64)) && piece.chars().count() > 1;
+        if kind == CONTROL || is_key || END_TOKENS.contains(&piece.as_str()) {
+            special.push(AddedToken::from(piece.clone(), true).normalized(false));
+        } else if kind == USER_DEFINED {
+            whole.push(AddedToken::from(piece.clone(), false).normalized(false));
+        } else if kind == NORMAL && is_marker(piece) && template.contains(piece.as_str()) {
+            // What marks thoughts and calls is read by programs, so it is shown.
+            let shown = ["think", "tool", "function", "reason"];
+            let shown = shown.iter().any(|s| piece.contains(s));
+            let token = AddedToken::from(piece.clone(), !shown).normalized(false);
+            if shown {
+                whole.push(token);
+            } else {
+                special.push(token);
+            }
+        }
+    }
+    let _ = t.add_special_tokens(special);
+    let _ = t.add_tokens(whole);
+}
+
+/// `<|name|>`, `<name>` or `[NAME]`, which no text has by chance.
+fn is_marker(piece: &str) -> bool {
+    let inner = piece
+        .strip_prefix('<')
+        .and_then(|p| p.strip_suffix('>'))
+        .or_else(|| piece.strip_prefix('[').and_then(|p| p.strip_suffix(']')));
+    inner.is_some_and(|i| i.chars().count() > 2 && !i.contains(char::is_whitespace))
+}
+
+/// Ids whose piece another id has, too: with the id that the tokenizer knows it by.
+fn twins(file: &Gguf, t: &Tokenizer) -> HashMap<u32, u32> {
+    let pieces = file.strings("tokenizer.ggml.tokens").unwrap_or_default();
+    let known = |(id, piece): (u32, &String)| {
+        let own = t.token_to_id(piece).filter(|own| *own != id);
+        own.map(|own| (id, own))
     };
-    let _ = t.add_special_tokens(of_type(3));
-    let _ = t.add_tokens(of_type(4));
+    (0..).zip(pieces).filter_map(known).collect()
+}
+
+impl TextModel {
+    /// Built from a GGUF file's metadata.
+    ///
+    /// # Errors
+    /// If the metadata hold no valid tokenizer.
+    pub fn from_gguf(file: &Gguf) -> Result<Self> {
+        let wrong = |what: String| wrong(file, what);
+        let tokenizer = check::guarded(|| tokenizer(file)).map_err(wrong)??;
+        let id = |key: &str| {
+            file.uint(&format!("tokenizer.ggml.{key}"))
+                .and_then(|id| u32::try_from(id).ok())
+        };
+        let names = [
+            ("bos_token", "bos_token_id"),
+            ("eos_token", "eos_token_id"),
+            ("unk_token", "unknown_token_id"),
+            ("sep_token", "seperator_token_id"),
+            ("pad_token", "padding_token_id"),
+            ("cls_token", "cls_token_id"),
+            ("mask_token", "mask_token_id"),
+        ];
+        let special = names.iter().filter_map(|(name, key)| {
+            let piece = id(key).and_then(|id| tokenizer.id_to_token(id))?;
+            Some(((*name).to_string(), piece.into()))
+        });
+        let source = |key: &str| file.str(key).map(String::from);
+        let sources = [
+            source("tokenizer.chat_template"),
+            source("tokenizer.chat_template.tool_use"),
+        ];
+        let templates = Templates::of(sources, &special.collect());
+        let ends = ["eos_token_id", "eot_token_id", "eom_token_id"];
+        let adds_eos = file.bool("tokenizer.ggml.add_eos_token").unwrap_or(false);
+        let kind = file.str("tokenizer.ggml.model").unwrap_or_default();
+        let pre = file
+            .str("tokenizer.ggml.pre")
+            .map_or(String::new(), |p| format!(" ({p})"));
+        Ok(Self::new(Parts {
+            templates,
+            before: id("bos_token_id").filter(|_| adds_bos(file)),
+            after: id("eos_token_id").filter(|_| adds_eos),
+            eos: ends.iter().filter_map(|key| id(key)).collect(),
+            eos_token: id("eos_token_id"),
+            twins: twins(file, &tokenizer),
+            kind: format!("{kind}{pre}"),
+            ..Parts::of(tokenizer)
+        }))
+    }
 }

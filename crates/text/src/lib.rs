@@ -2,8 +2,14 @@
 //! never splits a UTF-8 character.
 
 mod added;
+mod bytes;
+mod check;
+mod encode;
+mod ends;
 mod error;
+mod folder;
 mod gguf;
+mod gguf_pre;
 mod jinja;
 mod merges;
 mod message;

@@ -1,5 +1,7 @@
 //! Tokens to text, one at a time: never half a character, never the start of a stop string.
 
+use std::ops::Range;
+
 use crate::TextModel;
 
 /// What one token added to the text.
@@ -11,16 +13,21 @@ pub struct Emitted {
     pub stop: Option<String>,
 }
 
-/// Decodes a growing list of tokens.
+/// Decodes a growing list of tokens. Special tokens are not shown, but stop strings may name them.
 #[derive(Debug, Default)]
 pub struct TextStream {
     stops: Vec<String>,
-    /// Tokens whose text is not all out, after those kept as context for the decoder.
+    /// Bytes of a character that is not whole yet.
+    bytes: Vec<u8>,
+    /// Whether any token's text has come.
+    started: bool,
+    /// Tokens whose text is not all out, after those kept as context: for decoders whose bytes are not known.
     ids: Vec<u32>,
-    /// How many of `ids` are context: a decoder may treat a first token otherwise.
     context: usize,
-    /// Decoded, but perhaps the start of a stop string.
+    /// Decoded, but perhaps the start of a stop string; special tokens are spelled out.
     held: String,
+    /// Special tokens in `held`.
+    hidden: Vec<Range<usize>>,
 }
 
 impl TextStream {
@@ -33,30 +40,116 @@ impl TextStream {
     }
 
     pub fn push(&mut self, model: &TextModel, id: u32) -> Emitted {
+        if model.is_special(id) {
+            let rest = self.flush(model);
+            self.hold(&rest, false);
+            self.hold(&model.piece(id), true);
+            return self.emit();
+        }
+        let new = match model.text_bytes(id) {
+            Some(bytes) => self.push_bytes(&bytes, model.strips_first_space()),
+            None => self.push_id(model, id),
+        };
+        self.hold(&new, false);
+        self.emit()
+    }
+
+    /// What has become certain with some more bytes.
+    fn push_bytes(&mut self, bytes: &[u8], strips: bool) -> String {
+        let bytes = match bytes {
+            [b' ', rest @ ..] if strips && !self.started => rest,
+            all => all,
+        };
+        self.started = true;
+        self.bytes.extend_from_slice(bytes);
+        let mut out = String::new();
+        loop {
+            match std::str::from_utf8(&self.bytes) {
+                Ok(text) => {
+                    out.push_str(text);
+                    self.bytes.clear();
+                    return out;
+                }
+                Err(e) => {
+                    let (valid, rest) = self.bytes.split_at(e.valid_up_to());
+                    out.push_str(&String::from_utf8_lossy(valid));
+                    let Some(length) = e.error_len() else {
+                        self.bytes = rest.to_vec();
+                        return out;
+                    };
+                    out.push('\u{fffd}');
+                    self.bytes = rest[length..].to_vec();
+                }
+            }
+        }
+    }
+
+    /// The same by the decoder's own words: what a token adds to those before it.
+    fn push_id(&mut self, model: &TextModel, id: u32) -> String {
         self.ids.push(id);
         let before = model.decode(&self.ids[..self.context]);
         let all = model.decode(&self.ids);
         // A character in the making decodes to U+FFFD.
         if all.ends_with('\u{fffd}') && self.ids.len() - self.context < 8 {
-            return Emitted::default();
+            return String::new();
         }
         let new = all.get(before.len()..).unwrap_or_default().to_string();
         self.ids.drain(..self.context);
         self.context = self.ids.len();
-        self.push_text(&new)
+        new
     }
 
-    fn push_text(&mut self, new: &str) -> Emitted {
-        self.held.push_str(new);
+    /// What is left of a character that will not be whole.
+    fn flush(&mut self, model: &TextModel) -> String {
+        let bytes = std::mem::take(&mut self.bytes);
+        let mut text = String::from_utf8_lossy(&bytes).into_owned();
+        if self.ids.len() > self.context {
+            let before = model.decode(&self.ids[..self.context]).len();
+            let all = model.decode(&self.ids);
+            text.push_str(all.get(before..).unwrap_or_default());
+            self.ids.clear();
+            self.context = 0;
+        }
+        text
+    }
+
+    fn hold(&mut self, text: &str, hidden: bool) {
+        let start = self.held.len();
+        self.held.push_str(text);
+        if hidden {
+            self.hidden.push(start..self.held.len());
+        }
+    }
+
+    /// Takes the first bytes out of what is held: their text without special tokens.
+    fn take(&mut self, bytes: usize) -> String {
+        let mut shown = String::new();
+        let mut at = 0;
+        for range in &self.hidden {
+            let (start, end) = (range.start.min(bytes), range.end.min(bytes));
+            shown.push_str(&self.held[at..start]);
+            at = end;
+        }
+        shown.push_str(&self.held[at..bytes]);
+        self.held.drain(..bytes);
+        self.hidden.retain(|r| r.end > bytes);
+        for range in &mut self.hidden {
+            *range = range.start.saturating_sub(bytes)..range.end - bytes;
+        }
+        shown
+    }
+
+    fn emit(&mut self) -> Emitted {
         let met = self
             .stops
             .iter()
             .filter_map(|s| Some((self.held.find(s.as_str())?, s)))
             .min_by_key(|(at, _)| *at);
         if let Some((at, stop)) = met {
-            let text = self.held[..at].to_string();
             let stop = Some(stop.clone());
+            let text = self.take(at);
             self.held.clear();
+            self.hidden.clear();
             return Emitted { text, stop };
         }
         let keep = self
@@ -67,28 +160,30 @@ impl TextStream {
             .map(str::len)
             .max()
             .unwrap_or(0);
-        let rest = self.held.split_off(self.held.len() - keep);
         Emitted {
-            text: std::mem::replace(&mut self.held, rest),
+            text: self.take(self.held.len() - keep),
             stop: None,
         }
     }
 
     /// The text that was held back, when no more tokens come.
     pub fn finish(&mut self, model: &TextModel) -> String {
-        let before = model.decode(&self.ids[..self.context]).len();
-        let all = model.decode(&self.ids);
-        let mut text = std::mem::take(&mut self.held);
-        text.push_str(all.get(before..).unwrap_or_default());
-        self.ids.clear();
-        self.context = 0;
-        text
+        let rest = self.flush(model);
+        self.hold(&rest, false);
+        self.take(self.held.len())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl TextStream {
+        fn push_text(&mut self, new: &str) -> Emitted {
+            self.hold(new, false);
+            self.emit()
+        }
+    }
 
     #[test]
     fn holds_back_what_may_become_a_stop_string() {
@@ -103,5 +198,26 @@ mod tests {
             (last.text.as_str(), last.stop.as_deref()),
             ("", Some("END"))
         );
+    }
+
+    #[test]
+    fn stops_name_special_tokens_that_are_not_shown() {
+        let mut s = TextStream::new(&["<|sep|> morning".into()]);
+        s.hold("<|sep|>", true);
+        assert_eq!(s.emit().text, "");
+        assert_eq!(s.push_text(" more").text, " more");
+        s.hold("a<|sep|>", false);
+        s.hidden.push(1..8);
+        let last = s.push_text(" morning");
+        assert_eq!((last.text.as_str(), last.stop.is_some()), ("a", true));
+    }
+
+    #[test]
+    fn characters_come_whole() {
+        let mut s = TextStream::default();
+        let crab = "🦀".as_bytes();
+        assert_eq!(s.push_bytes(&[b' ', crab[0], crab[1]], true), "");
+        assert_eq!(s.push_bytes(&crab[2..], true), "🦀");
+        assert_eq!(s.push_bytes(&[b' ', 0xff, b'a', crab[0]], true), " \u{fffd}a");
     }
 }

@@ -1,13 +1,15 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::OnceLock;
 
 use serde::Serialize;
-use serde_json::Value as Json;
-use siskin_formats::{Gguf, SideFiles};
-use tokenizers::Tokenizer;
+use tokenizers::{Encoding, Tokenizer};
 
+use crate::bytes::Decoding;
+use crate::ends::END_TOKENS;
 use crate::merges::Merges;
-use crate::{ChatTemplate, Error, MergedWord, Message, RenderRequest, Rendered, Result, gguf};
+use crate::{
+    ChatTemplate, Error, MergedWord, Message, RenderRequest, Rendered, Result, check, encode,
+};
 
 /// A token and the bytes of the text that it stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,176 +23,146 @@ pub struct Token {
     pub special: bool,
 }
 
-/// All that a model knows of text: tokenizer, chat template, and the tokens that end an answer.
+/// All that a model knows of text: tokenizer, chat templates, and the tokens that end an answer.
 #[derive(Debug)]
 pub struct TextModel {
     tokenizer: Tokenizer,
-    template: std::result::Result<ChatTemplate, Error>,
-    /// Put before plain text, for the tokenizers that do not do so themselves.
-    bos: Option<u32>,
+    templates: Templates,
+    before: Option<u32>,
+    after: Option<u32>,
     eos: BTreeSet<u32>,
-    /// The one that the tokenizer itself calls its end of text.
     eos_token: Option<u32>,
+    special: HashSet<u32>,
+    twins: HashMap<u32, u32>,
+    decoding: Decoding,
     kind: String,
     /// Read when first asked for.
     merges: OnceLock<Option<Merges>>,
 }
 
-/// Special tokens that end an answer in one family or another; a model's metadata often names
-/// only one of its own.
-const END_TOKENS: [&str; 7] = [
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<end_of_turn>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "</s>",
-];
+/// A model's chat templates, compiled.
+#[derive(Debug)]
+pub(crate) struct Templates {
+    pub default: Result<ChatTemplate>,
+    /// For conversations with tools, where it is another.
+    pub tools: Option<Result<ChatTemplate>>,
+}
 
-impl TextModel {
-    /// From `tokenizer.json` and what stands beside it.
-    pub fn from_side_files(side: &SideFiles) -> Result<Self> {
-        let missing = || Error::NoTokenizer(side.folder.clone());
-        let text = side.get("tokenizer.json").ok_or_else(missing)?;
-        let tokenizer = Tokenizer::from_bytes(text).map_err(|e| Error::Tokenizer {
-            name: format!("{}/tokenizer.json", side.folder),
-            what: format!("not a valid tokenizer ({e})"),
-        })?;
-        let json = |file: &str| -> Json {
-            serde_json::from_str(side.get(file).unwrap_or_default()).unwrap_or_default()
-        };
-        let config = json("tokenizer_config.json");
-        let special = |key: &str| -> String {
-            let v = &config[key];
-            v.as_str()
-                .or(v["content"].as_str())
-                .unwrap_or_default()
-                .to_string()
-        };
-        let source = side
-            .get("chat_template.jinja")
-            .map(String::from)
-            .or_else(|| named_template(&config["chat_template"]));
-        let template = match source {
-            Some(s) => ChatTemplate::new(&s, Default::default()),
-            None => Err(Error::NoTemplate),
-        };
-        let mut eos: BTreeSet<u32> = tokenizer
-            .token_to_id(&special("eos_token"))
-            .into_iter()
-            .collect();
-        let from_map = || {
-            let v = &json("special_tokens_map.json")["eos_token"];
-            let text = v.as_str().or(v["content"].as_str())?;
-            tokenizer.token_to_id(text)
-        };
-        let mut eos_token = tokenizer
-            .token_to_id(&special("eos_token"))
-            .or_else(from_map);
-        for file in ["config.json", "generation_config.json"] {
-            let v = &json(file)["eos_token_id"];
-            let ids = v.as_array().cloned().unwrap_or_else(|| vec![v.clone()]);
-            let ids = ids.iter().filter_map(Json::as_u64).map(|id| id as u32);
-            let ids: Vec<u32> = ids.collect();
-            eos_token = eos_token.or(ids.first().copied());
-            eos.extend(ids);
-        }
-        let mut model = Self::new(tokenizer, template, None, eos, "tokenizer.json".into());
-        model.eos_token = eos_token;
-        Ok(model)
-    }
+/// What a text model is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub tokenizer: Tokenizer,
+    pub templates: Templates,
+    /// Put before plain text, for the tokenizers that do not do so themselves.
+    pub before: Option<u32>,
+    /// Put after plain text.
+    pub after: Option<u32>,
+    pub eos: BTreeSet<u32>,
+    /// The one of them that the tokenizer itself calls its end of text.
+    pub eos_token: Option<u32>,
+    /// Ids whose text the tokenizer knows by another id.
+    pub twins: HashMap<u32, u32>,
+    pub kind: String,
+}
 
-    /// Built from a GGUF file's metadata.
-    pub fn from_gguf(file: &Gguf) -> Result<Self> {
-        let tokenizer = gguf::tokenizer(file)?;
-        let id = |key: &str| {
-            file.uint(&format!("tokenizer.ggml.{key}"))
-                .map(|id| id as u32)
-        };
-        let piece = |id: Option<u32>| {
-            id.and_then(|id| tokenizer.id_to_token(id))
-                .unwrap_or_default()
-        };
-        let bos = id("bos_token_id");
-        let template = match file.str("tokenizer.chat_template") {
-            Some(s) => ChatTemplate::new(s, Default::default()),
-            None => Err(Error::NoTemplate),
-        };
-        let ends = ["eos_token_id", "eot_token_id", "eom_token_id"];
-        let eos = ends.iter().filter_map(|key| id(key)).collect();
-        let bos = bos.filter(|_| gguf::adds_bos(file));
-        let kind = file.str("tokenizer.ggml.model").unwrap_or_default();
-        let pre = file
-            .str("tokenizer.ggml.pre")
-            .map_or(String::new(), |p| format!(" ({p})"));
-        let mut model = Self::new(tokenizer, template, bos, eos, format!("{kind}{pre}"));
-        model.eos_token = id("eos_token_id");
-        Ok(model)
-    }
-
-    fn new(
-        tokenizer: Tokenizer,
-        template: Result<ChatTemplate>,
-        bos: Option<u32>,
-        mut eos: BTreeSet<u32>,
-        kind: String,
-    ) -> Self {
-        let special = tokenizer.get_added_tokens_decoder();
-        eos.extend(
-            special
-                .iter()
-                .filter(|(_, t)| END_TOKENS.contains(&t.content.as_str()))
-                .map(|(id, _)| *id),
-        );
+impl Parts {
+    pub fn of(tokenizer: Tokenizer) -> Self {
         Self {
             tokenizer,
-            template,
-            bos,
-            eos,
+            templates: Templates {
+                default: Err(Error::NoTemplate),
+                tools: None,
+            },
+            before: None,
+            after: None,
+            eos: BTreeSet::new(),
             eos_token: None,
-            kind,
+            twins: HashMap::new(),
+            kind: String::new(),
+        }
+    }
+}
+
+impl TextModel {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let added = parts.tokenizer.get_added_tokens_decoder();
+        let mut eos = parts.eos;
+        let ends = added
+            .iter()
+            .filter(|(_, t)| t.special && END_TOKENS.contains(&t.content.as_str()));
+        eos.extend(ends.map(|(id, _)| *id));
+        let special = added.iter().filter(|(_, t)| t.special);
+        let (special, control): (HashSet<u32>, Vec<String>) =
+            special.map(|(id, t)| (*id, t.content.clone())).unzip();
+        let guarded = |t: ChatTemplate| t.with_control_tokens(&control);
+        let decoder = serde_json::to_value(parts.tokenizer.get_decoder()).unwrap_or_default();
+        Self {
+            templates: Templates {
+                default: parts.templates.default.map(guarded),
+                tools: parts.templates.tools.map(|t| t.map(guarded)),
+            },
+            tokenizer: parts.tokenizer,
+            before: parts.before,
+            after: parts.after,
+            eos,
+            eos_token: parts.eos_token,
+            special,
+            twins: parts.twins,
+            decoding: Decoding::of(&decoder),
+            kind: parts.kind,
             merges: OnceLock::new(),
         }
     }
 
-    /// Tokens of plain text, with the beginning-of-text token where the model wants one.
+    /// Tokens of plain text, with the tokens at its ends that the model wants.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot encode the text.
     pub fn encode(&self, text: &str) -> Result<Vec<Token>> {
-        let mut tokens = self.encode_with(text, true)?;
-        if let Some(id) = self.bos {
-            tokens.insert(
-                0,
-                Token {
-                    id,
-                    piece: self.piece(id),
-                    start: 0,
-                    end: 0,
-                    special: true,
-                },
-            );
+        let encoding = self.encoded(|| self.tokenizer.encode(text, true))?;
+        let mut tokens = self.tokens(&encoding);
+        let own = |id: u32, at: usize| Token {
+            id,
+            piece: self.piece(id),
+            start: at,
+            end: at,
+            special: true,
+        };
+        if let Some(id) = self.before {
+            tokens.insert(0, own(id, 0));
+        }
+        if let Some(id) = self.after {
+            tokens.push(own(id, text.len()));
         }
         Ok(tokens)
     }
 
     /// Tokens of a rendered chat template, which has its special tokens in itself.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot encode the text.
     pub fn encode_rendered(&self, rendered: &Rendered) -> Result<Vec<Token>> {
-        self.encode_with(&rendered.text, false)
+        let text = rendered.text.as_str();
+        let encoding = self.encoded(|| match rendered.plain.as_slice() {
+            [] => self.tokenizer.encode(text, false),
+            plain => encode::encode(&self.tokenizer, text, plain),
+        })?;
+        Ok(self.tokens(&encoding))
     }
 
-    fn encode_with(&self, text: &str, add_special_tokens: bool) -> Result<Vec<Token>> {
-        let encoding = self
-            .tokenizer
-            .encode(text, add_special_tokens)
-            .map_err(|e| Error::Tokenizer {
-                name: "tokenizer".into(),
-                what: format!("cannot encode the text ({e})"),
-            })?;
-        let spans = encoding.get_offsets();
-        Ok(encoding
-            .get_ids()
-            .iter()
-            .zip(encoding.get_tokens())
-            .zip(spans)
+    fn encoded(&self, run: impl FnOnce() -> tokenizers::Result<Encoding>) -> Result<Encoding> {
+        let wrong = |what: String| Error::Tokenizer {
+            name: "tokenizer".into(),
+            what: format!("cannot encode the text ({what})"),
+        };
+        check::guarded(run)
+            .map_err(wrong)?
+            .map_err(|e| wrong(e.to_string()))
+    }
+
+    fn tokens(&self, encoding: &Encoding) -> Vec<Token> {
+        let ids = encoding.get_ids().iter().zip(encoding.get_tokens());
+        ids.zip(encoding.get_offsets())
             .map(|((&id, piece), &(start, end))| Token {
                 id,
                 piece: piece.clone(),
@@ -198,12 +170,38 @@ impl TextModel {
                 end,
                 special: self.is_special(id),
             })
-            .collect())
+            .collect()
     }
 
     /// Text of tokens; special tokens have none.
     pub fn decode(&self, ids: &[u32]) -> String {
-        self.tokenizer.decode(ids, true).unwrap_or_default()
+        let ids: Vec<u32> = ids.iter().map(|id| self.own(*id)).collect();
+        let text = check::guarded(|| self.tokenizer.decode(&ids, true));
+        text.ok().and_then(|t| t.ok()).unwrap_or_default()
+    }
+
+    /// The id by which the tokenizer knows a token's text.
+    fn own(&self, id: u32) -> u32 {
+        self.twins.get(&id).copied().unwrap_or(id)
+    }
+
+    /// The bytes that a token stands for, be they whole characters or not; special tokens are spelled out.
+    pub fn token_bytes(&self, id: u32) -> Vec<u8> {
+        if self.is_special(id) {
+            return self.piece(id).into_bytes();
+        }
+        self.text_bytes(id)
+            .unwrap_or_else(|| self.decode(&[id]).into_bytes())
+    }
+
+    /// The bytes of an ordinary token; `None` where only the tokenizer's decoder knows.
+    pub(crate) fn text_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        self.decoding.bytes(&self.piece(id))
+    }
+
+    /// Whether a text's first space is the tokenizer's own.
+    pub(crate) fn strips_first_space(&self) -> bool {
+        matches!(self.decoding, Decoding::Spaces { strips: true, .. })
     }
 
     /// How each word of a text was built; empty for a tokenizer that is no BPE.
@@ -215,8 +213,15 @@ impl TextModel {
     }
 
     /// The conversation as the model was taught to read it.
+    ///
+    /// # Errors
+    /// If there is no template, or it does not take the conversation.
     pub fn render(&self, request: &RenderRequest<'_>) -> Result<Rendered> {
-        match &self.template {
+        let template = match &self.templates.tools {
+            Some(tools) if !request.tools.is_empty() => tools,
+            _ => &self.templates.default,
+        };
+        match template {
             Ok(template) => template.render(request),
             Err(e) => Err(e.of_template()),
         }
@@ -237,14 +242,11 @@ impl TextModel {
     }
 
     pub fn piece(&self, id: u32) -> String {
-        self.tokenizer.id_to_token(id).unwrap_or_default()
+        self.tokenizer.id_to_token(self.own(id)).unwrap_or_default()
     }
 
     pub fn is_special(&self, id: u32) -> bool {
-        self.tokenizer
-            .get_added_tokens_decoder()
-            .get(&id)
-            .is_some_and(|t| t.special)
+        self.special.contains(&self.own(id))
     }
 
     /// Whether this token ends an answer.
@@ -283,19 +285,6 @@ impl TextModel {
 
     /// The chat template's source, where there is a valid one.
     pub fn template(&self) -> Option<&str> {
-        self.template.as_ref().ok().map(ChatTemplate::source)
+        self.templates.default.as_ref().ok().map(ChatTemplate::source)
     }
-}
-
-/// `chat_template` is a string, or a list of named ones.
-fn named_template(value: &Json) -> Option<String> {
-    if let Some(s) = value.as_str() {
-        return Some(s.into());
-    }
-    let list = value.as_array()?;
-    let chosen = list
-        .iter()
-        .find(|t| t["name"] == "default")
-        .or(list.first())?;
-    chosen["template"].as_str().map(String::from)
 }

@@ -37,7 +37,14 @@ fn code(e: &Error) -> &'static str {
         Error::Adapter { .. } => "invalid_adapter",
         Error::OutOfMemory { .. } => "out_of_memory",
         Error::Read { .. } => "read",
-        Error::Text(siskin_text::Error::NoTemplate | siskin_text::Error::Template(_)) => {
+        Error::Text(
+            siskin_text::Error::NoTemplate
+            | siskin_text::Error::TemplateSyntax(_)
+            | siskin_text::Error::TemplateUnsupported(_)
+            | siskin_text::Error::TemplateRaised(_)
+            | siskin_text::Error::TemplateLimit(_)
+            | siskin_text::Error::TemplateFailed(_),
+        ) => {
             "chat_template"
         }
         Error::Models(siskin_models::Error::UnknownArchitecture { .. }) => "unsupported_model",

@@ -1,0 +1,112 @@
+//! Rendered text to tokens, where some of it must stay plain.
+
+use std::ops::Range;
+
+use tokenizers::{
+    AddedToken, Encoding, Model, NormalizedString, Normalizer, OffsetType, PreTokenizedString,
+    PreTokenizer, Token, Tokenizer,
+};
+
+use crate::added::finder;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// As `Tokenizer::encode` without special tokens of its own, but what spells a special token within `plain` is text.
+pub(crate) fn encode(
+    tokenizer: &Tokenizer,
+    text: &str,
+    plain: &[Range<usize>],
+) -> Result<Encoding, Failure> {
+    let added = tokenizer.get_added_tokens_decoder();
+    let of_kind = |normalized: bool| {
+        let tokens = added.iter().filter(|(_, t)| t.normalized == normalized);
+        Finder::new(tokens.map(|(id, t)| (*id, t.clone())).collect(), plain)
+    };
+    let (raw, normalized) = (of_kind(false), of_kind(true));
+    let mut parts = PreTokenizedString::from(text);
+    parts.split(|_, part| raw.split(part))?;
+    let normalizer = tokenizer.get_normalizer();
+    parts.split(|_, mut part| {
+        if let Some(n) = normalizer {
+            n.normalize(&mut part)?;
+        }
+        normalized.split(part)
+    })?;
+    if let Some(pre) = tokenizer.get_pre_tokenizer() {
+        pre.pre_tokenize(&mut parts)?;
+    }
+    let model = tokenizer.get_model();
+    parts.tokenize(|part| model.tokenize(part.get()))?;
+    let encoding = parts.into_encoding(None, 0, OffsetType::Byte)?;
+    tokenizer.post_process(encoding, None, false)
+}
+
+struct Finder<'a> {
+    tokens: Vec<(u32, AddedToken)>,
+    words: Option<daachorse::DoubleArrayAhoCorasick<u32>>,
+    plain: &'a [Range<usize>],
+}
+
+impl<'a> Finder<'a> {
+    fn new(tokens: Vec<(u32, AddedToken)>, plain: &'a [Range<usize>]) -> Self {
+        let words = finder(tokens.iter().map(|(_, t)| t.content.as_str()));
+        Self {
+            tokens,
+            words,
+            plain,
+        }
+    }
+
+    /// Cuts a text at its added tokens, as `tokenizers` does.
+    fn split(
+        &self,
+        part: NormalizedString,
+    ) -> Result<Vec<(NormalizedString, Option<Vec<Token>>)>, Failure> {
+        let text = part.get().to_string();
+        let Some(words) = &self.words else {
+            return Ok(vec![(part, None)]);
+        };
+        let mut out = vec![];
+        let mut done = 0;
+        let slice = |range: Range<usize>| {
+            part.slice(tokenizers::tokenizer::normalizer::Range::Normalized(range))
+                .ok_or("a part that cannot be cut")
+        };
+        for found in words.leftmost_find_iter(&text) {
+            let (mut start, mut end) = (found.start(), found.end());
+            let (id, token) = &self.tokens[found.value() as usize];
+            if token.special {
+                let (a, b) = slice(start..end)?.offsets_original();
+                if self.plain.iter().any(|p| p.start < b && a < p.end) {
+                    continue;
+                }
+            }
+            let is_word = |c: char| c.is_alphanumeric() || c == '_';
+            if token.single_word
+                && (text[..start].ends_with(is_word) || text[end..].starts_with(is_word))
+            {
+                continue;
+            }
+            if token.lstrip {
+                start = text[..start].trim_end().len().max(done);
+            }
+            if token.rstrip {
+                end = text.len() - text[end..].trim_start().len();
+            }
+            if done < start {
+                out.push((slice(done..start)?, None));
+            }
+            let value = text[start..end].to_string();
+            let length = value.len();
+            out.push((
+                slice(start..end)?,
+                Some(vec![Token::new(*id, value, (0, length))]),
+            ));
+            done = end;
+        }
+        if done < text.len() || text.is_empty() {
+            out.push((slice(done..text.len())?, None));
+        }
+        Ok(out)
+    }
+}
