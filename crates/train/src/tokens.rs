@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use serde::Serialize;
+use serde_json::Value as Json;
 use siskin_text::{Message, TextModel, Token};
 
 use crate::record::is_about_the_record;
@@ -123,17 +124,19 @@ fn chat(
     if let Some(reason) = nothing_said(&conversation.messages, &weights) {
         return Ok(Err(reason));
     }
-    let Some(template) = model.template() else {
-        return completion(model, &conversation, loss_on);
-    };
-    if let Some(reason) = not_read(template, &conversation) {
-        return Ok(Err(reason));
+    let render = |c: &Conversation| model.render(&request(c, &c.messages, false));
+    let mut rendered = render(&conversation);
+    if rendered.is_err() && fill_contents(&mut conversation) {
+        rendered = render(&conversation);
     }
-    let request = request(&conversation, &conversation.messages, false);
-    let rendered = match model.render(&request) {
+    let rendered = match rendered {
         Ok(rendered) => rendered,
+        Err(siskin_text::Error::NoTemplate) => return completion(model, &conversation, loss_on),
         Err(e) => return Ok(Err(e.to_string())),
     };
+    if let Some(reason) = not_read(model, &conversation, &rendered.text) {
+        return Ok(Err(reason));
+    }
     let tokens = model.encode_rendered(&rendered)?;
     let place = Rendering::new(model, &conversation, &rendered.text, &tokens);
     if let Some(turn) = place.left_out() {
@@ -167,6 +170,18 @@ fn chat(
         both.for_each(|(l, out)| *l &= !out);
     }
     Ok(Ok((rendered.text, tokens, learned)))
+}
+
+/// Gives an empty content to turns that call tools and say nothing, for templates that read it in any case.
+fn fill_contents(conversation: &mut Conversation) -> bool {
+    let mut changed = false;
+    for message in &mut conversation.messages {
+        if message.0.get("content").is_none_or(Json::is_null) {
+            message.0.insert("content".into(), "".into());
+            changed = true;
+        }
+    }
+    changed
 }
 
 /// A prompt and its completion as one text, as TRL joins them; other conversations need a template.
@@ -212,30 +227,41 @@ fn nothing_said(messages: &[Message], weights: &[bool]) -> Option<String> {
     Some(format!("message {} is an empty answer", turn + 1))
 }
 
-/// What the template would pass over in silence.
-fn not_read(template: &str, conversation: &Conversation) -> Option<String> {
-    let lost = |key: &str| !template.contains(key);
-    if !conversation.tools.is_empty() && lost("tools") {
-        return Some("the chat template does not read `tools`, which would be lost".into());
+/// What the template passes over in silence: it does not name it, and without it makes the same text.
+fn not_read(model: &TextModel, conversation: &Conversation, text: &str) -> Option<String> {
+    let template = model.template().unwrap_or_default();
+    let is_lost = |key: &str, without: &dyn Fn(&mut Conversation)| {
+        if template.contains(key) {
+            return false;
+        }
+        let mut other = conversation.clone();
+        without(&mut other);
+        let rendered = model.render(&request(&other, &other.messages, false));
+        rendered.is_ok_and(|r| r.text == text)
+    };
+    let lost = |what: String| Some(format!("the chat template does not read {what}, which would be lost"));
+    if !conversation.tools.is_empty() && is_lost("tools", &|c| c.tools.clear()) {
+        return lost("`tools`".into());
     }
-    let mut kwargs = conversation.chat_template_kwargs.keys();
-    if let Some(key) = kwargs.find(|k| lost(k)) {
-        return Some(format!(
-            "the chat template does not read `{key}`, which would be lost"
-        ));
+    for key in conversation.chat_template_kwargs.keys() {
+        let without = |c: &mut Conversation| _ = c.chat_template_kwargs.remove(key);
+        if is_lost(key, &without) {
+            return lost(format!("`{key}`"));
+        }
     }
     // Who is called by what name, and which call a result is of, is told for programs.
     let known = ["role", "content", "name", "tool_call_id"];
-    conversation.messages.iter().enumerate().find_map(|(i, m)| {
-        let mut fields = m.0.iter().filter(|(_, value)| !value.is_null());
-        let (key, _) = fields.find(|(k, _)| {
-            !known.contains(&k.as_str()) && !is_about_the_record(k) && lost(k)
-        })?;
-        Some(format!(
-            "the chat template does not read `{key}` of turn {}, which would be lost",
-            i + 1
-        ))
-    })
+    for (i, message) in conversation.messages.iter().enumerate() {
+        for (key, value) in &message.0 {
+            let without = |c: &mut Conversation| _ = c.messages[i].0.remove(key);
+            let says_nothing =
+                value.is_null() || known.contains(&key.as_str()) || is_about_the_record(key);
+            if !says_nothing && is_lost(key, &without) {
+                return lost(format!("`{key}` of turn {}", i + 1));
+            }
+        }
+    }
+    None
 }
 
 /// Plain text between the token that begins a text, where the model has one, and the one that ends it: each
