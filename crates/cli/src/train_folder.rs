@@ -44,7 +44,10 @@ fn checkpoints(folder: &Path) -> Vec<PathBuf> {
         .filter_map(|entry| {
             let name = entry.file_name();
             let step = name.to_str()?.strip_prefix("step-")?;
-            Some((step.strip_suffix(".checkpoint")?.parse().ok()?, entry.path()))
+            Some((
+                step.strip_suffix(".checkpoint")?.parse().ok()?,
+                entry.path(),
+            ))
         })
         .collect();
     found.sort();
@@ -169,7 +172,10 @@ impl TrainFolder {
 
     pub fn metric(&mut self, line: &impl serde::Serialize) -> Result<()> {
         let line = serde_json::to_string(line)?;
-        let metrics = self.metrics.as_mut().context("the training has not begun")?;
+        let metrics = self
+            .metrics
+            .as_mut()
+            .context("the training has not begun")?;
         writeln!(metrics, "{line}").context("cannot write metrics.jsonl")
     }
 
@@ -237,7 +243,9 @@ fn take_lock(folder: &Path) -> Result<File> {
             .with_context(|| format!("cannot write to {name}"))?;
         match file.try_lock() {
             Ok(()) => (),
-            Err(TryLockError::WouldBlock) => bail!("another process trains in {name} at the moment"),
+            Err(TryLockError::WouldBlock) => {
+                bail!("another process trains in {name} at the moment")
+            }
             // Not every file system has locks.
             Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => {
                 return Ok(file);

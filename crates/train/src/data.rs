@@ -117,7 +117,10 @@ fn objects(text: &str) -> Option<Vec<(usize, Parsed)>> {
         let at = stream.byte_offset();
         let start = at + text[at..].len() - text[at..].trim_start().len();
         match stream.next() {
-            Some(json) => out.push((1 + text[..start].matches('\n').count(), example(&json.ok()?))),
+            Some(json) => out.push((
+                1 + text[..start].matches('\n').count(),
+                example(&json.ok()?),
+            )),
             None => return Some(out),
         }
     }
@@ -135,7 +138,12 @@ fn array(text: &str) -> std::result::Result<Vec<(usize, Parsed)>, String> {
     let items: Vec<Json> = match serde_json::from_str(text) {
         Ok(items) => items,
         // Each line may be a list of turns.
-        Err(_) if text.lines().take(2).all(|l| serde_json::from_str::<Json>(l).is_ok()) => {
+        Err(_)
+            if text
+                .lines()
+                .take(2)
+                .all(|l| serde_json::from_str::<Json>(l).is_ok()) =>
+        {
             return Ok(json_lines(text));
         }
         Err(e) => return Err(format!("not a JSON array ({e})")),
@@ -254,7 +262,11 @@ mod tests {
         ] {
             let data = Dataset::parse(name, text).unwrap();
             assert_eq!(data.format, format, "{text}");
-            assert_eq!(messages(&data.records[0].example), messages(&wanted), "{text}");
+            assert_eq!(
+                messages(&data.records[0].example),
+                messages(&wanted),
+                "{text}"
+            );
             assert!(data.bad.is_empty());
         }
     }

@@ -9,16 +9,16 @@ const BEGINNINGS: [(&[u8], &str); 11] = [
         "Arrow, which is not read; convert it to JSONL",
     ),
     (b"\x1f\x8b", "compressed with gzip; decompress it first"),
-    (b"PK\x03\x04", "a zip archive; take the file out of it first"),
+    (
+        b"PK\x03\x04",
+        "a zip archive; take the file out of it first",
+    ),
     (
         b"\x28\xb5\x2f\xfd",
         "compressed with zstd; decompress it first",
     ),
     (b"BZh", "compressed with bzip2; decompress it first"),
-    (
-        b"\xfd7zXZ\0",
-        "compressed with xz; decompress it first",
-    ),
+    (b"\xfd7zXZ\0", "compressed with xz; decompress it first"),
     (
         b"SQLite format 3\0",
         "a SQLite database, which is not read; export it as JSONL or CSV",
@@ -53,7 +53,10 @@ mod tests {
 
     #[test]
     fn kinds_are_told_by_their_first_bytes() {
-        let utf16: Vec<u8> = "{\"text\":".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let utf16: Vec<u8> = "{\"text\":"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
         for (bytes, wanted) in [
             (&b"PAR1\0\0"[..], Some("Parquet")),
             (b"\x1f\x8b\x08", Some("gzip")),

@@ -35,7 +35,10 @@ pub(crate) async fn model_sum(session: &Session) -> Result<String> {
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let mut sum = Sha256::new();
     for tensor in &tensors {
-        sum.update(format!("{} {:?} {:?}\n", tensor.name, tensor.ty, tensor.shape));
+        sum.update(format!(
+            "{} {:?} {:?}\n",
+            tensor.name, tensor.ty, tensor.shape
+        ));
     }
     // Vectors are often the same in many models: scales of 1.
     let is_told_by = |t: &&&TensorInfo| t.bytes <= LARGEST && t.shape.len() > 1;

@@ -239,7 +239,11 @@ fn not_read(model: &TextModel, conversation: &Conversation, text: &str) -> Optio
         let rendered = model.render(&request(&other, &other.messages, false));
         rendered.is_ok_and(|r| r.text == text)
     };
-    let lost = |what: String| Some(format!("the chat template does not read {what}, which would be lost"));
+    let lost = |what: String| {
+        Some(format!(
+            "the chat template does not read {what}, which would be lost"
+        ))
+    };
     if !conversation.tools.is_empty() && is_lost("tools", &|c| c.tools.clear()) {
         return lost("`tools`".into());
     }
@@ -291,11 +295,7 @@ fn ended(model: &TextModel, text: &str) -> Result<Vec<Token>> {
 
 /// Tokens that lie within the spans.
 fn inside(tokens: &[Token], spans: &[Range<usize>]) -> Vec<bool> {
-    let is_in = |t: &Token| {
-        spans
-            .iter()
-            .any(|s| t.start >= s.start && t.end <= s.end)
-    };
+    let is_in = |t: &Token| spans.iter().any(|s| t.start >= s.start && t.end <= s.end);
     tokens.iter().map(is_in).collect()
 }
 
