@@ -364,6 +364,7 @@ fn adapters_of_peft_are_read() {
             &ids.join(","),
             "--out",
             &out,
+            "--force",
             "--adapter",
             &adapter,
             "--device",

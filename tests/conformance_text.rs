@@ -88,7 +88,7 @@ fn folders_are_tokenised_as_by_transformers() {
     let cases = cases("tokenizers");
     assert!(cases.len() >= 9);
     for (folder, case) in cases {
-        let model = TextModel::from_side_files(&SideFiles::read(&folder)).unwrap();
+        let model = TextModel::from_side_files(&SideFiles::read(&folder).unwrap()).unwrap();
         for expected in case["expected"].as_array().unwrap() {
             let tokens = if let Some(text) = expected["text"].as_str() {
                 model.encode(text).unwrap()

@@ -220,6 +220,9 @@ pub struct TrainArgs {
     /// Go on from the last checkpoint in the folder
     #[arg(long)]
     pub resume: bool,
+    /// Replace a training or an adapter that the folder holds
+    #[arg(long, conflicts_with = "resume")]
+    pub force: bool,
     /// Leave out examples that cannot be learned from, instead of stopping
     #[arg(long)]
     pub skip_bad: bool,

@@ -1,5 +1,5 @@
-//! Ctrl-C stops what runs, at its next token; a second one, before anything noticed the first,
-//! ends the program.
+//! Ctrl-C, or a request to end, stops what runs at its next token or step; a second one, before anything noticed
+//! the first, ends the program.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
+/// Listens for SIGINT, and on Unix for SIGTERM and SIGHUP.
 pub fn install() -> Result<()> {
     ctrlc::set_handler(|| {
         if STOPPED.swap(true, Ordering::SeqCst) {

@@ -4,17 +4,19 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use siskin_engine::{GenerateOptions, Session};
-use siskin_text::Message;
-use siskin_train::{Dataset, Example, Record, StepReport, TrainOptions, Trainer, nearest};
+use siskin_text::{Message, RenderRequest};
+use siskin_train::{
+    BadRecord, Dataset, Error, Example, Plan, Record, StepReport, TrainOptions, Trainer, nearest,
+};
 use toml::{Table, Value};
 
 use crate::args::{CacheArg, ModelArgs, OptimArg, PrecisionArg, TrainArgs, parse_device};
-use crate::train_folder::{TrainFolder, resume};
+use crate::train_folder::{Start, TrainFolder, resume};
 use crate::{open, stop};
 
 /// What a recipe says beside the options of the training.
@@ -84,7 +86,7 @@ impl Recipe {
         Ok(Self {
             model: ModelArgs {
                 model: needed(model?, "model")?.into(),
-                device: parse_device(&device).map_err(|e| anyhow::anyhow!("device: {e}"))?,
+                device: parse_device(&device).map_err(|e| anyhow!("device: {e}"))?,
                 profile: args.profile,
                 ctx: None,
                 cache: CacheArg::F16,
@@ -120,51 +122,85 @@ fn options(table: Table) -> Result<TrainOptions> {
     Ok(options)
 }
 
-fn read_data(path: &Path, skip_bad: bool) -> Result<Vec<Record>> {
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
-    let data = Dataset::parse(&name, &text)?;
-    for bad in &data.bad {
+/// More of them are counted, not shown.
+const SHOWN: usize = 20;
+
+/// Names records by their lines; ends the program's work unless they may be left out.
+fn tell_bad(name: &str, bad: &[BadRecord], skip_bad: bool) -> Result<()> {
+    for bad in bad.iter().take(SHOWN) {
         eprintln!("{name}:{}: {}", bad.line, bad.reason);
     }
-    let n = data.bad.len();
+    if bad.len() > SHOWN {
+        eprintln!("and {} more", bad.len() - SHOWN);
+    }
+    let n = bad.len();
     if n > 0 && !skip_bad {
         bail!("{n} of {name}'s records cannot be learned from; mend them, or give --skip-bad");
     }
+    Ok(())
+}
+
+fn read_data(path: &Path, skip_bad: bool) -> Result<Vec<Record>> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
+    let data = Dataset::from_bytes(&name, &bytes)?;
+    tell_bad(&name, &data.bad, skip_bad)?;
     Ok(data.records)
 }
 
-/// Questions of the held-out examples, for answers before and after.
-fn questions(trainer: &Trainer, records: &[Record]) -> Vec<Vec<Message>> {
-    let chats = trainer
-        .held_out()
-        .iter()
-        .filter_map(|i| match &records[*i].example {
-            Example::Chat { messages } => {
-                let end = messages.iter().position(|m| m.role() == "assistant")?;
-                Some(messages[..end].to_vec())
-            }
-            Example::Text { .. } => None,
-        });
-    chats.take(3).collect()
+/// A question of a held-out example, to be answered before and after.
+struct Question {
+    messages: Vec<Message>,
+    prompt: Vec<u32>,
 }
 
-async fn answer(session: &mut Session, question: &[Message]) -> Result<String> {
-    let ids = session.text.prompt(question, false)?;
+/// Those that the template renders by themselves.
+fn questions(session: &Session, trainer: &Trainer, records: &[Record]) -> Vec<Question> {
+    let text = &session.text;
+    let question = |record: &Record| {
+        let Example::Chat(conversation) = &record.example else {
+            return None;
+        };
+        let messages = &conversation.messages;
+        let end = messages.iter().position(|m| m.role() == "assistant")?;
+        let messages = messages[..end].to_vec();
+        let tokens = if text.template().is_some() {
+            let request = RenderRequest {
+                messages: &messages,
+                tools: &conversation.tools,
+                add_generation_prompt: true,
+                kwargs: conversation.chat_template_kwargs.clone(),
+                ..RenderRequest::default()
+            };
+            text.encode_rendered(&text.render(&request).ok()?).ok()?
+        } else {
+            text.encode(messages.first()?.content()).ok()?
+        };
+        let prompt: Vec<u32> = tokens.iter().map(|t| t.id).collect();
+        let fits = !messages.is_empty() && prompt.len() + ANSWER <= session.context();
+        fits.then_some(Question { messages, prompt })
+    };
+    let held_out = trainer.held_out().iter();
+    held_out
+        .filter_map(|i| question(&records[*i]))
+        .take(3)
+        .collect()
+}
+
+/// Tokens of an answer that is shown.
+const ANSWER: usize = 64;
+
+async fn answers(session: &mut Session, questions: &[Question]) -> Result<Vec<String>> {
     let options = GenerateOptions {
-        max_tokens: 64,
+        max_tokens: ANSWER,
         ..GenerateOptions::default()
     };
-    let answer = session
-        .generate(&ids, &options, async |_| stop::flow())
-        .await?;
-    Ok(answer.text)
-}
-
-async fn answers(session: &mut Session, questions: &[Vec<Message>]) -> Result<Vec<String>> {
     let mut out = vec![];
     for question in questions {
-        out.push(answer(session, question).await?);
+        let answer = session
+            .generate(&question.prompt, &options, async |_| stop::flow())
+            .await?;
+        out.push(answer.text);
     }
     Ok(out)
 }
@@ -176,25 +212,18 @@ pub async fn train(args: TrainArgs) -> Result<()> {
     if args.checkpoint_every == 0 {
         bail!("--checkpoint-every is 0; give at least 1");
     }
-    TrainFolder::check(&recipe.out, args.resume)?;
+    let start = match (args.resume, args.force) {
+        (true, _) => Start::Resumed,
+        (_, true) => Start::Forced,
+        _ => Start::New,
+    };
+    let mut folder = TrainFolder::open(&recipe.out, start)?;
     let mut session = open::open(&recipe.model).await?;
-    let mut trainer = Trainer::new(&mut session, &records, recipe.options).await?;
+    let data = recipe.data.display().to_string();
+    let plan = Plan::new(&session, &records, recipe.options).map_err(|e| in_file(e, &data))?;
+    let mut trainer = plan.begin(&mut session).await?;
     let summary = trainer.summary().clone();
-    for unusable in &summary.unusable {
-        eprintln!(
-            "{}:{}: {}",
-            recipe.data.display(),
-            unusable.line,
-            unusable.reason
-        );
-    }
-    if !summary.unusable.is_empty() && !args.skip_bad {
-        bail!(
-            "{} examples cannot be learned from; mend them, or give --skip-bad",
-            summary.unusable.len()
-        );
-    }
-    let mut folder = TrainFolder::create(&recipe.out)?;
+    tell_bad(&data, &summary.unusable, args.skip_bad)?;
     let mebibytes = |b: u64| b as f64 / 1_048_576.0;
     eprintln!(
         "{} examples, {} held out; {} tokens, {} of them learned{}",
@@ -204,7 +233,7 @@ pub async fn train(args: TrainArgs) -> Result<()> {
         summary.learned,
         match summary.cut {
             0 => String::new(),
-            n => format!("; {n} examples were cut to max_seq_len"),
+            n => format!("; {n} examples were cut to {} tokens", summary.max_len),
         }
     );
     eprintln!(
@@ -214,13 +243,14 @@ pub async fn train(args: TrainArgs) -> Result<()> {
         summary.parameters,
         mebibytes(summary.memory.total)
     );
-    let questions = questions(&trainer, &records);
+    let questions = questions(&session, &trainer, &records);
     let before = answers(&mut session, &questions).await?;
     let score_before = trainer.score(&mut session).await?;
     if args.resume {
         resume(&mut trainer, &mut session, &recipe.out)?;
         folder.forget_after(trainer.done())?;
     } else {
+        folder.begin(&trainer, &mut session).await?;
         folder.metric(&json!({"step": 0, "held_out": score_before}))?;
     }
     let bar = ProgressBar::new(summary.steps as u64).with_style(ProgressStyle::with_template(
@@ -228,18 +258,7 @@ pub async fn train(args: TrainArgs) -> Result<()> {
     )?);
     bar.set_position(trainer.done() as u64);
     bar.reset_eta();
-    let mut stopped = false;
-    let mut score_after = None;
-    while !trainer.is_finished() {
-        let report: StepReport = match trainer.step(&mut session).await {
-            Ok(report) => report,
-            Err(e) => {
-                bar.abandon();
-                return Err(e.into());
-            }
-        };
-        folder.metric(&report)?;
-        score_after = report.held_out.or(score_after);
+    let show = |report: &StepReport| {
         bar.set_position(report.step as u64);
         bar.set_message(format!(
             "loss {:.4} lr {:.1e} {:.0} tok/s {:.0} MiB",
@@ -248,14 +267,13 @@ pub async fn train(args: TrainArgs) -> Result<()> {
             report.tokens as f64 / report.seconds,
             mebibytes(summary.memory.total),
         ));
-        stopped = stop::flow() == ControlFlow::Break(());
-        if stopped || trainer.is_finished() || report.step.is_multiple_of(args.checkpoint_every) {
-            folder.checkpoint(&trainer, &mut session).await?;
-        }
-        if stopped {
-            break;
-        }
-    }
+    };
+    let every = args.checkpoint_every;
+    let ended = steps(&mut trainer, &mut session, &mut folder, every, show).await;
+    let (stopped, mut score_after) = ended.map_err(|e| {
+        bar.abandon();
+        anyhow!("{e:#}; {}", folder.kept())
+    })?;
     bar.finish_and_clear();
     folder.adapter(&trainer, &mut session).await?;
     if stopped {
@@ -263,6 +281,7 @@ pub async fn train(args: TrainArgs) -> Result<()> {
             "stopped after step {}; `siskin train … --resume` goes on",
             trainer.done()
         );
+        drop(folder);
         std::process::exit(130);
     }
     // A training that was resumed at its end took no step that scored.
@@ -280,19 +299,56 @@ pub async fn train(args: TrainArgs) -> Result<()> {
     )
 }
 
+/// An error that names the data by its file.
+fn in_file(e: Error, file: &str) -> Error {
+    match e {
+        Error::NoExamples { what, .. } => Error::NoExamples {
+            name: file.into(),
+            what,
+        },
+        e => e,
+    }
+}
+
+/// Takes the steps that are left, or those until the program is stopped. Gives whether it was, and the last score
+/// of the held-out examples.
+async fn steps(
+    trainer: &mut Trainer,
+    session: &mut Session,
+    folder: &mut TrainFolder,
+    checkpoint_every: usize,
+    show: impl Fn(&StepReport),
+) -> Result<(bool, Option<f32>)> {
+    let mut score = None;
+    while !trainer.is_finished() {
+        if stop::flow() == ControlFlow::Break(()) {
+            folder.checkpoint(trainer, session).await?;
+            return Ok((true, score));
+        }
+        let report = trainer.step(session).await?;
+        folder.metric(&report)?;
+        score = report.held_out.or(score);
+        show(&report);
+        if trainer.is_finished() || report.step.is_multiple_of(checkpoint_every) {
+            folder.checkpoint(trainer, session).await?;
+        }
+    }
+    Ok((false, score))
+}
+
 fn report(
     args: &TrainArgs,
     out: &Path,
     summary: &siskin_train::Summary,
     scores: [Option<f32>; 2],
-    questions: &[Vec<Message>],
+    questions: &[Question],
     [before, after]: [&[String]; 2],
 ) -> Result<()> {
     let mut stdout = std::io::stdout();
     let samples = || questions.iter().zip(before).zip(after);
     if args.json {
         let samples: Vec<_> = samples()
-            .map(|((q, b), a)| json!({"messages": q, "before": b, "after": a}))
+            .map(|((q, b), a)| json!({"messages": q.messages, "before": b, "after": a}))
             .collect();
         let json = json!({
             "out": out,
@@ -311,7 +367,7 @@ fn report(
         )?;
     }
     for ((question, before), after) in samples() {
-        let question = question.last().map_or("", |m| m.content());
+        let question = question.messages.last().map_or("", |m| m.content());
         writeln!(stdout, "\n> {question}\nbefore: {before}\nafter:  {after}")?;
     }
     writeln!(stdout, "\nthe adapter is in {}", out.display())?;

@@ -1,5 +1,6 @@
 //! The folder of a training.
 
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use siskin_engine::Session;
 use siskin_train::Trainer;
 
-/// The newest checkpoint that is whole; those that are not are named.
+/// Goes on from the newest checkpoint that is whole; those that are not are named.
 pub fn resume(trainer: &mut Trainer, session: &mut Session, folder: &Path) -> Result<()> {
     let mut found = checkpoints(folder);
     found.reverse();
@@ -28,7 +29,7 @@ pub fn resume(trainer: &mut Trainer, session: &mut Session, folder: &Path) -> Re
         }
     }
     match last {
-        Some(e) => Err(e).context("no checkpoint is whole"),
+        Some(e) => Err(e).context("no checkpoint is whole; --force trains anew"),
         None => bail!(
             "there is no checkpoint in {}; leave --resume out",
             folder.display()
@@ -36,20 +37,28 @@ pub fn resume(trainer: &mut Trainer, session: &mut Session, folder: &Path) -> Re
     }
 }
 
-/// Oldest first.
+/// Oldest first. Files of other names are not ours.
 fn checkpoints(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let is_checkpoint = |p: &PathBuf| p.extension().is_some_and(|e| e == "checkpoint");
-    let mut found: Vec<_> = entries.map(|e| e.path()).filter(is_checkpoint).collect();
+    let mut found: Vec<(u64, PathBuf)> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let step = name.to_str()?.strip_prefix("step-")?;
+            Some((
+                step.strip_suffix(".checkpoint")?.parse().ok()?,
+                entry.path(),
+            ))
+        })
+        .collect();
     found.sort();
-    found
+    found.into_iter().map(|f| f.1).collect()
 }
 
 /// Writes under another name first, so that a file under its own name is whole.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let part = path.with_extension("part");
     let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&part)?;
+        let mut file = File::create(&part)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&part, path)
@@ -61,43 +70,85 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// Metrics, checkpoints and, in the end, the adapter.
+const METRICS: &str = "metrics.jsonl";
+const LOCK: &str = "training.lock";
+/// Files that make a folder an adapter's.
+const ADAPTER: [&str; 3] = [
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+];
+
+/// What is to be done with what the folder holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing that is there is overwritten.
+    New,
+    /// Files of a training are.
+    Forced,
+    Resumed,
+}
+
+/// Metrics, checkpoints and, in the end, the adapter. No other process can take the folder meanwhile.
 pub struct TrainFolder {
     folder: PathBuf,
-    metrics: std::fs::File,
+    /// Once the training has begun.
+    metrics: Option<File>,
+    lock: Option<File>,
+    was_made: bool,
 }
 
 impl TrainFolder {
-    /// Nothing that is there is overwritten.
-    pub fn check(folder: &Path, is_resumed: bool) -> Result<()> {
-        if folder.join("metrics.jsonl").exists() && !is_resumed {
-            bail!(
-                "{} holds a training already; give --resume to go on, or another --out",
-                folder.display()
-            );
-        }
-        Ok(())
-    }
-
-    pub fn create(folder: &Path) -> Result<Self> {
+    /// Takes the folder for this process, and makes it where there is none; nothing else is written yet.
+    pub fn open(folder: &Path, start: Start) -> Result<Self> {
         let name = folder.display();
+        let was_made = !folder.exists();
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {name}"))?;
-        let metrics = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(folder.join("metrics.jsonl"))
-            .with_context(|| format!("cannot write to {name}"))?;
-        Ok(Self {
+        let mut this = Self {
             folder: folder.into(),
-            metrics,
-        })
+            metrics: None,
+            lock: None,
+            was_made,
+        };
+        this.lock = Some(take_lock(folder)?);
+        let has_adapter = ADAPTER.iter().any(|file| folder.join(file).exists());
+        let has_checkpoint = !checkpoints(folder).is_empty();
+        match start {
+            Start::New if has_checkpoint => bail!(
+                "{name} holds a training already; give --resume to go on, --force to replace it, or another --out"
+            ),
+            Start::New if has_adapter => bail!(
+                "{name} holds an adapter already; give --force to replace it, or another --out"
+            ),
+            Start::Resumed if !has_checkpoint => {
+                bail!("there is no checkpoint in {name}; leave --resume out")
+            }
+            _ => Ok(this),
+        }
+    }
+
+    /// Begins a new training: what an earlier one left is removed, and the first checkpoint is there before any
+    /// step, so that from here on there is one to go on from.
+    pub async fn begin(&mut self, trainer: &Trainer, session: &mut Session) -> Result<()> {
+        let ours = ["adapter_config.json", "adapter_model.safetensors", METRICS];
+        let old = ours.map(|file| self.folder.join(file));
+        for path in old.into_iter().chain(checkpoints(&self.folder)) {
+            if path.exists() {
+                remove(&path)?;
+            }
+        }
+        self.checkpoint(trainer, session).await?;
+        self.open_metrics()
     }
 
     /// Leaves out what was written after the checkpoint from which the training goes on.
     pub fn forget_after(&mut self, step: usize) -> Result<()> {
-        let path = self.folder.join("metrics.jsonl");
-        let text = std::fs::read_to_string(&path).context("cannot read metrics.jsonl")?;
+        let path = self.folder.join(METRICS);
+        let text = match std::fs::read_to_string(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+            text => text.context("cannot read metrics.jsonl")?,
+        };
         let is_kept = |line: &&str| {
             let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
             json.is_some_and(|j| j["step"].as_u64().is_some_and(|s| s <= step as u64))
@@ -108,26 +159,34 @@ impl TrainFolder {
             .map(|l| format!("{l}\n"))
             .collect();
         write_whole(&path, kept.as_bytes())?;
-        self.metrics = std::fs::OpenOptions::new().append(true).open(path)?;
+        self.open_metrics()
+    }
+
+    fn open_metrics(&mut self) -> Result<()> {
+        let path = self.folder.join(METRICS);
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+        self.metrics = Some(file);
         Ok(())
     }
 
     pub fn metric(&mut self, line: &impl serde::Serialize) -> Result<()> {
         let line = serde_json::to_string(line)?;
-        writeln!(self.metrics, "{line}").context("cannot write metrics.jsonl")
+        let metrics = self
+            .metrics
+            .as_mut()
+            .context("the training has not begun")?;
+        writeln!(metrics, "{line}").context("cannot write metrics.jsonl")
     }
 
     /// Keeps the last two.
     pub async fn checkpoint(&self, trainer: &Trainer, session: &mut Session) -> Result<()> {
         let bytes = trainer.checkpoint(session).await?;
         let name = format!("step-{:07}.checkpoint", trainer.done());
-        write_whole(&self.folder.join(name), &bytes).context(
-            "no checkpoint was kept; mend what is wrong, then --resume goes on from the one before",
-        )?;
+        write_whole(&self.folder.join(name), &bytes)?;
         let all = checkpoints(&self.folder);
         for old in &all[..all.len().saturating_sub(2)] {
-            std::fs::remove_file(old)
-                .with_context(|| format!("cannot remove {}", old.display()))?;
+            remove(old)?;
         }
         Ok(())
     }
@@ -138,4 +197,80 @@ impl TrainFolder {
         }
         Ok(())
     }
+
+    /// What there is to go on from, to be said when a training ends before its time.
+    pub fn kept(&self) -> String {
+        let newest = checkpoints(&self.folder).pop();
+        match newest.as_deref().and_then(Path::file_name) {
+            Some(name) => format!(
+                "{} has {}, from which --resume goes on",
+                self.folder.display(),
+                name.to_string_lossy()
+            ),
+            None => format!("{} has no checkpoint", self.folder.display()),
+        }
+    }
+}
+
+impl Drop for TrainFolder {
+    fn drop(&mut self) {
+        // Removed while it is still locked: nobody else can have taken it.
+        if let Some(lock) = self.lock.take() {
+            let _ = std::fs::remove_file(self.folder.join(LOCK));
+            drop(lock);
+        }
+        // A start that failed leaves nothing; a folder with something in it is not removed.
+        if self.was_made {
+            let _ = std::fs::remove_dir(&self.folder);
+        }
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))
+}
+
+/// A lock of the operating system, which a process that is killed loses.
+fn take_lock(folder: &Path) -> Result<File> {
+    let path = folder.join(LOCK);
+    let name = folder.display();
+    loop {
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(&path)
+            .with_context(|| format!("cannot write to {name}"))?;
+        match file.try_lock() {
+            Ok(()) => (),
+            Err(TryLockError::WouldBlock) => {
+                bail!("another process trains in {name} at the moment")
+            }
+            // Not every file system has locks.
+            Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => {
+                return Ok(file);
+            }
+            Err(TryLockError::Error(e)) => {
+                return Err(e).with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+        // Who had it before may have removed it between opening and locking.
+        if is_same(&file, &path) {
+            return Ok(file);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_same(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_same(_: &File, path: &Path) -> bool {
+    path.exists()
 }

@@ -51,7 +51,7 @@ impl CpuDevice {
             are_stale,
             ..
         } = &mut self.params;
-        if !std::mem::take(are_stale) {
+        if !*are_stale {
             return Ok(());
         }
         factors.resize(graph.factors_len(), 1.0);
@@ -61,6 +61,8 @@ impl CpuDevice {
             let out = &mut factors[dora.factors..][..dora.n];
             dora::factors(lora, dora, values, parts, out);
         }
+        // Only now: what failed half way is to be made anew.
+        *are_stale = false;
         Ok(())
     }
 

@@ -179,12 +179,19 @@ impl Session {
     pub fn set_training_state(&mut self, state: TrainingState) -> Result<()> {
         let training = self.training.as_ref().ok_or(Error::NotTraining)?;
         let len = training.graph.params_len();
-        let fits = state.params.len() == len && state.moments.fit(training.moments, len);
-        if !fits {
-            return Err(Error::Adapter {
-                name: "of the checkpoint".into(),
-                what: format!("it has {} parameters, not {len}", state.params.len()),
-            });
+        let wrong = if state.params.len() != len {
+            Some(format!(
+                "it has {} parameters, not {len}",
+                state.params.len()
+            ))
+        } else if !state.moments.fit(training.moments, len) {
+            Some("its moments are of another type or number than the optimiser's".into())
+        } else {
+            None
+        };
+        if let Some(what) = wrong {
+            let name = "of the checkpoint".into();
+            return Err(Error::Adapter { name, what });
         }
         self.tokens.clear();
         match &mut self.device {

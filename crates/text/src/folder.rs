@@ -39,24 +39,24 @@ impl TextModel {
             .and_then(|added| added)
             .map_err(wrong)?;
         let templates = Templates::of(sources(side, &config), &special);
-        let mut eos: BTreeSet<u32> = special
-            .get("eos_token")
-            .and_then(Json::as_str)
-            .and_then(|t| tokenizer.token_to_id(t))
-            .into_iter()
-            .collect();
+        let named = special.get("eos_token").and_then(Json::as_str);
+        let mut eos_token = named.and_then(|t| tokenizer.token_to_id(t));
+        let mut eos: BTreeSet<u32> = eos_token.into_iter().collect();
         for file in ["config.json", "generation_config.json"] {
             let file = json(side, file);
             for v in [&file["eos_token_id"], &file["text_config"]["eos_token_id"]] {
                 let ids = v.as_array().cloned().unwrap_or_else(|| vec![v.clone()]);
                 let ids = ids.iter().filter_map(Json::as_u64);
-                eos.extend(ids.filter_map(|id| u32::try_from(id).ok()));
+                let ids: Vec<u32> = ids.filter_map(|id| u32::try_from(id).ok()).collect();
+                eos_token = eos_token.or(ids.first().copied());
+                eos.extend(ids);
             }
         }
         Ok(Self::new(Parts {
             templates,
             eos,
             named: special,
+            eos_token,
             kind: "tokenizer.json".into(),
             ..Parts::of(tokenizer)
         }))

@@ -332,6 +332,7 @@ impl TextModel {
             after: id("eos_token_id").filter(|_| adds_eos),
             named,
             eos: ends.iter().filter_map(|key| id(key)).collect(),
+            eos_token: id("eos_token_id"),
             twins: twins(file, &tokenizer),
             kind: format!("{kind}{pre}"),
             ..Parts::of(tokenizer)

@@ -33,6 +33,7 @@ pub struct TextModel {
     after: Option<u32>,
     eos: BTreeSet<u32>,
     named: Map<String, Json>,
+    eos_token: Option<u32>,
     special: HashSet<u32>,
     twins: HashMap<u32, u32>,
     decoding: Decoding,
@@ -61,6 +62,8 @@ pub(crate) struct Parts {
     pub eos: BTreeSet<u32>,
     /// `bos_token`, `eos_token` and so on, as text.
     pub named: Map<String, Json>,
+    /// The one of them that the tokenizer itself calls its end of text.
+    pub eos_token: Option<u32>,
     /// Ids whose text the tokenizer knows by another id.
     pub twins: HashMap<u32, u32>,
     pub kind: String,
@@ -78,6 +81,7 @@ impl Parts {
             after: None,
             eos: BTreeSet::new(),
             named: Map::new(),
+            eos_token: None,
             twins: HashMap::new(),
             kind: String::new(),
         }
@@ -107,6 +111,7 @@ impl TextModel {
             after: parts.after,
             named: parts.named,
             eos,
+            eos_token: parts.eos_token,
             special,
             twins: parts.twins,
             decoding: Decoding::of(&decoder),
@@ -279,14 +284,14 @@ impl TextModel {
         self.tokenizer.token_to_id(self.named.get(name)?.as_str()?)
     }
 
-    /// The token that ends a text, as the tokenizer itself has it.
-    pub fn eos_token(&self) -> Option<u32> {
-        self.named_token("eos_token")
-    }
-
     /// Tokens that plain text gets before and after it where the tokenizer itself does not put them there.
     pub(crate) fn added_around(&self) -> [Option<u32>; 2] {
         [self.before, self.after]
+    }
+
+    /// The token that ends a text, as the tokenizer itself has it.
+    pub fn eos_token(&self) -> Option<u32> {
+        self.eos_token
     }
 
     /// Tokens that end an answer.

@@ -84,8 +84,24 @@ impl Checkpoint {
             },
             Err(_) => Moments::F32(pairs("moments")?),
         };
+        let step = field("step")?.parse().map_err(damaged)?;
+        // The optimiser counts steps in 32 bits.
+        if step > u32::MAX as usize {
+            return Err(damaged(format!("step {step} is not possible")));
+        }
+        let is_finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
+        let kept = match &moments {
+            Moments::F32(moments) => is_finite(moments.as_flattened()),
+            Moments::Int8 { peaks, .. } => is_finite(peaks.as_flattened()),
+        };
+        if !kept || !is_finite(&floats("params")?) {
+            return Err(damaged("a parameter or moment is not a number"));
+        }
+        if step > 0 && moments.is_empty() {
+            return Err(damaged("it has no moments"));
+        }
         Ok(Self {
-            step: field("step")?.parse().map_err(damaged)?,
+            step,
             made_with: serde_json::from_str(field("made_with")?).map_err(damaged)?,
             state: TrainingState {
                 params: floats("params")?,

@@ -1,66 +1,11 @@
-//! Examples in the field's usual formats.
+//! Files of examples, in the field's usual formats.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value as Json;
-use siskin_text::Message;
 
-use crate::{Error, Result};
-
-/// One example to learn from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Example {
-    /// A conversation; the assistant's turns are what is learned.
-    Chat { messages: Vec<Message> },
-    /// Plain text, all of which is learned.
-    Text { text: String },
-}
-
-/// How a file says its examples.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// `{"messages": [{"role", "content"}]}`, as OpenAI and TRL have it.
-    Messages,
-    /// `{"conversations": [{"from", "value"}]}`.
-    ShareGpt,
-    /// `{"instruction", "input", "output"}`.
-    Alpaca,
-    /// `{"prompt", "completion"}`: a user's turn and an assistant's.
-    PromptCompletion,
-    /// `{"text"}`, or a text file with an empty line between examples.
-    Text,
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Messages => "messages",
-            Self::ShareGpt => "ShareGPT",
-            Self::Alpaca => "Alpaca",
-            Self::PromptCompletion => "prompt and completion",
-            Self::Text => "text",
-        })
-    }
-}
-
-/// An example and where it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Record {
-    /// Line of the file, or place in a JSON array; from 1.
-    pub line: usize,
-    #[serde(flatten)]
-    pub example: Example,
-}
-
-/// A record that is no example, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct BadRecord {
-    pub line: usize,
-    pub reason: String,
-}
+use crate::file_kind::{broken_line, not_text};
+use crate::record::example;
+use crate::{BadRecord, Error, Example, Format, Record, Result};
 
 /// What a file holds.
 #[derive(Debug, Clone, Serialize)]
@@ -72,11 +17,38 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// Reads a file's bytes, which are to be UTF-8.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], and where the bytes are not text.
+    pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self> {
+        let error = |what| Error::NotText {
+            name: name.into(),
+            what,
+        };
+        if let Some(what) = not_text(bytes) {
+            return Err(error(what));
+        }
+        if let Some(line) = broken_line(bytes) {
+            return Err(Error::Data {
+                name: name.into(),
+                what: format!("line {line} is not UTF-8"),
+            });
+        }
+        Self::parse(name, &String::from_utf8_lossy(bytes))
+    }
+
     /// Reads a file's text; the name's ending tells CSV and plain text from JSON lines.
     ///
     /// # Errors
     /// If there is not one example in it. Bad records among good ones are listed, not dropped in silence.
     pub fn parse(name: &str, text: &str) -> Result<Self> {
+        if let Some(what) = not_text(text.as_bytes()) {
+            return Err(Error::NotText {
+                name: name.into(),
+                what,
+            });
+        }
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let ending = name.rsplit('.').next().unwrap_or_default().to_lowercase();
         let found = match ending.as_str() {
@@ -84,7 +56,7 @@ impl Dataset {
             "tsv" => csv_records(text, b'\t'),
             "txt" | "md" => Ok(paragraphs(text)),
             _ if text.trim_start().starts_with('[') => array(text),
-            _ => Ok(json_lines(text)),
+            _ => Ok(objects(text).unwrap_or_else(|| json_lines(text))),
         };
         let found = found.map_err(|what| Error::Data {
             name: name.into(),
@@ -92,7 +64,7 @@ impl Dataset {
         })?;
         let (mut records, mut bad, mut format) = (vec![], vec![], None);
         for (line, result) in found {
-            match result {
+            match result.and_then(without_nul) {
                 Ok((found, example)) => {
                     format = format.or(Some(found));
                     records.push(Record { line, example });
@@ -132,9 +104,50 @@ fn json_lines(text: &str) -> Vec<(usize, Parsed)> {
         .collect()
 }
 
+/// JSON objects that take several lines each; `None` where the lines are what counts.
+fn objects(text: &str) -> Option<Vec<(usize, Parsed)>> {
+    let first = text.lines().find(|l| !l.trim().is_empty())?;
+    let is_whole = serde_json::from_str::<Json>(first).is_ok();
+    if is_whole || !first.trim_start().starts_with('{') {
+        return None;
+    }
+    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Json>();
+    let mut out = vec![];
+    loop {
+        let at = stream.byte_offset();
+        let start = at + text[at..].len() - text[at..].trim_start().len();
+        match stream.next() {
+            Some(json) => out.push((
+                1 + text[..start].matches('\n').count(),
+                example(&json.ok()?),
+            )),
+            None => return Some(out),
+        }
+    }
+}
+
+/// A text file may hold a byte that no tokenizer was made for.
+fn without_nul((format, example): (Format, Example)) -> Parsed {
+    match &example {
+        Example::Text { text } if text.contains('\0') => Err("it holds a NUL byte".into()),
+        _ => Ok((format, example)),
+    }
+}
+
 fn array(text: &str) -> std::result::Result<Vec<(usize, Parsed)>, String> {
-    let items: Vec<Json> =
-        serde_json::from_str(text).map_err(|e| format!("not a JSON array ({e})"))?;
+    let items: Vec<Json> = match serde_json::from_str(text) {
+        Ok(items) => items,
+        // Each line may be a list of turns.
+        Err(_)
+            if text
+                .lines()
+                .take(2)
+                .all(|l| serde_json::from_str::<Json>(l).is_ok()) =>
+        {
+            return Ok(json_lines(text));
+        }
+        Err(e) => return Err(format!("not a JSON array ({e})")),
+    };
     Ok(items
         .iter()
         .enumerate()
@@ -167,7 +180,13 @@ fn csv_records(text: &str, delimiter: u8) -> std::result::Result<Vec<(usize, Par
         .delimiter(delimiter)
         .flexible(true)
         .from_reader(text.as_bytes());
-    let headers = reader.headers().map_err(|e| e.to_string())?.clone();
+    let headers = reader.headers().map_err(|e| e.to_string())?;
+    let headers: Vec<String> = headers.iter().map(|h| h.trim().to_lowercase()).collect();
+    for (i, key) in headers.iter().enumerate() {
+        if headers[..i].contains(key) {
+            return Err(format!("two of its columns are called `{key}`"));
+        }
+    }
     let mut out = vec![];
     for (i, row) in reader.records().enumerate() {
         let line = |row: &csv::StringRecord| row.position().map_or(i + 2, |p| p.line() as usize);
@@ -177,11 +196,13 @@ fn csv_records(text: &str, delimiter: u8) -> std::result::Result<Vec<(usize, Par
                 (line(&row), Err(reason))
             }
             Ok(row) => {
-                let cells = headers.iter().zip(&row).map(|(key, cell)| {
-                    let key = key.trim().to_lowercase();
-                    (key, Json::String(cell.into()))
-                });
-                (line(&row), example(&Json::Object(cells.collect())))
+                let cells = headers.iter().zip(&row);
+                let cells = cells.map(|(key, cell)| (key.clone(), Json::String(cell.into())));
+                let parsed = match row.iter().any(|cell| cell.contains('\0')) {
+                    true => Err("it holds a NUL byte".into()),
+                    false => example(&Json::Object(cells.collect())),
+                };
+                (line(&row), parsed)
             }
             Err(e) => (i + 2, Err(e.to_string())),
         });
@@ -189,104 +210,23 @@ fn csv_records(text: &str, delimiter: u8) -> std::result::Result<Vec<(usize, Par
     Ok(out)
 }
 
-fn example(json: &Json) -> Parsed {
-    let Some(record) = json.as_object() else {
-        return Err("not an object with named fields".into());
-    };
-    let text = |keys: &[&str]| -> std::result::Result<Option<String>, String> {
-        let Some((key, value)) = keys.iter().find_map(|k| Some((k, record.get(*k)?))) else {
-            return Ok(None);
-        };
-        match value {
-            Json::String(s) => Ok(Some(s.clone())),
-            Json::Null => Ok(None),
-            _ => Err(format!("`{key}` is no text")),
-        }
-    };
-    let turn = |prompt: String, answer: Option<String>| {
-        let answer = answer.filter(|a| !a.trim().is_empty());
-        let answer = answer.ok_or("there is no answer to learn from")?;
-        let system = text(&["system"])?.filter(|s| !s.trim().is_empty());
-        let system = system.map(|s| Message::new("system", &s));
-        let turns = [
-            Message::new("user", &prompt),
-            Message::new("assistant", &answer),
-        ];
-        let messages = system.into_iter().chain(turns).collect();
-        Ok::<_, String>(Example::Chat { messages })
-    };
-    if let Some(list) = record.get("messages") {
-        let messages = messages(list, "role", "content")?;
-        return Ok((Format::Messages, Example::Chat { messages }));
-    }
-    if let Some(list) = record.get("conversations") {
-        let mut messages = messages(list, "from", "value")?;
-        if let (Some(system), false) = (text(&["system"])?, messages[0].role() == "system") {
-            messages.insert(0, Message::new("system", &system));
-        }
-        return Ok((Format::ShareGpt, Example::Chat { messages }));
-    }
-    if let Some(instruction) = text(&["instruction"])? {
-        let input = text(&["input"])?.filter(|i| !i.trim().is_empty());
-        let prompt = match input {
-            Some(input) => format!("{instruction}\n\n{input}"),
-            None => instruction,
-        };
-        let answer = text(&["output", "response"])?;
-        return Ok((Format::Alpaca, turn(prompt, answer)?));
-    }
-    if let Some(prompt) = text(&["prompt", "question", "user"])? {
-        let answer = text(&["completion", "response", "answer", "assistant"])?;
-        return Ok((Format::PromptCompletion, turn(prompt, answer)?));
-    }
-    match text(&["text"])? {
-        Some(text) if text.trim().is_empty() => Err("the text is empty".into()),
-        Some(text) => Ok((Format::Text, Example::Text { text })),
-        None => {
-            let keys: Vec<&str> = record.keys().map(String::as_str).collect();
-            Err(format!(
-                "none of messages, conversations, instruction, prompt, text among its fields ({})",
-                keys.join(", ")
-            ))
-        }
-    }
-}
-
-fn messages(
-    list: &Json,
-    role_key: &str,
-    text_key: &str,
-) -> std::result::Result<Vec<Message>, String> {
-    let list = list.as_array().filter(|l| !l.is_empty());
-    let list = list.ok_or("the conversation has no turns")?;
-    let mut messages = vec![];
-    for (i, turn) in list.iter().enumerate() {
-        let field = |key: &str| {
-            turn[key]
-                .as_str()
-                .ok_or_else(|| format!("turn {} has no `{key}`", i + 1))
-        };
-        let role = match field(role_key)? {
-            "human" => "user",
-            "gpt" | "model" | "bot" | "chatgpt" => "assistant",
-            role @ ("system" | "user" | "assistant") => role,
-            other => return Err(format!("turn {} is by `{other}`", i + 1)),
-        };
-        messages.push(Message::new(role, field(text_key)?));
-    }
-    if !messages.iter().any(|m| m.role() == "assistant") {
-        return Err("there is no assistant's turn to learn from".into());
-    }
-    Ok(messages)
-}
-
 #[cfg(test)]
 mod tests {
+    use siskin_text::Message;
+
     use super::*;
+    use crate::Conversation;
 
     fn chat(turns: &[(&str, &str)]) -> Example {
         let messages = turns.iter().map(|(r, c)| Message::new(r, c)).collect();
-        Example::Chat { messages }
+        Example::Chat(Conversation::of(messages))
+    }
+
+    fn messages(example: &Example) -> &[Message] {
+        match example {
+            Example::Chat(c) => &c.messages,
+            Example::Text { .. } => &[],
+        }
     }
 
     #[test]
@@ -322,7 +262,11 @@ mod tests {
         ] {
             let data = Dataset::parse(name, text).unwrap();
             assert_eq!(data.format, format, "{text}");
-            assert_eq!(data.records[0].example, wanted, "{text}");
+            assert_eq!(
+                messages(&data.records[0].example),
+                messages(&wanted),
+                "{text}"
+            );
             assert!(data.bad.is_empty());
         }
     }
@@ -355,8 +299,8 @@ mod tests {
         let text = "prompt,completion\n\"a, \"\"b\"\"\nc\",d\nonly\ne,f\n";
         let data = Dataset::parse("a.csv", text).unwrap();
         assert_eq!(
-            data.records[0].example,
-            chat(&[("user", "a, \"b\"\nc"), ("assistant", "d")])
+            messages(&data.records[0].example),
+            messages(&chat(&[("user", "a, \"b\"\nc"), ("assistant", "d")]))
         );
         assert_eq!((data.records.len(), data.bad[0].line), (2, 4));
     }

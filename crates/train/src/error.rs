@@ -6,6 +6,8 @@ pub enum Error {
     NoExamples { name: String, what: String },
     #[error("cannot read {name}: {what}")]
     Data { name: String, what: String },
+    #[error("{name} is {what}")]
+    NotText { name: String, what: &'static str },
     #[error("{field} is {value}; {range}")]
     Option {
         field: &'static str,
@@ -13,8 +15,8 @@ pub enum Error {
         range: &'static str,
     },
     #[error(
-        "the loss of step {step} is {loss}, which is no number to learn from; try a lower learning rate \
-         (it was {learning_rate:e}); the last checkpoint is still good"
+        "the loss of step {step} is {loss}, from which nothing can be learned; try a lower learning rate \
+         (it was {learning_rate:e})"
     )]
     NotFinite {
         step: usize,
@@ -25,6 +27,8 @@ pub enum Error {
     Checkpoint(String),
     #[error("the checkpoint was made with other {0}; start anew, or give what it was made with")]
     OtherTraining(String),
+    #[error("the checkpoint was made after step {done}, but this training has {steps} steps")]
+    PastTheEnd { done: usize, steps: usize },
     #[error(transparent)]
     Engine(#[from] siskin_engine::Error),
     #[error(transparent)]

@@ -151,7 +151,7 @@ impl TrainOptions {
             "give 0 to less than 1",
         )?;
         check(
-            clip > 0.0,
+            clip > 0.0 && !clip.is_nan(),
             "max_grad_norm",
             clip.to_string(),
             "give more than 0",

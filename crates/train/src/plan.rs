@@ -5,7 +5,8 @@ use siskin_engine::{Adapter, Session, TrainingMemory, TrainingSetup};
 use siskin_models::Head;
 
 use crate::batch::split;
-use crate::{BadRecord, Error, Record, Result, Tokens, TrainOptions, Trainer};
+use crate::identity::{examples_sum, model_sum};
+use crate::{BadRecord, Error, Limit, Record, Result, Tokens, TrainOptions, Trainer};
 
 /// A record that cannot be learned from, and why.
 pub type Unusable = BadRecord;
@@ -18,8 +19,10 @@ pub struct Summary {
     /// Of all examples together: tokens, and those that are learned.
     pub tokens: usize,
     pub learned: usize,
-    /// Examples that were cut to `max_seq_len`.
+    /// Examples that were cut to `max_seq_len`, or to what the model reads.
     pub cut: usize,
+    /// Tokens that an example may have.
+    pub max_len: usize,
     pub unusable: Vec<Unusable>,
     pub steps: usize,
     /// Steps in one pass over the examples.
@@ -37,6 +40,8 @@ pub struct Plan {
     /// Places in the records given of the held-out examples.
     pub(crate) held_out_places: Vec<usize>,
     pub(crate) summary: Summary,
+    /// Of the records as they were given: what a template makes of them may depend on the day.
+    pub(crate) examples_sum: String,
     adapter: Adapter,
     pub(crate) setup: TrainingSetup,
 }
@@ -50,9 +55,13 @@ impl Plan {
         options.check()?;
         let trained = session.model.dims().context_length;
         let max_len = options.max_seq_len.min(trained);
+        let limit = Limit {
+            tokens: max_len,
+            is_the_models: options.max_seq_len >= trained,
+        };
         let (mut usable, mut places, mut unusable) = (vec![], vec![], vec![]);
         for (place, record) in records.iter().enumerate() {
-            match Tokens::of(&session.text, &record.example, options.loss_on, max_len)? {
+            match Tokens::of(&session.text, &record.example, options.loss_on, limit)? {
                 Ok(tokens) => {
                     usable.push(tokens);
                     places.push(place);
@@ -110,6 +119,7 @@ impl Plan {
             tokens: usable.iter().map(|t| t.ids.len()).sum(),
             learned: usable.iter().map(Tokens::learned_len).sum(),
             cut: usable.iter().filter(|t| t.cut > 0).count(),
+            max_len,
             unusable,
             steps: options.steps.unwrap_or(options.epochs * steps_per_epoch),
             steps_per_epoch,
@@ -118,6 +128,7 @@ impl Plan {
         };
         Ok(Self {
             held_out_places: hold.iter().map(|i| places[*i]).collect(),
+            examples_sum: examples_sum(records, session.text.template()),
             options,
             examples,
             held_out,
@@ -139,6 +150,7 @@ impl Plan {
         session.set_adapter(Some(self.adapter.clone())).await?;
         session.begin_dora().await?;
         session.prepare_training(&self.setup).await?;
-        Ok(Trainer::at_start(self))
+        let model = model_sum(session).await?;
+        Ok(Trainer::at_start(self, model))
     }
 }

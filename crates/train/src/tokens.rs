@@ -1,9 +1,31 @@
 //! Which tokens of an example are learned.
 
-use serde::Serialize;
-use siskin_text::{Message, RenderRequest, TextModel, Token};
+use std::ops::Range;
 
-use crate::{Example, LossOn, Result};
+use serde::Serialize;
+use serde_json::Value as Json;
+use siskin_text::{Message, TextModel, Token};
+
+use crate::record::is_about_the_record;
+use crate::spans::{Rendering, request};
+use crate::turns::take_weight;
+use crate::{Conversation, Example, LossOn, Result};
+
+/// How many tokens of an example are kept, and whether that is the model's own limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    pub tokens: usize,
+    pub is_the_models: bool,
+}
+
+impl From<usize> for Limit {
+    fn from(tokens: usize) -> Self {
+        Self {
+            tokens,
+            is_the_models: false,
+        }
+    }
+}
 
 /// An example as the model sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,7 +43,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Renders the model's template, or takes plain text with an end after it; cuts to `max_len` tokens.
+    /// Renders the model's template, or takes plain text with an end after it; cuts to `limit` tokens.
     /// `Ok(Err(reason))` says why an example cannot be learned from.
     ///
     /// # Errors
@@ -30,53 +52,22 @@ impl Tokens {
         model: &TextModel,
         example: &Example,
         loss_on: LossOn,
-        max_len: usize,
+        limit: impl Into<Limit>,
     ) -> Result<std::result::Result<Self, String>> {
-        if let Some(reason) = nothing_said(example) {
-            return Ok(Err(reason));
-        }
-        let (text, tokens, learned) = match example {
-            Example::Chat { messages } if model.template().is_some() => {
-                let request = RenderRequest {
-                    messages,
-                    ..RenderRequest::default()
-                };
-                let rendered = match model.render(&request) {
-                    Ok(rendered) => rendered,
-                    Err(e) => return Ok(Err(e.to_string())),
-                };
-                let tokens = model.encode_rendered(&rendered)?;
-                let text = rendered.text;
-                let learned = match loss_on {
-                    LossOn::All => vec![true; tokens.len()],
-                    LossOn::Assistant => match answers(model, messages, &text) {
-                        Ok(spans) => learned_in(model, &tokens, &spans),
-                        Err(reason) => return Ok(Err(reason)),
-                    },
-                };
-                (text, tokens, learned)
-            }
-            Example::Chat { messages } => {
-                let mut text = String::new();
-                let mut spans = vec![];
-                for m in messages {
-                    let start = text.len();
-                    text.push_str(m.content());
-                    if m.role() == "assistant" || loss_on == LossOn::All {
-                        spans.push(start..text.len());
-                    }
-                }
-                let tokens = ended(model, &text)?;
-                let learned = learned_in(model, &tokens, &spans);
-                (text, tokens, learned)
-            }
+        let limit = limit.into();
+        let found = match example {
+            Example::Chat(conversation) => chat(model, conversation, loss_on)?,
             Example::Text { text } => {
                 let tokens = ended(model, text)?;
                 let learned = vec![true; tokens.len()];
-                (text.clone(), tokens, learned)
+                Ok((text.clone(), tokens, learned))
             }
         };
-        let cut = tokens.len().saturating_sub(max_len);
+        let (text, tokens, learned) = match found {
+            Ok(found) => found,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let cut = tokens.len().saturating_sub(limit.tokens);
         let keep = tokens.len() - cut;
         let mut out = Self {
             ids: tokens[..keep].iter().map(|t| t.id).collect(),
@@ -91,13 +82,15 @@ impl Tokens {
         if out.learned_len() > 0 {
             return Ok(Ok(out));
         }
-        Ok(Err(if cut > 0 {
-            format!(
-                "what is to be learned begins after {max_len} tokens; raise max_seq_len (it has {})",
-                tokens.len()
-            )
-        } else {
+        Ok(Err(if cut == 0 {
             "no token of it would be learned".into()
+        } else {
+            let (len, kept) = (tokens.len(), limit.tokens);
+            let which = match limit.is_the_models {
+                true => "more than which the model does not read",
+                false => "to which max_seq_len limits it",
+            };
+            format!("what is to be learned begins after {kept} tokens, {which} (it has {len})")
         }))
     }
 
@@ -111,20 +104,184 @@ impl Tokens {
     }
 }
 
-/// Who learned from an empty answer would learn to say nothing.
-fn nothing_said(example: &Example) -> Option<String> {
-    let Example::Chat { messages } = example else {
-        return None;
+/// Text, its tokens, and which of them are learned.
+type Learned = (String, Vec<Token>, Vec<bool>);
+
+fn chat(
+    model: &TextModel,
+    conversation: &Conversation,
+    loss_on: LossOn,
+) -> Result<std::result::Result<Learned, String>> {
+    // What says whether a turn is learned is not the template's.
+    let mut conversation = conversation.clone();
+    let mut weights = vec![];
+    for (i, message) in conversation.messages.iter_mut().enumerate() {
+        match take_weight(message) {
+            Ok(is_learned) => weights.push(is_learned),
+            Err(what) => return Ok(Err(format!("turn {} {what}", i + 1))),
+        }
+    }
+    if let Some(reason) = nothing_said(&conversation.messages, &weights) {
+        return Ok(Err(reason));
+    }
+    let render = |c: &Conversation| model.render(&request(c, &c.messages, false));
+    let mut rendered = render(&conversation);
+    if rendered.is_err() && fill_contents(&mut conversation) {
+        rendered = render(&conversation);
+    }
+    let rendered = match rendered {
+        Ok(rendered) => rendered,
+        Err(siskin_text::Error::NoTemplate) => return completion(model, &conversation, loss_on),
+        Err(e) => return Ok(Err(e.to_string())),
     };
-    let empty = |m: &Message| m.role() == "assistant" && m.content().trim().is_empty();
-    let turn = messages.iter().position(empty)?;
+    if let Some(reason) = not_read(model, &conversation, &rendered.text) {
+        return Ok(Err(reason));
+    }
+    let tokens = model.encode_rendered(&rendered)?;
+    let place = Rendering::new(model, &conversation, &rendered.text, &tokens);
+    if let Some(turn) = place.left_out() {
+        let role = conversation.messages[turn].role();
+        return Ok(Err(format!(
+            "the chat template leaves out turn {}, which is by `{role}`",
+            turn + 1
+        )));
+    }
+    // Only an answer that is wanted need be found, unless some are to be left out of what is learned.
+    let answers = |wanted: bool| {
+        let turns = conversation.messages.iter().enumerate();
+        let turns = turns.filter(|(i, m)| m.role() == "assistant" && weights[*i] == wanted);
+        let spans = turns.map(|(i, _)| place.answer(i));
+        spans.collect::<std::result::Result<Vec<_>, _>>()
+    };
+    let mut learned = match (loss_on, &rendered.generation) {
+        (LossOn::All, _) => vec![true; tokens.len()],
+        (LossOn::Assistant, Some(spans)) => touched(&tokens, spans),
+        (LossOn::Assistant, None) => match answers(true) {
+            Ok(spans) => inside(&tokens, &spans),
+            Err(reason) => return Ok(Err(reason)),
+        },
+    };
+    if loss_on == LossOn::All || rendered.generation.is_some() {
+        let left_out = match answers(false) {
+            Ok(spans) => inside(&tokens, &spans),
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let both = learned.iter_mut().zip(left_out);
+        both.for_each(|(l, out)| *l &= !out);
+    }
+    Ok(Ok((rendered.text, tokens, learned)))
+}
+
+/// Gives an empty content to turns that call tools and say nothing, for templates that read it in any case.
+fn fill_contents(conversation: &mut Conversation) -> bool {
+    let mut changed = false;
+    for message in &mut conversation.messages {
+        if message.0.get("content").is_none_or(Json::is_null) {
+            message.0.insert("content".into(), "".into());
+            changed = true;
+        }
+    }
+    changed
+}
+
+/// A prompt and its completion as one text, as TRL joins them; other conversations need a template.
+fn completion(
+    model: &TextModel,
+    conversation: &Conversation,
+    loss_on: LossOn,
+) -> Result<std::result::Result<Learned, String>> {
+    let [prompt, answer] = &conversation.messages[..] else {
+        return Ok(Err(NO_TEMPLATE.into()));
+    };
+    if !conversation.is_completion {
+        return Ok(Err(NO_TEMPLATE.into()));
+    }
+    let prompt = prompt.content();
+    let text = format!("{prompt}{}", answer.content());
+    let tokens = ended(model, &text)?;
+    let learned = match loss_on {
+        LossOn::All => vec![true; tokens.len()],
+        LossOn::Assistant => inside(&tokens, &[prompt.len()..text.len()]),
+    };
+    Ok(Ok((text, tokens, learned)))
+}
+
+const NO_TEMPLATE: &str = "the model has no chat template, which conversations need; it is looked for in \
+    chat_template.jinja, as `chat_template` in tokenizer_config.json, and as `tokenizer.chat_template` in GGUF files";
+
+/// Who learned from an empty answer would learn to say nothing.
+fn nothing_said(messages: &[Message], weights: &[bool]) -> Option<String> {
+    let says_else = |m: &Message| {
+        ["tool_calls", "reasoning_content", "function_call"]
+            .iter()
+            .any(|key| m.0.get(*key).is_some_and(|v| !v.is_null()))
+    };
+    let empty = |(m, is_learned): (&Message, &bool)| {
+        *is_learned
+            && m.role() == "assistant"
+            && m.content().trim().is_empty()
+            && !m.0.get("content").is_some_and(|c| c.is_array())
+            && !says_else(m)
+    };
+    let turn = messages.iter().zip(weights).position(empty)?;
     Some(format!("message {} is an empty answer", turn + 1))
 }
 
-/// Plain text with the token that ends it.
+/// What the template passes over in silence: it does not name it, and without it makes the same text.
+fn not_read(model: &TextModel, conversation: &Conversation, text: &str) -> Option<String> {
+    let template = model.template().unwrap_or_default();
+    let is_lost = |key: &str, without: &dyn Fn(&mut Conversation)| {
+        if template.contains(key) {
+            return false;
+        }
+        let mut other = conversation.clone();
+        without(&mut other);
+        let rendered = model.render(&request(&other, &other.messages, false));
+        rendered.is_ok_and(|r| r.text == text)
+    };
+    let lost = |what: String| {
+        Some(format!(
+            "the chat template does not read {what}, which would be lost"
+        ))
+    };
+    if !conversation.tools.is_empty() && is_lost("tools", &|c| c.tools.clear()) {
+        return lost("`tools`".into());
+    }
+    for key in conversation.chat_template_kwargs.keys() {
+        let without = |c: &mut Conversation| _ = c.chat_template_kwargs.remove(key);
+        if is_lost(key, &without) {
+            return lost(format!("`{key}`"));
+        }
+    }
+    // Who is called by what name, and which call a result is of, is told for programs.
+    let known = ["role", "content", "name", "tool_call_id"];
+    for (i, message) in conversation.messages.iter().enumerate() {
+        for (key, value) in &message.0 {
+            let without = |c: &mut Conversation| _ = c.messages[i].0.remove(key);
+            let says_nothing =
+                value.is_null() || known.contains(&key.as_str()) || is_about_the_record(key);
+            if !says_nothing && is_lost(key, &without) {
+                return lost(format!("`{key}` of turn {}", i + 1));
+            }
+        }
+    }
+    None
+}
+
+/// Plain text between the token that begins a text, where the model has one, and the one that ends it: each
+/// once, though the text may spell them, too.
 fn ended(model: &TextModel, text: &str) -> Result<Vec<Token>> {
     let mut tokens = model.encode(text)?;
-    if let Some(id) = model.end_tokens().next() {
+    if let [first, second, ..] = &tokens[..]
+        && first.id == second.id
+        && first.special
+        && first.start == first.end
+    {
+        tokens.remove(0);
+    }
+    let is_ended = |id| tokens.last().is_some_and(|t| t.id == id);
+    let eos = model.eos_token().or_else(|| model.end_tokens().next());
+    if let Some(id) = eos.filter(|id| !is_ended(*id)) {
         tokens.push(Token {
             id,
             piece: model.piece(id),
@@ -136,50 +293,14 @@ fn ended(model: &TextModel, text: &str) -> Result<Vec<Token>> {
     Ok(tokens)
 }
 
-/// Where the assistant's turns stand in the rendered conversation: from where the model would begin to
-/// answer to where the next turn begins.
-fn answers(
-    model: &TextModel,
-    messages: &[Message],
-    text: &str,
-) -> std::result::Result<Vec<std::ops::Range<usize>>, String> {
-    let mut spans = vec![];
-    for (i, _) in messages
-        .iter()
-        .enumerate()
-        .filter(|m| m.1.role() == "assistant")
-    {
-        let render = |n, add_generation_prompt| {
-            let request = RenderRequest {
-                messages: &messages[..n],
-                add_generation_prompt,
-                ..RenderRequest::default()
-            };
-            let rendered = model.render(&request).map_err(|e| e.to_string());
-            rendered.map(|r| r.text)
-        };
-        let (before, after) = (render(i, true)?, render(i + 1, false)?);
-        if !text.starts_with(&before) || !text.starts_with(&after) || after.len() <= before.len() {
-            return Err(format!(
-                "the template does not render turn {} by itself; use loss_on = \"all\"",
-                i + 1
-            ));
-        }
-        spans.push(before.len()..after.len());
-    }
-    Ok(spans)
+/// Tokens that lie within the spans.
+fn inside(tokens: &[Token], spans: &[Range<usize>]) -> Vec<bool> {
+    let is_in = |t: &Token| spans.iter().any(|s| t.start >= s.start && t.end <= s.end);
+    tokens.iter().map(is_in).collect()
 }
 
-/// Tokens within the spans; what follows a turn's end token is the template's, not the answer's.
-fn learned_in(model: &TextModel, tokens: &[Token], spans: &[std::ops::Range<usize>]) -> Vec<bool> {
-    let mut learned = vec![false; tokens.len()];
-    for span in spans {
-        let inside: Vec<usize> = (0..tokens.len())
-            .filter(|i| tokens[*i].start >= span.start && tokens[*i].end <= span.end)
-            .collect();
-        let end = inside.iter().rposition(|i| model.is_end(tokens[*i].id));
-        let until = end.map_or(inside.len(), |e| e + 1);
-        inside[..until].iter().for_each(|i| learned[*i] = true);
-    }
-    learned
+/// Tokens of which any part lies within the spans, as transformers' assistant mask has it.
+fn touched(tokens: &[Token], spans: &[Range<usize>]) -> Vec<bool> {
+    let is_in = |t: &Token| spans.iter().any(|s| t.start < s.end && t.end > s.start);
+    tokens.iter().map(is_in).collect()
 }

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
-use sha2::{Digest, Sha256};
 use siskin_engine::{Adapter, Batch, Session};
 use siskin_graph::Noise;
 use web_time::Instant;
@@ -34,12 +33,21 @@ pub struct StepReport {
 #[derive(Debug)]
 pub struct Trainer {
     plan: Plan,
+    /// Tells the model from others of the same shapes.
+    model: String,
     step: usize,
 }
 
+/// Options that say how long a training is, not what it does.
+const MAY_CHANGE: [&str; 3] = ["epochs", "steps", "eval_every"];
+
 impl Trainer {
-    pub(crate) fn at_start(plan: Plan) -> Self {
-        Self { plan, step: 0 }
+    pub(crate) fn at_start(plan: Plan, model: String) -> Self {
+        Self {
+            plan,
+            model,
+            step: 0,
+        }
     }
 
     /// Makes ready to train a new adapter.
@@ -176,20 +184,13 @@ impl Trainer {
         Ok(session.trained_adapter().await?)
     }
 
-    /// Options and examples: what a checkpoint must agree in.
+    /// Options, examples and model: what a checkpoint must agree in.
     fn made_with(&self) -> Json {
-        let mut sum = Sha256::new();
-        for example in self.plan.examples.iter().chain(&self.plan.held_out) {
-            sum.update((example.ids.len() as u64).to_le_bytes());
-            example
-                .ids
-                .iter()
-                .for_each(|id| sum.update(id.to_le_bytes()));
-            let learned: Vec<u8> = example.learned.iter().map(|l| u8::from(*l)).collect();
-            sum.update(learned);
-        }
-        let examples: String = sum.finalize().iter().map(|b| format!("{b:02x}")).collect();
-        json!({ "options": self.plan.options, "examples": examples })
+        json!({
+            "options": self.plan.options,
+            "examples": self.plan.examples_sum,
+            "model": self.model,
+        })
     }
 
     /// All that is needed to go on as if nothing had happened.
@@ -202,24 +203,32 @@ impl Trainer {
         checkpoint.to_bytes()
     }
 
-    /// Goes on from a checkpoint of the same training.
+    /// Goes on from a checkpoint of the same training, which may have been meant to be longer or shorter.
     ///
     /// # Errors
-    /// If it is damaged, or was made with other options or examples; nothing is changed then.
+    /// If it is damaged, or was made with other options, examples or another model; nothing is changed then.
     pub fn resume(&mut self, session: &mut Session, bytes: &[u8]) -> Result<()> {
         let checkpoint = Checkpoint::from_bytes(bytes)?;
         let mine = self.made_with();
+        if checkpoint.made_with["model"] != mine["model"] {
+            return Err(Error::OtherTraining("weights of the model".into()));
+        }
         if checkpoint.made_with["examples"] != mine["examples"] {
             return Err(Error::OtherTraining("examples".into()));
         }
         let (theirs, mine) = (&checkpoint.made_with["options"], &mine["options"]);
         let differs = mine.as_object().into_iter().flatten();
         let differs: Vec<String> = differs
-            .filter(|(key, value)| theirs[*key] != **value)
+            .filter(|(key, value)| !MAY_CHANGE.contains(&key.as_str()) && theirs[*key] != **value)
             .map(|(key, _)| format!("{key} ({})", theirs[key]))
             .collect();
         if !differs.is_empty() {
             return Err(Error::OtherTraining(differs.join(", ")));
+        }
+        let steps = self.plan.summary.steps;
+        if checkpoint.step > steps {
+            let done = checkpoint.step;
+            return Err(Error::PastTheEnd { done, steps });
         }
         session.set_training_state(checkpoint.state)?;
         self.step = checkpoint.step;

@@ -1,0 +1,84 @@
+//! What is learned from, once it is read.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+use siskin_text::Message;
+
+/// One example to learn from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Example {
+    /// A conversation; the assistant's turns are what is learned.
+    Chat(Conversation),
+    /// Plain text, all of which is learned.
+    Text { text: String },
+}
+
+/// Turns, and what else the chat template is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversation {
+    /// An assistant's turn with `weight: 0` or `train: false` is read but not learned.
+    pub messages: Vec<Message>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Json>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub chat_template_kwargs: Map<String, Json>,
+    /// A prompt and its completion: a model without a chat template reads them as one text.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_completion: bool,
+}
+
+impl Conversation {
+    pub fn of(messages: Vec<Message>) -> Self {
+        Self {
+            messages,
+            ..Self::default()
+        }
+    }
+}
+
+/// How a file says its examples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// `{"messages": [{"role", "content"}]}`, as OpenAI and TRL have it.
+    Messages,
+    /// `{"conversations": [{"from", "value"}]}`.
+    ShareGpt,
+    /// `{"instruction", "input", "output"}`, and Dolly's `{"instruction", "context", "response"}`.
+    Alpaca,
+    /// `{"prompt", "completion"}`: a user's turn and an assistant's, or lists of turns.
+    PromptCompletion,
+    /// `{"text"}`, or a text file with an empty line between examples.
+    Text,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Messages => "messages",
+            Self::ShareGpt => "ShareGPT",
+            Self::Alpaca => "Alpaca",
+            Self::PromptCompletion => "prompt and completion",
+            Self::Text => "text",
+        })
+    }
+}
+
+/// An example and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Record {
+    /// Line of the file, or place in a JSON array; from 1.
+    pub line: usize,
+    #[serde(flatten)]
+    pub example: Example,
+}
+
+/// A record that is not an example, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BadRecord {
+    pub line: usize,
+    pub reason: String,
+}

@@ -1,0 +1,54 @@
+//! What tells a training's model and examples from others.
+
+use sha2::{Digest, Sha256};
+use siskin_engine::Session;
+use siskin_formats::TensorInfo;
+
+use crate::{Record, Result};
+
+/// Tensors of which bytes are read, and the most of each that counts.
+const TENSORS: usize = 8;
+const BYTES: usize = 4096;
+/// Larger tensors are not read for this.
+const LARGEST: u64 = 1 << 24;
+
+fn hex(sum: Sha256) -> String {
+    sum.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Of the records as they were given, and of the template that renders them.
+pub(crate) fn examples_sum(records: &[Record], template: Option<&str>) -> String {
+    let mut sum = Sha256::new();
+    for record in records {
+        let json = serde_json::to_vec(&record.example).unwrap_or_default();
+        sum.update((json.len() as u64).to_le_bytes());
+        sum.update(json);
+    }
+    sum.update(template.unwrap_or_default());
+    hex(sum)
+}
+
+/// Of the names, types and shapes of all weights, and of some of their bytes.
+pub(crate) async fn model_sum(session: &Session) -> Result<String> {
+    let files = session.files();
+    let mut tensors: Vec<&TensorInfo> = files.checkpoint.tensors.iter().collect();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut sum = Sha256::new();
+    for tensor in &tensors {
+        sum.update(format!(
+            "{} {:?} {:?}\n",
+            tensor.name, tensor.ty, tensor.shape
+        ));
+    }
+    // Vectors are often the same in many models: scales of 1.
+    let is_told_by = |t: &&&TensorInfo| t.bytes <= LARGEST && t.shape.len() > 1;
+    let small: Vec<_> = tensors.iter().filter(is_told_by).collect();
+    let every = small.len().div_ceil(TENSORS).max(1);
+    for tensor in small.iter().step_by(every) {
+        let bytes = files.read(tensor).await?;
+        let apart = bytes.len().div_ceil(BYTES).max(1);
+        let sample: Vec<u8> = bytes.iter().step_by(apart).copied().collect();
+        sum.update(sample);
+    }
+    Ok(hex(sum))
+}

@@ -1,0 +1,320 @@
+//! One record of a file as an example: each of its fields is understood, or the record is refused.
+
+use serde_json::{Map, Value as Json};
+use siskin_text::Message;
+
+use crate::turns::turns;
+use crate::{Conversation, Example, Format};
+
+type Result<T> = std::result::Result<T, String>;
+
+/// Fields that say where a record is from, not what is to be learned.
+const ABOUT_THE_RECORD: [&str; 56] = [
+    "_id",
+    "__index_level_0__",
+    "annotator",
+    "author",
+    "categories",
+    "category",
+    "conv_id",
+    "conversation_hash",
+    "conversation_id",
+    "created",
+    "created_at",
+    "data_source",
+    "dataset",
+    "dataset_name",
+    "date",
+    "difficulty",
+    "domain",
+    "hash",
+    "id",
+    "idx",
+    "index",
+    "is_english",
+    "lang",
+    "language",
+    "length",
+    "license",
+    "link",
+    "message_id",
+    "meta",
+    "metadata",
+    "model",
+    "model_id",
+    "model_name",
+    "num_tokens",
+    "num_turns",
+    "origin",
+    "original_index",
+    "parallel_tool_calls",
+    "prompt_id",
+    "quality",
+    "row_id",
+    "session_id",
+    "source",
+    "sources",
+    "split",
+    "subset",
+    "tags",
+    "task",
+    "task_name",
+    "task_type",
+    "timestamp",
+    "token_count",
+    "topic",
+    "type",
+    "url",
+    "uuid",
+];
+
+/// Whether a field of a record or a message says nothing that could be learned.
+pub(crate) fn is_about_the_record(key: &str) -> bool {
+    let key = key.trim().to_lowercase();
+    // Tables that were saved with their row numbers have a column without a name.
+    key.is_empty() || key.starts_with("unnamed: ") || ABOUT_THE_RECORD.contains(&key.as_str())
+}
+
+const SYSTEM: [&str; 3] = ["system", "system_prompt", "system_message"];
+const PROMPT: [&str; 5] = ["prompt", "question", "query", "user", "input"];
+const ANSWER: [&str; 5] = ["completion", "response", "output", "answer", "assistant"];
+
+/// A record's fields, less those that were read.
+struct Fields(Map<String, Json>);
+
+impl Fields {
+    /// The first of the keys with something in it.
+    fn find(&mut self, keys: &[&str]) -> Option<(String, Json)> {
+        let full = |key: &&&str| self.0.get(**key).is_some_and(|v| !is_empty(v));
+        let key = keys.iter().find(full)?;
+        self.0.remove_entry(*key)
+    }
+
+    fn text(&mut self, keys: &[&str]) -> Result<Option<String>> {
+        match self.find(keys) {
+            Some((_, Json::String(s))) => Ok(Some(s)),
+            Some((key, _)) => Err(format!("`{key}` is not a text")),
+            None => Ok(None),
+        }
+    }
+
+    /// JSON, which a table has as a text.
+    fn json(&mut self, key: &str) -> Result<Option<Json>> {
+        match self.find(&[key]) {
+            Some((_, Json::String(s))) => serde_json::from_str(&s)
+                .map(Some)
+                .map_err(|e| format!("`{key}` is a text that is not JSON ({e})")),
+            found => Ok(found.map(|f| f.1)),
+        }
+    }
+
+    /// A list, empty or not.
+    fn list(&mut self, key: &str) -> Result<Option<Vec<Json>>> {
+        if self.0.get(key).is_some_and(Json::is_array) {
+            return Ok(self.0.remove(key).and_then(|v| v.as_array().cloned()));
+        }
+        match self.json(key)? {
+            Some(Json::Array(list)) => Ok(Some(list)),
+            Some(_) => Err(format!("`{key}` is not a list")),
+            None => Ok(None),
+        }
+    }
+
+    /// Nothing may be left that would be lost. Some data sets give an example a second time in other words.
+    fn nothing_is_left(&self, example: &Example) -> Result<()> {
+        let messages = match example {
+            Example::Chat(c) => &c.messages[..],
+            Example::Text { .. } => &[],
+        };
+        let is_copy = |key: &str, value: &Json| {
+            let Some(value) = value.as_str() else {
+                return false;
+            };
+            let answer = messages.iter().rfind(|m| m.role() == "assistant");
+            messages.iter().any(|m| m.content().trim() == value.trim())
+                || key == "text" && answer.is_some_and(|a| value.contains(a.content().trim()))
+        };
+        let mut left = self.0.iter();
+        let lost = left.find(|(k, v)| !is_empty(v) && !is_about_the_record(k) && !is_copy(k, v));
+        match lost {
+            None => Ok(()),
+            Some((key, _)) if IMAGES.contains(&key.as_str()) => {
+                Err(format!("`{key}`: only text can be learned from"))
+            }
+            Some((key, _)) => Err(format!(
+                "its field `{key}` is not understood and would be lost; rename it, or take it out"
+            )),
+        }
+    }
+}
+
+const IMAGES: [&str; 6] = ["image", "images", "audio", "audios", "video", "videos"];
+
+fn is_empty(value: &Json) -> bool {
+    match value {
+        Json::Null => true,
+        Json::String(s) => s.trim().is_empty(),
+        Json::Array(list) => list.is_empty(),
+        Json::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
+pub(crate) fn example(json: &Json) -> Result<(Format, Example)> {
+    let record = match json {
+        Json::Object(record) => record.clone(),
+        // A conversation that is nothing but its turns.
+        Json::Array(_) => Map::from_iter([("messages".to_string(), json.clone())]),
+        _ => return Err("it is not an object with named fields".into()),
+    };
+    let preference = ["chosen", "rejected"].map(|k| record.contains_key(k));
+    if preference.contains(&true) {
+        return Err(
+            "it is preference data (`chosen` and `rejected`), which DPO learns from; here an example has one \
+             answer"
+                .into(),
+        );
+    }
+    let mut fields = Fields(record);
+    let (format, example) = read(&mut fields)?;
+    if format == Format::PromptCompletion && fields.0.get("label").is_some_and(Json::is_boolean) {
+        return Err(
+            "it is preference data (`label`), which KTO learns from; here every answer is learned"
+                .into(),
+        );
+    }
+    fields.nothing_is_left(&example)?;
+    Ok((format, example))
+}
+
+fn read(fields: &mut Fields) -> Result<(Format, Example)> {
+    for (key, format) in [
+        ("messages", Format::Messages),
+        ("conversations", Format::ShareGpt),
+        ("conversation", Format::ShareGpt),
+    ] {
+        if let Some(list) = fields.list(key)? {
+            return Ok((format, chat(fields, turns(&list)?)?));
+        }
+    }
+    if let Some(instruction) = fields.text(&["instruction"])? {
+        let more = fields.text(&["input", "context"])?;
+        let prompt = match more {
+            Some(more) => format!("{instruction}\n\n{more}"),
+            None => instruction,
+        };
+        return Ok((Format::Alpaca, pair(fields, prompt)?));
+    }
+    let is_list = |key| fields.0.get(key).is_some_and(Json::is_array);
+    if is_list("prompt") || is_list("completion") {
+        return Ok((Format::PromptCompletion, conversational(fields)?));
+    }
+    let is_completion = ["prompt", "completion"].map(|k| fields.0.contains_key(k)) == [true; 2];
+    if let Some(mut prompt) = fields.text(&PROMPT)? {
+        if let Some(context) = fields.text(&["context"])? {
+            prompt = format!("{prompt}\n\n{context}");
+        }
+        let mut example = pair(fields, prompt)?;
+        if let Example::Chat(c) = &mut example {
+            c.is_completion = is_completion && c.messages.len() == 2;
+        }
+        return Ok((Format::PromptCompletion, example));
+    }
+    match fields.0.remove("text") {
+        Some(Json::String(text)) if text.trim().is_empty() => Err("the text is empty".into()),
+        Some(Json::String(text)) => Ok((Format::Text, Example::Text { text })),
+        Some(_) => Err("`text` is not a text".into()),
+        None => {
+            let keys: Vec<&str> = fields.0.keys().map(String::as_str).collect();
+            Err(format!(
+                "none of messages, conversations, instruction, prompt, text among its fields ({})",
+                keys.join(", ")
+            ))
+        }
+    }
+}
+
+/// A conversation with what stands beside its turns.
+fn chat(fields: &mut Fields, mut messages: Vec<Message>) -> Result<Example> {
+    if let Some(system) = fields.text(&SYSTEM)? {
+        match messages.first() {
+            Some(first) if first.role() == "system" && first.content().trim() != system.trim() => {
+                return Err("it has a system message and another among its turns".into());
+            }
+            Some(first) if first.role() == "system" => (),
+            _ => messages.insert(0, Message::new("system", &system)),
+        }
+    }
+    let answers = || messages.iter().filter(|m| m.role() == "assistant");
+    if answers().next().is_none() {
+        return Err("there is no assistant's turn to learn from".into());
+    }
+    if answers().all(|m| m.0.contains_key("weight")) {
+        return Err("none of its assistant's turns is to be learned".into());
+    }
+    let mut tools = fields.list("tools")?.unwrap_or_default();
+    for tool in &mut tools {
+        if let Json::String(text) = tool {
+            *tool = serde_json::from_str(text).unwrap_or_default();
+        }
+        if !tool.is_object() {
+            return Err("`tools` has one that is not an object".into());
+        }
+    }
+    let chat_template_kwargs = match fields.json("chat_template_kwargs")? {
+        None => Map::new(),
+        Some(Json::Object(map)) => map,
+        Some(_) => return Err("`chat_template_kwargs` is not an object".into()),
+    };
+    Ok(Example::Chat(Conversation {
+        messages,
+        tools,
+        chat_template_kwargs,
+        is_completion: false,
+    }))
+}
+
+/// A question and its answer, perhaps after earlier ones.
+fn pair(fields: &mut Fields, prompt: String) -> Result<Example> {
+    let answer = fields.text(&ANSWER)?;
+    let answer = answer.ok_or("there is no answer to learn from")?;
+    let mut messages = vec![];
+    for (i, turn) in fields.list("history")?.iter().flatten().enumerate() {
+        let pair = match turn.as_array().map(Vec::as_slice) {
+            Some([Json::String(question), Json::String(answer)]) => [question, answer],
+            _ => {
+                return Err(format!(
+                    "`history` has in place {} what is not a question and its answer",
+                    i + 1
+                ));
+            }
+        };
+        messages.push(Message::new("user", pair[0]));
+        messages.push(Message::new("assistant", pair[1]));
+    }
+    messages.push(Message::new("user", &prompt));
+    messages.push(Message::new("assistant", &answer));
+    chat(fields, messages)
+}
+
+/// TRL's lists of turns for `prompt` and `completion`, of which only the completion's are learned.
+fn conversational(fields: &mut Fields) -> Result<Example> {
+    let mut side = |key: &str, role: &str| match fields.find(&[key]) {
+        Some((_, Json::Array(list))) => turns(&list).map_err(|what| format!("`{key}`: {what}")),
+        Some((_, Json::String(text))) => Ok(vec![Message::new(role, &text)]),
+        Some(_) => Err(format!("`{key}` is not a text or a list of turns")),
+        None => Ok(vec![]),
+    };
+    let mut messages = side("prompt", "user")?;
+    let completion = side("completion", "assistant")?;
+    for message in &mut messages {
+        if message.role() == "assistant" {
+            message.0.insert("weight".into(), 0.into());
+        }
+    }
+    if completion.is_empty() {
+        return Err("there is no answer to learn from".into());
+    }
+    messages.extend(completion);
+    chat(fields, messages)
+}
