@@ -1,8 +1,7 @@
 // Chat completions in OpenAI's shapes: https://platform.openai.com/docs/api-reference/chat
 
 import { SiskinError } from "./errors.js";
-import type { PromptRequest } from "./engine.js";
-import type { GenerateEvent, GenerateOptions, Generated, TokenLogprob, TopToken } from "./types.js";
+import type { GenerateEvent, GenerateOptions, Generated, PromptRequest, TokenLogprob, TopToken } from "./types.js";
 
 /**
  * A message. The type takes what OpenAI's clients build; parts that are not text, and messages of tools, are

@@ -18,6 +18,7 @@ import type {
   Message,
   ModelInfo,
   Progress,
+  PromptRequest,
   Token,
   Trace,
   TraceOptions,
@@ -28,12 +29,6 @@ import init, { Hash, adapter, parseDataset, selfTest, type Files, type Session, 
 /** What crosses to a worker: no functions, no signals. */
 export type LoadRequest = Pick<LoadOptions, "device" | "profile" | "context" | "cache" | "sha256">;
 export type FitRequest = Omit<FitOptions, "signal">;
-/** What is to be answered, as the wasm takes it. */
-export interface PromptRequest {
-  messages: object[];
-  chat_template_kwargs?: Record<string, unknown>;
-  allow_special_tokens?: boolean;
-}
 export type Source = string | Blob | readonly File[];
 
 /** A page hears of a stop, and draws, at least this often, in milliseconds. */

@@ -1,3 +1,5 @@
+/// <reference lib="dom" preserve="true" />
+/// <reference lib="dom.iterable" preserve="true" />
 export type {
   ChatCompletion,
   ChatCompletionChunk,
@@ -11,7 +13,6 @@ export type {
   Usage,
 } from "./chat.js";
 export { SiskinError, type SiskinErrorCode } from "./errors.js";
-export type { ModelSource } from "./reference.js";
 export { Inspected, Siskin, type Tokenizer } from "./siskin.js";
 export type { CachedFile } from "./store.js";
 export type * from "./types.js";

@@ -4,13 +4,6 @@ import { BlobSource, RangeSource, get, type ByteSource } from "./source.js";
 import { find, remove } from "./store.js";
 import { Files, shardNames } from "./wasm/siskin_wasm.js";
 
-/**
- * A model: the address of a GGUF file or (ending in `/`) of a Hugging Face folder; a hub reference
- * `hf:owner/repo/file.gguf`, `hf:owner/repo` or `hf:owner/repo@revision/…`; a GGUF file; or a
- * folder's files.
- */
-export type ModelSource = string | URL | Blob | readonly File[];
-
 /** The files beside the weights of a Hugging Face folder; the last three may be lacking. */
 const SIDE_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
 const INDEX = "model.safetensors.index.json";

@@ -1,7 +1,7 @@
 import { Completions, type Generator } from "./chat.js";
 import type { LoadRequest, Source } from "./engine.js";
 import { SiskinError, aborted } from "./errors.js";
-import { address, type ModelSource } from "./reference.js";
+import { address } from "./reference.js";
 import { base, startHost, type Host } from "./remote.js";
 import { list, remove, type CachedFile } from "./store.js";
 import {
@@ -29,6 +29,7 @@ import type {
   MergedWord,
   Message,
   ModelInfo,
+  ModelSource,
   Progress,
   RuntimeOptions,
   Token,

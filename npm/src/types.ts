@@ -236,3 +236,17 @@ export interface Message {
   role: string;
   content: string;
 }
+
+/** What is to be answered, as the wasm takes it. */
+export interface PromptRequest {
+  messages: object[];
+  chat_template_kwargs?: Record<string, unknown>;
+  allow_special_tokens?: boolean;
+}
+
+/**
+ * A model: the address of a GGUF file or (ending in `/`) of a Hugging Face folder; a hub reference
+ * `hf:owner/repo/file.gguf`, `hf:owner/repo` or `hf:owner/repo@revision/…`; a GGUF file; or a
+ * folder's files.
+ */
+export type ModelSource = string | URL | Blob | readonly File[];

@@ -15,10 +15,7 @@ type Shared = Pick<
   "temperature" | "top_p" | "max_tokens" | "max_completion_tokens" | "stop" | "seed" | "logprobs" | "top_logprobs" | "stream" | "n"
 >;
 export type Request = Fits<Shared, Omit<ChatRequest, "messages">>;
-export type Message = Fits<
-  OpenAI.ChatCompletionSystemMessageParam | OpenAI.ChatCompletionUserMessageParam & { content: string },
-  ChatRequest["messages"][number]
->;
+export type Messages = Fits<OpenAI.ChatCompletionMessageParam[], ChatRequest["messages"]>;
 
 /** Code written for OpenAI's client. */
 export async function written(completions: Completions): Promise<string> {
