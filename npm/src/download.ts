@@ -30,8 +30,8 @@ export async function download(url: string, options: DownloadOptions): Promise<B
   if (kept) return kept;
   const locked = async () => (await keptAs(url, options)) ?? fetchWhole(url, undefined, options);
   // A sandboxed page has the object and may not use it.
-  const locks = await navigator.locks?.query().then(
-    () => navigator.locks,
+  const locks = await globalThis.navigator?.locks?.query().then(
+    () => globalThis.navigator?.locks,
     () => undefined,
   );
   if (!locks) return locked();

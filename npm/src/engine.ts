@@ -57,7 +57,7 @@ async function sha256(file: Blob): Promise<string> {
 const mib = (bytes: number) => `${Math.round(bytes / 2 ** 20)} MiB`;
 
 async function gpuName(): Promise<string> {
-  const found = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
+  const found = await globalThis.navigator?.gpu?.requestAdapter({ powerPreference: "high-performance" });
   const { vendor = "", architecture = "", description = "" } = found?.info ?? {};
   return description || [vendor, architecture].filter(Boolean).join(" ") || "WebGPU adapter";
 }
@@ -67,7 +67,7 @@ const HEAP = 4 * 2 ** 30 - 2 ** 28;
 
 /** Bytes that can be used; beyond the heap's limit, browsers tell only coarsely. */
 function usable(onCpu: boolean): number | undefined {
-  const device = (navigator as { deviceMemory?: number }).deviceMemory;
+  const device = ((globalThis.navigator ?? {}) as { deviceMemory?: number }).deviceMemory;
   const machine = device === undefined ? undefined : (device * 2 ** 30) / 2;
   return onCpu ? Math.min(machine ?? Infinity, HEAP) : machine;
 }
@@ -148,7 +148,7 @@ export class Engine {
   /** Whether the model whose headers were read fits. */
   async fit(request: FitRequest): Promise<Fit> {
     if (!this.#files) throw new SiskinError("unloaded", "no headers were read");
-    const found = request.device === "cpu" || !navigator.gpu ? undefined : ((await this.adapter()) ?? undefined);
+    const found = request.device === "cpu" || !globalThis.navigator?.gpu ? undefined : ((await this.adapter()) ?? undefined);
     const onCpu = !found || (found.software && request.device !== "webgpu");
     const available = request.memory ?? usable(onCpu);
     try {
@@ -194,7 +194,7 @@ export class Engine {
         this.unload();
         throw aborted();
       }
-      const onSoftware = navigator.gpu ? "this browser's adapter runs on the processor" : "this browser has no WebGPU";
+      const onSoftware = globalThis.navigator?.gpu ? "this browser's adapter runs on the processor" : "this browser has no WebGPU";
       const why = device === "cpu" ? onSoftware : "the GPU cannot hold this model";
       this.#whyCpu = request.device === "cpu" ? undefined : why;
       report("ready", 0, 0);
@@ -211,7 +211,7 @@ export class Engine {
     const found = await this.adapter();
     if (request.device !== "webgpu" && !request.profile) return found && !found.software ? undefined : "cpu";
     if (!found) {
-      const what = navigator.gpu ? "no adapter for WebGPU" : "no WebGPU";
+      const what = globalThis.navigator?.gpu ? "no adapter for WebGPU" : "no WebGPU";
       throw new SiskinError("no_webgpu", `this browser has ${what}; leave \`device\` out to use the CPU`);
     }
     return "webgpu";
@@ -324,13 +324,13 @@ export class Engine {
   }
 
   async adapter(): Promise<AdapterInfo | null> {
-    if (!navigator.gpu) return null;
+    if (!globalThis.navigator?.gpu) return null;
     const found = JSON.parse(await adapter()) as AdapterInfo | null;
     return found && { ...found, name: found.name || (await gpuName()) };
   }
 
   async selfTest(profile: string | undefined, onResult: (result: KernelResult) => void): Promise<void> {
-    if (!navigator.gpu) throw new SiskinError("no_webgpu", "this browser has no WebGPU");
+    if (!globalThis.navigator?.gpu) throw new SiskinError("no_webgpu", "this browser has no WebGPU");
     try {
       let last: unknown;
       await selfTest(profile, (json: string) => (last = onResult(JSON.parse(json))));

@@ -299,7 +299,7 @@ export class Siskin {
   }
 
   async #examples(source: readonly Example[] | File): Promise<Example[]> {
-    if (Array.isArray(source)) return source.map((e: Example) => ("messages" in e ? { messages: e.messages } : { text: e.text }));
+    if (Array.isArray(source)) return source as Example[];
     const file = source as File;
     const { records, bad } = await this.dataset(file.name, await file.text());
     if (bad.length > 0) {

@@ -78,7 +78,7 @@ class Opfs implements Store {
 
   static async open(): Promise<Opfs | undefined> {
     try {
-      const root = await navigator.storage.getDirectory();
+      const root = await globalThis.navigator?.storage.getDirectory();
       return new Opfs(await root.getDirectoryHandle("siskin", { create: true }));
     } catch {
       return undefined;
@@ -332,7 +332,7 @@ export async function memoryWriter(): Promise<Writer> {
 
 const stores = async (): Promise<Store[]> => {
   // Names are hashes, which pages without encryption cannot make; sandboxed ones have no origin to keep files for.
-  if (!globalThis.crypto?.subtle || location.origin === "null") return [];
+  if (!globalThis.crypto?.subtle || globalThis.location?.origin === "null") return [];
   const opened = await Promise.all([Opfs.open(), CacheStore.open()]);
   return opened.filter((s) => s !== undefined);
 };
@@ -353,7 +353,7 @@ export async function seal(url: string, sha256: string): Promise<void> {
 
 /** Whether the origin may keep so many bytes more, so far as the browser tells. */
 export async function hasRoom(bytes: number): Promise<boolean> {
-  const { quota, usage } = (await navigator.storage?.estimate?.().catch(() => undefined)) ?? {};
+  const { quota, usage } = (await globalThis.navigator?.storage?.estimate?.().catch(() => undefined)) ?? {};
   return quota === undefined || bytes < quota - (usage ?? 0);
 }
 

@@ -4,7 +4,17 @@ import { SiskinError, aborted } from "./errors.js";
 import type { Bytes, Message } from "./types.js";
 
 /** A conversation, of which the assistant's turns are learned; or plain text, all of which is. */
-export type Example = { messages: Message[] } | { text: string };
+export type Example =
+  | {
+      /** An assistant's turn with `weight: 0` is read but not learned. */
+      messages: Message[];
+      /** Reach the chat template, as do `tool_calls` and `reasoning_content` of a message. */
+      tools?: object[];
+      chat_template_kwargs?: Record<string, unknown>;
+      /** A prompt and its completion, which a model without a chat template reads as one text. */
+      is_completion?: boolean;
+    }
+  | { text: string };
 
 /** What a file of examples holds. */
 export interface Dataset {

@@ -232,9 +232,11 @@ export interface Counts {
   bytesBound: number;
 }
 
+/** One turn of a conversation, as the chat template sees it. */
 export interface Message {
   role: string;
-  content: string;
+  content: string | null;
+  [field: string]: unknown;
 }
 
 /** What is to be answered, as the wasm takes it. */

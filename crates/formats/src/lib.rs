@@ -30,6 +30,6 @@ pub use nf4::{Nf4Parts, nf4_codes};
 pub use pickle::{TorchTensor, read_torch};
 pub use safetensors::quant_states;
 pub use side_files::SideFiles;
-pub use source::{ByteSource, FileSource};
+pub use source::{ByteSource, FileSource, read_regular};
 pub use split::{part_names, part_of};
 pub use tensor_type::TensorType;

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use crate::source::regular_file;
 use crate::{Error, Result};
 
-/// Bytes of a side file. The largest tokenizers take 40 MB.
-const MAX_BYTES: u64 = 128 << 20;
+/// Bytes of a tokenizer; the largest take 40 MB. In memory its JSON takes several times as much.
+const MAX_TOKENIZER: u64 = 64 << 20;
+/// Bytes of any other side file.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// The small files that stand beside the weights in a Hugging Face folder.
 #[derive(Debug, Clone, Default)]
@@ -76,7 +78,11 @@ pub(crate) fn read_text(folder: &Path, name: &str) -> Result<Option<String>> {
         return Err(Error::Outside { path, target });
     }
     let bytes = regular_file(&path)?;
-    if bytes > MAX_BYTES {
+    let max = match name {
+        "tokenizer.json" => MAX_TOKENIZER,
+        _ => MAX_BYTES,
+    };
+    if bytes > max {
         return Err(Error::TooLarge {
             name: path.display().to_string(),
             what: format!("{bytes} bytes"),

@@ -24,6 +24,24 @@ impl std::fmt::Debug for dyn ByteSource {
     }
 }
 
+/// Reads a regular file of at most `max` bytes.
+///
+/// # Errors
+/// If it is another kind of file, larger, or cannot be read.
+pub fn read_regular(path: &Path, max: u64) -> Result<Vec<u8>> {
+    let bytes = regular_file(path)?;
+    if bytes > max {
+        return Err(Error::TooLarge {
+            name: path.display().to_string(),
+            what: format!("{bytes} bytes"),
+        });
+    }
+    std::fs::read(path).map_err(|error| Error::Io {
+        path: path.to_path_buf(),
+        error,
+    })
+}
+
 /// The length of a file, which must be a regular one or a link to one.
 pub(crate) fn regular_file(path: &Path) -> Result<u64> {
     let metadata = std::fs::metadata(path).map_err(|error| Error::Io {

@@ -2,7 +2,7 @@
 
 use js_sys::{Reflect, Uint8Array};
 use serde::Deserialize;
-use serde_json::json as object;
+use serde_json::{Value, json as object};
 use siskin_engine::Adapter;
 use siskin_train::{Dataset, Example, LossOn, Plan, Record, Tokens, TrainOptions, Trainer};
 use wasm_bindgen::prelude::*;
@@ -23,14 +23,37 @@ struct PreviewOptions {
     max_seq_len: usize,
 }
 
+/// Fields of an example: those of a conversation, or its text; and where it was read.
+const FIELDS: [&str; 6] = [
+    "messages",
+    "tools",
+    "chat_template_kwargs",
+    "is_completion",
+    "text",
+    "line",
+];
+
+fn read_example(json: Value, place: &str) -> Result<Example> {
+    let mut fields = json.as_object().into_iter().flat_map(|o| o.keys());
+    if let Some(key) = fields.find(|key| !FIELDS.contains(&key.as_str())) {
+        return Err(invalid(&format!(
+            "{place} has the field `{key}`, which is not known"
+        )));
+    }
+    let example = serde_json::from_value(json);
+    example.map_err(|_| invalid(&format!("{place} has neither `messages` nor `text`")))
+}
+
 fn read_records(json: &str) -> Result<Vec<Record>> {
-    let examples: Vec<Example> = parse(json)?;
-    let numbered = examples.into_iter().enumerate();
-    let record = |(i, example)| Record {
-        line: i + 1,
-        example,
-    };
-    Ok(numbered.map(record).collect())
+    let examples: Vec<Value> = parse(json)?;
+    let mut records = vec![];
+    for (i, json) in examples.into_iter().enumerate() {
+        records.push(Record {
+            line: i + 1,
+            example: read_example(json, &format!("examples[{i}]"))?,
+        });
+    }
+    Ok(records)
 }
 
 /// Both files of an adapter, as PEFT saves them.
@@ -47,7 +70,7 @@ fn files(adapter: &Adapter) -> Result<JsValue> {
 impl Session {
     /// An example's tokens, as JSON: `{ tokens: [{ id, piece, learned }], cut }` or `{ reason }`.
     pub fn preview(&self, example: &str, options: &str) -> Result<String> {
-        let example: Example = parse(example)?;
+        let example = read_example(parse(example)?, "the example")?;
         let options: PreviewOptions = parse(options)?;
         let text = &self.session.text;
         let found = Tokens::of(text, &example, options.loss_on, options.max_seq_len);

@@ -79,7 +79,7 @@ class PageTraining {
     if (!model.siskin) return void (this.error = "Load a model first: it reads the examples.");
     try {
       const data = await model.siskin.dataset(name, text);
-      const clean = data.records.map((r) => ("messages" in r ? { messages: r.messages } : { text: r.text }));
+      const clean = data.records.map(({ line: _, ...example }) => example as Example);
       this.examples = [...this.examples, ...clean];
       this.bad = data.bad;
     } catch (thrown) {
@@ -265,7 +265,7 @@ class PageTraining {
       const messages = $state.snapshot(example.messages.slice(0, end));
       const { choices } = await model.siskin!.chat.completions.create({ messages: messages as never, max_tokens: 48 });
       const answer = choices[0]?.message.content ?? "";
-      const question = messages.at(-1)?.content ?? "";
+      const question = String(messages.at(-1)?.content ?? "");
       const known = this.samples.find((s) => s.question === question);
       out.push({ question, before: known?.before ?? "", after: known?.after ?? "", [when]: answer });
     }
