@@ -61,6 +61,7 @@ pub struct Namespace {
 pub struct MacroValue {
     pub id: usize,
     pub name: Rc<str>,
+    pub arguments: Value,
     /// Where it was defined.
     pub frame: Rc<Frame>,
 }
