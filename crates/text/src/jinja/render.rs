@@ -316,9 +316,9 @@ impl<'a> Renderer<'a> {
     }
 
     fn macro_value(&mut self, id: usize, frame: &Rc<Frame>) -> Outcome<Value> {
-        if self.held.len() < 10_000 {
-            self.held.push(frame.clone());
-        }
+        // A scope and a macro take room, and the scope keeps it to the end.
+        self.cx.budget.list(32)?;
+        self.held.push(frame.clone());
         let params = self.tree.macros[id].params.iter();
         let names = params.map(|(s, _)| self.tree.symbols[*s as usize].as_str().into());
         let arguments = super::value::tuple(&self.cx, names.collect())?;
