@@ -76,6 +76,10 @@ fn memory_is_limited() {
     assert_limited(
         "{% for i in range(9999) %}{% for j in range(9999) %}{{ 'abcdefgh' * 99 }}{% endfor %}{% endfor %}",
     );
+    assert_limited("{{ ('a,' * 8000000).split(',')|length }}{{ ('a' * 16000000)|list|length }}");
+    assert_limited(
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% macro m() %}x{% endmacro %}{% endfor %}{% endfor %}",
+    );
     assert_limited("{{ 9 ** 99 ** 99 }}");
 }
 

@@ -14,6 +14,8 @@ fn own(cx: &Cx, value: &Value, name: &str) -> Outcome<Option<Value>> {
         Value::Tuple(s) if s.items.len() == 2 && matches!(name, "grouper" | "list") => {
             Some(s.items[usize::from(name == "list")].clone())
         }
+        Value::Macro(m) if name == "name" => Some(Value::Str(m.name.clone())),
+        Value::Macro(m) if name == "arguments" => Some(m.arguments.clone()),
         Value::Cycler(c) if name == "current" => c.0.get(c.1.get()).cloned(),
         _ => {
             let known = text_methods::NAMES

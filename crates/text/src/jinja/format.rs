@@ -179,7 +179,16 @@ fn find(
     let Some(mut value) = found else {
         return failed(format!("no value for `{{{name}}}`"));
     };
-    while let Some(tail) = path.strip_prefix('[') {
+    loop {
+        if let Some(tail) = path.strip_prefix('.') {
+            let end = tail.find(['.', '[']).unwrap_or(tail.len());
+            value = super::access::attribute(cx, &value, &tail[..end])?;
+            path = &tail[end..];
+            continue;
+        }
+        let Some(tail) = path.strip_prefix('[') else {
+            break;
+        };
         let Some((key, tail)) = tail.split_once(']') else {
             return failed("Missing ']' in format string");
         };

@@ -164,10 +164,8 @@ mod tests {
         let at = &mask.matches(&text, "x> ")[0];
         assert_eq!(mask.open_text(&text[at.clone()]), "x> ");
         let (opened, ranges) = mask.take(&text);
-        assert_eq!(
-            (opened.as_str(), ranges.as_slice()),
-            ("é <x> b", &[3..6][..])
-        );
+        assert_eq!(opened, "é <x> b");
+        assert!(ranges.len() == 1 && ranges[0] == (3..6));
         assert!(mask.suffix(&text, "> b").is_some() && mask.prefix(&text, "é <").is_some());
     }
 }

@@ -21,7 +21,7 @@ pub fn split(
             if by.is_empty() {
                 return failed("empty separator");
             }
-            let mut found = cx.mask.matches(text, &by);
+            let mut found = matches(cx, text, &by)?;
             if from_right {
                 found = matches_from_right(cx, text, &by);
             }
@@ -41,7 +41,9 @@ pub fn split(
             pieces
         }
     };
+    // Each piece is a string of its own.
     cx.budget.text(text.len())?;
+    cx.budget.list(2 * pieces.len())?;
     list(cx, pieces.into_iter().map(Value::from).collect())
 }
 
@@ -55,6 +57,16 @@ fn matches_from_right(cx: &Cx, text: &str, by: &str) -> Vec<std::ops::Range<usiz
         found = cx.mask.matches(text, by);
     }
     found
+}
+
+/// Where a needle stands, once there is room for the list.
+pub fn matches(cx: &Cx, text: &str, needle: &str) -> Outcome<Vec<std::ops::Range<usize>>> {
+    if cx.mask.is_none() {
+        cx.budget.list(text.matches(needle).count())?;
+    } else {
+        cx.budget.list(text.len())?;
+    }
+    Ok(cx.mask.matches(text, needle))
 }
 
 /// Words between white space, of which there is none at the ends; what `most` leaves over keeps its own.

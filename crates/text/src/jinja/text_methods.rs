@@ -9,7 +9,7 @@ use super::cx::Cx;
 use super::fault::{Outcome, failed, unsupported};
 use super::format::str_format;
 use super::lexer::is_space;
-use super::splitting::{lines, split};
+use super::splitting::{lines, matches, split};
 use super::value::{Value, list, range_len, tuple};
 
 pub const NAMES: [&str; 47] = [
@@ -87,6 +87,7 @@ pub fn call(cx: &Cx, text: &Rc<str>, name: &'static str, args: CallArgs) -> Outc
         "splitlines" => {
             let [keep] = args.bind(name, ["keepends"])?;
             let keep = keep.is_some_and(|k| k.is_true(cx).unwrap_or(false));
+            cx.budget.list(text.lines().count() * 4)?;
             let lines = lines(text, keep).into_iter().map(Value::from).collect();
             list(cx, lines)?
         }
@@ -96,7 +97,7 @@ pub fn call(cx: &Cx, text: &Rc<str>, name: &'static str, args: CallArgs) -> Outc
             if by.is_empty() {
                 return failed("empty separator");
             }
-            let found = cx.mask.matches(text, &by);
+            let found = matches(cx, text, &by)?;
             let chosen = if name == "partition" {
                 found.first()
             } else {
@@ -146,7 +147,7 @@ pub fn call(cx: &Cx, text: &Rc<str>, name: &'static str, args: CallArgs) -> Outc
             let [needle, start, end] = args.bind(name, ["sub", "start", "end"])?;
             let needle = text_of(&required(needle, name, "sub")?, name)?;
             let (part, offset) = part(cx, text, start, end)?;
-            let found = cx.mask.matches(part, &needle);
+            let found = matches(cx, part, &needle)?;
             if name == "count" {
                 return Ok(Value::Int(found.len() as i128));
             }
@@ -270,7 +271,7 @@ pub fn strip(cx: &Cx, text: &str, chars: Option<&Value>, name: &str) -> Outcome<
 }
 
 pub fn replace(cx: &Cx, text: &str, old: &str, new: &str, count: i128) -> Outcome<String> {
-    let mut found = cx.mask.matches(text, old);
+    let mut found = matches(cx, text, old)?;
     found.truncate(usize::try_from(count).unwrap_or(usize::MAX));
     cx.budget.text(
         text.len()

@@ -61,6 +61,7 @@ pub struct Namespace {
 pub struct MacroValue {
     pub id: usize,
     pub name: Rc<str>,
+    pub arguments: Value,
     /// Where it was defined.
     pub frame: Rc<Frame>,
 }
@@ -275,7 +276,9 @@ impl Value {
     pub fn items(&self, cx: &Cx) -> Outcome<Vec<Self>> {
         let count = self.len(cx).unwrap_or(0);
         cx.budget.step(count)?;
-        cx.budget.list(count)?;
+        // Each character becomes a string of its own.
+        let each = if self.as_str().is_some() { 2 } else { 1 };
+        cx.budget.list(each * count)?;
         Ok(match self {
             Self::Undefined(_) => vec![],
             Self::Str(s) | Self::Markup(s) => {
