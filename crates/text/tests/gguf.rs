@@ -53,7 +53,7 @@ fn model(types: &[(usize, i64)]) -> TextModel {
         header: Header {
             version: 3,
             metadata: named.into_iter().chain([template]).collect(),
-            tensors: vec![],
+            ..Header::default()
         },
     })
     .unwrap()
