@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         // A reader that has seen enough (`| head`) is no failure.
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {}", one_line(&e));
+            eprintln!("error: {}{}", one_line(&e), remedy(&e));
             ExitCode::FAILURE
         }
     }
@@ -64,6 +64,22 @@ fn one_line(e: &anyhow::Error) -> String {
         .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// What helps here, which libraries cannot know.
+fn remedy(e: &anyhow::Error) -> &'static str {
+    use siskin_text::Error as Text;
+    let text = e.chain().find_map(|c| match c.downcast_ref() {
+        Some(siskin_engine::Error::Text(text)) => Some(text),
+        _ => c.downcast_ref::<Text>(),
+    });
+    match text {
+        Some(Text::NoTemplate) => "; use --raw to give it plain text",
+        Some(Text::TemplateSyntax(_) | Text::TemplateUnsupported(_) | Text::TemplateLimit(_)) => {
+            "; use --raw to do without it"
+        }
+        _ => "",
+    }
 }
 
 fn is_broken_pipe(e: &anyhow::Error) -> bool {

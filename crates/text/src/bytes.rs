@@ -35,7 +35,8 @@ impl Decoding {
                 }
                 "Metaspace" if step["replacement"] == "▁" => {
                     spaces = true;
-                    strips |= step["prepend_scheme"] != "never" && step["add_prefix_space"] != false;
+                    strips |=
+                        step["prepend_scheme"] != "never" && step["add_prefix_space"] != false;
                 }
                 "Strip" if step["content"] == " " && step["stop"] == 0 && step["start"] == 1 => {
                     strips = true;

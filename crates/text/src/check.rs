@@ -45,8 +45,16 @@ pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        format!("a fault in `tokenizers`: {}", text.unwrap_or("a panic")).replace('\n', " ")
+        format!("a fault in `tokenizers`: {}", text.unwrap_or("a panic"))
     })
+}
+
+/// A message that may quote a file: one line of sensible length.
+pub(crate) fn one_line(message: &str) -> String {
+    let line = message
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c });
+    line.take(300).collect()
 }
 
 /// A tokenizer without truncation and padding, which models are not fed with.
@@ -64,7 +72,11 @@ pub(crate) fn tokenizer(text: &str) -> Result<Tokenizer, String> {
     if head.model.vocab.is_none() {
         return Err("its model has no vocabulary".into());
     }
-    if head.model.max_input_chars_per_word.is_some_and(|n| n > 1 << 20) {
+    if head
+        .model
+        .max_input_chars_per_word
+        .is_some_and(|n| n > 1 << 20)
+    {
         return Err("its words are too long".into());
     }
     let prefix = head.model.continuing_subword_prefix.unwrap_or_default();
@@ -89,7 +101,9 @@ fn prefixed(merges: &Json, prefix: &str) -> Result<(), String> {
             other => other[1].as_str(),
         };
         if !right.is_some_and(|r| r.len() >= prefix.len() && r.is_char_boundary(prefix.len())) {
-            return Err(format!("the merge {merge} is shorter than the prefix `{prefix}`"));
+            return Err(format!(
+                "the merge {merge} is shorter than the prefix `{prefix}`"
+            ));
         }
     }
     Ok(())
@@ -106,7 +120,9 @@ fn walk(part: &Json, depth: usize, count: &mut usize) -> Result<(), String> {
     match part {
         Json::Array(items) => items.iter().try_for_each(|i| walk(i, depth + 1, count)),
         Json::Object(map) => {
-            if map.get("type").is_some_and(|t| t == "Prepend") && map.get("prepend").is_some_and(|p| p == "") {
+            if map.get("type").is_some_and(|t| t == "Prepend")
+                && map.get("prepend").is_some_and(|p| p == "")
+            {
                 return Err("prepends nothing".into());
             }
             if let Some(charsmap) = map.get("precompiled_charsmap") {
@@ -137,9 +153,14 @@ fn charsmap_fits(base64: &str) -> Result<(), String> {
     if bytes < 8 {
         return Err("has a charsmap that is too short".into());
     }
-    let size = u32::from_be_bytes([(head >> 28) as u8, (head >> 20) as u8, (head >> 12) as u8, (head >> 4) as u8]);
+    let size = u32::from_be_bytes([
+        (head >> 28) as u8,
+        (head >> 20) as u8,
+        (head >> 12) as u8,
+        (head >> 4) as u8,
+    ]);
     let size = size.swap_bytes() as usize;
-    if size % 4 != 0 || size < 4 || size + 4 > bytes {
+    if !size.is_multiple_of(4) || size < 4 || size + 4 > bytes {
         return Err("has a charsmap that is not whole".into());
     }
     Ok(())

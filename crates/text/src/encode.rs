@@ -41,6 +41,9 @@ pub(crate) fn encode(
     tokenizer.post_process(encoding, None, false)
 }
 
+/// A piece of text, or an added token.
+type Piece = (NormalizedString, Option<Vec<Token>>);
+
 struct Finder<'a> {
     tokens: Vec<(u32, AddedToken)>,
     words: Option<daachorse::DoubleArrayAhoCorasick<u32>>,
@@ -58,10 +61,7 @@ impl<'a> Finder<'a> {
     }
 
     /// Cuts a text at its added tokens, as `tokenizers` does.
-    fn split(
-        &self,
-        part: NormalizedString,
-    ) -> Result<Vec<(NormalizedString, Option<Vec<Token>>)>, Failure> {
+    fn split(&self, part: NormalizedString) -> Result<Vec<Piece>, Failure> {
         let text = part.get().to_string();
         let Some(words) = &self.words else {
             return Ok(vec![(part, None)]);

@@ -11,7 +11,13 @@ use crate::{ChatTemplate, Error, Result, TextModel, check};
 
 /// Special tokens that have names of their own.
 const NAMED: [&str; 7] = [
-    "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
 ];
 
 impl TextModel {
@@ -24,7 +30,7 @@ impl TextModel {
         let text = side.get("tokenizer.json").ok_or_else(missing)?;
         let wrong = |what: String| Error::Tokenizer {
             name: format!("{}/tokenizer.json", side.folder),
-            what: format!("not a valid tokenizer ({what})"),
+            what: format!("not a valid tokenizer ({})", check::one_line(&what)),
         };
         let mut tokenizer = check::tokenizer(text).map_err(wrong)?;
         let config = json(side, "tokenizer_config.json");
@@ -153,12 +159,11 @@ fn add_tokens(
         }
     }
     listed.sort_by_key(|(id, _)| *id);
-    let known = |t: &Tokenizer, token: &str| t.get_added_vocabulary().get_vocab().contains_key(token);
+    let known =
+        |t: &Tokenizer, token: &str| t.get_added_vocabulary().get_vocab().contains_key(token);
     // What the folder lists goes before what is only named, except in older folders.
     let listed = listed.into_iter().map(|(_, token)| token);
-    tokenizer
-        .add_tokens(listed)
-        .map_err(|e| e.to_string())?;
+    tokenizer.add_tokens(listed).map_err(|e| e.to_string())?;
     let missing: Vec<AddedToken> = all_special
         .iter()
         .filter(|t| !known(tokenizer, t))
@@ -209,8 +214,7 @@ impl Templates {
             .filter(|(_, v)| v.is_string())
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect();
-        let [default, tools] =
-            sources.map(|s| s.map(|s| ChatTemplate::new(&s, variables.clone())));
+        let [default, tools] = sources.map(|s| s.map(|s| ChatTemplate::new(&s, variables.clone())));
         Self {
             default: default.unwrap_or(Err(Error::NoTemplate)),
             tools,

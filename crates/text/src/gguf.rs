@@ -24,7 +24,7 @@ const USER_DEFINED: i64 = 4;
 /// Whether plain text gets a beginning-of-text token.
 fn adds_bos(file: &Gguf) -> bool {
     let by_default = match file.str("tokenizer.ggml.model") {
-        Some("llama") => true,
+        Some("llama" | "gemma4") => true,
         _ => gguf_pre::adds_bos(gguf_pre::kind(file)),
     };
     file.bool("tokenizer.ggml.add_bos_token")
@@ -39,12 +39,13 @@ fn tokenizer(file: &Gguf) -> Result<Tokenizer> {
     let mut tokenizer = match file.str("tokenizer.ggml.model") {
         Some("gpt2") => byte_level_bpe(file, pieces)?,
         Some("llama") => sentence_piece_bpe(file, pieces)?,
+        Some("gemma4") => spaced_bpe(file, pieces)?,
         Some("t5") => unigram(file, pieces)?,
         other => {
             return Err(Error::UnknownKind {
                 name: file.name.clone(),
                 kind: other.unwrap_or("(none)").into(),
-                known: "gpt2 llama t5".into(),
+                known: "gpt2 llama gemma4 t5".into(),
             });
         }
     };
@@ -55,7 +56,10 @@ fn tokenizer(file: &Gguf) -> Result<Tokenizer> {
 fn wrong(file: &Gguf, what: impl std::fmt::Display) -> Error {
     Error::Tokenizer {
         name: file.name.clone(),
-        what: format!("its tokenizer is not valid ({what})"),
+        what: format!(
+            "its tokenizer is not valid ({})",
+            check::one_line(&what.to_string())
+        ),
     }
 }
 
@@ -72,17 +76,45 @@ fn vocab(pieces: &[String]) -> HashMap<String, u32> {
         .collect()
 }
 
-fn byte_level_bpe(file: &Gguf, pieces: &[String]) -> Result<Tokenizer> {
-    let pre = gguf_pre::pre(file)?;
+fn merges(file: &Gguf) -> Result<Vec<(String, String)>> {
     let key = "tokenizer.ggml.merges";
     let merges = file
         .strings(key)
         .ok_or_else(|| file.missing(key, "a list of strings"))?;
     let pairs: Option<Vec<(String, String)>> = merges
         .iter()
-        .map(|m| m.split_once(' ').map(|(l, r)| (l.into(), r.into())))
+        // A piece may be a space or begin with one.
+        .map(|m| {
+            let at = m.char_indices().skip(1).find(|(_, c)| *c == ' ')?.0;
+            Some((m[..at].into(), m[at + 1..].into()))
+        })
         .collect();
-    let pairs = pairs.ok_or_else(|| wrong(file, "a merge without a space"))?;
+    pairs.ok_or_else(|| wrong(file, "a merge without a space"))
+}
+
+/// Gemma 4's: merges over text whose spaces are `▁`, lines apart.
+fn spaced_bpe(file: &Gguf, pieces: &[String]) -> Result<Tokenizer> {
+    let bpe = BPE::builder()
+        .vocab_and_merges(
+            vocab(pieces).into_iter().collect::<ahash::AHashMap<_, _>>(),
+            merges(file)?,
+        )
+        .byte_fallback(true)
+        .fuse_unk(true)
+        .build()
+        .map_err(|e| wrong(file, e))?;
+    let mut t = Tokenizer::new(ModelWrapper::BPE(bpe));
+    with_spaces(file, &mut t, false)?;
+    let lines = json!({
+        "type": "Split", "pattern": {"Regex": r"[^\n]+|\n+"}, "behavior": "Isolated", "invert": false
+    });
+    t.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(file, lines)?));
+    Ok(t)
+}
+
+fn byte_level_bpe(file: &Gguf, pieces: &[String]) -> Result<Tokenizer> {
+    let pre = gguf_pre::pre(file)?;
+    let pairs = merges(file)?;
     let bpe = BPE::builder()
         .vocab_and_merges(
             vocab(pieces).into_iter().collect::<ahash::AHashMap<_, _>>(),
@@ -158,7 +190,7 @@ fn sentence_piece_bpe(file: &Gguf, pieces: &[String]) -> Result<Tokenizer> {
     }
     let bpe = builder.build().map_err(|e| wrong(file, e))?;
     let mut t = Tokenizer::new(ModelWrapper::BPE(bpe));
-    with_spaces(file, &mut t)?;
+    with_spaces(file, &mut t, true)?;
     Ok(t)
 }
 
@@ -174,13 +206,15 @@ fn unigram(file: &Gguf, pieces: &[String]) -> Result<Tokenizer> {
         .map(|id| id as usize);
     let model = Unigram::from(entries, unk, true).map_err(|e| wrong(file, e))?;
     let mut t = Tokenizer::new(ModelWrapper::Unigram(model));
-    with_spaces(file, &mut t)?;
+    with_spaces(file, &mut t, true)?;
     Ok(t)
 }
 
 /// Spaces are `▁` in SentencePiece vocabularies; unknown characters are bytes `<0xNN>`.
-fn with_spaces(file: &Gguf, t: &mut Tokenizer) -> Result<()> {
-    let prefix = file.bool("tokenizer.ggml.add_space_prefix").unwrap_or(true);
+fn with_spaces(file: &Gguf, t: &mut Tokenizer, prefix: bool) -> Result<()> {
+    let prefix = file
+        .bool("tokenizer.ggml.add_space_prefix")
+        .unwrap_or(prefix);
     let mut normalizers = vec![];
     let mut decoders = vec![
         json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),

@@ -218,6 +218,9 @@ mod tests {
         let crab = "🦀".as_bytes();
         assert_eq!(s.push_bytes(&[b' ', crab[0], crab[1]], true), "");
         assert_eq!(s.push_bytes(&crab[2..], true), "🦀");
-        assert_eq!(s.push_bytes(&[b' ', 0xff, b'a', crab[0]], true), " \u{fffd}a");
+        assert_eq!(
+            s.push_bytes(&[b' ', 0xff, b'a', crab[0]], true),
+            " \u{fffd}a"
+        );
     }
 }

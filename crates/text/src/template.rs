@@ -60,7 +60,11 @@ impl ChatTemplate {
             [] => Json::Null,
             tools => Json::Array(tools.to_vec()),
         };
-        let mut inputs = [Json::Array(messages), tools, Json::Object(request.kwargs.clone())];
+        let mut inputs = [
+            Json::Array(messages),
+            tools,
+            Json::Object(request.kwargs.clone()),
+        ];
         let mask = self.guard(&mut inputs, request.allow_special_tokens)?;
         let [messages, tools, kwargs] = inputs;
         let cx = Cx {

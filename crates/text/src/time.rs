@@ -14,11 +14,27 @@ pub struct DateTime {
 }
 
 const DAYS: [&str; 7] = [
-    "Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday",
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
 ];
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 
 impl DateTime {
@@ -246,10 +262,22 @@ mod tests {
             second: 9,
             microsecond: 42,
         };
-        assert_eq!(at.strftime("%A %a %B %b %c"), "Monday Mon December Dec Mon Dec 30 17:05:09 2024");
-        assert_eq!(at.strftime("%G-W%V-%u %j %U %W %w"), "2025-W01-1 365 52 53 1");
-        assert_eq!(at.strftime("%-d %-I %I %p %f %y|%Z|%z|%%|%Q"), "30 5 05 PM 000042 24|||%|%Q");
-        assert_eq!(at.strftime("%D %F %T %R %r %e %k %l"), "12/30/24 2024-12-30 17:05:09 17:05 05:05:09 PM 30 17  5");
+        assert_eq!(
+            at.strftime("%A %a %B %b %c"),
+            "Monday Mon December Dec Mon Dec 30 17:05:09 2024"
+        );
+        assert_eq!(
+            at.strftime("%G-W%V-%u %j %U %W %w"),
+            "2025-W01-1 365 52 53 1"
+        );
+        assert_eq!(
+            at.strftime("%-d %-I %I %p %f %y|%Z|%z|%%|%Q"),
+            "30 5 05 PM 000042 24|||%|%Q"
+        );
+        assert_eq!(
+            at.strftime("%D %F %T %R %r %e %k %l"),
+            "12/30/24 2024-12-30 17:05:09 17:05 05:05:09 PM 30 17  5"
+        );
         assert_eq!(at.strftime("%^b %#p %05d"), "DEC pm 00030");
     }
 }

@@ -96,7 +96,7 @@ impl TextModel {
             special.map(|(id, t)| (*id, t.content.clone())).unzip();
         let guarded = |t: ChatTemplate| t.with_control_tokens(&control);
         let decoder = serde_json::to_value(parts.tokenizer.get_decoder()).unwrap_or_default();
-        Self {
+        let mut model = Self {
             templates: Templates {
                 default: parts.templates.default.map(guarded),
                 tools: parts.templates.tools.map(|t| t.map(guarded)),
@@ -111,7 +111,25 @@ impl TextModel {
             decoding: Decoding::of(&decoder),
             kind: parts.kind,
             merges: OnceLock::new(),
-        }
+        };
+        model.eos.extend(model.template_end());
+        model
+    }
+
+    /// The special token that the template puts after an answer.
+    fn template_end(&self) -> Option<u32> {
+        let answer = "xyz";
+        let messages = [Message::new("user", "a"), Message::new("assistant", answer)];
+        let rendered = self
+            .render(&RenderRequest {
+                messages: &messages,
+                ..RenderRequest::default()
+            })
+            .ok()?;
+        let after = rendered.text.rfind(answer)? + answer.len();
+        let tokens = self.encode_rendered(&rendered).ok()?;
+        let next = tokens.iter().find(|t| t.start >= after)?;
+        next.special.then_some(next.id)
     }
 
     /// Tokens of plain text, with the tokens at its ends that the model wants.
@@ -153,7 +171,7 @@ impl TextModel {
     fn encoded(&self, run: impl FnOnce() -> tokenizers::Result<Encoding>) -> Result<Encoding> {
         let wrong = |what: String| Error::Tokenizer {
             name: "tokenizer".into(),
-            what: format!("cannot encode the text ({what})"),
+            what: format!("cannot encode the text ({})", check::one_line(&what)),
         };
         check::guarded(run)
             .map_err(wrong)?
@@ -285,6 +303,10 @@ impl TextModel {
 
     /// The chat template's source, where there is a valid one.
     pub fn template(&self) -> Option<&str> {
-        self.templates.default.as_ref().ok().map(ChatTemplate::source)
+        self.templates
+            .default
+            .as_ref()
+            .ok()
+            .map(ChatTemplate::source)
     }
 }

@@ -14,6 +14,8 @@ fn own(cx: &Cx, value: &Value, name: &str) -> Outcome<Option<Value>> {
         Value::Tuple(s) if s.items.len() == 2 && matches!(name, "grouper" | "list") => {
             Some(s.items[usize::from(name == "list")].clone())
         }
+        Value::Macro(m) if name == "name" => Some(Value::Str(m.name.clone())),
+        Value::Macro(m) if name == "arguments" => Some(m.arguments.clone()),
         Value::Cycler(c) if name == "current" => c.0.get(c.1.get()).cloned(),
         _ => {
             let known = text_methods::NAMES
@@ -107,7 +109,9 @@ pub fn item(cx: &Cx, value: &Value, key: &Value) -> Outcome<Value> {
     let kind = value.type_name();
     let mut shown = String::new();
     super::print::write_repr(cx, &mut shown, key)?;
-    Ok(Value::undefined(format!("{kind} object has no element {shown}")))
+    Ok(Value::undefined(format!(
+        "{kind} object has no element {shown}"
+    )))
 }
 
 /// Indices of a slice, as Python's `slice.indices` makes them.

@@ -108,7 +108,9 @@ pub fn is(name: &str, text: &str) -> bool {
         "isdigit" => all(&|c| is_decimal(c) || is_small_digit(c)),
         "isnumeric" => all(&char::is_numeric),
         "isspace" => all(&is_space),
-        "isprintable" => text.chars().all(|c| !c.is_control() && (c == ' ' || !is_space(c))),
+        "isprintable" => text
+            .chars()
+            .all(|c| !c.is_control() && (c == ' ' || !is_space(c))),
         "islower" => text.chars().any(cased) && !text.chars().any(char::is_uppercase),
         "isupper" => text.chars().any(cased) && !text.chars().any(char::is_lowercase),
         "istitle" => text.chars().any(cased) && title(Mask::NONE, text) == text,

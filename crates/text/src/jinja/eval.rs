@@ -11,7 +11,14 @@ use super::{access, filters, ops, print, tests};
 
 /// Functions that every template has.
 const FUNCTIONS: [&str; 8] = [
-    "lipsum", "range", "dict", "namespace", "cycler", "joiner", "raise_exception", "strftime_now",
+    "lipsum",
+    "range",
+    "dict",
+    "namespace",
+    "cycler",
+    "joiner",
+    "raise_exception",
+    "strftime_now",
 ];
 
 impl<'a> Renderer<'a> {

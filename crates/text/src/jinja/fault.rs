@@ -77,7 +77,8 @@ impl Budget {
 
     /// For what cannot fail: whether there are steps left. The next `step` fails where there are none.
     pub fn goes_on(&self, count: usize) -> bool {
-        self.steps.set(self.steps.get().saturating_add(count as u64));
+        self.steps
+            .set(self.steps.get().saturating_add(count as u64));
         self.steps.get() <= MAX_STEPS
     }
 

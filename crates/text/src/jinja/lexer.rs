@@ -188,7 +188,7 @@ impl<'a> Lexer<'a> {
             };
             let text = self.before(&rest[..i], sign, true);
             self.push(Tok::Data(text.into()));
-            let closing = rest[..inner + length].as_bytes()[inner + length - 3];
+            let closing = rest.as_bytes()[inner + length - 3];
             self.take(inner + length);
             self.after(Some(closing));
             return Ok(());

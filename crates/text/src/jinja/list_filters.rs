@@ -1,9 +1,9 @@
 //! Filters of lists and mappings.
 
 use super::args::{CallArgs, int_or, required, text_of};
+use super::ast::Binary;
 use super::cx::Cx;
 use super::fault::{Outcome, failed, unsupported};
-use super::ast::Binary;
 use super::ops::{binary, order, sort};
 use super::print::text;
 use super::value::{Value, equal, iter, list, tuple};
@@ -97,7 +97,10 @@ pub fn filter(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Val
                 args.bind(name, ["case_sensitive", "by", "reverse"])?;
             let by = by.map_or(Ok("key".into()), |b| text_of(&b, name))?;
             let Value::Dict(d) = value else {
-                return failed(format!("'{}' object has no attribute 'items'", value.type_name()));
+                return failed(format!(
+                    "'{}' object has no attribute 'items'",
+                    value.type_name()
+                ));
             };
             let sensitive = is_true(case_sensitive)?;
             let mut keyed = vec![];

@@ -9,8 +9,17 @@ use super::fault::{Outcome, failed};
 use super::value::{Value, equal, is_hashable, seq, tuple};
 
 pub const CHANGING: [&str; 11] = [
-    "append", "clear", "extend", "insert", "pop", "popitem", "remove", "reverse", "setdefault",
-    "sort", "update",
+    "append",
+    "clear",
+    "extend",
+    "insert",
+    "pop",
+    "popitem",
+    "remove",
+    "reverse",
+    "setdefault",
+    "sort",
+    "update",
 ];
 
 pub fn names(value: &Value) -> &'static [&'static str] {
@@ -21,8 +30,17 @@ pub fn names(value: &Value) -> &'static [&'static str] {
         ],
         Value::Tuple(_) | Value::Range(_) => &["count", "index"],
         Value::Dict(_) => &[
-            "clear", "copy", "fromkeys", "get", "items", "keys", "pop", "popitem", "setdefault",
-            "update", "values",
+            "clear",
+            "copy",
+            "fromkeys",
+            "get",
+            "items",
+            "keys",
+            "pop",
+            "popitem",
+            "setdefault",
+            "update",
+            "values",
         ],
         Value::Loop(_) => &["changed", "cycle"],
         Value::Cycler(_) => &["next", "reset"],

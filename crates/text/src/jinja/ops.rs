@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::ast::{Binary, Compare};
 use super::cx::Cx;
 use super::fault::{Outcome, failed, limit};
-use super::format::percent;
+use super::percent::percent;
 use super::print::escape_html;
 use super::value::{Value, equal, list, range_len, tuple};
 
@@ -265,12 +265,9 @@ pub fn contains(cx: &Cx, container: &Value, item: &Value) -> Outcome<bool> {
 }
 
 /// A sort that stops at the first pair that cannot be compared.
-pub fn sort(
-    cx: &Cx,
-    items: &mut [(Value, Value)],
-    reverse: bool,
-) -> Outcome<()> {
-    cx.budget.step(items.len() * (items.len().max(2).ilog2() as usize))?;
+pub fn sort(cx: &Cx, items: &mut [(Value, Value)], reverse: bool) -> Outcome<()> {
+    cx.budget
+        .step(items.len() * (items.len().max(2).ilog2() as usize))?;
     let mut fault = None;
     items.sort_by(|(a, _), (b, _)| {
         let found = order(cx, a, b, "<");
@@ -282,7 +279,11 @@ pub fn sort(
             }
         };
         // Python keeps equal elements in order when it reverses.
-        if reverse { ordering.reverse() } else { ordering }
+        if reverse {
+            ordering.reverse()
+        } else {
+            ordering
+        }
     });
     fault.map_or(Ok(()), Err)
 }

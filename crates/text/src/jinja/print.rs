@@ -11,6 +11,13 @@ pub fn text(cx: &Cx, value: &Value) -> Outcome<String> {
     Ok(out)
 }
 
+/// `repr(value)`.
+pub fn repr(cx: &Cx, value: &Value) -> Outcome<String> {
+    let mut out = String::new();
+    write_repr(cx, &mut out, value)?;
+    Ok(out)
+}
+
 pub fn write_text(cx: &Cx, out: &mut String, value: &Value) -> Outcome<()> {
     match value {
         Value::Str(s) | Value::Markup(s) => {

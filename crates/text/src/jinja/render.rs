@@ -36,7 +36,12 @@ impl Frame {
     pub fn get(&self, name: Symbol) -> Option<Value> {
         let mut frame = self;
         loop {
-            let found = frame.vars.borrow().iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone());
+            let found = frame
+                .vars
+                .borrow()
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| v.clone());
             match (found, &frame.parent) {
                 (Some(v), _) => return Some(v),
                 (None, Some(parent)) => frame = parent,
@@ -266,13 +271,13 @@ impl<'a> Renderer<'a> {
                 self.assign(target, value, frame)?;
             }
             StmtKind::Macro(id) => {
-                let value = self.macro_value(*id, frame);
+                let value = self.macro_value(*id, frame)?;
                 let name = &self.tree.macros[*id].name;
                 let symbol = self.tree.symbols.iter().position(|s| s == name);
                 frame.set(symbol.unwrap_or_default() as Symbol, value);
             }
             StmtKind::Call(call, id) => {
-                let caller = self.macro_value(*id, frame);
+                let caller = self.macro_value(*id, frame)?;
                 let value = self.call_with(call, Some(caller), frame)?;
                 let text = super::print::text(&self.cx, &value)?;
                 self.write(&text)?;
@@ -310,15 +315,19 @@ impl<'a> Renderer<'a> {
         Ok(Flow::On)
     }
 
-    fn macro_value(&mut self, id: usize, frame: &Rc<Frame>) -> Value {
+    fn macro_value(&mut self, id: usize, frame: &Rc<Frame>) -> Outcome<Value> {
         if self.held.len() < 10_000 {
             self.held.push(frame.clone());
         }
-        Value::Macro(Rc::new(MacroValue {
+        let params = self.tree.macros[id].params.iter();
+        let names = params.map(|(s, _)| self.tree.symbols[*s as usize].as_str().into());
+        let arguments = super::value::tuple(&self.cx, names.collect())?;
+        Ok(Value::Macro(Rc::new(MacroValue {
             id,
+            arguments,
             name: self.tree.macros[id].name.as_str().into(),
             frame: frame.clone(),
-        }))
+        })))
     }
 
     pub fn run_loop(
@@ -353,6 +362,7 @@ impl<'a> Renderer<'a> {
             changed: RefCell::default(),
             again: stmt.recursive.then(|| (id, frame.clone())),
         });
+        let mut whole = false;
         for i in 0..state.items.len() {
             state.at.set(i);
             let inner = Frame::within(frame);
@@ -360,9 +370,15 @@ impl<'a> Renderer<'a> {
                 inner.set(name, Value::Loop(state.clone()));
             }
             self.assign(&stmt.target, state.items[i].clone(), &inner)?;
-            if self.statements(&stmt.body, &inner)? == Flow::Break {
-                break;
+            match self.statements(&stmt.body, &inner)? {
+                Flow::Break => break,
+                Flow::Continue => {}
+                Flow::On => whole = true,
             }
+        }
+        // Jinja's `else` is for loops of which no round came to its end.
+        if !whole {
+            self.statements(&stmt.otherwise, &Frame::within(frame))?;
         }
         Ok(())
     }

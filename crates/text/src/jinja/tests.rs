@@ -11,10 +11,45 @@ use super::value::Value;
 use super::{case, filters};
 
 const NAMES: [&str; 39] = [
-    "!=", "<", "<=", "==", ">", ">=", "boolean", "callable", "defined", "divisibleby", "eq",
-    "equalto", "escaped", "even", "false", "filter", "float", "ge", "greaterthan", "gt", "in",
-    "integer", "iterable", "le", "lessthan", "lower", "lt", "mapping", "ne", "none", "number",
-    "odd", "sameas", "sequence", "string", "test", "true", "undefined", "upper",
+    "!=",
+    "<",
+    "<=",
+    "==",
+    ">",
+    ">=",
+    "boolean",
+    "callable",
+    "defined",
+    "divisibleby",
+    "eq",
+    "equalto",
+    "escaped",
+    "even",
+    "false",
+    "filter",
+    "float",
+    "ge",
+    "greaterthan",
+    "gt",
+    "in",
+    "integer",
+    "iterable",
+    "le",
+    "lessthan",
+    "lower",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sameas",
+    "sequence",
+    "string",
+    "test",
+    "true",
+    "undefined",
+    "upper",
 ];
 
 pub fn is_known(name: &str) -> bool {
@@ -46,12 +81,15 @@ pub fn test(cx: &Cx, name: &str, value: &Value, args: &[Value]) -> Outcome<bool>
         "mapping" => matches!(value, V::Dict(_)),
         "escaped" => matches!(value, V::Markup(_)),
         "iterable" => matches!(value, V::Iter(_) | V::Loop(_)) || value.len(cx).is_some(),
-        "sequence" => {
-            !matches!(value, V::View(..) | V::Loop(_)) && value.len(cx).is_some()
-        }
+        "sequence" => !matches!(value, V::View(..) | V::Loop(_)) && value.len(cx).is_some(),
         "callable" => matches!(
             value,
-            V::Macro(_) | V::Method(_) | V::Function(_) | V::Loop(_) | V::Joiner(_) | V::Undefined(_)
+            V::Macro(_)
+                | V::Method(_)
+                | V::Function(_)
+                | V::Loop(_)
+                | V::Joiner(_)
+                | V::Undefined(_)
         ),
         "odd" => whole(value)?.rem_euclid(2) == 1,
         "even" => whole(value)?.rem_euclid(2) == 0,

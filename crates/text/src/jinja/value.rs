@@ -61,6 +61,7 @@ pub struct Namespace {
 pub struct MacroValue {
     pub id: usize,
     pub name: Rc<str>,
+    pub arguments: Value,
     /// Where it was defined.
     pub frame: Rc<Frame>,
 }
@@ -211,9 +212,8 @@ impl Value {
                 list(cx, items)?
             }
             Json::Object(map) => {
-                let entry = |(k, v): (&String, &Json)| {
-                    Ok((k.as_str().into(), Self::from_json(cx, v)?))
-                };
+                let entry =
+                    |(k, v): (&String, &Json)| Ok((k.as_str().into(), Self::from_json(cx, v)?));
                 let entries = map.iter().map(entry).collect::<Outcome<Vec<_>>>()?;
                 dict(cx, entries)?
             }
