@@ -142,4 +142,24 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn what_cannot_be_is_not_believed() {
+        let made = |step, value| Checkpoint {
+            step,
+            made_with: serde_json::json!({}),
+            state: TrainingState {
+                params: vec![value],
+                moments: Moments::F32(vec![[0.5, 0.25]]),
+            },
+        };
+        let read = |c: Checkpoint| Checkpoint::from_bytes(&c.to_bytes().unwrap());
+        assert!(read(made(7, 1.0)).is_ok());
+        for wrong in [made(usize::MAX, 1.0), made(7, f32::NAN)] {
+            assert!(matches!(read(wrong), Err(Error::Checkpoint(_))));
+        }
+        let mut without = made(7, 1.0);
+        without.state.moments = Moments::F32(vec![]);
+        assert!(read(without).is_err());
+    }
 }

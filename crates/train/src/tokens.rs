@@ -201,7 +201,7 @@ fn completion(
     let tokens = ended(model, &text)?;
     let learned = match loss_on {
         LossOn::All => vec![true; tokens.len()],
-        LossOn::Assistant => inside(&tokens, &[prompt.len()..text.len()]),
+        LossOn::Assistant => inside(&tokens, std::slice::from_ref(&(prompt.len()..text.len()))),
     };
     Ok(Ok((text, tokens, learned)))
 }

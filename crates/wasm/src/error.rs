@@ -107,7 +107,9 @@ pub fn train_to_js(e: siskin_train::Error) -> JsValue {
         e => {
             let code = match e {
                 Train::NotFinite { .. } => "training",
-                Train::Checkpoint(_) | Train::OtherTraining(_) => "checkpoint",
+                Train::Checkpoint(_) | Train::OtherTraining(_) | Train::PastTheEnd { .. } => {
+                    "checkpoint"
+                }
                 _ => "invalid_request",
             };
             error(code, &e.to_string())
