@@ -309,7 +309,7 @@ fn stops_cancels_and_goes_on() {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("65 tokens") && error.contains("--ctx"),
+            error.contains("65 tokens") && error.contains("context holds 64"),
             "{error}"
         );
     }

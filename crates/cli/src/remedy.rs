@@ -1,10 +1,12 @@
 //! What someone at a command line can do about an error. Libraries state what is wrong; this says the rest.
 
+use anyhow::anyhow;
 use siskin_engine::Error as Engine;
 use siskin_formats::Error as Formats;
 use siskin_gpu::Error as Gpu;
 use siskin_models::Error as Models;
 use siskin_text::Error as Text;
+use siskin_train::Error as Train;
 
 use crate::terminal::printable;
 
@@ -23,6 +25,7 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
     error.chain().find_map(|e| {
         e.downcast_ref::<Engine>()
             .and_then(of_engine)
+            .or_else(|| e.downcast_ref::<Train>().and_then(of_train))
             .or_else(|| e.downcast_ref::<Formats>().and_then(of_formats))
             .or_else(|| e.downcast_ref::<Text>().and_then(of_text))
             .or_else(|| e.downcast_ref::<Models>().and_then(of_models))
@@ -67,13 +70,29 @@ fn of_models(e: &Models) -> Option<&'static str> {
 
 fn of_text(e: &Text) -> Option<&'static str> {
     match e {
-        Text::NoTemplate => Some("use --raw to give it plain text"),
+        Text::Formats(e) => of_formats(e),
+        _ => None,
+    }
+}
+
+fn of_train(e: &Train) -> Option<&'static str> {
+    match e {
+        Train::Engine(e) => of_engine(e),
+        Train::Text(e) => of_text(e),
+        Train::Models(e) => of_models(e),
+        _ => None,
+    }
+}
+
+/// A template's error, for a command that can do without the template.
+pub fn or_raw(e: Text) -> anyhow::Error {
+    match e {
+        Text::NoTemplate => anyhow!("{e}; use --raw to give it plain text"),
         Text::TemplateSyntax(_)
         | Text::TemplateUnsupported(_)
         | Text::TemplateLimit(_)
-        | Text::TemplateFailed(_) => Some("use --raw to do without it"),
-        Text::Formats(e) => of_formats(e),
-        _ => None,
+        | Text::TemplateFailed(_) => anyhow!("{e}; use --raw to do without it"),
+        e => e.into(),
     }
 }
 

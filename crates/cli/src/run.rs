@@ -7,7 +7,7 @@ use siskin_engine::{Answer, Event, FinishReason, Session};
 use siskin_text::Message;
 
 use crate::args::RunArgs;
-use crate::{open, stop};
+use crate::{open, remedy, stop};
 
 pub async fn run(args: RunArgs) -> Result<()> {
     stop::install()?;
@@ -18,7 +18,9 @@ pub async fn run(args: RunArgs) -> Result<()> {
     } else {
         let system = args.system.iter().map(|s| Message::new("system", s));
         let messages: Vec<_> = system.chain([Message::new("user", &args.prompt)]).collect();
-        session.text.prompt(&messages, args.allow_special_tokens)?
+        let text = &session.text;
+        text.prompt(&messages, args.allow_special_tokens)
+            .map_err(remedy::or_raw)?
     };
     let mut options = args.sampling.options();
     options.logprobs = args.logprobs;
