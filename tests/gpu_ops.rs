@@ -206,7 +206,7 @@ fn what_is_too_large_is_an_error() {
         .set_context(&case.graph, CONTEXT, true)
         .unwrap_err()
         .to_string();
-    assert!(error.contains("keys") && error.contains("--ctx"), "{error}");
+    assert!(error.contains("keys") && error.contains("16384"), "{error}");
     let error = gpu
         .matrix("odd", &[(TensorType::F32, 4)], 50)
         .map(|_| ())

@@ -177,6 +177,21 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Of a GGUF file: one number for each layer, where they are not all the same.
+    pub fn by_layer(&self, gguf_key: &str, n_layers: usize) -> Result<Option<Vec<usize>>> {
+        let Some(Value::Array(Array::Int(list))) = self.gguf_value(gguf_key) else {
+            return Ok(None);
+        };
+        if list.windows(2).all(|pair| pair[0] == pair[1]) {
+            return Ok(None);
+        }
+        let numbers: Option<Vec<usize>> = list.iter().map(|v| usize::try_from(*v).ok()).collect();
+        numbers
+            .filter(|numbers| numbers.len() == n_layers && !numbers.contains(&0))
+            .map(Some)
+            .ok_or_else(|| self.wrong(&self.label("", gguf_key), "a number above 0 for each layer"))
+    }
+
     /// A number that is finite; `None` where it is missing or null.
     pub fn float(&self, json_key: &str, gguf_key: &str) -> Result<Option<f32>> {
         let json = self.json_value(json_key).filter(|v| !v.is_null());

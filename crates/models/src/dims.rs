@@ -16,6 +16,15 @@ pub struct Dims {
     pub rope_theta: f32,
     /// The context the model was trained for, in tokens.
     pub context_length: usize,
+    /// Where layers differ; `n_kv_heads` and `intermediate_size` are then the largest.
+    by_layer: Vec<LayerDims>,
+}
+
+/// The sizes that may differ between layers.
+#[derive(Debug, Clone, PartialEq)]
+struct LayerDims {
+    n_kv_heads: usize,
+    intermediate_size: usize,
 }
 
 /// What a family's class in transformers (5.24) takes for what `config.json` leaves out.
@@ -34,6 +43,21 @@ pub(crate) struct Defaults {
 }
 
 impl Dims {
+    /// The sizes of one layer.
+    pub(crate) fn layer(&self, i: usize) -> Self {
+        let own = self.by_layer.get(i);
+        Self {
+            n_kv_heads: own.map_or(self.n_kv_heads, |l| l.n_kv_heads),
+            intermediate_size: own.map_or(self.intermediate_size, |l| l.intermediate_size),
+            ..self.clone()
+        }
+    }
+
+    /// Whether all layers have the same sizes.
+    pub(crate) fn is_uniform(&self) -> bool {
+        self.by_layer.is_empty()
+    }
+
     /// # Errors
     /// If a size is missing from a GGUF file, or makes no sense.
     pub(crate) fn read(source: &Source<'_>, defaults: &Defaults) -> Result<Self> {
@@ -52,14 +76,35 @@ impl Dims {
             or(defaults.hidden_size),
             MAX,
         )?;
+        let n_layers = source.size(
+            "num_hidden_layers",
+            "block_count",
+            or(defaults.n_layers),
+            1024,
+        )?;
+        let kv_by_layer = source.by_layer("attention.head_count_kv", n_layers)?;
+        let mlp_by_layer = source.by_layer("feed_forward_length", n_layers)?;
+        let largest = |list: &Option<Vec<usize>>| list.iter().flatten().max().copied();
         // Null is not the class's default, but as many as heads.
         let default = defaults
             .n_kv_heads
             .filter(|_| !source.is_gguf() && !source.is_null("num_key_value_heads"));
-        let n_kv_heads = source
-            .uint("num_key_value_heads", "attention.head_count_kv")?
-            .or(default)
-            .unwrap_or(n_heads);
+        let n_kv_heads = match largest(&kv_by_layer) {
+            Some(n) => n,
+            None => source
+                .uint("num_key_value_heads", "attention.head_count_kv")?
+                .or(default)
+                .unwrap_or(n_heads),
+        };
+        let intermediate_size = match largest(&mlp_by_layer) {
+            Some(n) => n,
+            None => source.size(
+                "intermediate_size",
+                "feed_forward_length",
+                or(defaults.intermediate_size),
+                MAX,
+            )?,
+        };
         let default = defaults
             .head_dim
             .filter(|_| !source.is_gguf() && !source.is_null("head_dim"));
@@ -70,7 +115,11 @@ impl Dims {
         if head_dim == 0 || !head_dim.is_multiple_of(4) || head_dim > 256 {
             return Err(source.wrong("head_dim", "a multiple of 4 up to 256"));
         }
-        if n_kv_heads == 0 || n_heads % n_kv_heads != 0 {
+        let kv_heads = kv_by_layer.iter().flatten().copied();
+        if kv_heads
+            .chain([n_kv_heads])
+            .any(|n| n == 0 || n_heads % n != 0)
+        {
             return Err(source.wrong("num_key_value_heads", "a divisor of the number of heads"));
         }
         for (key, what) in [
@@ -88,20 +137,18 @@ impl Dims {
             Some(rows) => rows,
             None => source.size("vocab_size", "", Some(defaults.vocab_size), 1 << 24)?,
         };
+        let by_layer = |i: usize| LayerDims {
+            n_kv_heads: kv_by_layer.as_ref().map_or(n_kv_heads, |l| l[i]),
+            intermediate_size: mlp_by_layer.as_ref().map_or(intermediate_size, |l| l[i]),
+        };
+        let varies = kv_by_layer.is_some() || mlp_by_layer.is_some();
         Ok(Self {
-            n_layers: source.size(
-                "num_hidden_layers",
-                "block_count",
-                or(defaults.n_layers),
-                1024,
-            )?,
+            by_layer: (0..if varies { n_layers } else { 0 })
+                .map(by_layer)
+                .collect(),
+            n_layers,
             hidden_size,
-            intermediate_size: source.size(
-                "intermediate_size",
-                "feed_forward_length",
-                or(defaults.intermediate_size),
-                MAX,
-            )?,
+            intermediate_size,
             n_heads,
             n_kv_heads,
             head_dim,

@@ -100,21 +100,29 @@ impl Config {
                 biases: self.biases,
                 head_norms: true,
             };
-            x = self.block(g, x, &format!("model.layers.{i}"), &attention)?;
+            let dims = dims.layer(i);
+            x = self.block(g, x, &format!("model.layers.{i}"), &dims, &attention)?;
         }
         Ok(x)
     }
 
-    fn block(&self, g: &mut Graph, x: NodeId, layer: &str, a: &Attention) -> Result<NodeId> {
-        let (d, eps) = (self.dims.hidden_size, self.dims.rms_norm_eps);
+    fn block(
+        &self,
+        g: &mut Graph,
+        x: NodeId,
+        layer: &str,
+        dims: &Dims,
+        a: &Attention,
+    ) -> Result<NodeId> {
+        let (d, eps) = (dims.hidden_size, dims.rms_norm_eps);
         let norm =
             |g: &mut Graph, x, name: &str| blocks::norm(g, x, &format!("{layer}.{name}"), d, eps);
         let h = norm(g, x, "input_layernorm")?;
-        let h = blocks::attention(g, h, layer, &self.dims, a)?;
+        let h = blocks::attention(g, h, layer, dims, a)?;
         let h = norm(g, h, "post_attention_layernorm")?;
         let x = g.add(x, h)?;
         let h = norm(g, x, "pre_feedforward_layernorm")?;
-        let h = blocks::mlp(g, h, layer, &self.dims, self.activation, a.biases)?;
+        let h = blocks::mlp(g, h, layer, dims, self.activation, a.biases)?;
         let h = norm(g, h, "post_feedforward_layernorm")?;
         let x = g.add(x, h)?;
         g.end_layer(x, format!("{layer}.hidden"));

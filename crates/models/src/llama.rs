@@ -96,7 +96,8 @@ impl Config {
         let mut x = blocks::embed(g, dims, 1.0);
         for i in 0..dims.n_layers {
             let layer = format!("model.layers.{i}");
-            x = blocks::pre_norm_block(g, x, &layer, dims, &attention, self.activation)?;
+            let dims = dims.layer(i);
+            x = blocks::pre_norm_block(g, x, &layer, &dims, &attention, self.activation)?;
         }
         Ok(x)
     }

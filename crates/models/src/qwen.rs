@@ -93,7 +93,8 @@ impl Config {
                 head_norms: self.is_qwen3,
             };
             let layer = format!("model.layers.{i}");
-            x = blocks::pre_norm_block(g, x, &layer, dims, &attention, self.activation)?;
+            let dims = dims.layer(i);
+            x = blocks::pre_norm_block(g, x, &layer, &dims, &attention, self.activation)?;
         }
         Ok(x)
     }

@@ -15,6 +15,9 @@ impl Model {
             name: checkpoint.name.clone(),
             what,
         };
+        if !d.is_uniform() {
+            return Err(no_folder("its layers have different sizes"));
+        }
         let none = Biases::default();
         let attention = Biases {
             qkv: true,
@@ -71,11 +74,13 @@ impl Model {
             "rope_theta": d.rope_theta,
             "rope_scaling": scaling,
             "max_position_embeddings": d.context_length,
-            "hidden_act": "silu",
             "attention_bias": biases.o,
             "tie_word_embeddings": is_tied,
             "sliding_window": window,
         });
+        if !matches!(self.family, Family::Gemma3(_)) {
+            config["hidden_act"] = json!("silu");
+        }
         if biases.down {
             config["mlp_bias"] = json!(true);
         }
