@@ -72,12 +72,14 @@ pub fn logits(folder: &Path, args: &[&str]) -> Vec<f32> {
         "f32",
     ];
     ok(&[&["logits"], args, &common].concat());
-    let bytes = std::fs::read(&out).unwrap();
+    read_logits(Path::new(&out))
+}
+
+/// The tensor `logits` of a safetensors file.
+pub fn read_logits(path: &Path) -> Vec<f32> {
+    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let data = file.tensor("logits").unwrap().data().to_vec();
-    data.as_chunks::<4>()
-        .0
-        .iter()
-        .map(|b| f32::from_le_bytes(*b))
-        .collect()
+    let floats = data.as_chunks::<4>().0.iter();
+    floats.map(|b| f32::from_le_bytes(*b)).collect()
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use siskin_models::Model;
-use siskin_tests::command::{fails, json, ok};
+use siskin_tests::command::{fails, json, ok, read_logits};
 use siskin_tests::{assert_close, devices, fixture, tolerance};
 
 fn root() -> PathBuf {
@@ -42,14 +42,6 @@ fn args(case: &Value, folder: &Path, tmp: &Path) -> Vec<String> {
         })
     });
     filled.collect()
-}
-
-fn read_logits(path: &Path) -> Vec<f32> {
-    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let data = file.tensor("logits").unwrap().data().to_vec();
-    let floats = data.as_chunks::<4>().0.iter();
-    floats.map(|b| f32::from_le_bytes(*b)).collect()
 }
 
 /// The logits on the CPU, and in every profile of each adapter.

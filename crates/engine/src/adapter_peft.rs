@@ -27,18 +27,12 @@ type Parts = [Option<Vec<f32>>; 3];
 /// it, `default` unless it was given another.
 fn split_name(tensor: &str) -> Option<(&str, usize)> {
     PARTS.iter().enumerate().find_map(|(i, part)| {
-        let named = part.strip_suffix(".weight");
-        tensor
+        let named = |part: &str| tensor.strip_suffix(".default.weight")?.strip_suffix(part);
+        let module = tensor
             .strip_suffix(part)
-            .or_else(|| {
-                Some(
-                    tensor
-                        .strip_suffix(".default.weight")?
-                        .strip_suffix(named?)?,
-                )
-            })
-            .or_else(|| tensor.strip_suffix(".default")?.strip_suffix(part))
-            .map(|module| (module, i))
+            .or_else(|| named(part.strip_suffix(".weight")?))
+            .or_else(|| tensor.strip_suffix(".default")?.strip_suffix(part))?;
+        Some((module, i))
     })
 }
 

@@ -4,6 +4,8 @@ use serde::Serialize;
 use siskin_graph::Sampling;
 use siskin_text::TextModel;
 
+use crate::{Error, Result};
+
 /// A seed that was not drawn before: of 32 bits, so that JSON's numbers hold it.
 pub fn new_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
@@ -164,4 +166,45 @@ fn rate(n: usize, time: Duration) -> f64 {
     } else {
         n as f64 / time.as_secs_f64()
     }
+}
+
+/// Refuses values that sampling is not defined for.
+pub(crate) fn check_sampling(s: &Sampling) -> Result<()> {
+    let check = |ok: bool, field, value, range| {
+        if ok {
+            Ok(())
+        } else {
+            Err(Error::Sampling {
+                field,
+                value,
+                range,
+            })
+        }
+    };
+    let temperature = (0.0..=100.0).contains(&s.temperature);
+    check(
+        temperature,
+        "temperature",
+        s.temperature,
+        "give 0 (greedy) to 100",
+    )?;
+    check(
+        s.top_p > 0.0 && s.top_p <= 1.0,
+        "top_p",
+        s.top_p,
+        "give more than 0, at most 1",
+    )?;
+    check(
+        (0.0..1.0).contains(&s.min_p),
+        "min_p",
+        s.min_p,
+        "give 0 to less than 1",
+    )?;
+    let penalty = s.repeat_penalty > 0.0 && s.repeat_penalty <= 100.0;
+    check(
+        penalty,
+        "repeat_penalty",
+        s.repeat_penalty,
+        "give more than 0; 1 is no penalty",
+    )
 }

@@ -9,7 +9,7 @@ use siskin_models::{Head, Model};
 use siskin_text::{TextModel, TextStream};
 use web_time::Instant;
 
-use crate::answer::{Answer, Event, FinishReason, GenerateOptions, TokenLogprob};
+use crate::answer::{Answer, Event, FinishReason, GenerateOptions, TokenLogprob, check_sampling};
 use crate::device::PREFILL_ROWS;
 use crate::files::WeightFiles;
 use crate::load::{OpenOptions, Progress, WeightSource, load_weights};
@@ -472,44 +472,4 @@ async fn open_device(
         }
         other => other,
     }
-}
-
-fn check_sampling(s: &Sampling) -> Result<()> {
-    let check = |ok: bool, field, value, range| {
-        if ok {
-            Ok(())
-        } else {
-            Err(Error::Sampling {
-                field,
-                value,
-                range,
-            })
-        }
-    };
-    let temperature = (0.0..=100.0).contains(&s.temperature);
-    check(
-        temperature,
-        "temperature",
-        s.temperature,
-        "give 0 (greedy) to 100",
-    )?;
-    check(
-        s.top_p > 0.0 && s.top_p <= 1.0,
-        "top_p",
-        s.top_p,
-        "give more than 0, at most 1",
-    )?;
-    check(
-        (0.0..1.0).contains(&s.min_p),
-        "min_p",
-        s.min_p,
-        "give 0 to less than 1",
-    )?;
-    let penalty = s.repeat_penalty > 0.0 && s.repeat_penalty <= 100.0;
-    check(
-        penalty,
-        "repeat_penalty",
-        s.repeat_penalty,
-        "give more than 0; 1 is no penalty",
-    )
 }

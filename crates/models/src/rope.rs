@@ -168,7 +168,8 @@ impl Rope {
         let theta = source.positive("", "rope.freq_base", default_theta)?;
         let mut inv_freq = plain(dims.head_dim, theta);
         if let Some(factors) = source.tensor("rope_freqs.weight")? {
-            if factors.len() != inv_freq.len() || factors.iter().any(|f| !(*f > 0.0)) {
+            let sound = |f: &f32| f.is_finite() && *f > 0.0;
+            if factors.len() != inv_freq.len() || !factors.iter().all(sound) {
                 return Err(source.wrong("rope_freqs.weight", "head_dim / 2 numbers above 0"));
             }
             inv_freq
