@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
+use siskin_engine::Adapter;
 use siskin_formats::{Array, GgufTensor, TensorType, Value as Metadata, write_gguf};
-use siskin_tests::command::{fails, json as run_json, ok, path, tiny};
+use siskin_tests::command::{self, fails, json as run_json, ok, path, tiny};
 use siskin_tests::fixture;
 
 type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
@@ -313,4 +314,86 @@ fn names_do_not_reach_the_terminal_as_commands() {
         !error.contains('\u{1b}') && error.contains("\\u{1b}"),
         "{error}"
     );
+}
+
+/// What is written of a model for images is the language model alone, by names and a configuration of its own.
+#[test]
+fn a_language_model_within_one_for_images() {
+    let tmp = tempfile::tempdir().unwrap();
+    let from = fixture("tiny/gemma3");
+    let model = tmp.path().join("model");
+    std::fs::create_dir_all(&model).unwrap();
+    for entry in std::fs::read_dir(&from).unwrap().flatten() {
+        if entry.path().is_file() {
+            std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+        }
+    }
+    let text = std::fs::read_to_string(from.join("config.json")).unwrap();
+    let mut text: Value = serde_json::from_str(&text).unwrap();
+    // Only what stands above says whether the head is tied.
+    text["tie_word_embeddings"] = json!(false);
+    let whole = json!({
+        "architectures": ["Gemma3ForConditionalGeneration"],
+        "model_type": "gemma3",
+        "text_config": text,
+        "vision_config": {"hidden_size": 32},
+        "image_token_index": 262_144,
+        "mm_tokens_per_image": 4,
+    });
+    std::fs::write(model.join("config.json"), whole.to_string()).unwrap();
+    let (model, out) = (model.display().to_string(), path(tmp.path(), "text"));
+    ok(&["convert", &model, "--out", &out]);
+    let written = std::fs::read_to_string(Path::new(&out).join("config.json")).unwrap();
+    let written: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(written["model_type"], "gemma3_text");
+    assert_eq!(written["architectures"], json!(["Gemma3ForCausalLM"]));
+    assert!(written["vision_config"].is_null() && written["text_config"].is_null());
+    let plain = from.display().to_string();
+    let wanted = command::logits(tmp.path(), &[&plain, "--device", "cpu"]);
+    for model in [&model, &out] {
+        assert_eq!(
+            command::logits(tmp.path(), &[model, "--device", "cpu"]),
+            wanted
+        );
+    }
+}
+
+/// PEFT's names for the modules of such a model, in and out.
+#[test]
+fn adapters_of_a_language_model_within_one_for_images() {
+    let folder = fixture("../conformance/adapters/default-keys");
+    let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let config = read("adapter_config.json");
+    let plain = read("adapter_model.safetensors");
+    let file = safetensors::SafeTensors::deserialize(&plain).unwrap();
+    let longer = |name: String| name.replace(".model.layers.", ".model.language_model.layers.");
+    let views = file
+        .tensors()
+        .into_iter()
+        .map(|(name, t)| (longer(name), t));
+    let within = safetensors::serialize(views, None).unwrap();
+    let [plain, within] = [plain, within].map(|w| Adapter::from_peft("a", &config, &w).unwrap());
+    assert_eq!(plain.modules, within.modules);
+    let [_, (_, written)] = within.to_peft().unwrap();
+    let file = safetensors::SafeTensors::deserialize(&written).unwrap();
+    let is_longer = |name: &str| name.starts_with("base_model.model.model.language_model.layers.");
+    assert!(file.names().into_iter().all(is_longer));
+}
+
+/// An adapter of a head that is one with its embedding cannot be merged into it.
+#[test]
+fn nothing_of_an_adapter_is_lost_in_a_merge() {
+    let tmp = tempfile::tempdir().unwrap();
+    let conformance = fixture("../conformance");
+    let (model, adapter) = (
+        conformance.join("models/chatml").display().to_string(),
+        conformance
+            .join("adapters/tied-lm_head")
+            .display()
+            .to_string(),
+    );
+    for out in ["merged", "merged.gguf"] {
+        let error = fails(&["merge", &model, &adapter, "--out", &path(tmp.path(), out)]);
+        assert!(error.contains("`lm_head`"), "{error}");
+    }
 }

@@ -36,6 +36,7 @@ pub fn convert(args: &ConvertArgs) -> Result<()> {
 /// An adapter from PEFT's folder into a GGUF file, or the other way round.
 fn convert_adapter(adapter: &Path, base: &Path, out: &Path, force: bool) -> Result<()> {
     output::check(out, force)?;
+    output::apart(out, adapter)?;
     let files = ModelFiles::open(&open::resolve(base)?)?;
     let given = adapter.display().to_string();
     let adapter = open::read_adapter(&given, &files.model, &files.weights.checkpoint)?;
@@ -73,6 +74,10 @@ fn export(
     output::check(out, force)?;
     let ty = ty.map(parse_type).transpose()?;
     let path = open::resolve(model)?;
+    output::apart(out, &path)?;
+    if let Some(adapter) = adapter {
+        output::apart(out, Path::new(adapter))?;
+    }
     let files = ModelFiles::open(&path)?;
     let (model, checkpoint) = (&files.model, &files.weights.checkpoint);
     let adapter = match adapter {
@@ -95,6 +100,14 @@ fn export(
         adapter.spec(&model.graph(Head::Next)?)?;
     }
     let tensors = plan(model, checkpoint, adapter, to_gguf, ty)?;
+    let is_written = |m: &str| tensors.iter().any(|t| t.module() == m);
+    let mut modules = adapter.iter().flat_map(|a| &a.modules);
+    if let Some(lost) = modules.find(|m| !is_written(&m.name)) {
+        bail!(
+            "the adapter changes `{}`, which the model has in one with its embedding; merge it with PEFT",
+            lost.name
+        );
+    }
     if adapter.is_some() && ty.is_some_and(|t| t.is_quantised() && t != TensorType::Q8_0) {
         eprintln!("note: much of what an adapter adds is lost in four bits; q8_0 keeps it");
     }

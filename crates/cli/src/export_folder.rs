@@ -187,7 +187,7 @@ fn side_files(files: &ModelFiles, tensors: &[Exported]) -> Result<Vec<(&'static 
             .get(CONFIG)
             .context("config.json is missing")?;
         (
-            serde_json::from_str(config)?,
+            files.model.own_config(serde_json::from_str(config)?),
             names.filter_map(side).collect(),
         )
     } else {

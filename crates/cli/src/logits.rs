@@ -6,6 +6,7 @@ use crate::{open, output};
 
 pub async fn logits(args: LogitsArgs) -> Result<()> {
     output::check(&args.out, args.force)?;
+    output::apart(&args.out, &open::resolve(&args.model.model)?)?;
     let mut session = open::open_adapted(&args.model, &args.adapter).await?;
     let names = if args.trace {
         session.trace_names()?

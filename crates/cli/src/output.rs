@@ -21,6 +21,17 @@ pub fn check(out: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
+/// Refuses to write over what is read, or into its folder.
+pub fn apart(out: &Path, input: &Path) -> Result<()> {
+    let (Ok(out), Ok(input)) = (out.canonicalize(), input.canonicalize()) else {
+        return Ok(());
+    };
+    if out.starts_with(&input) {
+        bail!("{} is what is read; give another --out", out.display());
+    }
+    Ok(())
+}
+
 /// Writes a file under another name first, and gives it its own when it is whole.
 pub fn whole(out: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if out.is_dir() {

@@ -142,6 +142,14 @@ fn tell_bad(name: &str, bad: &[BadRecord], skip_bad: bool) -> Result<()> {
 
 fn read_data(path: &Path, skip_bad: bool) -> Result<Vec<Record>> {
     let name = path.display().to_string();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = std::fs::metadata(path).map(|m| m.file_type());
+        if kind.is_ok_and(|k| k.is_char_device() || k.is_block_device()) {
+            bail!("{name} is a device, not a file of examples");
+        }
+    }
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
     let data = Dataset::from_bytes(&name, &bytes)?;
     tell_bad(&name, &data.bad, skip_bad)?;

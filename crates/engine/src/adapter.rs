@@ -31,6 +31,8 @@ pub struct Adapter {
     pub(crate) embedding: Option<EmbeddingLora>,
     /// Matrices that stand in place of the base's.
     pub(crate) replaced: Vec<Replaced>,
+    /// Whether the base is the language model within one for images, where its modules have longer names.
+    pub within_vision: bool,
 }
 
 /// A low-rank product that is added to the embedding's rows: A `[r, vocab]`, B `[hidden, r]`.
@@ -250,6 +252,7 @@ impl Adapter {
             strength: 1.0,
             embedding: None,
             replaced: vec![],
+            within_vision: false,
         })
     }
 }
@@ -322,6 +325,7 @@ mod tests {
             modules: vec![],
             embedding: None,
             replaced: vec![],
+            within_vision: false,
         };
         let folder = |name| Checkpoint::from_safetensors(vec![], SideFiles::new(name)).unwrap();
         let here = folder("models/SmolLM2-135M-Instruct-bf16/");

@@ -112,7 +112,8 @@ impl AdapterConfig {
     pub(crate) fn initial(&self) -> Option<Initial> {
         match self.init_lora_weights.as_str()? {
             "olora" => Some(Initial::Olora),
-            name if name.starts_with("pissa") => Some(Initial::Pissa),
+            // `pissa_niter_N` begins with an approximation that is another each time, and is not known again.
+            "pissa" => Some(Initial::Pissa),
             _ => None,
         }
     }
@@ -123,14 +124,18 @@ impl AdapterConfig {
     /// A key that is not known and not off, or a value that is not supported.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, String> {
         let json: Map<String, Json> = serde_json::from_slice(text).map_err(|e| e.to_string())?;
+        match json.get("peft_type").and_then(Json::as_str) {
+            Some("LORA") => {}
+            other => {
+                let found = other.unwrap_or("missing");
+                return Err(format!("`peft_type` is {found}, which is not supported"));
+            }
+        }
         let config: Self =
             serde_json::from_value(Json::Object(json.clone())).map_err(|e| e.to_string())?;
         let unsupported = |key: &str, value: &dyn std::fmt::Display| {
             Err(format!("`{key}` is {value}, which is not supported"))
         };
-        if config.peft_type != "LORA" {
-            return unsupported("peft_type", &config.peft_type);
-        }
         if config.bias != "none" {
             return unsupported("bias", &config.bias);
         }

@@ -119,6 +119,7 @@ impl Adapter {
             modules,
             embedding: None,
             replaced: vec![],
+            within_vision: false,
         })
     }
 }

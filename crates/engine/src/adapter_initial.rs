@@ -1,6 +1,7 @@
-//! What of an adapter depends on the base: embeddings, and adapters whose beginning was taken out of the base's weights: PiSSA and OLoRA (`peft/tuners/lora/layer.py`,
-//! `pissa_init`, `olora_init`). PEFT takes it out of the base again when it loads one; here the base stays, and a
-//! second low-rank product takes it out of the result: `W − c B₀ A₀ + s B A`.
+//! What of an adapter depends on the base: embeddings, and adapters whose beginning was taken out of the base's
+//! weights, PiSSA and OLoRA (`peft/tuners/lora/layer.py`, `pissa_init`, `olora_init`). PEFT takes it out of the base
+//! again when it loads one; here the base stays, and a second low-rank product takes it out of the result:
+//! `W − c B₀ A₀ + s B A`.
 
 use siskin_models::Model;
 
@@ -16,7 +17,8 @@ impl Adapter {
     /// If a weight that it adapts cannot be read.
     pub async fn for_base(&self, model: &Model, files: &WeightFiles) -> Result<Self> {
         let mut out = self.without_initial(model, files).await?;
-        out.replace_embedding(model, files).await?;
+        out.replace_embedding(&self.config, model, files).await?;
+        out.keep_tied_head(model, files).await?;
         Ok(out)
     }
 
@@ -24,38 +26,59 @@ impl Adapter {
         let Some(initial) = self.config.initial() else {
             return Ok(self.clone());
         };
-        let (r, scale) = (self.config.r, self.config.scaling());
+        if self.strength == 0.0 {
+            return Err(Error::Adapter {
+                name: self.name.clone(),
+                what: "it changes the base's weights, which a scale of 0 cannot undo".into(),
+            });
+        }
+        let rank = |m: &AdapterModule| 2 * self.config.of_module(&m.name).0;
+        let largest = self.modules.iter().map(rank).max().unwrap_or(0);
         let mut modules = vec![];
         for m in &self.modules {
+            if m.name == "lm_head" && model.has_tied_head() {
+                return Err(Error::Adapter {
+                    name: self.name.clone(),
+                    what: "it began with a part of the head, which is the model's embedding, too"
+                        .into(),
+                });
+            }
+            let (r, scale) = self.config.of_module(&m.name);
             let (k, n) = (m.a.len() / r, m.b.len() / r);
             let weights = read(model, files, &m.name, [n, k]).await?;
             let (b0, a0) = match initial {
                 Initial::Pissa => pissa(&weights, k, r),
                 Initial::Olora => olora(&weights, k, r),
             };
-            // PiSSA's product is divided by the scaling before, OLoRA's is not.
+            // PiSSA's product is divided by the scaling before, OLoRA's is not; neither is scaled in use.
             let c = match initial {
-                Initial::Pissa => 1.0 / scale,
-                Initial::Olora => 1.0,
+                Initial::Pissa => 1.0 / self.strength,
+                Initial::Olora => scale / self.strength,
             };
             let rows = m.b.chunks_exact(r).zip(b0.chunks_exact(r));
             let b = rows.flat_map(|(b, b0)| {
+                let given = b.iter().map(move |b| scale * b);
                 let taken = b0.iter().map(move |b0| -c * b0);
-                b.iter().copied().chain(taken)
+                let rest = std::iter::repeat_n(0.0, largest - 2 * r);
+                given.chain(taken).chain(rest)
             });
+            let mut a = [&m.a[..], &a0].concat();
+            let b = b.collect();
+            a.resize(largest * k, 0.0);
             modules.push(AdapterModule {
                 name: m.name.clone(),
-                b: b.collect(),
-                a: [&m.a[..], &a0].concat(),
+                a,
+                b,
                 m: m.m.clone(),
             });
         }
-        let r = 2 * r;
         Ok(Self {
             config: AdapterConfig {
-                r,
-                lora_alpha: scale * r as f32,
+                r: largest,
+                lora_alpha: largest as f32,
                 use_rslora: false,
+                rank_pattern: Default::default(),
+                alpha_pattern: Default::default(),
                 init_lora_weights: true.into(),
                 ..self.config.clone()
             },
@@ -64,13 +87,34 @@ impl Adapter {
         })
     }
 
-    /// Puts what it does to the embedding into a matrix of its own. A head that was tied keeps the base's.
-    async fn replace_embedding(&mut self, model: &Model, files: &WeightFiles) -> Result<()> {
+    /// A head that was tied to an embedding that is replaced stays the base's.
+    async fn keep_tied_head(&mut self, model: &Model, files: &WeightFiles) -> Result<()> {
+        let is_apart =
+            self.replaced(EMBEDDING_WEIGHT).is_some() && self.replaced(HEAD_WEIGHT).is_none();
+        if is_apart && model.has_tied_head() {
+            let (rows, cols) = (model.dims().vocab_size, model.dims().hidden_size);
+            let values = read(model, files, "model.embed_tokens", [rows, cols]).await?;
+            self.replaced.push(Replaced {
+                tensor: HEAD_WEIGHT.into(),
+                rows,
+                values,
+            });
+        }
+        Ok(())
+    }
+
+    /// Puts what it does to the embedding, as its configuration scales it, into a matrix of its own.
+    async fn replace_embedding(
+        &mut self,
+        config: &AdapterConfig,
+        model: &Model,
+        files: &WeightFiles,
+    ) -> Result<()> {
         let Some(lora) = self.embedding.take() else {
             return Ok(());
         };
         let (vocab, hidden) = (model.dims().vocab_size, model.dims().hidden_size);
-        let (r, scale) = (self.config.r, self.config.scaling() * self.strength);
+        let (r, scale) = (config.r, config.scaling() * self.strength);
         if lora.a.len() != r * vocab || lora.b.len() != r * hidden {
             return Err(Error::Adapter {
                 name: self.name.clone(),
@@ -78,13 +122,6 @@ impl Adapter {
             });
         }
         let base = read(model, files, "model.embed_tokens", [vocab, hidden]).await?;
-        if model.has_tied_head() {
-            self.replaced.push(Replaced {
-                tensor: HEAD_WEIGHT.into(),
-                rows: vocab,
-                values: base.clone(),
-            });
-        }
         let mut values = base;
         for (id, row) in values.chunks_exact_mut(hidden).enumerate() {
             for (out, b) in row.iter_mut().zip(lora.b.chunks_exact(r)) {

@@ -1,6 +1,7 @@
 //! LoRA adapters as PEFT keeps them: `adapter_config.json` and `adapter_model.safetensors`
 //! (`peft/utils/save_and_load.py`, `peft/tuners/lora/config.py`).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -34,6 +35,21 @@ fn split_name(tensor: &str) -> Option<(&str, usize)> {
             .or_else(|| tensor.strip_suffix(".default")?.strip_suffix(part))?;
         Some((module, i))
     })
+}
+
+/// A tensor's name as a language model by itself has it, and whether it was one within a model for images, as
+/// transformers 4 or 5 names it. An adapter of a model without head lacks the beginning.
+fn plain_name(tensor: &str) -> (Cow<'_, str>, bool) {
+    if let Some(inner) = tensor.strip_prefix("model.language_model.") {
+        return (format!("model.{inner}").into(), true);
+    }
+    if let Some(inner) = tensor.strip_prefix("language_model.") {
+        return (inner.into(), true);
+    }
+    match tensor.starts_with("layers.") || tensor.starts_with("embed_tokens.") {
+        true => (format!("model.{tensor}").into(), false),
+        false => (tensor.into(), false),
+    }
 }
 
 /// Which of an embedding's A and B a tensor is.
@@ -115,12 +131,16 @@ impl Adapter {
         let config = AdapterConfig::parse(config).map_err(|what| damaged(CONFIG, what))?;
         let mut found: BTreeMap<String, Parts> = BTreeMap::new();
         let (mut embedding, mut replaced) = ([None, None], vec![]);
+        let mut within_vision = false;
         let unsupported = |tensor: &str| {
             let what = format!("`{tensor}` is not a part of a LoRA adapter that is supported");
             damaged(weights, what)
         };
         for (tensor, shape, values) in tensors {
             let inner = tensor.strip_prefix(PREFIX).unwrap_or(&tensor);
+            let (inner, is_within) = plain_name(inner);
+            within_vision |= is_within;
+            let inner = inner.as_ref();
             if values.iter().any(|v| !v.is_finite()) {
                 return Err(damaged(
                     weights,
@@ -203,15 +223,20 @@ impl Adapter {
         if modules.is_empty() {
             return Err(damaged(weights, "it adapts no linear".into()));
         }
-        Ok(Self {
+        let adapter = Self {
             name: name.into(),
             config,
             strength: 1.0,
             modules,
             embedding,
             replaced,
-        }
-        .of_one_rank())
+            within_vision,
+        };
+        // Those that begin with a part of the base need their own ranks until that is known.
+        Ok(match adapter.config.initial() {
+            Some(_) => adapter,
+            None => adapter.of_one_rank(),
+        })
     }
 
     /// With one rank and one scaling for all modules: those of lower rank get rows of zeros, and what scalings
@@ -278,7 +303,13 @@ impl Adapter {
             let shapes = [vec![r, k], vec![n, r], vec![n]];
             for ((part, shape), values) in PARTS.into_iter().zip(shapes).zip([&m.a, &m.b, &m.m]) {
                 if !values.is_empty() {
-                    tensors.push((format!("{PREFIX}{}{part}", m.name), shape, bytes(values)));
+                    let name = match m.name.strip_prefix("model.") {
+                        Some(inner) if self.within_vision => {
+                            format!("model.language_model.{inner}")
+                        }
+                        _ => m.name.clone(),
+                    };
+                    tensors.push((format!("{PREFIX}{name}{part}"), shape, bytes(values)));
                 }
             }
         }

@@ -34,6 +34,24 @@ pub(crate) fn read_json(side: &SideFiles) -> Result<Json> {
     serde_json::from_str(text).map_err(|e| error(e.to_string()))
 }
 
+/// The language part of a configuration for several kinds of input: its own object, and what is above for what that
+/// does not say. Whether the head is tied is said above only.
+pub(crate) fn text_part(mut config: Map<String, Json>) -> Map<String, Json> {
+    const TIED: &str = "tie_word_embeddings";
+    let Some(Json::Object(mut text)) = config.remove("text_config") else {
+        return config;
+    };
+    text.shift_remove(TIED);
+    if let Some(kind) = config.get("model_type").and_then(Json::as_str) {
+        text.entry("model_type")
+            .or_insert(format!("{kind}_text").into());
+    }
+    for (key, value) in config {
+        text.entry(key).or_insert(value);
+    }
+    text
+}
+
 impl<'a> Source<'a> {
     pub fn gguf(gguf: &'a Gguf, checkpoint: &'a Checkpoint) -> Self {
         Self {
@@ -52,15 +70,9 @@ impl<'a> Source<'a> {
                 what: "it is not an object".into(),
             });
         };
-        // A model for several kinds of input keeps its language part in an object of its own.
-        let is_part = |text: &Json| text.get("model_type").is_some();
-        let has_vision = config.get("text_config").is_some_and(is_part);
-        if has_vision && let Some(Json::Object(mut text)) = config.remove("text_config") {
-            // What is above says all that the part itself does not.
-            for (key, value) in config {
-                text.entry(key).or_insert(value);
-            }
-            config = text;
+        let has_vision = config.get("text_config").is_some_and(Json::is_object);
+        if has_vision {
+            config = text_part(config);
         }
         Ok(Self {
             from: From::Json(config),
@@ -94,7 +106,7 @@ impl<'a> Source<'a> {
         Error::Unsupported {
             name: self.name(),
             key: key.into(),
-            value: value.to_string(),
+            value: shortened(value.to_string()),
         }
     }
 
@@ -337,6 +349,14 @@ impl<'a> Source<'a> {
                 })
             }
         }
+    }
+}
+
+/// Enough of a value to know it by.
+fn shortened(value: String) -> String {
+    match value.char_indices().nth(60) {
+        Some((at, _)) => format!("{}…", &value[..at]),
+        None => value,
     }
 }
 

@@ -66,8 +66,6 @@ impl Config {
             false => window.or(Some(4096)),
         };
         let pattern = source.uint("sliding_window_pattern", "")?;
-        // transformers 5 writes what it took.
-        let pattern = pattern.or(source.uint("_sliding_window_pattern", "")?);
         let pattern = pattern.unwrap_or(PATTERN).max(1);
         let local = layers::is_local(source, dims.n_layers, |i| !(i + 1).is_multiple_of(pattern))?;
         let scale = match source.is_gguf() {

@@ -11,6 +11,8 @@ const JSON: &[&str] = &[
     "_flash_attn_2_enabled",
     "_from_model_config",
     "_name_or_path",
+    // What transformers 5 took, and does not read again.
+    "_sliding_window_pattern",
     "architectures",
     "attention_dropout",
     "attn_implementation",
@@ -107,6 +109,7 @@ const JSON: &[&str] = &[
     "eoi_token_id",
     "boi_token_id",
     "model_max_length",
+    "model_name",
 ];
 
 /// Keys that are off as they stand here, and change the forward pass otherwise.

@@ -156,6 +156,11 @@ impl Model {
         }
     }
 
+    /// Whether it is the language model within one for images.
+    pub fn is_within_vision(&self) -> bool {
+        self.has_vision
+    }
+
     /// Whether the embedding is the head, too.
     pub fn has_tied_head(&self) -> bool {
         self.tied

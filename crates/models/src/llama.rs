@@ -6,7 +6,7 @@ use crate::blocks::{self, Attention, Biases};
 use crate::config::Source;
 use crate::dims::Defaults;
 use crate::rope::Rope;
-use crate::{Dims, Result};
+use crate::{Dims, Result, layers};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -49,6 +49,9 @@ impl Config {
         let mut dims = Dims::read(source, Self::defaults(is_mistral))?;
         let rope = Rope::read(source, &dims)?;
         dims.rope_theta = rope.theta;
+        if layers::is_local(source, dims.n_layers, |_| false)?.contains(&true) {
+            return Err(source.unsupported("layer_types", "sliding_attention"));
+        }
         // In GGUF files both are llama; a folder's llama knows no window.
         let window = match source.is_gguf() || is_mistral {
             true => {

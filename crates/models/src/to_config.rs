@@ -7,6 +7,22 @@ use crate::blocks::Biases;
 use crate::{Error, Family, Model, Result};
 
 impl Model {
+    /// A folder's configuration for what is written of it: of a model for images, the language model alone.
+    pub fn own_config(&self, config: Json) -> Json {
+        match config {
+            Json::Object(config) if self.is_within_vision() => {
+                let mut text = crate::config::text_part(config);
+                text.retain(|key, _| {
+                    !["vision_config", "mm_tokens_per_image"].contains(&key.as_str())
+                        && !key.ends_with("_token_index")
+                });
+                text.insert("architectures".into(), json!(["Gemma3ForCausalLM"]));
+                Json::Object(text)
+            }
+            config => config,
+        }
+    }
+
     /// # Errors
     /// If the rotary frequencies are scaled in no way that a `config.json` can say.
     pub fn to_config(&self, checkpoint: &Checkpoint, is_tied: bool) -> Result<Json> {

@@ -96,13 +96,14 @@ impl Plan {
             longest
         };
         let base = session.files().checkpoint.name.clone();
-        let adapter = Adapter::new(
+        let mut adapter = Adapter::new(
             "the new adapter",
             &session.model.graph(Head::Next)?,
             &options.target_modules,
             options.adapter_config(&base),
             options.seed,
         )?;
+        adapter.within_vision = session.model.is_within_vision();
         let sizes = adapter.modules.iter();
         let parameters = sizes.map(|m| m.a.len() + m.b.len() + m.m.len()).sum();
         let setup = TrainingSetup {

@@ -224,6 +224,7 @@ fn read(fields: &mut Fields) -> Result<(Format, Example)> {
         Some(Json::String(text)) if text.trim().is_empty() => Err("the text is empty".into()),
         Some(Json::String(text)) => Ok((Format::Text, Example::Text { text })),
         Some(_) => Err("`text` is not a text".into()),
+        None if let Some(key) = question(&fields.0) => Err(format!("`{key}` is empty")),
         None => {
             let keys: Vec<&str> = fields.0.keys().map(String::as_str).collect();
             Err(format!(
@@ -232,6 +233,12 @@ fn read(fields: &mut Fields) -> Result<(Format, Example)> {
             ))
         }
     }
+}
+
+/// The field that would be the question, if it is there and empty.
+fn question(fields: &Map<String, Json>) -> Option<&str> {
+    let mut keys = PROMPT.into_iter().chain(["instruction"]);
+    keys.find(|key| fields.get(*key).is_some_and(is_empty))
 }
 
 /// A conversation with what stands beside its turns.
