@@ -92,7 +92,7 @@ export class Engine {
   readonly #stops = new Map<number, AbortController>();
 
   /** Starts the wasm. */
-  async start(wasm: string | ArrayBuffer): Promise<void> {
+  async start(wasm: string | ArrayBuffer | Uint8Array): Promise<void> {
     try {
       this.#heap = (await init({ module_or_path: wasm })).memory;
     } catch (thrown) {

@@ -25,7 +25,9 @@ function listener<F extends (...args: never[]) => void>(f: F): F {
     try {
       f(...args);
     } catch (thrown) {
-      reportError(thrown);
+      // Node has no `reportError`.
+      if (typeof reportError === "function") reportError(thrown);
+      else queueMicrotask(() => { throw thrown; });
     }
   }) as F;
 }
@@ -33,7 +35,7 @@ function listener<F extends (...args: never[]) => void>(f: F): F {
 /** What relative addresses are relative to; a worker made from a Blob, or Node, has nothing of the kind. */
 export const base = (): string | undefined => (typeof location === "undefined" ? undefined : location.href);
 
-function wasmOf(options: RuntimeOptions): string | ArrayBuffer {
+function wasmOf(options: RuntimeOptions): string | ArrayBuffer | Uint8Array {
   if (options.wasmBytes) return options.wasmBytes;
   try {
     return new URL(options.wasmUrl ?? new URL("./siskin_wasm_bg.wasm", import.meta.url), base()).href;

@@ -149,7 +149,7 @@ export interface RuntimeOptions {
   /** Where the wasm file is, if not beside the script. */
   wasmUrl?: string | URL;
   /** The wasm file itself. */
-  wasmBytes?: ArrayBuffer;
+  wasmBytes?: ArrayBuffer | Uint8Array;
   /** Where `hf:` references lead. */
   hub?: string;
 }

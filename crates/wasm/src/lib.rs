@@ -21,7 +21,21 @@ fn json(value: &impl serde::Serialize) -> Result<String> {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Result<T> {
-    serde_json::from_str(json).map_err(|e| error::invalid(&e.to_string()))
+    serde_json::from_str(json).map_err(|e| error::invalid(&in_words(json, &e)))
+}
+
+/// What is wrong and with which field, rather than at which column of JSON that nobody has seen.
+fn in_words(json: &str, e: &serde_json::Error) -> String {
+    let place = format!(" at line {} column {}", e.line(), e.column());
+    let what = e.to_string().replace(&place, "");
+    let before = json.get(..e.column()).unwrap_or(json);
+    let key = before.rfind("\":").map(|end| &before[..end]);
+    match key.and_then(|k| k.rfind('"').map(|start| &k[start + 1..])) {
+        Some(key) if !what.contains('`') || what.starts_with("invalid") => {
+            format!("`{key}` is not understood: {what}")
+        }
+        _ => what,
+    }
 }
 
 /// The adapter a page would get, its limits and profile.
