@@ -1,4 +1,5 @@
-// Bundles the package into dist/: index.js, worker.js, what they share, types, and the wasm.
+// Bundles the package into dist/: index.js, worker.js, types, and the wasm. The worker is whole by itself, so that it can
+// be copied, and so that no bundler meets the script that constructs it within it.
 // `cargo xtask npm` puts the glue and the wasm into src/wasm/ first.
 import { copyFileSync, readdirSync, rmSync } from "node:fs";
 import { execFileSync } from "node:child_process";
@@ -9,7 +10,6 @@ await build({
   entryPoints: ["src/index.ts", "src/worker.ts"],
   outdir: "dist",
   bundle: true,
-  splitting: true,
   format: "esm",
   target: "es2022",
   minify: true,

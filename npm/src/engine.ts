@@ -97,7 +97,7 @@ export class Engine {
       this.#heap = (await init({ module_or_path: wasm })).memory;
     } catch (thrown) {
       const at = typeof wasm === "string" ? wasm : "the given bytes";
-      throw new SiskinError("internal", `the wasm at ${at} does not start: ${(thrown as Error).message}`);
+      throw new SiskinError("internal", `the wasm at ${at} does not start: ${(thrown as Error).message}; serve it there, or give \`wasmUrl\` or \`wasmBytes\``);
     }
   }
 
@@ -162,9 +162,9 @@ export class Engine {
           }),
         ),
       ) as Fit;
-      const room = available === undefined ? "the browser does not tell what there is" : `about ${mib(available)} can be used`;
+      const room = available === undefined ? "the browser does not say how much there is" : `about ${mib(available)} can be used`;
       const where = onCpu ? "on the CPU" : `on ${found.name || "WebGPU"}`;
-      const reason = `${mib(fit.memory.total)} are needed ${where} for a context of ${fit.context}; ${room}`;
+      const reason = `it needs ${mib(fit.memory.total)} ${where} for a context of ${fit.context}, and ${room}`;
       return { ...fit, ...(available !== undefined && { available }), reason };
     } catch (thrown) {
       throw SiskinError.from(thrown);
@@ -223,8 +223,8 @@ export class Engine {
     // A context that the model was not trained for is refused for that.
     if (fit.fits || fit.context > fit.trainedContext) return;
     const fits = fit.maxContext > 0 ? `a context of ${fit.maxContext} fits` : "a smaller model may fit";
-    const need = `${mib(fit.memory.total)} are needed for a context of ${fit.context}`;
-    throw new SiskinError("out_of_memory", `${need}; WebAssembly can hold ${mib(HEAP)}; ${fits}`);
+    const need = `the model needs ${mib(fit.memory.total)} for a context of ${fit.context}`;
+    throw new SiskinError("out_of_memory", `${need}, and WebAssembly can hold ${mib(HEAP)}; ${fits}`);
   }
 
   async info(): Promise<Info> {

@@ -48,7 +48,7 @@ function wasmOf(options: RuntimeOptions): string | ArrayBuffer | Uint8Array {
 /** A worker, or why there is none. */
 function startWorker(): Worker {
   if (typeof Worker === "undefined") {
-    throw new SiskinError("internal", "there are no workers here, as in Node, a SharedWorker or a service worker; give `worker: false`");
+    throw new SiskinError("internal", "this environment (Node, a SharedWorker, a service worker, …) has no workers; give `worker: false`, and in Node `wasmBytes` too");
   }
   try {
     return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "siskin" });
