@@ -45,6 +45,13 @@ function wasmOf(options: RuntimeOptions): string | ArrayBuffer | Uint8Array {
   }
 }
 
+/** What can be done where the worker's script is not found. */
+function serveIt(): string {
+  // Vite's dev server bundles packages in advance, without their workers.
+  if (import.meta.url?.includes("/.vite/deps/")) return 'add `optimizeDeps: { exclude: ["siskin"] }` to Vite\'s configuration';
+  return "serve worker.js beside the script, or give `worker: false`";
+}
+
 /** A worker, or why there is none. */
 function startWorker(): Worker {
   if (typeof Worker === "undefined") {
@@ -54,7 +61,7 @@ function startWorker(): Worker {
     return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "siskin" });
   } catch (thrown) {
     const why = thrown instanceof Error ? thrown.message : String(thrown);
-    throw new SiskinError("internal", `siskin's worker does not start (${why}); serve worker.js beside the script, or give \`worker: false\``);
+    throw new SiskinError("internal", `siskin's worker does not start (${why}); ${serveIt()}`);
   }
 }
 
@@ -72,7 +79,7 @@ export async function startHost(options: RuntimeOptions): Promise<Host> {
   death.catch(() => {});
   worker.onerror = (event) => {
     event.preventDefault();
-    const why = event.message || "its script does not load: serve worker.js beside the script, or give `worker: false`";
+    const why = event.message || `its script does not load: ${serveIt()}`;
     fail(new SiskinError("internal", `siskin's worker failed: ${why}`));
   };
   const remote: Remote<Engine> = wrap<Engine>(worker);
