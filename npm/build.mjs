@@ -1,5 +1,4 @@
-// Bundles the package into dist/: index.js, worker.js, types, and the wasm. The worker is whole by itself, so that it can
-// be copied, and so that no bundler meets the script that constructs it within it.
+// Bundles the package into dist/: index.js, worker.js, shared.js (what both import), types, and the wasm.
 // `cargo xtask npm` puts the glue and the wasm into src/wasm/ first.
 import { copyFileSync, readdirSync, rmSync } from "node:fs";
 import { execFileSync } from "node:child_process";
@@ -10,6 +9,8 @@ await build({
   entryPoints: ["src/index.ts", "src/worker.ts"],
   outdir: "dist",
   bundle: true,
+  splitting: true,
+  chunkNames: "shared",
   format: "esm",
   target: "es2022",
   minify: true,

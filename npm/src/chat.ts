@@ -123,7 +123,7 @@ export interface Usage {
 }
 
 /** Extension: what was generated, and how fast. */
-export type Details = Pick<Generated, "ids" | "seed" | "prefillSeconds" | "decodeSeconds">;
+export type Details = Pick<Generated, "ids" | "prefillSeconds" | "decodeSeconds"> & { seed: number };
 
 export interface ChatCompletion {
   id: string;
@@ -378,4 +378,4 @@ const usageOf = (a: Generated): Usage => ({
   prompt_tokens_details: { cached_tokens: a.cachedTokens },
 });
 
-const detailsOf = ({ ids, seed, prefillSeconds, decodeSeconds }: Generated): Details => ({ ids, seed, prefillSeconds, decodeSeconds });
+const detailsOf = ({ ids, seed, prefillSeconds, decodeSeconds }: Generated): Details => ({ ids, seed: Number(seed), prefillSeconds, decodeSeconds });

@@ -49,7 +49,7 @@ function wasmOf(options: RuntimeOptions): string | ArrayBuffer | Uint8Array {
 function serveIt(): string {
   // Vite's dev server bundles packages in advance, without their workers.
   if (import.meta.url?.includes("/.vite/deps/")) return 'add `optimizeDeps: { exclude: ["siskin"] }` to Vite\'s configuration';
-  return "serve worker.js beside the script, or give `worker: false`";
+  return "serve worker.js and shared.js beside the script, or give `worker: false`";
 }
 
 /** A worker, or why there is none. */

@@ -194,7 +194,7 @@ export interface Generated {
   ids: number[];
   finishReason: "stop" | "length" | "cancelled";
   /** With which the same tokens are drawn again. */
-  seed: number;
+  seed: number | bigint;
   promptTokens: number;
   /** Tokens of the prompt that were in the cache already. */
   cachedTokens: number;

@@ -42,7 +42,7 @@ before(async () => {
   page("alone/index.html", 'type="module" crossorigin src="esm.js"');
   // As the README says: what stands beside the script is copied.
   mkdirSync(join(folder, "beside"));
-  for (const file of readdirSync(dist).filter((f) => /^worker\.js$|\.wasm$/.test(f))) copyFileSync(join(dist, file), join(folder, "beside", file));
+  for (const file of readdirSync(dist).filter((f) => /^(worker|shared)\.js$|\.wasm$/.test(f))) copyFileSync(join(dist, file), join(folder, "beside", file));
   copyFileSync(join(folder, "alone/esm.js"), join(folder, "beside/esm.js"));
   page("beside/index.html", 'type="module" crossorigin src="esm.js"');
   await bundle("iife", "shared.js", `
@@ -74,7 +74,7 @@ async function runs(path, options, frame = (page) => page.mainFrame()) {
 
 test("one script by a bare esbuild: the error names what to copy or give; copied or given, it answers", async () => {
   const [alone, given] = await runs("alone/", [{}, ON_THREAD()]);
-  assert.match(alone.error, /^internal: siskin's worker failed: .*serve worker\.js beside the script, or give `worker: false`/);
+  assert.match(alone.error, /^internal: siskin's worker failed: .*serve worker\.js and shared\.js beside the script, or give `worker: false`/);
   assert.deepEqual(given.ids, expected, given.error);
   const [beside] = await runs("beside/", [{}]);
   assert.deepEqual(beside, { ids: expected, kept: 1 });
