@@ -46,7 +46,8 @@ before(async () => {
   copyFileSync(join(folder, "alone/esm.js"), join(folder, "beside/esm.js"));
   page("beside/index.html", 'type="module" crossorigin src="esm.js"');
   await bundle("iife", "shared.js", `
-    onconnect = ({ ports: [port] }) => (port.onmessage = async ({ data }) => port.postMessage(await run(...data)));`);
+    onconnect = ({ ports: [port] }) => (port.onmessage = async ({ data }) => port.postMessage(await run(...data)));
+    onmessage = ({ data, ports: [port] }) => void run(...data).then((found) => port.postMessage(found));`);
   writeFileSync(join(folder, "frame.html"), `<!doctype html><title>siskin</title><iframe sandbox="allow-scripts" src="beside/index.html"></iframe>`);
   server = await serve({ "": folder, tiny, dist });
   browser = await launch();
@@ -94,19 +95,29 @@ test("a sandboxed frame has no workers of this origin and keeps nothing: it answ
   assert.deepEqual(given, { ids: expected, kept: 0 });
 });
 
-test("a SharedWorker has no workers: it says so, and answers on its thread", async () => {
+test("a SharedWorker and a service worker have no workers: they say so, and answer on their thread", async () => {
   const page = await (await browser.newContext()).newPage();
   await page.goto(`${server.url}iife.html`);
-  const [plain, given] = await page.evaluate(
+  const found = await page.evaluate(
     async ([url, options]) => {
       const { port } = new SharedWorker("shared.js");
+      await navigator.serviceWorker.register("shared.js");
+      const { active } = await navigator.serviceWorker.ready;
       const ask = (...args) => new Promise((done) => ((port.onmessage = ({ data }) => done(data)), port.postMessage(args)));
-      return [await ask(url, {}), await ask(url, options)];
+      const askService = (...args) =>
+        new Promise((done) => {
+          const { port1, port2 } = new MessageChannel();
+          port1.onmessage = ({ data }) => done(data);
+          active.postMessage(args, [port2]);
+        });
+      return [await ask(url, {}), await ask(url, options), await askService(url, {}), await askService(url, options)];
     },
     [MODEL(), ON_THREAD()],
   );
-  assert.match(plain.error, /^internal: .*give `worker: false`/);
-  assert.deepEqual(given, { ids: expected, kept: 1 });
+  for (const i of [0, 2]) {
+    assert.match(found[i].error, /^internal: .*give `worker: false`/);
+    assert.deepEqual(found[i + 1], { ids: expected, kept: 1 });
+  }
   await page.context().close();
 });
 
