@@ -17,6 +17,11 @@ const KNOWN = {
   trace: ["attention", "topK", "logitLens"],
   previewExample: ["lossOn", "maxSeqLen"],
   "adapters.use": ["scale"],
+  train: [
+    "rank", "loraAlpha", "useRslora", "useDora", "targetModules", "loraDropout", "optim", "learningRate", "schedule",
+    "warmupSteps", "weightDecay", "maxGradNorm", "epochs", "steps", "batchSize", "maxSeqLen", "packing", "lossOn",
+    "validation", "evalEvery", "gradientCheckpointing", "seed",
+  ],
   render: ["addGenerationPrompt"],
   create: ["signal"],
 } as const;

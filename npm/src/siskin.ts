@@ -293,6 +293,7 @@ export class Siskin {
 
   /** What a training would do and take, and whether it fits; nothing runs. */
   async planTraining(examples: readonly Example[] | File, options: TrainOptions = {}): Promise<TrainPlan> {
+    check("train", options);
     return this.#host.calls.trainPlan(await this.#examples(examples), snake(options));
   }
 

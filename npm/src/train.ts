@@ -155,7 +155,10 @@ export class Training implements AsyncIterable<TrainStep> {
     const { resume, signal, ...rest } = options;
     this.#host = host;
     this.#signal = signal;
-    this.#begin = async () => host.start(await examples, snake(rest), resume);
+    this.#begin = async () => {
+      check("train", rest);
+      return host.start(await examples, snake(rest), resume);
+    };
     // Whoever awaits it later hears of it.
     examples.catch(() => {});
   }

@@ -113,6 +113,17 @@ test("what people write stays text, unless control tokens are allowed in it", as
   assert.ok(found.default > found.true, JSON.stringify(found));
 });
 
+test("what has another type is named, in words of people", async () => {
+  const found = await page.evaluate(async () => [
+    await failure(model.generate("a", { max_tokens: 1.5 })),
+    await failure(model.generate("a", { stop: "x" })),
+    await failure(model.planTraining([{ text: "a" }], { epochs: "x" })),
+  ]);
+  assert.match(found[0], /^invalid_request: `max_tokens` .* expected a whole number from 0$/);
+  assert.match(found[1], /^invalid_request: `stop` .* expected a list$/);
+  assert.match(found[2], /^invalid_request: `epochs` .* expected /);
+});
+
 test("options that are not known, or no sizes, are refused by name", async () => {
   const found = await page.evaluate(async () => ({
     context: await failure(open("tiny/llama/", { context: -1 })),
@@ -126,9 +137,10 @@ test("options that are not known, or no sizes, are refused by name", async () =>
     generate: await failure(model.generate("a", { temprature: 1 })),
     trace: await failure(model.trace("a", { atention: true })),
     preview: await failure(model.previewExample({ text: "a" }, { lossOnn: "all" })),
+    train: await failure(model.planTraining([{ text: "a" }], { learning_rate: 1 })),
     adapters: await failure(model.adapters.use(null, { scal: 2 })),
   }));
-  const names = { load: "contxt", fits: "profile", inspect: "sha", adapter: "device", selfTest: "profil", cache: "hubb", generate: "temprature", trace: "atention", preview: "lossOnn", adapters: "scal" };
+  const names = { load: "contxt", fits: "profile", inspect: "sha", adapter: "device", selfTest: "profil", cache: "hubb", generate: "temprature", trace: "atention", preview: "lossOnn", train: "learning_rate", adapters: "scal" };
   for (const [call, message] of Object.entries(found)) {
     assert.ok(message.startsWith("invalid_request: "), `${call}: ${message}`);
     assert.ok(message.includes(`\`${names[call] ?? call}\``), `${call}: ${message}`);

@@ -119,7 +119,7 @@ test("twenty steps on WebGPU and on the CPU lower the loss as the command line d
     assert.match(found.stale, /another training/);
     assert.equal(found.misfit, "invalid_adapter");
     assert.equal(found.unknown[0], "invalid_request");
-    assert.match(found.unknown[1], /learning_rat/);
+    assert.match(found.unknown[1], /`learningRat`/);
     assert.equal(found.damaged, "checkpoint");
   }
   assert.deepEqual(noise, []);
