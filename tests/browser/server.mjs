@@ -59,7 +59,8 @@ export async function serve(folders) {
     }
     if (fault.cutAfter !== undefined && fault.cutAfter < end - start + 1) {
       const stream = createReadStream(file, { start, end: start + fault.cutAfter - 1 });
-      stream.on("end", () => setTimeout(() => response.destroy(), 50));
+      // An error empties a stream: on a busy machine the page needs this long to read what came before it.
+      stream.on("end", () => setTimeout(() => response.destroy(), 250));
       return void stream.pipe(response, { end: false });
     }
     if (size === 0) return void response.end();
