@@ -1,4 +1,4 @@
-// Bundles the package into dist/: index.js, worker.js, what they share, types, and the wasm.
+// Bundles the package into dist/: index.js, worker.js, shared.js (what both import), types, and the wasm.
 // `cargo xtask npm` puts the glue and the wasm into src/wasm/ first.
 import { copyFileSync, readdirSync, rmSync } from "node:fs";
 import { execFileSync } from "node:child_process";
@@ -10,6 +10,7 @@ await build({
   outdir: "dist",
   bundle: true,
   splitting: true,
+  chunkNames: "shared",
   format: "esm",
   target: "es2022",
   minify: true,

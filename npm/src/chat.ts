@@ -1,6 +1,7 @@
 // Chat completions in OpenAI's shapes: https://platform.openai.com/docs/api-reference/chat
 
 import { SiskinError } from "./errors.js";
+import { check } from "./options.js";
 import type { GenerateEvent, GenerateOptions, Generated, PromptRequest, TokenLogprob, TopToken } from "./types.js";
 
 /**
@@ -84,6 +85,15 @@ function checkFields(request: object): void {
   }
 }
 
+/** The stream ends with usage, or does not; `include_obfuscation` pads for networks, of which there is none. */
+function checkStreamOptions(options: unknown): void {
+  if (options == null) return;
+  const isObject = typeof options === "object" && !Array.isArray(options);
+  const known = (key: string, value: unknown) => (key === "include_usage" || key === "include_obfuscation") && typeof value === "boolean";
+  if (isObject && Object.entries(options).every(([key, value]) => known(key, value))) return;
+  throw invalid(`\`stream_options\` is ${JSON.stringify(options)}; give { include_usage: true or false }`);
+}
+
 export interface RequestOptions {
   signal?: AbortSignal | null;
 }
@@ -113,7 +123,7 @@ export interface Usage {
 }
 
 /** Extension: what was generated, and how fast. */
-export type Details = Pick<Generated, "ids" | "seed" | "prefillSeconds" | "decodeSeconds">;
+export type Details = Pick<Generated, "ids" | "prefillSeconds" | "decodeSeconds"> & { seed: number };
 
 export interface ChatCompletion {
   id: string;
@@ -205,6 +215,11 @@ function optionsOf(request: ChatRequest): GenerateOptions {
     if (value != null && !Number.isFinite(value)) throw invalid(`\`${name}\` is ${value}; give a number`);
     return value ?? undefined;
   };
+  for (const name of ["stream", "logprobs", "allow_special_tokens"] as const) {
+    const value: unknown = request[name];
+    if (value != null && typeof value !== "boolean") throw invalid(`\`${name}\` is ${JSON.stringify(value)}; give true or false`);
+  }
+  checkStreamOptions(request.stream_options);
   const stop = request.stop == null ? [] : [request.stop].flat();
   if (!stop.every((s) => typeof s === "string")) throw invalid("`stop` must be a string or a list of strings");
   const top = integer("top_logprobs", 20);
@@ -230,7 +245,9 @@ export class Completions {
   create(request: ChatRequest & { stream: true }, options?: RequestOptions): Promise<ChatStream>;
   create(request: ChatRequest & { stream?: false | null }, options?: RequestOptions): Promise<ChatCompletion>;
   create(request: ChatRequest, options?: RequestOptions): Promise<ChatStream | ChatCompletion>;
-  async create(request: ChatRequest, { signal }: RequestOptions = {}): Promise<ChatStream | ChatCompletion> {
+  async create(request: ChatRequest, requestOptions: RequestOptions = {}): Promise<ChatStream | ChatCompletion> {
+    check("create", requestOptions);
+    const { signal } = requestOptions;
     const options = optionsOf(request);
     if (!Array.isArray(request.messages) || request.messages.length === 0) {
       throw invalid("`messages` must be a list of at least one message");
@@ -361,4 +378,4 @@ const usageOf = (a: Generated): Usage => ({
   prompt_tokens_details: { cached_tokens: a.cachedTokens },
 });
 
-const detailsOf = ({ ids, seed, prefillSeconds, decodeSeconds }: Generated): Details => ({ ids, seed, prefillSeconds, decodeSeconds });
+const detailsOf = ({ ids, seed, prefillSeconds, decodeSeconds }: Generated): Details => ({ ids, seed: Number(seed), prefillSeconds, decodeSeconds });

@@ -27,8 +27,13 @@ const TRIES = 5;
 export async function download(url: string, options: DownloadOptions): Promise<Blob | undefined> {
   if (!options.keep) return fetchWhole(url, await memoryWriter(), options);
   const kept = await keptAs(url, options);
-  if (kept) return kept;
-  const locked = async () => (await keptAs(url, options)) ?? fetchWhole(url, undefined, options);
+  const wasLacking = options.mayLack && kept?.size === 0;
+  if (wasLacking && (await lacks(url, options.signal))) return undefined;
+  if (kept && !wasLacking) return kept;
+  const locked = async () => {
+    const meanwhile = await keptAs(url, options);
+    return meanwhile && !wasLacking ? meanwhile : fetchWhole(url, undefined, options);
+  };
   // A sandboxed page has the object and may not use it.
   const locks = await globalThis.navigator?.locks?.query().then(
     () => globalThis.navigator?.locks,
@@ -39,6 +44,18 @@ export async function download(url: string, options: DownloadOptions): Promise<B
     return await locks.request(`siskin ${url}`, { signal: options.signal ?? new AbortController().signal }, locked);
   } catch (thrown) {
     throw options.signal?.aborted ? aborted() : thrown;
+  }
+}
+
+/** Whether a file that was lacking still is, so far as can be known: without a network the last answer holds. */
+async function lacks(url: string, signal: AbortSignal | undefined): Promise<boolean> {
+  try {
+    const response = await get(url, { signal, mayLack: true });
+    await response.body?.cancel();
+    return response.status === 404;
+  } catch (thrown) {
+    if (SiskinError.from(thrown).code === "network") return true;
+    throw thrown;
   }
 }
 
@@ -89,7 +106,13 @@ async function fetchWhole(url: string, given: Writer | undefined, options: Downl
         noStore: options.keep,
         mayLack: options.mayLack ?? false,
       });
-      if (response.status === 404) return undefined;
+      if (response.status === 404) {
+        // Kept as an empty file, so that the next visit needs no network to know.
+        await writer.restart(0, undefined);
+        await writer.close(true);
+        complete = true;
+        return undefined;
+      }
       const found = response.headers.get("etag") ?? response.headers.get("last-modified") ?? undefined;
       const size = totalSize(response, from);
       const isRest = response.status === 206 && from > 0 && found === validator && (total === undefined || size === total);

@@ -1,6 +1,7 @@
 // What runs beside the wasm: in a worker, or on the page's own thread. One model each.
 
 import { SiskinError, aborted } from "./errors.js";
+import { BREATH, breathe, progressReporter } from "./pace.js";
 import { openHeaders, openWhole } from "./reference.js";
 import type {
   AdapterInfo,
@@ -30,20 +31,6 @@ import init, { Hash, adapter, parseDataset, selfTest, type Files, type Session, 
 export type LoadRequest = Pick<LoadOptions, "device" | "profile" | "context" | "cache" | "sha256">;
 export type FitRequest = Omit<FitOptions, "signal">;
 export type Source = string | Blob | readonly File[];
-
-/** A page hears of a stop, and draws, at least this often, in milliseconds. */
-const BREATH = 12;
-
-/** Lets what waits in the event loop run. */
-const breathe = () =>
-  new Promise<void>((done) => {
-    const { port1, port2 } = new MessageChannel();
-    port2.onmessage = () => {
-      port1.close();
-      done();
-    };
-    port1.postMessage(0);
-  });
 
 async function sha256(file: Blob): Promise<string> {
   const hash = new Hash();
@@ -92,12 +79,12 @@ export class Engine {
   readonly #stops = new Map<number, AbortController>();
 
   /** Starts the wasm. */
-  async start(wasm: string | ArrayBuffer): Promise<void> {
+  async start(wasm: string | ArrayBuffer | Uint8Array): Promise<void> {
     try {
       this.#heap = (await init({ module_or_path: wasm })).memory;
     } catch (thrown) {
       const at = typeof wasm === "string" ? wasm : "the given bytes";
-      throw new SiskinError("internal", `the wasm at ${at} does not start: ${(thrown as Error).message}`);
+      throw new SiskinError("internal", `the wasm at ${at} does not start: ${(thrown as Error).message}; serve it there, or give \`wasmUrl\` or \`wasmBytes\``);
     }
   }
 
@@ -162,9 +149,9 @@ export class Engine {
           }),
         ),
       ) as Fit;
-      const room = available === undefined ? "the browser does not tell what there is" : `about ${mib(available)} can be used`;
+      const room = available === undefined ? "the browser does not say how much there is" : `about ${mib(available)} can be used`;
       const where = onCpu ? "on the CPU" : `on ${found.name || "WebGPU"}`;
-      const reason = `${mib(fit.memory.total)} are needed ${where} for a context of ${fit.context}; ${room}`;
+      const reason = `it needs ${mib(fit.memory.total)} ${where} for a context of ${fit.context}, and ${room}`;
       return { ...fit, ...(available !== undefined && { available }), reason };
     } catch (thrown) {
       throw SiskinError.from(thrown);
@@ -223,8 +210,8 @@ export class Engine {
     // A context that the model was not trained for is refused for that.
     if (fit.fits || fit.context > fit.trainedContext) return;
     const fits = fit.maxContext > 0 ? `a context of ${fit.maxContext} fits` : "a smaller model may fit";
-    const need = `${mib(fit.memory.total)} are needed for a context of ${fit.context}`;
-    throw new SiskinError("out_of_memory", `${need}; WebAssembly can hold ${mib(HEAP)}; ${fits}`);
+    const need = `the model needs ${mib(fit.memory.total)} for a context of ${fit.context}`;
+    throw new SiskinError("out_of_memory", `${need}, and WebAssembly can hold ${mib(HEAP)}; ${fits}`);
   }
 
   async info(): Promise<Info> {
@@ -302,7 +289,9 @@ export class Engine {
         const request = { ...rest, seed: String(seed ?? crypto.getRandomValues(new Uint32Array(1))[0]) };
         const answer = await session.generate(prompt, JSON.stringify(request), listen);
         await last;
-        return JSON.parse(answer);
+        const generated = JSON.parse(answer) as Generated;
+        // JSON's numbers are too coarse for the largest seeds.
+        return { ...generated, seed: seed ?? generated.seed };
       }),
     );
   }
@@ -407,17 +396,4 @@ function wrap<T>(work: () => T): T {
   } catch (thrown) {
     throw SiskinError.from(thrown);
   }
-}
-
-/** Adds the rate, and leaves out what follows too fast to be seen. */
-function progressReporter(onProgress: (p: Progress) => void) {
-  let [phase, start, begun, last] = ["" as Progress["phase"] | "", 0, 0, 0];
-  return (now: Progress["phase"], loaded: number, total: number) => {
-    const time = performance.now();
-    if (now !== phase) [phase, start, begun, last] = [now, time, loaded, 0];
-    else if (time - last < 50 && loaded !== total) return;
-    last = time;
-    const seconds = (time - start) / 1000;
-    onProgress({ phase: now, loaded, total, rate: seconds > 0 ? (loaded - begun) / seconds : 0 });
-  };
 }

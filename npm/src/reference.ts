@@ -4,8 +4,18 @@ import { BlobSource, RangeSource, get, type ByteSource } from "./source.js";
 import { find, remove } from "./store.js";
 import { Files, shardNames } from "./wasm/siskin_wasm.js";
 
-/** The files beside the weights of a Hugging Face folder; the last three may be lacking. */
-const SIDE_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
+/** The files beside the weights of a Hugging Face folder that the wasm reads; all but the first two may be lacking. */
+const SIDE_FILES = [
+  "config.json",
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "generation_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "chat_template.json",
+  "chat_template.jinja",
+  "additional_chat_templates/tool_use.jinja",
+];
 const INDEX = "model.safetensors.index.json";
 
 /** The address behind a reference, absolute. */
@@ -34,7 +44,10 @@ type Open = (url: string, mayLack: boolean, magic?: string) => Promise<ByteSourc
 export async function openWhole(source: string | Blob | readonly File[], options: DownloadOptions): Promise<Files> {
   const { sha256, hash } = options;
   const isFolder = typeof source === "string" ? source.endsWith("/") : !(source instanceof Blob);
-  if (sha256 && isFolder) throw new SiskinError("invalid_request", "`sha256` is of one file; a folder has several");
+  const isSplit = typeof source === "string" && partsOf(source).length > 1;
+  if (sha256 && (isFolder || isSplit)) {
+    throw new SiskinError("invalid_request", `\`sha256\` is of one file; a ${isFolder ? "folder" : "split model"} has several`);
+  }
   if (sha256 && source instanceof Blob) await verify("the file", source, sha256, hash);
   const fetched: string[] = [];
   try {
@@ -54,7 +67,7 @@ export async function openWhole(source: string | Blob | readonly File[], options
 export function openHeaders(source: string | Blob | readonly File[], signal?: AbortSignal): Promise<Files> {
   return open(source, async (url, mayLack) => {
     const kept = await find(url);
-    if (kept) return new BlobSource(url, kept.file);
+    if (kept) return mayLack && kept.file.size === 0 ? undefined : new BlobSource(url, kept.file);
     // An address may say more after the name, or nothing of the kind: only what is surely small is fetched whole.
     if (!/\.(json|jinja)$/.test(new URL(url).pathname)) return RangeSource.open(url, signal);
     const response = await get(url, { signal, mayLack });
@@ -73,7 +86,9 @@ async function open(source: string | Blob | readonly File[], byUrl: Open): Promi
   const gguf = source.filter((f) => f.name.endsWith(".gguf"));
   if (gguf.length > 0) return Files.gguf(gguf.map((f) => new BlobSource(f.name, f)));
   return folder("the folder", async (name) => {
-    const file = source.find((f) => f.name === name);
+    // What stands in a folder of its own has a name without it.
+    const own = name.split("/").at(-1);
+    const file = source.find((f) => f.name === own);
     return file && new BlobSource(name, file);
   });
 }
@@ -81,7 +96,7 @@ async function open(source: string | Blob | readonly File[], byUrl: Open): Promi
 /** The addresses of all parts of a split GGUF file, from that of any: `…-00001-of-00003.gguf`. */
 function partsOf(address: string): string[] {
   const match = address.match(/^(.*-)\d{5}-of-(\d{5})(\.gguf(?:[?#].*)?)$/);
-  if (!match) return [address];
+  if (!match || Number(match[2]) === 0) return [address];
   const [, before, count, after] = match;
   const part = (i: number) => `${before}${String(i + 1).padStart(5, "0")}-of-${count}${after}`;
   return Array.from({ length: Number(count) }, (_, i) => part(i));

@@ -25,7 +25,9 @@ function listener<F extends (...args: never[]) => void>(f: F): F {
     try {
       f(...args);
     } catch (thrown) {
-      reportError(thrown);
+      // Node has no `reportError`.
+      if (typeof reportError === "function") reportError(thrown);
+      else queueMicrotask(() => { throw thrown; });
     }
   }) as F;
 }
@@ -33,7 +35,7 @@ function listener<F extends (...args: never[]) => void>(f: F): F {
 /** What relative addresses are relative to; a worker made from a Blob, or Node, has nothing of the kind. */
 export const base = (): string | undefined => (typeof location === "undefined" ? undefined : location.href);
 
-function wasmOf(options: RuntimeOptions): string | ArrayBuffer {
+function wasmOf(options: RuntimeOptions): string | ArrayBuffer | Uint8Array {
   if (options.wasmBytes) return options.wasmBytes;
   try {
     return new URL(options.wasmUrl ?? new URL("./siskin_wasm_bg.wasm", import.meta.url), base()).href;
@@ -43,16 +45,23 @@ function wasmOf(options: RuntimeOptions): string | ArrayBuffer {
   }
 }
 
+/** What can be done where the worker's script is not found. */
+function serveIt(): string {
+  // Vite's dev server bundles packages in advance, without their workers.
+  if (import.meta.url?.includes("/.vite/deps/")) return 'add `optimizeDeps: { exclude: ["siskin"] }` to Vite\'s configuration';
+  return "serve worker.js and shared.js beside the script, or give `worker: false`";
+}
+
 /** A worker, or why there is none. */
 function startWorker(): Worker {
   if (typeof Worker === "undefined") {
-    throw new SiskinError("internal", "there are no workers here, as in Node, a SharedWorker or a service worker; give `worker: false`");
+    throw new SiskinError("internal", "this environment (Node, a SharedWorker, a service worker, …) has no workers; give `worker: false`, and in Node `wasmBytes` too");
   }
   try {
     return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "siskin" });
   } catch (thrown) {
     const why = thrown instanceof Error ? thrown.message : String(thrown);
-    throw new SiskinError("internal", `siskin's worker does not start (${why}); serve worker.js beside the script, or give \`worker: false\``);
+    throw new SiskinError("internal", `siskin's worker does not start (${why}); ${serveIt()}`);
   }
 }
 
@@ -70,7 +79,7 @@ export async function startHost(options: RuntimeOptions): Promise<Host> {
   death.catch(() => {});
   worker.onerror = (event) => {
     event.preventDefault();
-    const why = event.message || "its script does not load: serve worker.js beside the script, or give `worker: false`";
+    const why = event.message || `its script does not load: ${serveIt()}`;
     fail(new SiskinError("internal", `siskin's worker failed: ${why}`));
   };
   const remote: Remote<Engine> = wrap<Engine>(worker);

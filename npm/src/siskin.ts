@@ -1,6 +1,7 @@
 import { Completions, type Generator } from "./chat.js";
 import type { LoadRequest, Source } from "./engine.js";
 import { SiskinError, aborted } from "./errors.js";
+import { check } from "./options.js";
 import { address } from "./reference.js";
 import { base, startHost, type Host } from "./remote.js";
 import { list, remove, type CachedFile } from "./store.js";
@@ -38,22 +39,6 @@ import type {
 } from "./types.js";
 
 const HUB = "https://huggingface.co";
-
-const RUNTIME = ["worker", "wasmUrl", "wasmBytes", "hub"];
-const LOAD = [...RUNTIME, "device", "profile", "context", "onProgress", "onDeviceLost", "signal", "cache", "sha256"];
-const FIT = [...RUNTIME, "device", "context", "memory", "signal"];
-
-/** Refuses options that are not known: a misspelt one would be as if it were not there. */
-function check(options: object & { context?: unknown; memory?: unknown }, known: string[]): void {
-  const wrong = Object.keys(options).find((key) => !known.includes(key));
-  if (wrong !== undefined) throw new SiskinError("invalid_request", `there is no option \`${wrong}\`; there are: ${known.join(", ")}`);
-  for (const key of ["context", "memory"] as const) {
-    const value = options[key];
-    if (value !== undefined && !(Number.isSafeInteger(value) && (value as number) > 0)) {
-      throw new SiskinError("invalid_request", `\`${key}\` is ${String(value)}; give a whole number above 0`);
-    }
-  }
-}
 
 const sourceOf = (source: ModelSource, options: RuntimeOptions): Source =>
   typeof source === "string" || source instanceof URL ? address(source, options.hub ?? HUB, base()) : source;
@@ -94,7 +79,9 @@ export class Tokenizer {
   }
 
   /** A conversation as the model was taught to read it. */
-  render(messages: Message[], { addGenerationPrompt = true } = {}): Promise<string> {
+  async render(messages: Message[], options: { addGenerationPrompt?: boolean } = {}): Promise<string> {
+    check("render", options);
+    const { addGenerationPrompt = true } = options;
     return this.host.calls.render(messages, addGenerationPrompt);
   }
 
@@ -117,7 +104,8 @@ export class Inspected {
   }
 
   /** Whether it fits this machine, and at what context. */
-  fit(options: Omit<FitOptions, "signal"> = {}): Promise<Fit> {
+  async fit(options: Omit<FitOptions, "signal"> = {}): Promise<Fit> {
+    check("fit", options);
     return this.host.calls.fit(options);
   }
 
@@ -154,7 +142,7 @@ export class Siskin {
   /** Fetches a model, or takes the kept one, and brings it onto a device. */
   static async load(source: ModelSource, options: LoadOptions & RuntimeOptions = {}): Promise<Siskin> {
     const { signal, onProgress = () => {}, onDeviceLost = () => {} } = options;
-    check(options, LOAD);
+    check("load", options);
     if (signal?.aborted) throw aborted();
     const host = await startHost(options);
     try {
@@ -173,7 +161,7 @@ export class Siskin {
 
   /** Reads only a model's headers, by range: its sizes, tensors and tokenizer. Close it after use. */
   static async inspect(source: ModelSource, options: RuntimeOptions & { signal?: AbortSignal } = {}): Promise<Inspected> {
-    check(options, FIT);
+    check("inspect", options);
     const host = await startHost(options);
     try {
       const info = await stoppable(host, options.signal, (call) => host.calls.inspect(call, sourceOf(source, options)));
@@ -186,9 +174,10 @@ export class Siskin {
 
   /** Whether a model fits this machine, before it is fetched. */
   static async fits(source: ModelSource, options: FitOptions & RuntimeOptions = {}): Promise<Fit> {
-    const inspected = await Siskin.inspect(source, options);
+    check("fits", options);
+    const { device, context, memory, ...rest } = options;
+    const inspected = await Siskin.inspect(source, rest);
     try {
-      const { device, context, memory } = options;
       return await inspected.fit({ device, context, memory });
     } finally {
       inspected.close();
@@ -196,15 +185,17 @@ export class Siskin {
   }
 
   /** What this browser's WebGPU offers; null without it. */
-  static adapter(options: RuntimeOptions = {}): Promise<AdapterInfo | null> {
+  static async adapter(options: RuntimeOptions = {}): Promise<AdapterInfo | null> {
+    check("adapter", options);
     return using(options, (host) => host.calls.adapter());
   }
 
   /** Runs every kernel on the adapter and on the CPU; results are reported as they come. */
-  static selfTest(
+  static async selfTest(
     onResult: (result: KernelResult) => void,
     options: RuntimeOptions & Pick<LoadOptions, "profile"> = {},
   ): Promise<void> {
+    check("selfTest", options);
     return using(options, (host) => host.calls.selfTest(options.profile, host.callback(onResult)));
   }
 
@@ -212,8 +203,10 @@ export class Siskin {
   static readonly cache = {
     list: (): Promise<CachedFile[]> => list(),
     /** Forgets a file; tells whether there was one. */
-    delete: (source: string | URL, options: Pick<RuntimeOptions, "hub"> = {}): Promise<boolean> =>
-      remove(address(source, options.hub ?? HUB, base())),
+    delete: async (source: string | URL, options: Pick<RuntimeOptions, "hub"> = {}): Promise<boolean> => {
+      check("cache.delete", options);
+      return remove(address(source, options.hub ?? HUB, base()));
+    },
   };
 
   /** The model, the device, the context and the memory. */
@@ -230,8 +223,10 @@ export class Siskin {
   async generate(
     prompt: string | ArrayLike<number>,
     options: GenerateOptions = {},
-    { onEvent = () => {}, signal }: { onEvent?: (event: GenerateEvent) => void; signal?: AbortSignal | null } = {},
+    listeners: { onEvent?: (event: GenerateEvent) => void; signal?: AbortSignal | null } = {},
   ): Promise<Generated> {
+    check("generate's listeners", listeners);
+    const { onEvent = () => {}, signal } = listeners;
     const ids = await this.#ids(prompt);
     const host = this.#host;
     return stoppable(host, signal, (call) =>
@@ -246,6 +241,7 @@ export class Siskin {
 
   /** What happens inside the model: likeliest tokens, attention, the logit lens. */
   async trace(prompt: string | ArrayLike<number>, options: TraceOptions = {}): Promise<Trace> {
+    check("trace", options);
     const ids = await this.#ids(prompt);
     const tokens =
       typeof prompt === "string"
@@ -260,7 +256,9 @@ export class Siskin {
   }
 
   /** How an example is learned, token by token. */
-  previewExample(example: Example, { lossOn = "assistant", maxSeqLen = 512 }: Pick<TrainOptions, "lossOn" | "maxSeqLen"> = {}): Promise<ExamplePreview> {
+  async previewExample(example: Example, options: Pick<TrainOptions, "lossOn" | "maxSeqLen"> = {}): Promise<ExamplePreview> {
+    check("previewExample", options);
+    const { lossOn = "assistant", maxSeqLen = 512 } = options;
     return this.#host.calls.preview(example, { loss_on: lossOn, max_seq_len: maxSeqLen });
   }
 
@@ -295,6 +293,7 @@ export class Siskin {
 
   /** What a training would do and take, and whether it fits; nothing runs. */
   async planTraining(examples: readonly Example[] | File, options: TrainOptions = {}): Promise<TrainPlan> {
+    check("train", options);
     return this.#host.calls.trainPlan(await this.#examples(examples), snake(options));
   }
 

@@ -374,7 +374,9 @@ export async function openWriter(url: string, size: number | undefined): Promise
 /** Files that were fetched and kept. */
 export async function list(): Promise<CachedFile[]> {
   const all = await Promise.all((await stores()).map((s) => s.list()));
-  return all.flat().map(({ url, size, complete, savedAt, where }) => ({ url, size, complete, savedAt, where }));
+  // An empty one stands for a file that a folder lacks.
+  const files = all.flat().filter((f) => f.size > 0 || !f.complete);
+  return files.map(({ url, size, complete, savedAt, where }) => ({ url, size, complete, savedAt, where }));
 }
 
 /** Forgets a kept file; tells whether there was one. */

@@ -1,6 +1,7 @@
 // Fine-tuning: examples in, step events out, an adapter in the end.
 
 import { SiskinError, aborted } from "./errors.js";
+import { check } from "./options.js";
 import type { Bytes, Message } from "./types.js";
 
 /** A conversation, of which the assistant's turns are learned; or plain text, all of which is. */
@@ -154,7 +155,10 @@ export class Training implements AsyncIterable<TrainStep> {
     const { resume, signal, ...rest } = options;
     this.#host = host;
     this.#signal = signal;
-    this.#begin = async () => host.start(await examples, snake(rest), resume);
+    this.#begin = async () => {
+      check("train", rest);
+      return host.start(await examples, snake(rest), resume);
+    };
     // Whoever awaits it later hears of it.
     examples.catch(() => {});
   }
@@ -232,7 +236,9 @@ export class Adapters {
    * Uses one from now on, or none (null); `scale` multiplies its low-rank product. Ends a training under way.
    * `otherBase` is the model that the adapter was made for, if that seems to be another one by its name.
    */
-  async use(name: string | null, { scale = 1 }: { scale?: number } = {}): Promise<{ otherBase?: string }> {
+  async use(name: string | null, options: { scale?: number } = {}): Promise<{ otherBase?: string }> {
+    check("adapters.use", options);
+    const { scale = 1 } = options;
     const found = name === null ? null : this.#held.get(name);
     if (found === undefined) {
       const known = this.list().join(", ") || "none";

@@ -149,7 +149,7 @@ export interface RuntimeOptions {
   /** Where the wasm file is, if not beside the script. */
   wasmUrl?: string | URL;
   /** The wasm file itself. */
-  wasmBytes?: ArrayBuffer;
+  wasmBytes?: ArrayBuffer | Uint8Array;
   /** Where `hf:` references lead. */
   hub?: string;
 }
@@ -194,7 +194,7 @@ export interface Generated {
   ids: number[];
   finishReason: "stop" | "length" | "cancelled";
   /** With which the same tokens are drawn again. */
-  seed: number;
+  seed: number | bigint;
   promptTokens: number;
   /** Tokens of the prompt that were in the cache already. */
   cachedTokens: number;

@@ -1,21 +1,25 @@
 // Chromium with WebGPU on SwiftShader, and a page that tells what it did not expect.
 import { chromium } from "playwright-core";
 
-export const launch = (more = []) =>
-  chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: [
-      "--no-sandbox",
-      "--no-first-run",
-      "--enable-unsafe-webgpu",
-      "--use-webgpu-adapter=swiftshader",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      "--disable-quic",
-      ...more,
-    ],
-  });
+const options = (more = []) => ({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: [
+    "--no-sandbox",
+    "--no-first-run",
+    "--enable-unsafe-webgpu",
+    "--use-webgpu-adapter=swiftshader",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    ...more,
+  ],
+});
+
+export const launch = (more) => chromium.launch(options(more));
+
+/** A browser with a profile of its own, in this folder. */
+export const launchProfile = (folder) => chromium.launchPersistentContext(folder, options());
 
 /** A page of a fresh profile. `noise` collects what a silent package does not say. */
 export async function openPage(browser, url, options = {}) {

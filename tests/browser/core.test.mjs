@@ -205,7 +205,7 @@ test("requests that cannot be answered say why", () =>
         ask({ messages, top_p: 0 }),
         ask({ messages, max_tokens: 1.5 }),
         ask({ messages, top_logprobs: 2 }),
-        ask({ messages, tools: [] }),
+        ask({ messages, tools: [{ type: "function", function: { name: "f" } }] }),
         ask({ messages, n: 2 }),
         ask({ messages: [{ role: "user", content: "long ".repeat(200) }] }),
       ]);

@@ -1,6 +1,6 @@
 // Fetching and keeping models, over servers that fail in every way.
 import assert from "node:assert/strict";
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createHash } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,6 +11,7 @@ import { nativeRun } from "./native.mjs";
 import { root, serve } from "./server.mjs";
 
 const tiny = join(root, "tests/fixtures/tiny");
+const models = join(root, "tests/conformance/models");
 const folder = mkdtempSync(join(tmpdir(), "siskin-"));
 const model = join(folder, "model.gguf");
 copyFileSync(join(tiny, "llama/model.gguf"), model);
@@ -19,7 +20,7 @@ const expected = nativeRun(model, "hello", 8, ["--ctx", "64"]).ids;
 let [server, browser, page, noise, close] = [];
 
 before(async () => {
-  server = await serve({ "": join(root, "tests/browser/dist"), tiny, m: folder });
+  server = await serve({ "": join(root, "tests/browser/dist"), tiny, m: folder, models });
   browser = await launch();
 });
 after(async () => {
@@ -209,6 +210,60 @@ test("a SHA-256 holds for a file of the user's too, and not for a folder", async
     [URL_(), `${server.url}tiny/llama/`, right],
   );
   assert.deepEqual(found, ["loaded", "integrity", "invalid_request"]);
+});
+
+test("a kept file is compared with the SHA-256 that is wanted now", async () => {
+  const digest = (bytes) => createHash("sha256").update(bytes).digest("hex");
+  const old = readFileSync(model);
+  const newer = Buffer.from(old);
+  newer[newer.length - 1] ^= 1;
+  // Kept without one: read once, and not fetched again.
+  await load(URL_());
+  assert.deepEqual((await load(URL_(), { sha256: digest(old).toUpperCase() })).ids, expected);
+  assert.equal(fetches().length, 1);
+  writeFileSync(model, newer);
+  for (let i = 0; i < 2; i++) assert.equal((await load(URL_(), { sha256: digest(newer) })).code, undefined);
+  assert.equal(fetches().length, 2, "the new one is fetched once");
+  assert.equal((await load(URL_(), { sha256: digest(old) })).code, "integrity");
+  assert.equal(fetches().length, 3);
+  copyFileSync(join(tiny, "llama/model.gguf"), model);
+  assert.deepEqual((await load(URL_(), { sha256: digest(old) })).ids, expected, "what was refused is not kept");
+});
+
+test("a split model opens from any part's address, and from its files", async () => {
+  const names = [1, 2, 3].map((i) => `model-0000${i}-of-00003.gguf`);
+  const wanted = nativeRun(join(models, "split", names[0]), "hello", 8, ["--ctx", "64"]).ids;
+  const at = (name) => `${server.url}models/split/${name}`;
+  assert.deepEqual((await load(at(names[1]))).ids, wanted);
+  assert.match((await load(at(names[1]), { sha256: "00".repeat(32) })).message, /`sha256` is of one file/);
+  const { fits, ids, alone } = await page.evaluate(async (urls) => {
+    const file = async (url) => new File([await (await fetch(url)).blob()], url.split("/").at(-1));
+    const [first, second, third] = await Promise.all(urls.map(file));
+    const { fits } = await Siskin.fits([third, first, second]);
+    const model = await Siskin.load([third, first, second], { device: "cpu", context: 64 });
+    const { ids } = await model.generate("hello", { max_tokens: 8 });
+    model.unload();
+    return { fits, ids, alone: await Siskin.load(first).catch((e) => `${e.code}: ${e.message}`) };
+  }, names.map(at));
+  assert.ok(fits);
+  assert.deepEqual(ids, wanted);
+  assert.match(alone, /^invalid_model: .*give all parts/);
+});
+
+test("a kept folder needs no network, though files are lacking; one that appears later is found", async () => {
+  const files = ["config.json", "model.safetensors", "tokenizer.json"];
+  mkdirSync(join(folder, "kept"));
+  for (const name of files) copyFileSync(join(tiny, "llama", name), join(folder, "kept", name));
+  const source = `${server.url}m/kept/`;
+  assert.deepEqual((await load(source)).ids, expected);
+  server.faults.set("/m/kept/", { gone: true });
+  const found = await load(source);
+  assert.deepEqual(found.ids, expected, found.message);
+  assert.deepEqual(found.cached.map((c) => c.url.split("/").at(-1)).sort(), files);
+  server.faults.clear();
+  writeFileSync(join(folder, "kept/chat_template.jinja"), "{{ messages[0].content }}");
+  const template = await page.evaluate(async (source) => (await Siskin.load(source)).model.chatTemplate, source);
+  assert.equal(template, "{{ messages[0].content }}");
 });
 
 test("fits and inspect read the header alone", async () => {

@@ -87,9 +87,16 @@ test("after the first visit page and model need no network; conversations stay",
   await page.getByText("hello").first().waitFor();
   assert.equal(await page.locator("article.assistant .text").innerText(), said);
   await loadModel(page, `${server.url}tiny/llama/model.gguf`);
-  await page.getByRole("button", { name: "Regenerate" }).click();
-  await page.getByRole("button", { name: "Stop" }).waitFor({ state: "hidden" });
-  assert.equal(await page.locator("article.assistant .text").innerText(), said);
+  // The same question is answered the same; Regenerate draws another answer.
+  await page.getByRole("button", { name: "New" }).click();
+  assert.equal(await say(page, "hello"), said);
+  const answers = new Set([said]);
+  for (let i = 0; i < 5 && answers.size < 3; i++) {
+    await page.getByRole("button", { name: "Regenerate" }).click();
+    await page.getByRole("button", { name: "Stop" }).waitFor({ state: "hidden" });
+    answers.add(await page.locator("article.assistant .text").innerText());
+  }
+  assert.equal(answers.size, 3, [...answers].join(" | "));
   assert.deepEqual(noise.filter((n) => n.startsWith("uncaught")), []);
   await context.close();
 });
@@ -127,6 +134,18 @@ test("a dropped file is checked first; what is no model is said in words", async
   await page.getByText(/model\.gguf fits: /).waitFor();
   await page.getByRole("button", { name: "Load" }).click();
   await page.getByText(/qwen3, .* parameters · CPU/).waitFor();
+  // Looking at another model does not rename the one that is loaded.
+  const named = () => page.getByRole("region", { name: "Choice of the model" }).locator("strong").first().innerText();
+  await page.getByRole("button", { name: "Change" }).click();
+  for (const [address, seen] of [["nothing.gguf", "answered 404"], ["tiny/llama/model.gguf", "fits: "]]) {
+    await page.getByLabel("Address of a model").fill(server.url + address);
+    await page.getByRole("button", { name: "Check" }).click();
+    await page.getByText(seen).waitFor();
+    assert.equal(await named(), "model.gguf");
+  }
+  await input.setInputFiles({ name: "junk.gguf", mimeType: "", buffer: Buffer.from("this is no model") });
+  await page.getByRole("alert").getByText("is not a GGUF file").waitFor();
+  assert.equal(await named(), "model.gguf");
   assert.deepEqual(noise, []);
   await context.close();
 });

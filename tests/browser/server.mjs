@@ -18,15 +18,16 @@ const TYPES = {
 
 /** Folders by the first part of the path; the empty one serves the rest. */
 export async function serve(folders) {
-  /** What happens to a path: `{ status, html, cutAfter, noRange, etag, noCors, append, times }`. */
+  /** What happens to a path, or to all of a folder's: `{ gone, status, html, cutAfter, noRange, etag, noCors, append, times }`. */
   const faults = new Map();
   const requests = [];
   let headers = {};
   const server = createServer((request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
-    const fault = faults.get(path) ?? {};
+    const fault = faults.get(path) ?? faults.get(path.slice(0, path.lastIndexOf("/") + 1)) ?? {};
     if (fault.times !== undefined && --fault.times === 0) faults.delete(path);
     requests.push({ path, range: request.headers.range });
+    if (fault.gone) return void request.socket.destroy();
     if (fault.status) return void response.writeHead(fault.status).end();
     if (fault.html) return void response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html>");
     const [, first, ...rest] = path.split("/");
@@ -58,7 +59,8 @@ export async function serve(folders) {
     }
     if (fault.cutAfter !== undefined && fault.cutAfter < end - start + 1) {
       const stream = createReadStream(file, { start, end: start + fault.cutAfter - 1 });
-      stream.on("end", () => setTimeout(() => response.destroy(), 50));
+      // An error empties a stream: on a busy machine the page needs this long to read what came before it.
+      stream.on("end", () => setTimeout(() => response.destroy(), 250));
       return void stream.pipe(response, { end: false });
     }
     if (size === 0) return void response.end();

@@ -21,8 +21,34 @@ fn json(value: &impl serde::Serialize) -> Result<String> {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Result<T> {
-    serde_json::from_str(json).map_err(|e| error::invalid(&e.to_string()))
+    serde_json::from_str(json).map_err(|e| error::invalid(&in_words(json, &e)))
 }
+
+/// What is wrong and with which field, rather than at which column of JSON that nobody has seen.
+fn in_words(json: &str, e: &serde_json::Error) -> String {
+    let place = format!(" at line {} column {}", e.line(), e.column());
+    let what = e.to_string().replace(&place, "");
+    let before = json.get(..e.column()).unwrap_or(json);
+    let key = before.rfind("\":").map(|end| &before[..end]);
+    match key.and_then(|k| k.rfind('"').map(|start| &k[start + 1..])) {
+        Some(key) if !what.contains('`') || what.starts_with("invalid") => {
+            let what = TYPES
+                .iter()
+                .fold(what, |what, (rust, plain)| what.replace(rust, plain));
+            format!("`{key}` is not understood: {what}")
+        }
+        _ => what,
+    }
+}
+
+/// How serde names what it expects, and how people do.
+const TYPES: [(&str, &str); 5] = [
+    ("expected usize", "expected a whole number from 0"),
+    ("expected u32", "expected a whole number from 0"),
+    ("expected f32", "expected a number"),
+    ("expected a sequence", "expected a list"),
+    ("expected a boolean", "expected true or false"),
+];
 
 /// The adapter a page would get, its limits and profile.
 #[wasm_bindgen]

@@ -13,8 +13,12 @@ export interface Series {
   values: (number | null)[];
 }
 
-/** Draws series over steps; the chart redraws itself when it is called again for the same element. */
-export function drawChart(element: HTMLElement, steps: number[], series: readonly Series[]): void {
+/** Distances of the marks below: there is nothing between two steps. */
+const MARKS = [1, 2, 5].flatMap((n) => [n, n * 10, n * 100, n * 1000]).sort((a, b) => a - b);
+
+/** Draws the series that have values over steps; the chart redraws itself when it is called again for the same element. */
+export function drawChart(element: HTMLElement, steps: number[], all: readonly Series[]): void {
+  const series = all.filter((s) => s.values.some((v) => v !== null));
   const style = getComputedStyle(element);
   const axis = { stroke: style.color, grid: { stroke: style.borderTopColor, width: 1 }, ticks: { show: false } };
   const lines = series.map(({ label, color, right, points }) => ({
@@ -33,7 +37,7 @@ export function drawChart(element: HTMLElement, steps: number[], series: readonl
       width: Math.max(element.clientWidth, 200),
       height: 220,
       scales: { x: { time: false } },
-      axes: [axis, { ...axis, scale: "y", size: 44 }, ...(hasRight ? [{ ...axis, scale: "right", side: 1 as const, size: 44, grid: { show: false } }] : [])],
+      axes: [{ ...axis, incrs: MARKS }, { ...axis, scale: "y", size: 44 }, ...(hasRight ? [{ ...axis, scale: "right", side: 1 as const, size: 44, grid: { show: false } }] : [])],
       series: [{ label: "Step" }, ...lines],
     },
     [steps, ...series.map((s) => s.values)],

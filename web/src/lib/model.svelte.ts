@@ -7,8 +7,10 @@ export const DEFAULT_MODEL = new URL("models/smollm2-135m-instruct.gguf", docume
 
 /** The model of this page: chosen, measured, loaded. All views share it. */
 class Model {
-  /** A name for what was chosen. */
+  /** The loaded model's name. */
   name = $state("");
+  /** A name for what was chosen, to be loaded next. */
+  chosen = $state("");
   fit = $state.raw<Fit | undefined>();
   progress = $state.raw<Progress | undefined>();
   error = $state("");
@@ -29,24 +31,21 @@ class Model {
   async choose(source: ModelSource, name: string): Promise<void> {
     this.error = "";
     this.fit = undefined;
-    const before = { name: this.name, source: this.#source };
-    this.name = name;
+    this.chosen = name;
     this.#source = source;
     try {
       const fit = await Siskin.fits(source, { device: this.device || undefined });
       // Another may have been chosen meanwhile.
       if (this.#source === source) this.fit = fit;
     } catch (thrown) {
-      if (this.#source !== source) return;
-      this.error = words(thrown);
-      // The model that is loaded keeps its name.
-      if (this.siskin) [this.name, this.#source] = [before.name, before.source];
+      if (this.#source === source) this.error = words(thrown);
     }
   }
 
   async load(context?: number): Promise<void> {
     if (!this.#source) return;
     this.unload();
+    this.name = this.chosen;
     this.error = "";
     this.notice = "";
     this.#stop = new AbortController();

@@ -1,0 +1,154 @@
+// Where siskin runs, or says what to do: sandboxed frames, storage that is denied, one script, other workers, Node.
+import assert from "node:assert/strict";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+
+import { launch, launchProfile } from "./chromium.mjs";
+import { nativeRun } from "./native.mjs";
+import { root, serve } from "./server.mjs";
+
+const { build } = createRequire(join(root, "npm/package.json"))("esbuild");
+const tiny = join(root, "tests/fixtures/tiny");
+const dist = join(root, "tests/browser/node_modules/siskin/dist");
+const folder = mkdtempSync(join(tmpdir(), "siskin-places-"));
+const expected = nativeRun(join(tiny, "llama/model.gguf"), "hello", 8, ["--ctx", "64"]).ids;
+let [server, browser] = [];
+
+/** A user's script, bundled by esbuild; `run` is there to be called. */
+const RUN = `
+import { Siskin, SiskinError } from "siskin";
+globalThis.run = async (url, options) => {
+  try {
+    const model = await Siskin.load(url, { device: "cpu", context: 64, ...options });
+    const { ids } = await model.generate("hello", { max_tokens: 8 });
+    model.unload();
+    return { ids, kept: (await Siskin.cache.list()).length };
+  } catch (e) {
+    return { error: \`\${e instanceof SiskinError ? e.code : "untyped"}: \${e.message}\` };
+  }
+};`;
+
+const bundle = (format, outfile, more = "") =>
+  build({ stdin: { contents: RUN + more, resolveDir: join(root, "tests/browser") }, bundle: true, format, outfile: join(folder, outfile), logLevel: "error", logOverride: { "empty-import-meta": "silent" } });
+
+before(async () => {
+  const page = (name, script) => writeFileSync(join(folder, name), `<!doctype html><title>siskin</title><link rel="icon" href="data:,"><script ${script}></script>`);
+  await bundle("iife", "iife.js");
+  page("iife.html", 'src="iife.js"');
+  await bundle("esm", "alone/esm.js");
+  page("alone/index.html", 'type="module" crossorigin src="esm.js"');
+  // As the README says: what stands beside the script is copied.
+  mkdirSync(join(folder, "beside"));
+  for (const file of readdirSync(dist).filter((f) => /^(worker|shared)\.js$|\.wasm$/.test(f))) copyFileSync(join(dist, file), join(folder, "beside", file));
+  copyFileSync(join(folder, "alone/esm.js"), join(folder, "beside/esm.js"));
+  page("beside/index.html", 'type="module" crossorigin src="esm.js"');
+  await bundle("iife", "shared.js", `
+    onconnect = ({ ports: [port] }) => (port.onmessage = async ({ data }) => port.postMessage(await run(...data)));
+    onmessage = ({ data, ports: [port] }) => void run(...data).then((found) => port.postMessage(found));`);
+  writeFileSync(join(folder, "frame.html"), `<!doctype html><title>siskin</title><iframe sandbox="allow-scripts" src="beside/index.html"></iframe>`);
+  server = await serve({ "": folder, tiny, dist });
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  server?.close();
+  rmSync(folder, { recursive: true });
+});
+
+const MODEL = () => `${server.url}tiny/llama/model.gguf`;
+const ON_THREAD = () => ({ worker: false, wasmUrl: `${server.url}dist/siskin_wasm_bg.wasm` });
+
+/** Opens a page and runs its script with each of some options. */
+async function runs(path, options, frame = (page) => page.mainFrame()) {
+  const page = await (await browser.newContext()).newPage();
+  await page.goto(server.url + path);
+  const where = await frame(page);
+  await where.waitForFunction("window.run");
+  const found = [];
+  for (const o of options) found.push(await where.evaluate(([url, o]) => run(url, o), [MODEL(), o]));
+  await page.context().close();
+  return found;
+}
+
+test("one script by a bare esbuild: the error names what to copy or give; copied or given, it answers", async () => {
+  const [alone, given] = await runs("alone/", [{}, ON_THREAD()]);
+  assert.match(alone.error, /^internal: siskin's worker failed: .*serve worker\.js and shared\.js beside the script, or give `worker: false`/);
+  assert.deepEqual(given.ids, expected, given.error);
+  const [beside] = await runs("beside/", [{}]);
+  assert.deepEqual(beside, { ids: expected, kept: 1 });
+});
+
+test("an IIFE does not know its own address: it says so, and answers with `worker: false` and `wasmUrl`", async () => {
+  const [plain, half, given] = await runs("iife.html", [{}, { worker: false }, ON_THREAD()]);
+  assert.match(plain.error, /^internal: siskin's worker does not start .*give `worker: false`/);
+  assert.match(half.error, /^invalid_request: .*`wasmUrl` as a whole address, or `wasmBytes`/);
+  assert.deepEqual(given, { ids: expected, kept: 1 });
+});
+
+test("a sandboxed frame has no workers of this origin and keeps nothing: it answers on its thread", async () => {
+  const frame = (page) => page.frames().find((f) => f !== page.mainFrame());
+  const [plain, given] = await runs("frame.html", [{}, { worker: false }], frame);
+  assert.match(plain.error, /^internal: siskin's worker .*give `worker: false`/);
+  assert.deepEqual(given, { ids: expected, kept: 0 });
+});
+
+test("a SharedWorker and a service worker have no workers: they say so, and answer on their thread", async () => {
+  const page = await (await browser.newContext()).newPage();
+  await page.goto(`${server.url}iife.html`);
+  const found = await page.evaluate(
+    async ([url, options]) => {
+      const { port } = new SharedWorker("shared.js");
+      await navigator.serviceWorker.register("shared.js");
+      const { active } = await navigator.serviceWorker.ready;
+      const ask = (...args) => new Promise((done) => ((port.onmessage = ({ data }) => done(data)), port.postMessage(args)));
+      const askService = (...args) =>
+        new Promise((done) => {
+          const { port1, port2 } = new MessageChannel();
+          port1.onmessage = ({ data }) => done(data);
+          active.postMessage(args, [port2]);
+        });
+      return [await ask(url, {}), await ask(url, options), await askService(url, {}), await askService(url, options)];
+    },
+    [MODEL(), ON_THREAD()],
+  );
+  for (const i of [0, 2]) {
+    assert.match(found[i].error, /^internal: .*give `worker: false`/);
+    assert.deepEqual(found[i + 1], { ids: expected, kept: 1 });
+  }
+  await page.context().close();
+});
+
+test("where storage is denied, memory serves", async () => {
+  // As a profile that blocks cookies has it.
+  const profile = join(folder, "profile");
+  mkdirSync(join(profile, "Default"), { recursive: true });
+  writeFileSync(join(profile, "Default/Preferences"), JSON.stringify({ profile: { default_content_setting_values: { cookies: 2 } } }));
+  const context = await launchProfile(profile);
+  const page = await context.newPage();
+  await page.goto(`${server.url}beside/`);
+  await page.waitForFunction("window.run");
+  assert.ok(await page.evaluate(() => navigator.storage.getDirectory().then(() => false, () => true)), "the profile denies storage");
+  for (const options of [{}, { worker: false }]) {
+    assert.deepEqual(await page.evaluate(([url, o]) => run(url, o), [MODEL(), options]), { ids: expected, kept: 0 });
+  }
+  await context.close();
+});
+
+test("Node: it says what to give, and answers on the CPU", async () => {
+  const { Siskin, SiskinError } = await import(join(dist, "index.js"));
+  const file = new Blob([readFileSync(join(tiny, "llama/model.gguf"))]);
+  const wasmBytes = readFileSync(join(dist, "siskin_wasm_bg.wasm"));
+  const failure = (options, source = file) => Siskin.load(source, options).then(() => "", (e) => (e instanceof SiskinError ? `${e.code}: ${e.message}` : "untyped"));
+  assert.match(await failure({}), /^internal: .*give `worker: false`, and in Node `wasmBytes` too/);
+  assert.match(await failure({ worker: false }), /^internal: the wasm at file:.* does not start: .*`wasmBytes`/);
+  assert.match(await failure({ worker: false, wasmBytes }, "model.gguf"), /^invalid_request: model\.gguf is not an address/);
+  const model = await Siskin.load(file, { worker: false, wasmBytes, context: 64 });
+  assert.deepEqual((await model.generate("hello", { max_tokens: 8 })).ids, expected);
+  model.unload();
+  const byAddress = await Siskin.load(MODEL(), { worker: false, wasmBytes, context: 64 });
+  assert.deepEqual((await byAddress.generate("hello", { max_tokens: 8 })).ids, expected);
+  assert.deepEqual(await Siskin.cache.list(), []);
+});
