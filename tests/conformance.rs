@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use siskin_gpu::Profile;
 use siskin_models::Model;
 use siskin_tests::command::{fails, json, ok, read_logits};
 use siskin_tests::{assert_close, devices, fixture, tolerance};
@@ -44,11 +45,15 @@ fn args(case: &Value, folder: &Path, tmp: &Path) -> Vec<String> {
     filled.collect()
 }
 
-/// The logits on the CPU, and in every profile of each adapter.
+/// The logits on the CPU, in every profile of the first adapter, and in one of each other: a second driver compiles
+/// slowly, and every kernel is compared on it elsewhere.
 fn check_logits(what: &str, args: &[&str], wanted: &Path, tmp: &Path) {
     let wanted = read_logits(wanted);
     let cpu = (vec!["--device".into(), "cpu".into()], 2e-4);
-    let gpus = devices().into_iter().map(|(i, p)| {
+    let chosen = devices()
+        .into_iter()
+        .filter(|(i, p)| *i == 0 || *p == Profile::Base);
+    let gpus = chosen.map(|(i, p)| {
         let args = ["--device", &format!("gpu:{i}"), "--profile", &p.to_string()];
         (args.map(String::from).to_vec(), tolerance("model", p))
     });
