@@ -22,9 +22,13 @@ def record(folder):
     path = args[1].replace("{case}", str(folder)).replace("{models}", str(HERE / "models"))
     # Of GGUF files, transformers drops biases: the folder with the same weights is named.
     path = case.get("same_as", path).replace("{models}", str(HERE / "models"))
+    # A GGUF file is named beside its folder.
+    where = pathlib.Path(path)
+    args_of = {"gguf_file": where.name} if where.suffix == ".gguf" else {}
+    path = where.parent if args_of else where
     ids = torch.tensor([[int(t) for t in args[args.index("--tokens") + 1].split(",")]])
     try:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **args_of)
     except ValueError:
         model = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32)
     with torch.no_grad():

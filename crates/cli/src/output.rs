@@ -21,7 +21,7 @@ pub fn check(out: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to write over what is read, or into its folder.
+/// Refuses to write over what is read: the file, or one of the files of the folder.
 pub fn apart(out: &Path, input: &Path) -> Result<()> {
     let (Ok(out), Ok(input)) = (out.canonicalize(), input.canonicalize()) else {
         return Ok(());

@@ -31,5 +31,5 @@ pub use pickle::{TorchTensor, read_torch};
 pub use safetensors::quant_states;
 pub use side_files::SideFiles;
 pub use source::{ByteSource, FileSource, read_regular};
-pub use split::{part_names, part_of};
+pub use split::part_of;
 pub use tensor_type::TensorType;

@@ -14,7 +14,7 @@ pub fn part_of(gguf: &Gguf) -> Option<(u64, u64)> {
 }
 
 /// The names of all parts, from that of any; `None` for a name that is not of this form.
-pub fn part_names(name: &str) -> Option<Vec<String>> {
+fn part_names(name: &str) -> Option<Vec<String>> {
     let stem = name.strip_suffix(".gguf")?;
     let (rest, count) = stem.rsplit_once("-of-")?;
     let (prefix, part) = rest.rsplit_once('-')?;

@@ -142,7 +142,6 @@ const GGUF: &[&str] = &[
     // What scaled frequencies were scaled from, which the factors have in them.
     "rope.scaling.original_context_length",
     "rope.scaling.finetuned",
-    "rope.scaling.yarn_log_multiplier",
     // The order of rows in the file that it was made from.
     "tensor_data_layout",
     // What it was made from, and for whom.
