@@ -53,7 +53,7 @@ pub(crate) fn stacked(
 }
 
 /// Which linears of a layer have biases.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Biases {
     pub qkv: bool,
     pub o: bool,
@@ -62,6 +62,31 @@ pub(crate) struct Biases {
 }
 
 impl Biases {
+    pub const NONE: Self = Self {
+        qkv: false,
+        o: false,
+        gate_up: false,
+        down: false,
+    };
+    pub const QKV: Self = Self {
+        qkv: true,
+        ..Self::NONE
+    };
+    pub const ATTENTION: Self = Self {
+        o: true,
+        ..Self::QKV
+    };
+    pub const MLP: Self = Self {
+        gate_up: true,
+        down: true,
+        ..Self::NONE
+    };
+    pub const ALL: Self = Self {
+        gate_up: true,
+        down: true,
+        ..Self::ATTENTION
+    };
+
     /// Of a GGUF file, whose tensors say it; a folder's configuration does.
     pub fn of_gguf(source: &Source<'_>) -> Self {
         let any = |names: &[&str]| {
@@ -85,7 +110,7 @@ impl Biases {
         Ok(Self {
             qkv: on,
             o: on,
-            ..Self::default()
+            ..Self::NONE
         })
     }
 }

@@ -28,6 +28,7 @@ struct LayerDims {
 }
 
 /// What a family's class in transformers (5.24) takes for what `config.json` leaves out.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Defaults {
     pub vocab_size: usize,
     pub hidden_size: usize,

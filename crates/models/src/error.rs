@@ -6,7 +6,7 @@ pub enum Error {
     UnknownArchitecture {
         name: String,
         arch: String,
-        known: &'static str,
+        known: String,
     },
     #[error(
         "{name}: tensor `{tensor}` has the shape {found:?}, the configuration asks for {wanted:?}"

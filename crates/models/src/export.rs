@@ -1,9 +1,9 @@
 //! A model's tensors on their way into a file of either kind.
 
-use siskin_formats::{Array, Checkpoint, TensorType, Value, encode};
+use siskin_formats::{Checkpoint, TensorType, Value, encode};
 use siskin_graph::{Activation, Part, WeightKind};
 
-use crate::{Error, Family, Head, Model, Result, names};
+use crate::{Error, Head, Model, Result, names};
 
 /// A tensor to be written: its name in the file, its shape, its type there.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,10 +22,21 @@ type Metadata = Vec<(String, Value)>;
 pub type Change<'a> = &'a dyn Fn(&mut [f32]);
 
 /// Why a configuration cannot become a GGUF file.
-fn no_gguf(key: &str, needed: &'static str) -> Error {
+pub(crate) fn no_gguf(key: &str, needed: &'static str) -> Error {
     Error::NoGguf {
         key: key.into(),
         needed,
+    }
+}
+
+/// Of families whose GGUF files say nothing of the activation.
+///
+/// # Errors
+/// If it is not SiLU.
+pub(crate) fn check_silu(activation: Activation) -> Result<()> {
+    match activation {
+        Activation::Silu => Ok(()),
+        _ => Err(no_gguf("hidden_act", "silu")),
     }
 }
 
@@ -56,7 +67,7 @@ impl Model {
             let is_vector = weight.kind == WeightKind::Vector;
             for part in weight.parts {
                 let (info, _) = self.tensor(checkpoint, &part, weight.cols)?;
-                let name = names::out(&part.tensor, to_gguf, &self.arch);
+                let name = names::in_file(self.arch, &part.tensor, to_gguf);
                 let wanted = ty.unwrap_or(info.ty);
                 let small = wanted.is_quantised() && wanted != TensorType::Q8_0;
                 let in_layer = part.tensor.starts_with("model.layers.");
@@ -96,12 +107,7 @@ impl Model {
         change: Option<Change<'_>>,
     ) -> Result<Vec<u8>> {
         let (info, from) = self.tensor(checkpoint, &tensor.part, tensor.cols)?;
-        let arch = if to_gguf {
-            self.gguf_arch()
-        } else {
-            &self.arch
-        };
-        let to = names::transform(arch, to_gguf, &tensor.part.tensor, self.dims());
+        let to = self.transform(&tensor.part.tensor, to_gguf);
         if change.is_none() && from == to && info.ty == tensor.ty {
             return Ok(checkpoint.read(info)?);
         }
@@ -142,37 +148,8 @@ impl Model {
             Value::Float(d.rms_norm_eps.into()),
         );
         set("rope.freq_base", Value::Float(d.rope_theta.into()));
-        let window = match &self.family {
-            Family::Llama(c) => c.window,
-            // What reads GGUF files of these uses no window.
-            Family::Qwen(c) if c.windows.iter().any(Option::is_some) => {
-                return Err(no_gguf("use_sliding_window", "off"));
-            }
-            Family::Qwen(_) => None,
-            Family::Gemma3(c) => c.window,
-        };
-        if let Some(window) = window {
-            set("attention.sliding_window", Value::Uint(window as u64));
-        }
-        if let Family::Gemma3(c) = &self.family {
-            let local = Value::Array(Array::Bool(c.local.clone()));
-            set("attention.sliding_window_pattern", local);
-            set("rope.freq_base_swa", Value::Float(c.local_theta.into()));
-            if c.local_inv_freq != crate::rope::plain(d.head_dim, c.local_theta) {
-                let key = "rope_parameters.sliding_attention";
-                return Err(no_gguf(key, "without scaling"));
-            }
-            if (c.scale / crate::gemma3::gguf_scale(d) - 1.0).abs() > 1e-6 {
-                return Err(no_gguf("query_pre_attn_scalar", "head_dim"));
-            }
-        }
-        let activation = match &self.family {
-            Family::Llama(c) => c.activation,
-            Family::Qwen(c) => c.activation,
-            Family::Gemma3(_) => Activation::Silu,
-        };
-        if activation != Activation::Silu {
-            return Err(no_gguf("hidden_act", "silu"));
+        for (key, value) in self.family.in_gguf()? {
+            set(key, value);
         }
         let factors = self.rope_factors()?;
         let first = factors.first().copied().unwrap_or(1.0);
@@ -183,7 +160,7 @@ impl Model {
             }
             return Ok((out, None));
         }
-        if arch != "llama" {
+        if !self.arch.has_rope_factors {
             return Err(no_gguf("rope_scaling", "linear"));
         }
         Ok((out, Some(factors)))

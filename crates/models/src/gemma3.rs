@@ -1,30 +1,50 @@
 //! Gemma 3: norms before and after both blocks, head norms, GeGLU, a scaled embedding, and local
 //! layers with a window and a rope base of their own. Source: `transformers/models/gemma3`.
 
+use std::sync::Arc;
+
+use serde_json::json;
+use siskin_formats::{Array, Value};
 use siskin_graph::{Activation, Graph, NodeId};
 
 use crate::blocks::{self, Attention, Biases};
 use crate::config::Source;
 use crate::dims::Defaults;
-use crate::rope::Rope;
-use crate::{Dims, Result, layers};
+use crate::export::no_gguf;
+use crate::families::{Architecture, Family, InConfig, InFile};
+use crate::rope::{self, Rope};
+use crate::{Dims, Result, Transform, layers};
 
-#[derive(Debug, Clone)]
-pub(crate) struct Config {
-    pub dims: Dims,
+pub(crate) static GEMMA3: Architecture = Architecture {
+    names: &["gemma3", "gemma3_text"],
+    gguf: "gemma3",
+    model_type: "gemma3_text",
+    class: "Gemma3ForCausalLM",
+    defaults: DEFAULTS,
+    read: Config::read,
+    // Norms are around both blocks.
+    layer_names: &[("post_attention_layernorm", "post_attention_norm")],
+    transform,
+    can_have: &[Biases::NONE, Biases::ATTENTION],
+    has_rope_factors: false,
+};
+
+#[derive(Debug)]
+struct Config {
+    dims: Dims,
     global_inv_freq: Vec<f32>,
-    pub local_inv_freq: Vec<f32>,
-    pub local_theta: f32,
-    pub window: Option<usize>,
+    local_inv_freq: Vec<f32>,
+    local_theta: f32,
+    window: Option<usize>,
     /// For each layer.
-    pub local: Vec<bool>,
+    local: Vec<bool>,
     /// What products of queries and keys are multiplied by.
-    pub scale: f32,
-    pub biases: Biases,
+    scale: f32,
+    biases: Biases,
     activation: Activation,
 }
 
-pub(crate) const DEFAULTS: Defaults = Defaults {
+const DEFAULTS: Defaults = Defaults {
     vocab_size: 262_208,
     hidden_size: 2304,
     intermediate_size: 9216,
@@ -42,7 +62,7 @@ const PATTERN: usize = 6;
 const LAYERS_27B: usize = 62;
 
 /// The scale that those who read GGUF files take.
-pub(crate) fn gguf_scale(dims: &Dims) -> f32 {
+fn gguf_scale(dims: &Dims) -> f32 {
     let query = match dims.n_layers {
         LAYERS_27B => dims.hidden_size / dims.n_heads,
         _ => dims.head_dim,
@@ -50,8 +70,16 @@ pub(crate) fn gguf_scale(dims: &Dims) -> f32 {
     1.0 / (query as f32).sqrt()
 }
 
+/// Norms multiply by 1 + w; GGUF files have the sum.
+fn transform(InFile { tensor, gguf }: InFile<'_>, _: &Dims) -> Transform {
+    match !gguf && tensor.ends_with("norm.weight") {
+        true => Transform::AddOne,
+        false => Transform::None,
+    }
+}
+
 impl Config {
-    pub fn read(source: &Source<'_>) -> Result<Self> {
+    fn read(source: &Source<'_>) -> Result<Arc<dyn Family>> {
         let mut dims = Dims::read(source, &DEFAULTS)?;
         let (global, local_rope) = Rope::read_both(source, &dims)?;
         dims.rope_theta = global.theta;
@@ -72,7 +100,7 @@ impl Config {
             true => gguf_scale(&dims),
             false => 1.0 / source.positive("query_pre_attn_scalar", "", 256.0)?.sqrt(),
         };
-        Ok(Self {
+        Ok(Arc::new(Self {
             global_inv_freq: global.inv_freq,
             local_inv_freq: local_rope.inv_freq,
             local_theta: local_rope.theta,
@@ -82,26 +110,7 @@ impl Config {
             biases: Biases::of_attention(source)?,
             activation,
             dims,
-        })
-    }
-
-    pub fn build(&self, g: &mut Graph) -> Result<NodeId> {
-        let dims = &self.dims;
-        let global = g.constant("inv_freq", self.global_inv_freq.clone());
-        let local = g.constant("local_inv_freq", self.local_inv_freq.clone());
-        let mut x = blocks::embed(g, dims, (dims.hidden_size as f32).sqrt());
-        for i in 0..dims.n_layers {
-            let attention = Attention {
-                inv_freq: if self.local[i] { local } else { global },
-                scale: self.scale,
-                window: self.window.filter(|_| self.local[i]),
-                biases: self.biases,
-                head_norms: true,
-            };
-            let dims = dims.layer(i);
-            x = self.block(g, x, &format!("model.layers.{i}"), &dims, &attention)?;
-        }
-        Ok(x)
+        }))
     }
 
     fn block(
@@ -125,5 +134,68 @@ impl Config {
         let x = g.add(x, h)?;
         g.end_layer(x, format!("{layer}.hidden"));
         Ok(x)
+    }
+}
+
+impl Family for Config {
+    fn dims(&self) -> &Dims {
+        &self.dims
+    }
+
+    fn build(&self, g: &mut Graph) -> Result<NodeId> {
+        let dims = &self.dims;
+        let global = g.constant("inv_freq", self.global_inv_freq.clone());
+        let local = g.constant("local_inv_freq", self.local_inv_freq.clone());
+        let mut x = blocks::embed(g, dims, (dims.hidden_size as f32).sqrt());
+        for i in 0..dims.n_layers {
+            let attention = Attention {
+                inv_freq: if self.local[i] { local } else { global },
+                scale: self.scale,
+                window: self.window.filter(|_| self.local[i]),
+                biases: self.biases,
+                head_norms: true,
+            };
+            let dims = dims.layer(i);
+            x = self.block(g, x, &format!("model.layers.{i}"), &dims, &attention)?;
+        }
+        Ok(x)
+    }
+
+    fn in_gguf(&self) -> Result<Vec<(&'static str, Value)>> {
+        let mut out = vec![];
+        if let Some(window) = self.window {
+            out.push(("attention.sliding_window", Value::Uint(window as u64)));
+        }
+        let local = Value::Array(Array::Bool(self.local.clone()));
+        out.push(("attention.sliding_window_pattern", local));
+        let theta = Value::Float(self.local_theta.into());
+        out.push(("rope.freq_base_swa", theta));
+        if self.local_inv_freq != rope::plain(self.dims.head_dim, self.local_theta) {
+            let key = "rope_parameters.sliding_attention";
+            return Err(no_gguf(key, "without scaling"));
+        }
+        if (self.scale / gguf_scale(&self.dims) - 1.0).abs() > 1e-6 {
+            return Err(no_gguf("query_pre_attn_scalar", "head_dim"));
+        }
+        Ok(out)
+    }
+
+    fn in_config(&self) -> InConfig {
+        let kind = |local: &bool| match local {
+            true => "sliding_attention",
+            false => "full_attention",
+        };
+        let query = (1.0 / (self.scale * self.scale)).round() as u64;
+        InConfig {
+            arch: &GEMMA3,
+            window: self.window,
+            biases: self.biases,
+            more: vec![
+                ("layer_types", self.local.iter().map(kind).collect()),
+                ("hidden_activation", json!("gelu_pytorch_tanh")),
+                ("query_pre_attn_scalar", json!(query)),
+                ("rope_local_base_freq", json!(self.local_theta)),
+            ],
+        }
     }
 }

@@ -6,6 +6,7 @@ mod config;
 mod dims;
 mod error;
 mod export;
+mod families;
 mod gemma3;
 mod harmless;
 mod layers;
@@ -16,12 +17,13 @@ mod rope;
 mod to_config;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use siskin_formats::{Checkpoint, TensorInfo};
 use siskin_graph::{Graph, Part};
 
 use config::Source;
-use dims::Defaults;
+use families::{Architecture, Family, InFile};
 
 pub use dims::Dims;
 pub use error::{Error, Result};
@@ -42,25 +44,18 @@ pub enum Head {
     Loss,
 }
 
-#[derive(Debug, Clone)]
-enum Family {
-    Llama(llama::Config),
-    Qwen(qwen::Config),
-    Gemma3(gemma3::Config),
-}
-
 /// A model's configuration, out of which graphs are built.
 #[derive(Debug, Clone)]
 pub struct Model {
-    family: Family,
-    arch: String,
+    family: Arc<dyn Family>,
+    arch: &'static Architecture,
+    /// What the file calls the architecture.
+    arch_name: String,
     from_gguf: bool,
     /// Whether the embedding is the head, too.
     tied: bool,
     has_vision: bool,
 }
-
-const KNOWN: &str = "llama, mistral, qwen2, qwen3, gemma3";
 
 impl Model {
     /// Reads the configuration: GGUF metadata, or the folder's `config.json`.
@@ -94,40 +89,20 @@ impl Model {
     }
 
     fn from_source(source: &Source<'_>) -> Result<Self> {
-        let arch = source.arch()?;
-        let (is_mistral, is_qwen3) = (arch == "mistral", arch == "qwen3");
-        let (family, defaults): (_, &Defaults) = match arch.as_str() {
-            "llama" | "mistral" => (
-                Family::Llama(llama::Config::read(source, is_mistral)?),
-                llama::Config::defaults(is_mistral),
-            ),
-            "qwen2" | "qwen3" => (
-                Family::Qwen(qwen::Config::read(source, is_qwen3)?),
-                qwen::Config::defaults(is_qwen3),
-            ),
-            "gemma3" | "gemma3_text" => (
-                Family::Gemma3(gemma3::Config::read(source)?),
-                &gemma3::DEFAULTS,
-            ),
-            _ => {
-                return Err(Error::UnknownArchitecture {
-                    name: source.name(),
-                    arch,
-                    known: KNOWN,
-                });
-            }
-        };
+        let arch = Architecture::of(source)?;
+        let family = (arch.read)(source)?;
         let tied = match source.is_gguf() {
             true => !source.has_tensor("output.weight"),
             false => source
                 .bool("tie_word_embeddings", "")?
-                .unwrap_or(defaults.tied),
+                .unwrap_or(arch.defaults.tied),
         };
         config::check_quantisation(source)?;
         source.finish()?;
         Ok(Self {
             family,
             arch,
+            arch_name: source.arch()?,
             from_gguf: source.is_gguf(),
             tied,
             has_vision: source.has_vision,
@@ -137,7 +112,7 @@ impl Model {
     /// Refuses a tensor that no node takes, unless the forward pass is known to do without it.
     fn check_unused(&self, checkpoint: &Checkpoint, used: &BTreeSet<&str>) -> Result<()> {
         // transformers 4 takes the embedding where the configuration says so, whatever else the file holds.
-        let head = names::find(checkpoint, "lm_head.weight", self.from_gguf);
+        let head = self.find(checkpoint, "lm_head.weight");
         let is_head = |name: &str| self.tied && head.is_some_and(|h| h.name == name);
         let read = checkpoint.tensors.iter().map(|t| (t.name.as_str(), ""));
         let unread = checkpoint.unread.iter().map(|t| (t.name.as_str(), &*t.ty));
@@ -150,7 +125,7 @@ impl Model {
             Some((tensor, _)) => Err(Error::UnusedTensor {
                 name: checkpoint.name.clone(),
                 tensor: tensor.into(),
-                arch: self.arch.clone(),
+                arch: self.arch_name.clone(),
                 more: unused.count(),
             }),
         }
@@ -175,41 +150,37 @@ impl Model {
     }
 
     pub fn arch(&self) -> &str {
-        &self.arch
+        &self.arch_name
     }
 
     /// What GGUF files call the architecture.
     pub fn gguf_arch(&self) -> &str {
-        match self.arch.as_str() {
-            "mistral" => "llama",
-            "gemma3_text" => "gemma3",
-            arch => arch,
-        }
+        self.arch.gguf
     }
 
     /// The name that a GGUF file has for a projection's tensor, and what its rows need on their way in.
     pub fn in_gguf(&self, module: &str) -> (String, Transform) {
         let tensor = format!("{module}.weight");
-        let transform = names::transform(self.gguf_arch(), true, &tensor, self.dims());
-        (names::in_file(&tensor, true), transform)
+        let transform = self.transform(&tensor, true);
+        (names::in_file(self.arch, &tensor, true), transform)
     }
 
     pub fn dims(&self) -> &Dims {
-        match &self.family {
-            Family::Llama(c) => &c.dims,
-            Family::Qwen(c) => &c.dims,
-            Family::Gemma3(c) => &c.dims,
-        }
+        self.family.dims()
+    }
+
+    fn transform(&self, tensor: &str, gguf: bool) -> Transform {
+        (self.arch.transform)(InFile { tensor, gguf }, self.dims())
+    }
+
+    fn find<'a>(&self, checkpoint: &'a Checkpoint, tensor: &str) -> Option<&'a TensorInfo> {
+        names::find(self.arch, checkpoint, tensor, self.from_gguf)
     }
 
     /// The forward pass.
     pub fn graph(&self, head: Head) -> Result<Graph> {
         let mut g = Graph::default();
-        let x = match &self.family {
-            Family::Llama(c) => c.build(&mut g)?,
-            Family::Qwen(c) => c.build(&mut g)?,
-            Family::Gemma3(c) => c.build(&mut g)?,
-        };
+        let x = self.family.build(&mut g)?;
         let dims = self.dims();
         let lm_head = if self.tied {
             blocks::EMBEDDING
@@ -251,8 +222,9 @@ impl Model {
         part: &Part,
         cols: usize,
     ) -> Result<(&'a TensorInfo, Transform)> {
-        let info = names::find(checkpoint, &part.tensor, self.from_gguf)
-            .ok_or_else(|| checkpoint.missing(&names::in_file(&part.tensor, self.from_gguf)))?;
+        let info = self.find(checkpoint, &part.tensor).ok_or_else(|| {
+            checkpoint.missing(&names::in_file(self.arch, &part.tensor, self.from_gguf))
+        })?;
         let wanted = if cols == 1 {
             vec![part.rows]
         } else {
@@ -266,9 +238,6 @@ impl Model {
                 wanted,
             });
         }
-        Ok((
-            info,
-            names::transform(&self.arch, self.from_gguf, &part.tensor, self.dims()),
-        ))
+        Ok((info, self.transform(&part.tensor, self.from_gguf)))
     }
 }

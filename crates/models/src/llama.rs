@@ -1,24 +1,54 @@
 //! Llama: SmolLM2, TinyLlama, Llama 3.x, Mistral. Source: `transformers/models/llama`, `mistral`.
 
+use std::sync::Arc;
+
+use serde_json::json;
+use siskin_formats::Value;
 use siskin_graph::{Activation, Graph, NodeId};
 
 use crate::blocks::{self, Attention, Biases};
 use crate::config::Source;
 use crate::dims::Defaults;
+use crate::export::check_silu;
+use crate::families::{Architecture, Family, InConfig, InFile};
 use crate::rope::Rope;
-use crate::{Dims, Result, layers};
+use crate::{Dims, Result, Transform, layers};
 
-#[derive(Debug, Clone)]
-pub(crate) struct Config {
-    pub dims: Dims,
-    pub inv_freq: Vec<f32>,
+pub(crate) static LLAMA: Architecture = Architecture {
+    names: &["llama"],
+    gguf: "llama",
+    model_type: "llama",
+    class: "LlamaForCausalLM",
+    defaults: DEFAULTS,
+    read: |source| Config::read(source, false),
+    layer_names: &[],
+    transform,
+    can_have: &[Biases::NONE, Biases::ATTENTION, Biases::MLP, Biases::ALL],
+    has_rope_factors: true,
+};
+
+/// GGUF files of it are llama's, with a window.
+pub(crate) static MISTRAL: Architecture = Architecture {
+    names: &["mistral"],
+    model_type: "mistral",
+    class: "MistralForCausalLM",
+    defaults: MISTRAL_DEFAULTS,
+    read: |source| Config::read(source, true),
+    can_have: &[Biases::NONE],
+    ..LLAMA
+};
+
+#[derive(Debug)]
+struct Config {
+    dims: Dims,
+    inv_freq: Vec<f32>,
     /// Mistral's; the same in every layer.
-    pub window: Option<usize>,
-    pub biases: Biases,
-    pub activation: Activation,
+    window: Option<usize>,
+    biases: Biases,
+    activation: Activation,
 }
 
-const LLAMA: Defaults = Defaults {
+const DEFAULTS: Defaults = Defaults {
     vocab_size: 32_000,
     hidden_size: 4096,
     intermediate_size: 11_008,
@@ -30,23 +60,35 @@ const LLAMA: Defaults = Defaults {
     tied: false,
 };
 
-const MISTRAL: Defaults = Defaults {
+const MISTRAL_DEFAULTS: Defaults = Defaults {
     intermediate_size: 14_336,
     n_kv_heads: Some(8),
     context_length: 131_072,
-    ..LLAMA
+    ..DEFAULTS
 };
 
 /// Mistral's window where `config.json` does not have the key.
 const MISTRAL_WINDOW: usize = 4096;
 
-impl Config {
-    pub const fn defaults(is_mistral: bool) -> &'static Defaults {
-        if is_mistral { &MISTRAL } else { &LLAMA }
+/// llama.cpp rotates neighbouring rows, so its files have those of q and k in that order.
+fn transform(InFile { tensor, gguf }: InFile<'_>, dims: &Dims) -> Transform {
+    let is_rotated = tensor.contains(".q_proj.") || tensor.contains(".k_proj.");
+    match gguf && is_rotated {
+        true => Transform::UnpermuteRope {
+            head_dim: dims.head_dim,
+        },
+        false => Transform::None,
     }
+}
 
-    pub fn read(source: &Source<'_>, is_mistral: bool) -> Result<Self> {
-        let mut dims = Dims::read(source, Self::defaults(is_mistral))?;
+impl Config {
+    fn read(source: &Source<'_>, is_mistral: bool) -> Result<Arc<dyn Family>> {
+        let defaults = if is_mistral {
+            MISTRAL_DEFAULTS
+        } else {
+            DEFAULTS
+        };
+        let mut dims = Dims::read(source, &defaults)?;
         let rope = Rope::read(source, &dims)?;
         dims.rope_theta = rope.theta;
         if layers::is_local(source, dims.n_layers, |_| false)?.contains(&true) {
@@ -62,7 +104,7 @@ impl Config {
             false => None,
         };
         let biases = match (source.is_gguf(), is_mistral) {
-            (false, true) => Biases::default(),
+            (false, true) => Biases::NONE,
             (false, false) => {
                 let mlp = source.bool("mlp_bias", "")?.unwrap_or(false);
                 Biases {
@@ -78,16 +120,22 @@ impl Config {
             source.off("attention_bias", "")?;
             source.off("mlp_bias", "")?;
         }
-        Ok(Self {
+        Ok(Arc::new(Self {
             dims,
             inv_freq: rope.inv_freq,
             window: window.filter(|w| *w > 0),
             biases,
             activation: blocks::activation(source, "hidden_act", Activation::Silu)?,
-        })
+        }))
+    }
+}
+
+impl Family for Config {
+    fn dims(&self) -> &Dims {
+        &self.dims
     }
 
-    pub fn build(&self, g: &mut Graph) -> Result<NodeId> {
+    fn build(&self, g: &mut Graph) -> Result<NodeId> {
         let dims = &self.dims;
         let attention = Attention {
             inv_freq: g.constant("inv_freq", self.inv_freq.clone()),
@@ -103,5 +151,31 @@ impl Config {
             x = blocks::pre_norm_block(g, x, &layer, &dims, &attention, self.activation)?;
         }
         Ok(x)
+    }
+
+    fn in_gguf(&self) -> Result<Vec<(&'static str, Value)>> {
+        check_silu(self.activation)?;
+        let window = self.window.into_iter();
+        Ok(window
+            .map(|w| ("attention.sliding_window", Value::Uint(w as u64)))
+            .collect())
+    }
+
+    fn in_config(&self) -> InConfig {
+        let mut more = vec![("hidden_act", json!("silu"))];
+        if self.biases.down {
+            more.push(("mlp_bias", json!(true)));
+        }
+        InConfig {
+            // transformers' Llama knows no window; GGUF calls both llama.
+            arch: if self.window.is_some() {
+                &MISTRAL
+            } else {
+                &LLAMA
+            },
+            window: self.window,
+            biases: self.biases,
+            more,
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use siskin_formats::{Checkpoint, TensorInfo};
 
-use crate::Dims;
+use crate::families::Architecture;
 
 /// What a tensor's values need before they are the graph's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,18 +59,7 @@ impl Transform {
     }
 }
 
-pub(crate) fn transform(arch: &str, from_gguf: bool, tensor: &str, dims: &Dims) -> Transform {
-    let rotated = tensor.contains(".q_proj.") || tensor.contains(".k_proj.");
-    match (arch, from_gguf) {
-        ("llama", true) if rotated => Transform::UnpermuteRope {
-            head_dim: dims.head_dim,
-        },
-        ("gemma3" | "gemma3_text", false) if tensor.ends_with("norm.weight") => Transform::AddOne,
-        _ => Transform::None,
-    }
-}
-
-/// Names within a layer: Hugging Face's and GGUF's.
+/// Names within a layer: Hugging Face's and GGUF's, where a family does not say otherwise.
 const LAYER_NAMES: [(&str, &str); 13] = [
     ("input_layernorm", "attn_norm"),
     ("self_attn.q_proj", "attn_q"),
@@ -88,7 +77,7 @@ const LAYER_NAMES: [(&str, &str); 13] = [
 ];
 
 /// The name a tensor has in the file.
-pub(crate) fn in_file(tensor: &str, gguf: bool) -> String {
+pub(crate) fn in_file(arch: &Architecture, tensor: &str, gguf: bool) -> String {
     if !gguf {
         return tensor.into();
     }
@@ -102,23 +91,15 @@ pub(crate) fn in_file(tensor: &str, gguf: bool) -> String {
         let rest = tensor.strip_prefix("model.layers.")?;
         let (layer, rest) = rest.split_once('.')?;
         let (part, suffix) = rest.rsplit_once('.')?;
-        let name = LAYER_NAMES.iter().find(|n| n.0 == part)?.1;
+        let mut names = arch.layer_names.iter().chain(&LAYER_NAMES);
+        let name = names.find(|n| n.0 == part)?.1;
         Some(format!("blk.{layer}.{name}.{suffix}"))
     };
     layered().unwrap_or_else(|| tensor.into())
 }
 
-/// The name a tensor gets in a new file: one of the two names of a norm depends on the family.
-pub(crate) fn out(tensor: &str, gguf: bool, arch: &str) -> String {
-    let name = in_file(tensor, gguf);
-    let around = arch.starts_with("gemma3") && tensor.contains("post_attention_layernorm");
-    if gguf && around {
-        return name.replace("ffn_norm", "post_attention_norm");
-    }
-    name
-}
-
 pub(crate) fn find<'a>(
+    arch: &Architecture,
     checkpoint: &'a Checkpoint,
     tensor: &str,
     gguf: bool,
@@ -133,12 +114,5 @@ pub(crate) fn find<'a>(
             .or_else(|| checkpoint.find(&within))
             .or_else(|| checkpoint.find(base));
     }
-    let name = in_file(tensor, true);
-    // Families with norms around both blocks call the first of them otherwise.
-    let around = name.replace("ffn_norm", "post_attention_norm");
-    let is_post = tensor.contains("post_attention_layernorm");
-    is_post
-        .then(|| checkpoint.find(&around))
-        .flatten()
-        .or_else(|| checkpoint.find(&name))
+    checkpoint.find(&in_file(arch, tensor, true))
 }

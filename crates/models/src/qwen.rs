@@ -1,26 +1,56 @@
 //! Qwen2, Qwen2.5 and Qwen3: llama with biases on q, k and v, or with norms on the heads of q and k. Source:
 //! `transformers/models/qwen2`, `qwen3`.
 
+use std::sync::Arc;
+
+use serde_json::json;
+use siskin_formats::Value;
 use siskin_graph::{Activation, Graph, NodeId};
 
 use crate::blocks::{self, Attention, Biases};
 use crate::config::Source;
 use crate::dims::Defaults;
+use crate::export::{check_silu, no_gguf};
+use crate::families::{Architecture, Family, InConfig, as_they_are};
 use crate::rope::Rope;
 use crate::{Dims, Result, layers};
 
-#[derive(Debug, Clone)]
-pub(crate) struct Config {
-    pub dims: Dims,
+pub(crate) static QWEN2: Architecture = Architecture {
+    names: &["qwen2"],
+    gguf: "qwen2",
+    model_type: "qwen2",
+    class: "Qwen2ForCausalLM",
+    defaults: QWEN2_DEFAULTS,
+    read: |source| Config::read(source, false),
+    layer_names: &[],
+    transform: as_they_are,
+    can_have: &[Biases::QKV],
+    has_rope_factors: false,
+};
+
+pub(crate) static QWEN3: Architecture = Architecture {
+    names: &["qwen3"],
+    gguf: "qwen3",
+    model_type: "qwen3",
+    class: "Qwen3ForCausalLM",
+    defaults: QWEN3_DEFAULTS,
+    read: |source| Config::read(source, true),
+    can_have: &[Biases::NONE, Biases::ATTENTION],
+    ..QWEN2
+};
+
+#[derive(Debug)]
+struct Config {
+    dims: Dims,
     inv_freq: Vec<f32>,
     /// Of each layer.
-    pub windows: Vec<Option<usize>>,
-    pub biases: Biases,
-    pub activation: Activation,
-    pub is_qwen3: bool,
+    windows: Vec<Option<usize>>,
+    biases: Biases,
+    activation: Activation,
+    is_qwen3: bool,
 }
 
-const QWEN2: Defaults = Defaults {
+const QWEN2_DEFAULTS: Defaults = Defaults {
     vocab_size: 151_936,
     hidden_size: 4096,
     intermediate_size: 22_016,
@@ -32,9 +62,9 @@ const QWEN2: Defaults = Defaults {
     tied: false,
 };
 
-const QWEN3: Defaults = Defaults {
+const QWEN3_DEFAULTS: Defaults = Defaults {
     head_dim: Some(128),
-    ..QWEN2
+    ..QWEN2_DEFAULTS
 };
 
 /// The window where the file switches it on and does not say how long it is.
@@ -43,12 +73,13 @@ const WINDOW: usize = 4096;
 const MAX_WINDOW_LAYERS: usize = 28;
 
 impl Config {
-    pub const fn defaults(is_qwen3: bool) -> &'static Defaults {
-        if is_qwen3 { &QWEN3 } else { &QWEN2 }
-    }
-
-    pub fn read(source: &Source<'_>, is_qwen3: bool) -> Result<Self> {
-        let mut dims = Dims::read(source, Self::defaults(is_qwen3))?;
+    fn read(source: &Source<'_>, is_qwen3: bool) -> Result<Arc<dyn Family>> {
+        let defaults = if is_qwen3 {
+            QWEN3_DEFAULTS
+        } else {
+            QWEN2_DEFAULTS
+        };
+        let mut dims = Dims::read(source, &defaults)?;
         let rope = Rope::read(source, &dims)?;
         dims.rope_theta = rope.theta;
         // GGUF files may have the key; what reads them uses no window.
@@ -65,22 +96,25 @@ impl Config {
         let biases = match (source.is_gguf(), is_qwen3) {
             (true, _) => Biases::of_gguf(source),
             (false, true) => Biases::of_attention(source)?,
-            (false, false) => Biases {
-                qkv: true,
-                ..Biases::default()
-            },
+            (false, false) => Biases::QKV,
         };
-        Ok(Self {
+        Ok(Arc::new(Self {
             inv_freq: rope.inv_freq,
             windows: is_local.iter().map(|l| window.filter(|_| *l)).collect(),
             biases,
             activation: blocks::activation(source, "hidden_act", Activation::Silu)?,
             is_qwen3,
             dims,
-        })
+        }))
+    }
+}
+
+impl Family for Config {
+    fn dims(&self) -> &Dims {
+        &self.dims
     }
 
-    pub fn build(&self, g: &mut Graph) -> Result<NodeId> {
+    fn build(&self, g: &mut Graph) -> Result<NodeId> {
         let dims = &self.dims;
         let inv_freq = g.constant("inv_freq", self.inv_freq.clone());
         let mut x = blocks::embed(g, dims, 1.0);
@@ -97,5 +131,23 @@ impl Config {
             x = blocks::pre_norm_block(g, x, &layer, &dims, &attention, self.activation)?;
         }
         Ok(x)
+    }
+
+    fn in_gguf(&self) -> Result<Vec<(&'static str, Value)>> {
+        // What reads GGUF files of these uses no window.
+        if self.windows.iter().any(Option::is_some) {
+            return Err(no_gguf("use_sliding_window", "off"));
+        }
+        check_silu(self.activation)?;
+        Ok(vec![])
+    }
+
+    fn in_config(&self) -> InConfig {
+        InConfig {
+            arch: if self.is_qwen3 { &QWEN3 } else { &QWEN2 },
+            window: None,
+            biases: self.biases,
+            more: vec![("hidden_act", json!("silu"))],
+        }
     }
 }

@@ -3,8 +3,8 @@
 use serde_json::{Value as Json, json};
 use siskin_formats::Checkpoint;
 
-use crate::blocks::Biases;
-use crate::{Error, Family, Model, Result};
+use crate::families::InConfig;
+use crate::{Error, Model, Result};
 
 impl Model {
     /// A folder's configuration for what is written of it: of a model for images, the language model alone.
@@ -16,7 +16,7 @@ impl Model {
                     !["vision_config", "mm_tokens_per_image"].contains(&key.as_str())
                         && !key.ends_with("_token_index")
                 });
-                text.insert("architectures".into(), json!(["Gemma3ForCausalLM"]));
+                text.insert("architectures".into(), json!([self.arch.class]));
                 Json::Object(text)
             }
             config => config,
@@ -34,40 +34,13 @@ impl Model {
         if !d.is_uniform() {
             return Err(no_folder("its layers have different sizes"));
         }
-        let none = Biases::default();
-        let attention = Biases {
-            qkv: true,
-            o: true,
-            ..none
-        };
-        let (class, model_type, window, biases) = match &self.family {
-            // transformers' Llama knows no window; GGUF calls both llama.
-            Family::Llama(c) if c.window.is_some() => {
-                ("MistralForCausalLM", "mistral", c.window, c.biases)
-            }
-            Family::Llama(c) => ("LlamaForCausalLM", "llama", None, c.biases),
-            Family::Qwen(c) if c.is_qwen3 => ("Qwen3ForCausalLM", "qwen3", None, c.biases),
-            Family::Qwen(c) => ("Qwen2ForCausalLM", "qwen2", None, c.biases),
-            Family::Gemma3(c) => ("Gemma3ForCausalLM", "gemma3_text", c.window, c.biases),
-        };
-        // What transformers' class can have.
-        let mlp = Biases {
-            gate_up: true,
-            down: true,
-            ..none
-        };
-        let both = Biases {
-            qkv: true,
-            o: true,
-            ..mlp
-        };
-        let can_have: &[Biases] = match model_type {
-            "llama" => &[none, attention, mlp, both],
-            "mistral" => &[none],
-            "qwen2" => &[Biases { qkv: true, ..none }],
-            _ => &[none, attention],
-        };
-        if !can_have.contains(&biases) {
+        let InConfig {
+            arch,
+            window,
+            biases,
+            more,
+        } = self.family.in_config();
+        if !arch.can_have.contains(&biases) {
             return Err(no_folder(
                 "transformers' class has other biases than the file",
             ));
@@ -77,8 +50,8 @@ impl Model {
             no_folder("its rotary frequencies are scaled neither linearly nor as Llama 3's")
         })?;
         let mut config = json!({
-            "architectures": [class],
-            "model_type": model_type,
+            "architectures": [arch.class],
+            "model_type": arch.model_type,
             "hidden_size": d.hidden_size,
             "intermediate_size": d.intermediate_size,
             "num_hidden_layers": d.n_layers,
@@ -94,21 +67,8 @@ impl Model {
             "tie_word_embeddings": is_tied,
             "sliding_window": window,
         });
-        if !matches!(self.family, Family::Gemma3(_)) {
-            config["hidden_act"] = json!("silu");
-        }
-        if biases.down {
-            config["mlp_bias"] = json!(true);
-        }
-        if let Family::Gemma3(c) = &self.family {
-            let kind = |local: &bool| match local {
-                true => "sliding_attention",
-                false => "full_attention",
-            };
-            config["layer_types"] = c.local.iter().map(kind).collect();
-            config["hidden_activation"] = json!("gelu_pytorch_tanh");
-            config["query_pre_attn_scalar"] = json!((1.0 / (c.scale * c.scale)).round() as u64);
-            config["rope_local_base_freq"] = json!(c.local_theta);
+        for (key, value) in more {
+            config[key] = value;
         }
         Ok(config)
     }
@@ -179,12 +139,7 @@ mod tests {
         let config = json!({"model_type": "llama", "hidden_size": 64, "num_attention_heads": 1,
             "rope_theta": 500_000.0, "rope_scaling": scaling});
         let model = Model::from_config(config).unwrap();
-        let Family::Llama(config) = &model.family else {
-            unreachable!()
-        };
-        let scaled = &config.inv_freq;
-        let plain = (0..32).map(|i| 500_000f32.powf(-(i as f32) / 32.0));
-        plain.zip(scaled).map(|(p, s)| p / *s).collect()
+        model.rope_factors().unwrap()
     }
 
     #[test]

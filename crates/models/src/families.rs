@@ -1,0 +1,96 @@
+//! The table of what is known. A family is its own file and a row here.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use siskin_formats::Value;
+use siskin_graph::{Graph, NodeId};
+
+use crate::blocks::Biases;
+use crate::config::Source;
+use crate::dims::Defaults;
+use crate::{Dims, Error, Result, Transform, gemma3, llama, qwen};
+
+/// All architectures, as messages list them.
+static ALL: [&Architecture; 5] = [
+    &llama::LLAMA,
+    &llama::MISTRAL,
+    &qwen::QWEN2,
+    &qwen::QWEN3,
+    &gemma3::GEMMA3,
+];
+
+/// One architecture: what it is called, how it is read, and how files have its tensors.
+#[derive(Debug)]
+pub(crate) struct Architecture {
+    /// What a `config.json` may call it; messages use the first.
+    pub names: &'static [&'static str],
+    /// What GGUF files call it.
+    pub gguf: &'static str,
+    /// `model_type` of a `config.json` that is written.
+    pub model_type: &'static str,
+    /// transformers' class.
+    pub class: &'static str,
+    pub defaults: Defaults,
+    pub read: fn(&Source<'_>) -> Result<Arc<dyn Family>>,
+    /// Names within a layer that are not those of [`crate::names`]: Hugging Face's and GGUF's.
+    pub layer_names: &'static [(&'static str, &'static str)],
+    /// What a tensor of a file needs, by its Hugging Face name.
+    pub transform: fn(InFile<'_>, &Dims) -> Transform,
+    /// Which biases transformers' class can have.
+    pub can_have: &'static [Biases],
+    /// Whether its GGUF files may have a factor for each rotary frequency.
+    pub has_rope_factors: bool,
+}
+
+/// A tensor of one kind of file.
+pub(crate) struct InFile<'a> {
+    pub tensor: &'a str,
+    pub gguf: bool,
+}
+
+/// A family's configuration, as it was read.
+pub(crate) trait Family: Debug + Send + Sync {
+    fn dims(&self) -> &Dims;
+
+    /// The forward pass up to the last layer's end.
+    fn build(&self, g: &mut Graph) -> Result<NodeId>;
+
+    /// What GGUF metadata says of it beyond sizes and rope, by keys without the architecture's name.
+    ///
+    /// # Errors
+    /// If the family's GGUF files cannot say what it computes.
+    fn in_gguf(&self) -> Result<Vec<(&'static str, Value)>>;
+
+    /// What a `config.json` says of it beyond sizes and rope.
+    fn in_config(&self) -> InConfig;
+}
+
+/// A family's part of a `config.json`.
+pub(crate) struct InConfig {
+    /// The architecture whose class in transformers computes the same.
+    pub arch: &'static Architecture,
+    pub window: Option<usize>,
+    pub biases: Biases,
+    pub more: Vec<(&'static str, Json)>,
+}
+
+impl Architecture {
+    /// # Errors
+    /// If the source's architecture is not in the table.
+    pub fn of(source: &Source<'_>) -> Result<&'static Self> {
+        let name = source.arch()?;
+        let found = ALL.iter().find(|a| a.names.contains(&name.as_str()));
+        found.copied().ok_or_else(|| Error::UnknownArchitecture {
+            name: source.name(),
+            arch: name,
+            known: ALL.map(|a| a.names[0]).join(", "),
+        })
+    }
+}
+
+/// Of an architecture whose tensors every file has as the graph wants them.
+pub(crate) fn as_they_are(_: InFile<'_>, _: &Dims) -> Transform {
+    Transform::None
+}
