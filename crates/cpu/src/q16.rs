@@ -3,7 +3,7 @@
 //! as one in f32.
 
 use multiversion::{multiversion, target::match_target};
-use siskin_formats::{BLOCK_32, Format, TensorType, with_format};
+use siskin_formats::{BLOCK_32, ForFormat, Format, TensorType};
 
 use crate::q16_dot;
 
@@ -19,7 +19,7 @@ pub struct Q16Row {
 
 impl Q16Row {
     /// # Panics
-    /// If `x` is no multiple of 32 long.
+    /// If `x` is not a multiple of 32 long.
     pub fn quantise(x: &[f32]) -> Self {
         let mut row = Self {
             q: vec![0; x.len()],
@@ -52,7 +52,22 @@ fn quantise(x: &[f32], q: &mut [i16], d: &mut Vec<f32>, sums: &mut Vec<[f32; 2]>
 
 /// `out[r] = row r of w · x`, for rows stored in the quantised type `ty`.
 pub(crate) fn matvec(ty: TensorType, rows: &[u8], x: &Q16Row, out: &mut [f32]) {
-    with_format!(ty, F => matvec_as::<F>(rows, x, out), unreachable!("{ty} is not quantised"))
+    let done = ty.with_format(Matvec { rows, x, out });
+    assert!(done.is_some(), "{ty} is not a type of integers");
+}
+
+struct Matvec<'a> {
+    rows: &'a [u8],
+    x: &'a Q16Row,
+    out: &'a mut [f32],
+}
+
+impl ForFormat for Matvec<'_> {
+    type Out = ();
+    #[inline]
+    fn run<F: Format>(self) {
+        matvec_as::<F>(self.rows, self.x, self.out);
+    }
 }
 
 /// Rows whose products are under way at a time: each waits for its own sums only.

@@ -6,8 +6,8 @@
 mod blocks;
 mod checkpoint;
 mod dynamic;
-mod encode;
 mod error;
+pub mod formats;
 mod ggml_types;
 mod gguf;
 mod gguf_write;
@@ -19,10 +19,11 @@ mod source;
 mod split;
 mod tensor_type;
 
-pub use blocks::{BLOCK_32, Block32, Format, decode, f16_to_f32, formats};
+pub use blocks::{
+    BLOCK_32, Block32, Encode, ForFormat, Format, Values, decode, encode, f16_to_f32,
+};
 pub use checkpoint::{Checkpoint, TensorInfo, UnreadTensor, shard_names};
 pub use dynamic::{dynamic_map, nearest_code};
-pub use encode::encode;
 pub use error::{Error, Result};
 pub use gguf::{Array, Gguf, Header, Parsed, Value, parse_header};
 pub use gguf_write::{GgufTensor, write_gguf};

@@ -7,8 +7,23 @@
 
 use serde_json::{Value, json};
 
+use crate::blocks::{Encode, Values};
 use crate::dynamic::{dynamic_map, nearest_code};
 use crate::{Error, Result};
+
+/// The format, as its blocks are in memory.
+#[allow(missing_debug_implementations)]
+pub struct NF4;
+impl Values for NF4 {
+    const GGML: Option<u32> = None;
+    const LEN: usize = LEN;
+    const BYTES: usize = BYTES;
+    /// As `bitsandbytes.functional.quantize_4bit`.
+    const ENCODE: Encode = encode;
+    fn decode(blocks: &[u8], out: &mut [f32]) {
+        decode(blocks, out);
+    }
+}
 
 /// Weights in a block.
 pub(crate) const LEN: usize = 64;
@@ -37,7 +52,7 @@ pub(crate) const VALUES: [f32; 16] = [
     1.0,
 ];
 
-pub(crate) fn decode(bytes: &[u8], out: &mut [f32]) {
+fn decode(bytes: &[u8], out: &mut [f32]) {
     let blocks = bytes.as_chunks::<BYTES>().0.iter();
     for (block, out) in blocks.zip(out.as_chunks_mut::<LEN>().0) {
         let (peak, codes) = block.split_at(4);
@@ -49,7 +64,7 @@ pub(crate) fn decode(bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-pub(crate) fn encode(values: &[f32], out: &mut Vec<u8>) {
+fn encode(values: &[f32], out: &mut Vec<u8>) {
     for x in values.as_chunks::<LEN>().0 {
         let peak = x.iter().fold(0f32, |m, v| m.max(v.abs()));
         let inverse = if peak > 0.0 { 1.0 / peak } else { 0.0 };

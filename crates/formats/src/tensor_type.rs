@@ -2,43 +2,108 @@
 
 use std::fmt;
 
-use crate::blocks::Format;
-use crate::{nf4, with_format};
+use crate::blocks::{Encode, ForFormat, Format, Values, decode_integers};
+use crate::formats;
 
-/// How the values of a tensor are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(non_camel_case_types)]
-pub enum TensorType {
-    F32,
-    F16,
-    BF16,
-    Q4_0,
-    Q4_1,
-    Q5_0,
-    Q5_1,
-    Q8_0,
-    Q2_K,
-    Q3_K,
-    Q4_K,
-    Q5_K,
-    Q6_K,
-    /// Codes of 16 values, with an f16 scale for each 32.
-    IQ4_NL,
-    /// Codes of the 16 values of a 4-bit float, with a power of two for each 32.
-    MXFP4,
-    /// bitsandbytes' 4 bits: codes of 16 values, with an f32 scale for each 64; GGUF does not have it.
-    NF4,
+/// What a type's format declares.
+struct Row {
+    name: &'static str,
+    ggml: Option<u32>,
+    block_len: usize,
+    block_bytes: usize,
+    is_integer: bool,
+    decode: fn(&[u8], &mut [f32]),
+    encode: Option<Encode>,
 }
 
-use TensorType::{
-    BF16, F16, F32, IQ4_NL, MXFP4, NF4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0,
-};
+impl Row {
+    const fn integers<F: Format>(name: &'static str) -> Self {
+        Self {
+            name,
+            ggml: Some(F::GGML),
+            block_len: F::LEN,
+            block_bytes: F::BYTES,
+            is_integer: true,
+            decode: decode_integers::<F>,
+            encode: F::ENCODE,
+        }
+    }
+
+    const fn values<F: Values>(name: &'static str) -> Self {
+        Self {
+            name,
+            ggml: F::GGML,
+            block_len: F::LEN,
+            block_bytes: F::BYTES,
+            is_integer: false,
+            decode: F::decode,
+            encode: Some(F::ENCODE),
+        }
+    }
+}
+
+macro_rules! run {
+    (integers $code:ident $T:ident) => {
+        Some($code.run::<formats::$T>())
+    };
+    (values $code:ident $T:ident) => {
+        None
+    };
+}
+
+macro_rules! types {
+    ($($(#[$doc:meta])* $T:ident: $kind:ident,)*) => {
+        /// How the values of a tensor are stored.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[allow(non_camel_case_types)]
+        pub enum TensorType {
+            $($(#[$doc])* $T,)*
+        }
+
+        /// One row a type, in their order.
+        static ROWS: [Row; TensorType::ALL.len()] =
+            [$(Row::$kind::<formats::$T>(stringify!($T))),*];
+
+        impl TensorType {
+            pub const ALL: [Self; [$(Self::$T),*].len()] = [$(Self::$T),*];
+
+            /// Runs code for the type's [`Format`]; `None` for types that are not of integers.
+            #[inline]
+            pub fn with_format<C: ForFormat>(self, code: C) -> Option<C::Out> {
+                match self {
+                    $(Self::$T => run!($kind code $T),)*
+                }
+            }
+        }
+    };
+}
+
+types! {
+    F32: values,
+    F16: values,
+    BF16: values,
+    Q4_0: integers,
+    Q4_1: integers,
+    Q5_0: integers,
+    Q5_1: integers,
+    Q8_0: integers,
+    Q2_K: integers,
+    Q3_K: integers,
+    Q4_K: integers,
+    Q5_K: integers,
+    Q6_K: integers,
+    /// Codes of 16 values, with an f16 scale for each 32.
+    IQ4_NL: integers,
+    /// Codes of the 16 values of a 4-bit float, with a power of two for each 32.
+    MXFP4: integers,
+    /// bitsandbytes' 4 bits: codes of 16 values, with an f32 scale for each 64; GGUF does not have it.
+    NF4: values,
+}
 
 impl TensorType {
-    pub const ALL: [TensorType; 16] = [
-        F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, MXFP4,
-        NF4,
-    ];
+    fn row(self) -> &'static Row {
+        &ROWS[self as usize]
+    }
 
     pub fn from_ggml(number: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|t| t.ggml() == Some(number))
@@ -46,45 +111,11 @@ impl TensorType {
 
     /// ggml's number for it, where GGUF has it.
     pub fn ggml(self) -> Option<u32> {
-        Some(match self {
-            F32 => 0,
-            F16 => 1,
-            BF16 => 30,
-            Q4_0 => 2,
-            Q4_1 => 3,
-            Q5_0 => 6,
-            Q5_1 => 7,
-            Q8_0 => 8,
-            Q2_K => 10,
-            Q3_K => 11,
-            Q4_K => 12,
-            Q5_K => 13,
-            Q6_K => 14,
-            IQ4_NL => 20,
-            MXFP4 => 39,
-            NF4 => return None,
-        })
+        self.row().ggml
     }
 
     pub fn name(self) -> &'static str {
-        match self {
-            F32 => "F32",
-            F16 => "F16",
-            BF16 => "BF16",
-            Q4_0 => "Q4_0",
-            Q4_1 => "Q4_1",
-            Q5_0 => "Q5_0",
-            Q5_1 => "Q5_1",
-            Q8_0 => "Q8_0",
-            Q2_K => "Q2_K",
-            Q3_K => "Q3_K",
-            Q4_K => "Q4_K",
-            Q5_K => "Q5_K",
-            Q6_K => "Q6_K",
-            IQ4_NL => "IQ4_NL",
-            MXFP4 => "MXFP4",
-            NF4 => "NF4",
-        }
+        self.row().name
     }
 
     pub(crate) fn names() -> String {
@@ -93,21 +124,20 @@ impl TensorType {
 
     /// Weights in one storage block (1 for the plain types).
     pub fn block_len(self) -> usize {
-        match self {
-            F32 | F16 | BF16 => 1,
-            NF4 => nf4::LEN,
-            _ => with_format!(self, F => F::LEN, 1),
-        }
+        self.row().block_len
     }
 
     /// Bytes of one storage block.
     pub fn block_bytes(self) -> usize {
-        match self {
-            F32 => 4,
-            F16 | BF16 => 2,
-            NF4 => nf4::BYTES,
-            _ => with_format!(self, F => F::BYTES, 0),
-        }
+        self.row().block_bytes
+    }
+
+    pub(crate) fn decoder(self) -> fn(&[u8], &mut [f32]) {
+        self.row().decode
+    }
+
+    pub(crate) fn encoder(self) -> Option<Encode> {
+        self.row().encode
     }
 
     pub fn is_quantised(self) -> bool {
@@ -116,10 +146,10 @@ impl TensorType {
 
     /// Whether its values are integers with scales: whether it has a [`Format`].
     pub fn is_integer(self) -> bool {
-        self.is_quantised() && self != NF4
+        self.row().is_integer
     }
 
-    /// Bytes of `n` weights, `None` when `n` is no multiple of the block or the size overflows.
+    /// Bytes of `n` weights, `None` when `n` is not a multiple of the block or the size overflows.
     pub fn bytes_of(self, n: usize) -> Option<usize> {
         n.is_multiple_of(self.block_len())
             .then(|| (n / self.block_len()).checked_mul(self.block_bytes()))

@@ -1,175 +1,263 @@
 //! From a file's blocks to what kernels read: values in one buffer, 16 bytes at a time, scales in
-//! another.
+//! another. One row for each type of a file ([`kept`]), and one for each way to keep it here ([`GpuType`]).
 
 use half::f16;
-use siskin_formats::formats::Q3_K;
 use siskin_formats::{Format, TensorType, decode, formats};
 
-/// How a matrix is kept on the GPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(non_camel_case_types)]
-pub enum GpuType {
-    F32,
-    F16,
-    BF16,
-    Q4_0,
-    Q4_1,
-    Q8_0,
+/// One way to keep a matrix.
+struct Layout {
+    /// Whether kernels can compute with its values as integers.
+    is_integer: bool,
+    /// Weights whose sizes are whole.
+    len: usize,
+    /// Bytes of the values and scales of that many.
+    values: usize,
+    scales: usize,
+    /// The file of WGSL with its `load_block`, or for types of values with their `load`.
+    library: &'static str,
+}
+
+macro_rules! layouts {
+    ($($(#[$doc:meta])* $T:ident: $layout:expr,)*) => {
+        /// How a matrix is kept on the GPU.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[allow(non_camel_case_types)]
+        pub enum GpuType {
+            $($(#[$doc])* $T,)*
+        }
+
+        static LAYOUTS: [Layout; GpuType::ALL.len()] = [$($layout),*];
+
+        impl GpuType {
+            pub const ALL: [Self; [$(Self::$T),*].len()] = [$(Self::$T),*];
+        }
+    };
+}
+
+const fn values(len: usize, values: usize, scales: usize, library: &'static str) -> Layout {
+    Layout {
+        is_integer: false,
+        len,
+        values,
+        scales,
+        library,
+    }
+}
+
+const fn integers(len: usize, values: usize, scales: usize, library: &'static str) -> Layout {
+    Layout {
+        is_integer: true,
+        len,
+        values,
+        scales,
+        library,
+    }
+}
+
+layouts! {
+    F32: values(1, 4, 0, "lib/values_f32"),
+    F16: values(1, 2, 0, "lib/values_f16"),
+    BF16: values(1, 2, 0, "lib/values_bf16"),
+    Q4_0: integers(32, 16, 2, "lib/block_q4_0"),
+    Q4_1: integers(32, 16, 4, "lib/block_q4_1"),
+    Q8_0: integers(32, 32, 2, "lib/block_q8_0"),
     /// 8-bit with scale and minimum.
-    Q8_1,
-    Q4_K,
-    Q6_K,
-    NF4,
+    Q8_1: integers(32, 32, 4, "lib/block_q8_1"),
+    Q4_K: integers(256, 128, 20, "lib/block_q4_k"),
+    Q6_K: integers(256, 192, 20, "lib/block_q6_k"),
+    NF4: values(64, 32, 4, "lib/values_nf4"),
 }
 
 impl GpuType {
-    pub const ALL: [Self; 10] = [
-        Self::F32,
-        Self::F16,
-        Self::BF16,
-        Self::Q4_0,
-        Self::Q4_1,
-        Self::Q8_0,
-        Self::Q8_1,
-        Self::Q4_K,
-        Self::Q6_K,
-        Self::NF4,
-    ];
-
     /// How a file's type is kept.
     pub fn of(ty: TensorType) -> Self {
-        match ty {
-            TensorType::F32 => Self::F32,
-            // A power of two with any exponent, as only BF16's scale-free values have.
-            TensorType::BF16 | TensorType::MXFP4 => Self::BF16,
-            TensorType::Q4_0 => Self::Q4_0,
-            TensorType::Q4_1 => Self::Q4_1,
-            TensorType::Q5_0 | TensorType::Q8_0 | TensorType::IQ4_NL => Self::Q8_0,
-            TensorType::Q5_1 => Self::Q8_1,
-            TensorType::Q4_K => Self::Q4_K,
-            TensorType::Q3_K | TensorType::Q6_K => Self::Q6_K,
-            TensorType::F16 | TensorType::Q2_K | TensorType::Q5_K => Self::F16,
-            TensorType::NF4 => Self::NF4,
-        }
+        kept(ty).ty
+    }
+
+    fn layout(self) -> &'static Layout {
+        &LAYOUTS[self as usize]
     }
 
     /// Whether kernels can compute with its values as integers.
     pub fn is_integer(self) -> bool {
-        !matches!(self, Self::F32 | Self::F16 | Self::BF16 | Self::NF4)
+        self.layout().is_integer
     }
 
     /// Bytes of values of `n` weights.
     pub fn value_bytes(self, n: usize) -> usize {
-        match self {
-            Self::F32 => n * 4,
-            Self::F16 | Self::BF16 => n * 2,
-            Self::Q4_0 | Self::Q4_1 | Self::Q4_K | Self::NF4 => n / 2,
-            Self::Q8_0 | Self::Q8_1 => n,
-            Self::Q6_K => n / 4 * 3,
-        }
+        n / self.layout().len * self.layout().values
+    }
+
+    /// Bytes of scales of `n` weights.
+    pub fn scale_bytes(self, n: usize) -> usize {
+        n / self.layout().len * self.layout().scales
+    }
+
+    pub(crate) fn library(self) -> &'static str {
+        self.layout().library
     }
 }
 
-impl GpuType {
-    /// Bytes of scales of `n` weights.
-    pub fn scale_bytes(self, n: usize) -> usize {
-        match self {
-            Self::F32 | Self::F16 | Self::BF16 => 0,
-            Self::Q4_0 | Self::Q8_0 => n / 32 * 2,
-            Self::Q4_1 | Self::Q8_1 => n / 32 * 4,
-            Self::Q4_K | Self::Q6_K => n / 256 * 20,
-            Self::NF4 => n / 64 * 4,
-        }
+/// How one of a file's types is kept.
+struct Kept {
+    ty: GpuType,
+    /// What `inspect` says of it.
+    says: &'static str,
+    /// Appends whole blocks to the values and scales.
+    repack: fn(&[u8], &mut Vec<u8>, &mut Vec<u8>),
+}
+
+const fn as_it_is(ty: GpuType, repack: fn(&[u8], &mut Vec<u8>, &mut Vec<u8>)) -> Kept {
+    Kept {
+        ty,
+        says: "as it is",
+        repack,
     }
 }
+
+/// The row of a type.
+const fn kept(ty: TensorType) -> Kept {
+    match ty {
+        TensorType::F32 => as_it_is(GpuType::F32, copied),
+        TensorType::F16 => as_it_is(GpuType::F16, copied),
+        TensorType::BF16 => as_it_is(GpuType::BF16, copied),
+        TensorType::Q4_0 => as_it_is(GpuType::Q4_0, split::<18, 2>),
+        TensorType::Q4_1 => as_it_is(GpuType::Q4_1, split::<20, 4>),
+        TensorType::Q8_0 => as_it_is(GpuType::Q8_0, split::<34, 2>),
+        TensorType::NF4 => as_it_is(GpuType::NF4, split::<36, 4>),
+        TensorType::Q4_K => as_it_is(GpuType::Q4_K, q4_k),
+        TensorType::Q6_K => as_it_is(GpuType::Q6_K, q6_k),
+        TensorType::Q5_0 => Kept {
+            ty: GpuType::Q8_0,
+            says: "as 8-bit with the same scale (exact)",
+            repack: bytes::<formats::Q5_0, 2>,
+        },
+        TensorType::IQ4_NL => Kept {
+            ty: GpuType::Q8_0,
+            says: "as 8-bit with the same scale (exact)",
+            repack: bytes::<formats::IQ4_NL, 2>,
+        },
+        TensorType::Q5_1 => Kept {
+            ty: GpuType::Q8_1,
+            says: "as 8-bit with the same scale and minimum (exact)",
+            repack: bytes::<formats::Q5_1, 4>,
+        },
+        // A power of two with any exponent, as only BF16's scale-free values have.
+        TensorType::MXFP4 => Kept {
+            ty: GpuType::BF16,
+            says: "as BF16 (exact)",
+            repack: |blocks, values, _| {
+                // Two bits of each value are not zero: cutting it off loses nothing.
+                let bf16 = |v: f32| ((v.to_bits() >> 16) as u16).to_le_bytes();
+                decoded::<32>(TensorType::MXFP4, blocks, |v| values.extend(bf16(v)));
+            },
+        },
+        TensorType::Q3_K => Kept {
+            ty: GpuType::Q6_K,
+            says: "as Q6_K (exact)",
+            repack: q3_k,
+        },
+        TensorType::Q2_K => Kept {
+            ty: GpuType::F16,
+            says: ROUNDED,
+            repack: |blocks, values, _| {
+                let f16 = |v| f16::from_f32(v).to_le_bytes();
+                decoded::<256>(TensorType::Q2_K, blocks, |v| values.extend(f16(v)));
+            },
+        },
+        TensorType::Q5_K => Kept {
+            ty: GpuType::F16,
+            says: ROUNDED,
+            repack: |blocks, values, _| {
+                let f16 = |v| f16::from_f32(v).to_le_bytes();
+                decoded::<256>(TensorType::Q5_K, blocks, |v| values.extend(f16(v)));
+            },
+        },
+    }
+}
+
+const ROUNDED: &str = "as F16 (rounded)";
 
 /// What `inspect` says of how a type runs on the GPU.
 pub fn stored_as(ty: TensorType) -> &'static str {
-    match ty {
-        TensorType::Q5_0 | TensorType::IQ4_NL => "as 8-bit with the same scale (exact)",
-        TensorType::MXFP4 => "as BF16 (exact)",
-        TensorType::Q5_1 => "as 8-bit with the same scale and minimum (exact)",
-        TensorType::Q3_K => "as Q6_K (exact)",
-        TensorType::Q2_K | TensorType::Q5_K => "as F16 (rounded)",
-        _ => "as it is",
-    }
-}
-
-fn pack(q: &[i8; 32]) -> impl Iterator<Item = u8> {
-    q.map(|q| q as u8).into_iter()
+    kept(ty).says
 }
 
 /// Appends whole rows of `ty` to the values and scales of [`GpuType::of`] it.
 pub(crate) fn repack(ty: TensorType, bytes: &[u8], values: &mut Vec<u8>, scales: &mut Vec<u8>) {
-    let blocks = bytes.chunks_exact(ty.block_bytes());
-    match ty {
-        TensorType::F32 | TensorType::F16 | TensorType::BF16 => values.extend(bytes),
-        TensorType::Q4_0 => blocks.for_each(|b| {
-            scales.extend(&b[..2]);
-            values.extend(&b[2..]);
-        }),
-        TensorType::Q4_1 | TensorType::NF4 => blocks.for_each(|b| {
-            scales.extend(&b[..4]);
-            values.extend(&b[4..]);
-        }),
-        TensorType::Q8_0 => blocks.for_each(|b| {
-            scales.extend(&b[..2]);
-            values.extend(&b[2..]);
-        }),
-        TensorType::Q5_0 => blocks.for_each(|b| {
-            scales.extend(&b[..2]);
-            values.extend(pack(&formats::Q5_0::unpack(b, 0).q));
-        }),
-        TensorType::IQ4_NL => blocks.for_each(|b| {
-            scales.extend(&b[..2]);
-            values.extend(pack(&formats::IQ4_NL::unpack(b, 0).q));
-        }),
-        TensorType::MXFP4 => blocks.for_each(|b| {
-            let mut row = [0f32; 32];
-            decode(ty, b, &mut row);
-            // Two bits of each value are not zero: cutting it off loses nothing.
-            values.extend(
-                row.iter()
-                    .flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()),
-            );
-        }),
-        TensorType::Q5_1 => blocks.for_each(|b| {
-            scales.extend(&b[..4]);
-            values.extend(pack(&formats::Q5_1::unpack(b, 0).q));
-        }),
-        TensorType::Q4_K => blocks.for_each(|b| {
-            scales.extend(&b[..4]);
-            let pairs: Vec<_> = (0..8)
-                .map(|run| formats::k_scale_min(&b[4..16], run))
-                .collect();
-            scales.extend(pairs.iter().map(|p| p.0));
-            scales.extend(pairs.iter().map(|p| p.1));
-            values.extend(&b[16..]);
-        }),
-        TensorType::Q6_K => blocks.for_each(|b| {
-            scales.extend([b[208], b[209], 0, 0]);
-            scales.extend(&b[192..208]);
-            values.extend(&b[..192]);
-        }),
-        TensorType::Q3_K => blocks.for_each(|b| {
-            scales.extend([b[108], b[109], 0, 0]);
-            scales.extend((0..16).map(|i| Q3_K::scale(b, i) as u8));
-            let (mut low, mut high) = ([0u8; 128], [0u8; 64]);
-            for run in 0..8 {
-                let (half, j) = (run / 4, run % 4);
-                for (l, q) in Q3_K::unpack(b, run).q.iter().enumerate() {
-                    let q = (q + 32) as u8;
-                    low[half * 64 + (j % 2) * 32 + l] |= (q & 0xf) << (4 * (j / 2));
-                    high[half * 32 + l] |= (q >> 4) << (2 * j);
-                }
+    (kept(ty).repack)(bytes, values, scales);
+}
+
+fn copied(blocks: &[u8], values: &mut Vec<u8>, _: &mut Vec<u8>) {
+    values.extend(blocks);
+}
+
+/// Of blocks that have their scales before their values.
+fn split<const BYTES: usize, const SCALES: usize>(
+    blocks: &[u8],
+    values: &mut Vec<u8>,
+    scales: &mut Vec<u8>,
+) {
+    for b in blocks.as_chunks::<BYTES>().0 {
+        scales.extend(&b[..SCALES]);
+        values.extend(&b[SCALES..]);
+    }
+}
+
+/// The same scales, and values of 8 bits.
+fn bytes<F: Format, const SCALES: usize>(
+    blocks: &[u8],
+    values: &mut Vec<u8>,
+    scales: &mut Vec<u8>,
+) {
+    for b in blocks.chunks_exact(F::BYTES) {
+        scales.extend(&b[..SCALES]);
+        values.extend(F::unpack(b, 0).q.map(|q| q as u8));
+    }
+}
+
+/// Calls `f` for each value of blocks of `LEN`.
+fn decoded<const LEN: usize>(ty: TensorType, blocks: &[u8], mut f: impl FnMut(f32)) {
+    for b in blocks.chunks_exact(ty.block_bytes()) {
+        let mut row = [0f32; LEN];
+        decode(ty, b, &mut row);
+        row.into_iter().for_each(&mut f);
+    }
+}
+
+fn q4_k(blocks: &[u8], values: &mut Vec<u8>, scales: &mut Vec<u8>) {
+    for b in blocks.chunks_exact(formats::Q4_K::BYTES) {
+        scales.extend(&b[..4]);
+        let pairs: [_; 8] = std::array::from_fn(|run| formats::k_scale_min(&b[4..16], run));
+        scales.extend(pairs.map(|p| p.0));
+        scales.extend(pairs.map(|p| p.1));
+        values.extend(&b[16..]);
+    }
+}
+
+fn q6_k(blocks: &[u8], values: &mut Vec<u8>, scales: &mut Vec<u8>) {
+    for b in blocks.chunks_exact(formats::Q6_K::BYTES) {
+        scales.extend([b[208], b[209], 0, 0]);
+        scales.extend(&b[192..208]);
+        values.extend(&b[..192]);
+    }
+}
+
+/// As Q6_K's.
+fn q3_k(blocks: &[u8], values: &mut Vec<u8>, scales: &mut Vec<u8>) {
+    for b in blocks.chunks_exact(formats::Q3_K::BYTES) {
+        scales.extend([b[108], b[109], 0, 0]);
+        scales.extend((0..16).map(|i| formats::Q3_K::scale(b, i) as u8));
+        let (mut low, mut high) = ([0u8; 128], [0u8; 64]);
+        for run in 0..8 {
+            let (half, j) = (run / 4, run % 4);
+            for (l, q) in formats::Q3_K::unpack(b, run).q.iter().enumerate() {
+                let q = (q + 32) as u8;
+                low[half * 64 + (j % 2) * 32 + l] |= (q & 0xf) << (4 * (j / 2));
+                high[half * 32 + l] |= (q >> 4) << (2 * j);
             }
-            values.extend(low);
-            values.extend(high);
-        }),
-        TensorType::Q2_K | TensorType::Q5_K => blocks.for_each(|b| {
-            let mut row = [0f32; 256];
-            decode(ty, b, &mut row);
-            values.extend(row.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()));
-        }),
+        }
+        values.extend(low);
+        values.extend(high);
     }
 }

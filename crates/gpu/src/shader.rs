@@ -1,6 +1,6 @@
 //! Composition of shaders: a kernel names the library files it uses (`// @use lib/step`), and slots
 //! (`values`, `block`, `product`, `reduce`, `kv`) that a variant fills. Each
-//! file stands once, where it is used first.
+//! file is there once, where it is used first.
 
 use crate::{Error, GpuType, Result};
 
@@ -59,29 +59,19 @@ impl Default for Variant {
 
 impl Variant {
     fn fill(&self, slot: &str) -> Option<Vec<&'static str>> {
-        let block = match self.weights {
-            GpuType::Q4_0 => Some("lib/block_q4_0"),
-            GpuType::Q4_1 => Some("lib/block_q4_1"),
-            GpuType::Q8_0 => Some("lib/block_q8_0"),
-            GpuType::Q8_1 => Some("lib/block_q8_1"),
-            GpuType::Q4_K => Some("lib/block_q4_k"),
-            GpuType::Q6_K => Some("lib/block_q6_k"),
-            GpuType::F32 | GpuType::F16 | GpuType::BF16 | GpuType::NF4 => None,
-        };
-        Some(match (slot, self.weights) {
-            ("values", GpuType::F32) => vec!["lib/values_f32"],
-            ("values", GpuType::F16) => vec!["lib/values_f16"],
-            ("values", GpuType::BF16) => vec!["lib/values_bf16"],
-            ("values", GpuType::NF4) => vec!["lib/values_nf4"],
-            ("values", _) => vec![block?, "lib/values_quantised"],
-            ("block", _) => vec![block?],
-            ("product", _) if self.integer => vec!["lib/product_int"],
-            ("product", _) => vec!["lib/product_f32"],
-            ("reduce", _) => vec![match self.reduce {
+        let (library, is_integer) = (self.weights.library(), self.weights.is_integer());
+        Some(match slot {
+            "values" if is_integer => vec![library, "lib/values_quantised"],
+            "values" => vec![library],
+            "block" if is_integer => vec![library],
+            "block" => return None,
+            "product" if self.integer => vec!["lib/product_int"],
+            "product" => vec!["lib/product_f32"],
+            "reduce" => vec![match self.reduce {
                 Reduce::Workgroup => "lib/reduce_wg",
                 Reduce::Subgroup => "lib/reduce_sg",
             }],
-            ("kv", _) => vec![if self.kv_f32 {
+            "kv" => vec![if self.kv_f32 {
                 "lib/kv_f32"
             } else {
                 "lib/kv_f16"

@@ -1,0 +1,149 @@
+//! Formats in blocks of 256, whose scales are quantised, too.
+
+use super::{NO_MIN, same};
+use crate::blocks::{Block32, Format, f16_at};
+
+/// 16 bytes of 4-bit scale and minimum; 64 bytes of 2-bit values; f16 `d`, `dmin`.
+pub struct Q2_K;
+impl Format for Q2_K {
+    const GGML: u32 = 10;
+    const LEN: usize = 256;
+    const BYTES: usize = 84;
+    #[inline(always)]
+    fn unpack(b: &[u8], run: usize) -> Block32 {
+        let (d, dmin) = (f16_at(b, 80), f16_at(b, 82));
+        let qs = &b[16 + (run / 4) * 32..][..32];
+        let shift = 2 * (run % 4);
+        let mut q = [0i8; 32];
+        for (q, b) in q.iter_mut().zip(qs) {
+            *q = ((b >> shift) & 3) as i8;
+        }
+        let scale = [b[run * 2], b[run * 2 + 1]];
+        Block32 {
+            q,
+            d: scale.map(|s| d * f32::from(s & 0xf)),
+            m: scale.map(|s| -(dmin * f32::from(s >> 4))),
+        }
+    }
+}
+
+/// 32 bytes of high bits; 64 bytes of 2-bit values; 12 bytes of 6-bit scales; f16 `d`.
+pub struct Q3_K;
+impl Q3_K {
+    /// The 16 signed scales.
+    #[inline(always)]
+    pub fn scale(b: &[u8], i: usize) -> i8 {
+        let s = &b[96..108];
+        let low = if i < 8 { s[i] & 0xf } else { s[i - 8] >> 4 };
+        let high = (s[8 + i % 4] >> (2 * (i / 4))) & 3;
+        (low | (high << 4)) as i8 - 32
+    }
+}
+impl Format for Q3_K {
+    const GGML: u32 = 11;
+    const LEN: usize = 256;
+    const BYTES: usize = 110;
+    #[inline(always)]
+    fn unpack(b: &[u8], run: usize) -> Block32 {
+        let d = f16_at(b, 108);
+        let qs = &b[32 + (run / 4) * 32..][..32];
+        let shift = 2 * (run % 4);
+        let mut q = [0i8; 32];
+        for (l, q) in q.iter_mut().enumerate() {
+            let high = (b[l] >> run) & 1;
+            *q = ((qs[l] >> shift) & 3) as i8 - 4 * (1 - high as i8);
+        }
+        let scale = |h| d * f32::from(Self::scale(b, run * 2 + h));
+        Block32 {
+            q,
+            d: [scale(0), scale(1)],
+            m: [NO_MIN; 2],
+        }
+    }
+}
+
+/// The eight 6-bit scales and minima of Q4_K and Q5_K, packed into 12 bytes.
+#[inline(always)]
+pub fn k_scale_min(s: &[u8], run: usize) -> (u8, u8) {
+    if run < 4 {
+        (s[run] & 63, s[run + 4] & 63)
+    } else {
+        (
+            (s[run + 4] & 0xf) | ((s[run - 4] >> 6) << 4),
+            (s[run + 4] >> 4) | ((s[run] >> 6) << 4),
+        )
+    }
+}
+
+/// Nibbles of a K block: runs 2i and 2i + 1 are the low and high nibbles of the same 32 bytes.
+#[inline(always)]
+fn k_nibbles(qs: &[u8], run: usize) -> [i8; 32] {
+    let qs = &qs[(run / 2) * 32..][..32];
+    let shift = 4 * (run % 2);
+    let mut q = [0i8; 32];
+    for (q, b) in q.iter_mut().zip(qs) {
+        *q = ((b >> shift) & 0xf) as i8;
+    }
+    q
+}
+
+/// f16 `d`, `dmin`; 12 bytes of 6-bit scales and minima; 128 bytes of nibbles.
+pub struct Q4_K;
+impl Format for Q4_K {
+    const GGML: u32 = 12;
+    const LEN: usize = 256;
+    const BYTES: usize = 144;
+    #[inline(always)]
+    fn unpack(b: &[u8], run: usize) -> Block32 {
+        let (scale, min) = k_scale_min(&b[4..16], run);
+        let d = f16_at(b, 0) * f32::from(scale);
+        let m = -(f16_at(b, 2) * f32::from(min));
+        same!(k_nibbles(&b[16..144], run), d, m)
+    }
+}
+
+/// As Q4_K, with 32 bytes of fifth bits before the nibbles.
+pub struct Q5_K;
+impl Format for Q5_K {
+    const GGML: u32 = 13;
+    const LEN: usize = 256;
+    const BYTES: usize = 176;
+    #[inline(always)]
+    fn unpack(b: &[u8], run: usize) -> Block32 {
+        let (scale, min) = k_scale_min(&b[4..16], run);
+        let d = f16_at(b, 0) * f32::from(scale);
+        let m = -(f16_at(b, 2) * f32::from(min));
+        let mut q = k_nibbles(&b[48..176], run);
+        for (q, high) in q.iter_mut().zip(&b[16..48]) {
+            *q += (((high >> run) & 1) << 4) as i8;
+        }
+        same!(q, d, m)
+    }
+}
+
+/// 128 bytes of nibbles; 64 bytes of 2 high bits; 16 signed scales; f16 `d`; `d s (q − 32)`.
+pub struct Q6_K;
+impl Format for Q6_K {
+    const GGML: u32 = 14;
+    const LEN: usize = 256;
+    const BYTES: usize = 210;
+    #[inline(always)]
+    fn unpack(b: &[u8], run: usize) -> Block32 {
+        let d = f16_at(b, 208);
+        let (half, j) = (run / 4, run % 4);
+        let low = &b[half * 64 + (j % 2) * 32..][..32];
+        let high = &b[128 + half * 32..][..32];
+        let (low_shift, high_shift) = (4 * (j / 2), 2 * j);
+        let mut q = [0i8; 32];
+        for (l, q) in q.iter_mut().enumerate() {
+            let bits = ((low[l] >> low_shift) & 0xf) | (((high[l] >> high_shift) & 3) << 4);
+            *q = bits as i8 - 32;
+        }
+        let scale = |h| d * f32::from(b[192 + run * 2 + h] as i8);
+        Block32 {
+            q,
+            d: [scale(0), scale(1)],
+            m: [NO_MIN; 2],
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Every format, one type each: what it declares is all there is to know of it. A new one is a type here and a name
+//! in the list of `tensor_type.rs`.
+
+#![allow(non_camel_case_types, missing_debug_implementations)]
+
+mod k;
+mod plain;
+mod small;
+
+pub use crate::nf4::NF4;
+pub use k::{Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, k_scale_min};
+pub use plain::{BF16, F16, F32};
+pub use small::{IQ4_NL, MXFP4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+
+/// The offset of formats without one: unlike +0.0, adding it changes no value's bits.
+const NO_MIN: f32 = -0.0;
+
+/// Nibbles of 16 bytes: the low ones first, then the high ones.
+#[inline(always)]
+fn nibbles(qs: &[u8], offset: i8) -> [i8; 32] {
+    let mut q = [0i8; 32];
+    let qs: &[u8; 16] = qs[..16].try_into().unwrap_or(&[0; 16]);
+    for i in 0..16 {
+        q[i] = (qs[i] & 0xf) as i8 - offset;
+        q[i + 16] = (qs[i] >> 4) as i8 - offset;
+    }
+    q
+}
+
+macro_rules! same {
+    ($q:expr, $d:expr, $m:expr) => {
+        Block32 {
+            q: $q,
+            d: [$d; 2],
+            m: [$m; 2],
+        }
+    };
+}
+use same;

@@ -1,0 +1,50 @@
+//! Values as they are.
+
+use half::{bf16, f16};
+
+use crate::blocks::{Encode, Values, f16_to_f32};
+
+pub struct F32;
+impl Values for F32 {
+    const GGML: Option<u32> = Some(0);
+    const LEN: usize = 1;
+    const BYTES: usize = 4;
+    const ENCODE: Encode = |values, out| values.iter().for_each(|v| out.extend(v.to_le_bytes()));
+    fn decode(bytes: &[u8], out: &mut [f32]) {
+        out.iter_mut()
+            .zip(bytes.as_chunks::<4>().0)
+            .for_each(|(o, b)| *o = f32::from_le_bytes(*b));
+    }
+}
+
+pub struct F16;
+impl Values for F16 {
+    const GGML: Option<u32> = Some(1);
+    const LEN: usize = 1;
+    const BYTES: usize = 2;
+    const ENCODE: Encode = |values, out| {
+        let bits = values.iter().map(|v| f16::from_f32(*v).to_le_bytes());
+        bits.for_each(|b| out.extend(b));
+    };
+    fn decode(bytes: &[u8], out: &mut [f32]) {
+        out.iter_mut()
+            .zip(bytes.as_chunks::<2>().0)
+            .for_each(|(o, b)| *o = f16_to_f32(u16::from_le_bytes(*b)));
+    }
+}
+
+pub struct BF16;
+impl Values for BF16 {
+    const GGML: Option<u32> = Some(30);
+    const LEN: usize = 1;
+    const BYTES: usize = 2;
+    const ENCODE: Encode = |values, out| {
+        let bits = values.iter().map(|v| bf16::from_f32(*v).to_le_bytes());
+        bits.for_each(|b| out.extend(b));
+    };
+    fn decode(bytes: &[u8], out: &mut [f32]) {
+        out.iter_mut()
+            .zip(bytes.as_chunks::<2>().0)
+            .for_each(|(o, b)| *o = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16));
+    }
+}

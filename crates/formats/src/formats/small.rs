@@ -1,0 +1,164 @@
+//! Formats in blocks of 32. Those with an encoder have that of ggml's reference (`ggml-quants.c`,
+//! `quantize_row_*_ref`).
+
+use half::f16;
+
+use super::{NO_MIN, nibbles, same};
+use crate::blocks::{Block32, Encode, Format, f16_at};
+
+/// Adds bit `i` of `high` as the fifth bit of `q[i]`.
+#[inline(always)]
+fn fifth_bits(q: &mut [i8; 32], high: &[u8]) {
+    for (i, q) in q.iter_mut().enumerate() {
+        *q += (((high[i / 8] >> (i % 8)) & 1) << 4) as i8;
+    }
+}
+
+fn inverse(d: f32) -> f32 {
+    if d == 0.0 { 0.0 } else { 1.0 / d }
+}
+
+/// f16 scale; 16 bytes of nibbles; `d (q − 8)`.
+pub struct Q4_0;
+impl Format for Q4_0 {
+    const GGML: u32 = 2;
+    const LEN: usize = 32;
+    const BYTES: usize = 18;
+    const ENCODE: Option<Encode> =
+        Some(|values, out| values.chunks_exact(32).for_each(|x| q4_0(x, out)));
+    #[inline(always)]
+    fn unpack(b: &[u8], _: usize) -> Block32 {
+        same!(nibbles(&b[2..18], 8), f16_at(b, 0), NO_MIN)
+    }
+}
+
+fn q4_0(x: &[f32], out: &mut Vec<u8>) {
+    // The value of greatest magnitude, with its sign, becomes −8.
+    let peak = x
+        .iter()
+        .fold(0f32, |a, &b| if b.abs() > a.abs() { b } else { a });
+    let d = peak / -8.0;
+    let id = inverse(d);
+    out.extend(f16::from_f32(d).to_le_bytes());
+    let q = |v: f32| (v * id + 8.5).clamp(0.0, 15.0) as u8;
+    out.extend((0..16).map(|i| q(x[i]) | (q(x[i + 16]) << 4)));
+}
+
+/// f16 scale and minimum; 16 bytes of nibbles; `d q + m`.
+pub struct Q4_1;
+impl Format for Q4_1 {
+    const GGML: u32 = 3;
+    const LEN: usize = 32;
+    const BYTES: usize = 20;
+    const ENCODE: Option<Encode> =
+        Some(|values, out| values.chunks_exact(32).for_each(|x| q4_1(x, out)));
+    #[inline(always)]
+    fn unpack(b: &[u8], _: usize) -> Block32 {
+        same!(nibbles(&b[4..20], 0), f16_at(b, 0), f16_at(b, 2))
+    }
+}
+
+fn q4_1(x: &[f32], out: &mut Vec<u8>) {
+    let min = x.iter().copied().fold(f32::INFINITY, f32::min);
+    let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let d = (max - min) / 15.0;
+    let id = inverse(d);
+    out.extend(f16::from_f32(d).to_le_bytes());
+    out.extend(f16::from_f32(min).to_le_bytes());
+    let q = |v: f32| ((v - min) * id + 0.5).clamp(0.0, 15.0) as u8;
+    out.extend((0..16).map(|i| q(x[i]) | (q(x[i + 16]) << 4)));
+}
+
+/// f16 scale; 32 high bits; 16 bytes of nibbles; `d (q − 16)`.
+pub struct Q5_0;
+impl Format for Q5_0 {
+    const GGML: u32 = 6;
+    const LEN: usize = 32;
+    const BYTES: usize = 22;
+    #[inline(always)]
+    fn unpack(b: &[u8], _: usize) -> Block32 {
+        let mut q = nibbles(&b[6..22], 16);
+        fifth_bits(&mut q, &b[2..6]);
+        same!(q, f16_at(b, 0), NO_MIN)
+    }
+}
+
+/// f16 scale and minimum; 32 high bits; 16 bytes of nibbles; `d q + m`.
+pub struct Q5_1;
+impl Format for Q5_1 {
+    const GGML: u32 = 7;
+    const LEN: usize = 32;
+    const BYTES: usize = 24;
+    #[inline(always)]
+    fn unpack(b: &[u8], _: usize) -> Block32 {
+        let mut q = nibbles(&b[8..24], 0);
+        fifth_bits(&mut q, &b[4..8]);
+        same!(q, f16_at(b, 0), f16_at(b, 2))
+    }
+}
+
+/// f16 scale; 32 signed bytes; `d q`.
+pub struct Q8_0;
+impl Format for Q8_0 {
+    const GGML: u32 = 8;
+    const LEN: usize = 32;
+    const BYTES: usize = 34;
+    const ENCODE: Option<Encode> =
+        Some(|values, out| values.chunks_exact(32).for_each(|x| q8_0(x, out)));
+    #[inline(always)]
+    fn unpack(b: &[u8], _: usize) -> Block32 {
+        let mut q = [0i8; 32];
+        for (q, b) in q.iter_mut().zip(&b[2..34]) {
+            *q = *b as i8;
+        }
+        same!(q, f16_at(b, 0), NO_MIN)
+    }
+}
+
+fn q8_0(x: &[f32], out: &mut Vec<u8>) {
+    let peak = x.iter().fold(0f32, |a, b| a.max(b.abs()));
+    let d = peak / 127.0;
+    let id = inverse(d);
+    out.extend(f16::from_f32(d).to_le_bytes());
+    out.extend(x.iter().map(|v| (v * id).round() as i8 as u8));
+}
+
+/// Values of the nibbles of 16 bytes: of the low ones first, then of the high ones.
+#[inline(always)]
+fn looked_up(qs: &[u8], values: &[i8; 16]) -> [i8; 32] {
+    nibbles(qs, 0).map(|code| values[code as usize & 0xf])
+}
+
+/// f16 scale; 16 bytes of codes; `d values[code]`.
+pub struct IQ4_NL;
+impl Format for IQ4_NL {
+    const GGML: u32 = 20;
+    const LEN: usize = 32;
+    const BYTES: usize = 18;
+    #[inline(always)]
+    fn unpack(b: &[u8], _: usize) -> Block32 {
+        const VALUES: [i8; 16] = [
+            -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
+        ];
+        same!(looked_up(&b[2..18], &VALUES), f16_at(b, 0), NO_MIN)
+    }
+}
+
+/// 8-bit exponent; 16 bytes of 4-bit floats (E2M1), here doubled: `2^(e − 128) values[code]`
+/// (Open Compute Project, "OCP Microscaling Formats (MX) Specification").
+pub struct MXFP4;
+impl Format for MXFP4 {
+    const GGML: u32 = 39;
+    const LEN: usize = 32;
+    const BYTES: usize = 17;
+    #[inline(always)]
+    fn unpack(b: &[u8], _: usize) -> Block32 {
+        const VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+        // The two smallest are subnormal.
+        let scale = match b[0] {
+            e @ 0..2 => 0x0020_0000 << e,
+            e => u32::from(e - 1) << 23,
+        };
+        same!(looked_up(&b[1..17], &VALUES), f32::from_bits(scale), NO_MIN)
+    }
+}
