@@ -264,10 +264,11 @@ pub(crate) fn projections(graph: &Graph) -> Vec<(String, [usize; 2])> {
         _ => None,
     });
     linears
-        .flat_map(|w| w.parts.iter().map(|p| (p, w.cols)))
-        .map(|(p, cols)| {
+        .flat_map(|w| &w.parts)
+        .filter(|p| p.is_whole())
+        .map(|p| {
             let module = p.tensor.trim_end_matches(".weight");
-            (outside(module).into(), [p.rows, cols])
+            (outside(module).into(), p.shape)
         })
         .collect()
 }

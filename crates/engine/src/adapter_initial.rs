@@ -148,12 +148,10 @@ async fn read(
     module: &str,
     [n, k]: [usize; 2],
 ) -> Result<Vec<f32>> {
-    let part = siskin_graph::Part {
-        tensor: format!("{module}.weight"),
-        rows: n,
-    };
-    let (info, transform) = model.tensor(&files.checkpoint, &part, k)?;
-    Ok(transform.apply(files.read_f32(info).await?, k))
+    let part = siskin_graph::Part::whole(format!("{module}.weight"), [n, k]);
+    let found = model.tensor(&files.checkpoint, &part)?;
+    let values = files.read_f32(found.info).await?;
+    Ok(found.transform.apply(values, k))
 }
 
 /// `x · y`.

@@ -1,7 +1,7 @@
 use siskin_cpu::{CpuPart, CpuWeight};
 use siskin_formats::TensorType;
 use siskin_graph::{Part, Weight, WeightKind};
-use siskin_models::{Model, Transform};
+use siskin_models::{Found, Model, Transform, cut};
 
 use crate::adapter::Replaced;
 use crate::files::WeightFiles;
@@ -50,65 +50,60 @@ impl WeightSource<'_> {
         self.adapter?.replaced(&part.tensor)
     }
 
-    fn type_of(&self, part: &Part, cols: usize) -> Result<TensorType> {
+    fn found(&self, part: &Part) -> Result<Found<'_>> {
+        Ok(self.model.tensor(&self.files.checkpoint, part)?)
+    }
+
+    fn type_of(&self, part: &Part) -> Result<TensorType> {
         match self.replaced(part) {
             Some(_) => Ok(TensorType::F32),
-            None => Ok(self.model.tensor(&self.files.checkpoint, part, cols)?.0.ty),
+            None => Ok(self.found(part)?.info.ty),
         }
     }
 
-    fn bytes_of(&self, part: &Part, cols: usize) -> u64 {
-        let found = self.model.tensor(&self.files.checkpoint, part, cols);
-        found.map_or(0, |(info, _)| info.bytes)
+    fn bytes_of(&self, part: &Part) -> u64 {
+        self.found(part).map_or(0, |found| found.bytes)
     }
 }
 
-/// One tensor of a stacked weight, as the graph wants its rows.
-async fn read_part(source: &WeightSource<'_>, part: &Part, cols: usize) -> Result<CpuPart> {
+/// One part of a stacked weight, as the graph wants its rows.
+async fn read_part(source: &WeightSource<'_>, part: &Part) -> Result<CpuPart> {
+    let rows = part.n_rows();
     if let Some(own) = source.replaced(part) {
-        if own.rows != part.rows || own.values.len() != part.rows * cols {
+        let [n, k] = part.shape;
+        if own.rows != n || own.values.len() != n * k {
             return Err(Error::Adapter {
                 name: source.adapter.map(|a| a.name.clone()).unwrap_or_default(),
                 what: format!(
-                    "its `{}` is [{}, {}], the model's is [{}, {cols}]",
+                    "its `{}` is [{}, {}], the model's is [{n}, {k}]",
                     own.tensor,
                     own.rows,
                     own.values.len() / own.rows.max(1),
-                    part.rows
                 ),
             });
         }
-        return Ok(CpuPart {
-            ty: TensorType::F32,
-            rows: part.rows,
-            bytes: own.values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        });
+        let (ty, first) = (TensorType::F32, part.rows.start);
+        let bytes = own.values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let bytes = cut(ty, Transform::None, part, first, bytes);
+        return Ok(CpuPart { ty, rows, bytes });
     }
-    let (model, files) = (source.model, source.files);
-    let (info, transform) = model.tensor(&files.checkpoint, part, cols)?;
-    let mut bytes = files.read(info).await?;
-    if let Transform::UnpermuteRope { .. } = transform {
-        let row_bytes = bytes.len() / part.rows;
-        let rows = (0..part.rows).map(|r| transform.source_row(r) * row_bytes);
-        bytes = rows
-            .flat_map(|at| &bytes[at..at + row_bytes])
-            .copied()
-            .collect();
-    }
-    Ok(CpuPart {
-        ty: info.ty,
-        rows: part.rows,
-        bytes,
-    })
+    let found = source.found(part)?;
+    let (piece, first) = found.info.around(part.rows.clone());
+    let bytes = found.cut(part, first, source.files.read(&piece).await?);
+    let ty = found.info.ty;
+    Ok(CpuPart { ty, rows, bytes })
 }
 
-async fn read_vector(model: &Model, files: &WeightFiles, weight: &Weight) -> Result<Vec<f32>> {
+async fn read_vector(source: &WeightSource<'_>, weight: &Weight) -> Result<Vec<f32>> {
     let mut values = vec![];
     for part in &weight.parts {
-        let (info, transform) = model.tensor(&files.checkpoint, part, 1)?;
-        let stored = files.read_f32(info).await?;
-        values.extend((0..part.rows).map(|r| {
-            let v = stored[transform.source_row(r)];
+        let Found {
+            info, transform, ..
+        } = source.found(part)?;
+        let (piece, first) = info.around(part.rows.clone());
+        let stored = source.files.read_f32(&piece).await?;
+        values.extend(part.rows.clone().map(|row| {
+            let v = stored[first + transform.source_row(row) - part.rows.start];
             if transform == Transform::AddOne {
                 v + 1.0
             } else {
@@ -126,21 +121,21 @@ pub(crate) async fn load_weights(
     weights: &[&Weight],
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<()> {
-    let size = |w: &Weight| -> u64 { w.parts.iter().map(|p| source.bytes_of(p, w.cols)).sum() };
+    let size = |w: &Weight| -> u64 { w.parts.iter().map(|p| source.bytes_of(p)).sum() };
     let total = weights.iter().map(|w| size(w)).sum();
     let mut done = 0;
     for weight in weights {
         match &weight.kind {
             WeightKind::Constant(values) => device.add_vector(&weight.name, values.clone())?,
             WeightKind::Vector => {
-                let values = read_vector(source.model, source.files, weight).await?;
+                let values = read_vector(source, weight).await?;
                 device.add_vector(&weight.name, values)?;
             }
             WeightKind::Matrix => match device {
                 Device::Cpu(cpu) => {
                     let mut parts = vec![];
                     for p in &weight.parts {
-                        parts.push(read_part(source, p, weight.cols).await?);
+                        parts.push(read_part(source, p).await?);
                     }
                     let cols = weight.cols;
                     cpu.device
@@ -149,11 +144,11 @@ pub(crate) async fn load_weights(
                 Device::Gpu(gpu) => {
                     let mut types = vec![];
                     for p in &weight.parts {
-                        types.push((source.type_of(p, weight.cols)?, p.rows));
+                        types.push((source.type_of(p)?, p.n_rows()));
                     }
                     let mut upload = gpu.matrix(&weight.name, &types, weight.cols)?;
                     for p in &weight.parts {
-                        let part = read_part(source, p, weight.cols).await?;
+                        let part = read_part(source, p).await?;
                         upload.part(&part.bytes)?;
                     }
                     upload.finish()?;
@@ -164,4 +159,74 @@ pub(crate) async fn load_weights(
         on_progress(Progress { done, total });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::task::{Context, Poll, Waker};
+
+    use siskin_formats::decode;
+
+    use super::*;
+    use crate::ModelFiles;
+
+    /// Files on disk are read at once.
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => value,
+            Poll::Pending => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn ranges_are_those_of_the_whole() {
+        let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny/llama");
+        for path in [tiny.clone(), tiny.join("model.gguf")] {
+            let ModelFiles { model, weights, .. } = ModelFiles::open(&path).unwrap();
+            let source = WeightSource {
+                model: &model,
+                files: &weights,
+                adapter: None,
+            };
+            let read = |part: &Part| -> Result<Vec<f32>> {
+                let cpu = now(read_part(&source, part))?;
+                let mut out = vec![0.0; cpu.rows * part.cols.len()];
+                decode(cpu.ty, &cpu.bytes, &mut out);
+                Ok(out)
+            };
+            let d = model.dims().clone();
+            let shape = [d.n_heads * d.head_dim, d.hidden_size];
+            for tensor in ["q_proj", "o_proj"] {
+                let tensor = format!("model.layers.0.self_attn.{tensor}.weight");
+                let whole = Part::whole(tensor, shape);
+                let part = Part {
+                    rows: d.head_dim..3 * d.head_dim,
+                    cols: 0..32,
+                    ..whole.clone()
+                };
+                let all = read(&whole).unwrap();
+                let wanted: Vec<f32> = all[d.head_dim * shape[1]..3 * d.head_dim * shape[1]]
+                    .chunks(shape[1])
+                    .flat_map(|row| &row[..32])
+                    .copied()
+                    .collect();
+                assert_eq!(read(&part).unwrap(), wanted);
+            }
+            // The norm's values, some of them.
+            let mut graph = siskin_graph::Graph::default();
+            let norm = graph.vector("n", &[("model.norm.weight", shape[1])]);
+            let mut weight = graph.weight(norm).clone();
+            let all = now(read_vector(&source, &weight)).unwrap();
+            weight.parts[0].rows = 3..9;
+            assert_eq!(now(read_vector(&source, &weight)).unwrap(), all[3..9]);
+            // Half a head of what a GGUF file has in another order.
+            let name = "model.layers.0.self_attn.q_proj.weight";
+            let half = Part {
+                rows: 0..d.head_dim / 2,
+                ..Part::whole(name, shape)
+            };
+            assert_eq!(read(&half).is_err(), path != tiny);
+        }
+    }
 }

@@ -31,16 +31,16 @@ impl MemoryFigure {
         let mut weights = 0;
         for w in &graph.weights {
             for part in &w.parts {
-                let info = model.tensor(checkpoint, part, w.cols)?.0;
+                let found = model.tensor(checkpoint, part)?;
                 weights += match (&w.kind, on_gpu) {
                     (WeightKind::Matrix, true) => {
-                        let n = info.shape.iter().product();
-                        let kept = GpuType::of(info.ty);
+                        let n = part.n_rows() * part.cols.len();
+                        let kept = GpuType::of(found.info.ty);
                         (kept.value_bytes(n) + kept.scale_bytes(n)) as u64
                     }
                     // Vectors become f32 everywhere.
-                    (WeightKind::Vector, _) => 4 * part.rows as u64,
-                    _ => info.bytes,
+                    (WeightKind::Vector, _) => 4 * part.n_rows() as u64,
+                    _ => found.bytes,
                 };
             }
         }

@@ -71,8 +71,7 @@ impl Session {
         let mut weights = 0;
         for w in &graph.weights {
             for part in &w.parts {
-                let tensor = self.model.tensor(&self.files().checkpoint, part, w.cols);
-                weights += tensor?.0.bytes;
+                weights += self.model.tensor(&self.files().checkpoint, part)?.bytes;
             }
         }
         let params = graph.params_len();

@@ -1,6 +1,7 @@
 //! A model's files as one set of named tensors, whichever format they are in.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::path::Path;
 
 use crate::nf4::Peaks;
@@ -24,6 +25,21 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
+    /// The smallest tensor that can be read by itself and has these rows of a matrix (or these values of a vector),
+    /// and where in it they begin.
+    pub fn around(&self, rows: Range<usize>) -> (Self, usize) {
+        // Peaks that are quantised share scales across rows.
+        if self.peaks.is_some() || rows == (0..self.shape[0]) {
+            return (self.clone(), rows.start);
+        }
+        let row_bytes = self.bytes / self.shape[0] as u64;
+        let mut piece = self.clone();
+        piece.shape[0] = rows.len();
+        piece.offset += rows.start as u64 * row_bytes;
+        piece.bytes = rows.len() as u64 * row_bytes;
+        (piece, 0)
+    }
+
     /// Offsets and lengths of what makes up the tensor in its file.
     pub fn ranges(&self) -> Vec<(u64, u64)> {
         match &self.peaks {

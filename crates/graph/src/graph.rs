@@ -258,6 +258,27 @@ impl Graph {
         self.declare(name, WeightKind::Matrix, parts, cols)
     }
 
+    /// A matrix of ranges of the checkpoint's tensors, stacked by rows.
+    ///
+    /// # Errors
+    /// If a range is not within its tensor, or they are not all as wide.
+    pub fn matrix_of(&mut self, name: &str, parts: Vec<Part>) -> Result<WeightId> {
+        let cols = parts.first().map_or(0, |p| p.cols.len());
+        for part in &parts {
+            let fits = part.is_sound() && part.cols.len() == cols;
+            self.check("matrix", name, fits, || {
+                let Part {
+                    tensor,
+                    shape,
+                    rows,
+                    cols: found,
+                } = part;
+                format!("rows {rows:?}, columns {found:?} of `{tensor}` {shape:?}, {cols} wide")
+            })?;
+        }
+        Ok(self.declare_parts(name, WeightKind::Matrix, parts, cols))
+    }
+
     /// A vector of the checkpoint, or several joined.
     pub fn vector(&mut self, name: &str, parts: &[(&str, usize)]) -> WeightId {
         self.declare(name, WeightKind::Vector, parts, 1)
@@ -267,7 +288,6 @@ impl Graph {
         self.declare(name, WeightKind::Constant(values), &[], 1)
     }
 
-    /// The same name again is the same weight (a tied embedding, a shared table).
     fn declare(
         &mut self,
         name: &str,
@@ -275,16 +295,21 @@ impl Graph {
         parts: &[(&str, usize)],
         cols: usize,
     ) -> WeightId {
+        let whole = |(tensor, rows): &(&str, usize)| Part::whole(*tensor, [*rows, cols]);
+        self.declare_parts(name, kind, parts.iter().map(whole).collect(), cols)
+    }
+
+    /// The same name again is the same weight (a tied embedding, a shared table).
+    fn declare_parts(
+        &mut self,
+        name: &str,
+        kind: WeightKind,
+        parts: Vec<Part>,
+        cols: usize,
+    ) -> WeightId {
         if let Some(i) = self.weights.iter().position(|w| w.name == name) {
             return WeightId(i);
         }
-        let parts = parts
-            .iter()
-            .map(|(t, rows)| Part {
-                tensor: (*t).into(),
-                rows: *rows,
-            })
-            .collect();
         self.weights.push(Weight {
             name: name.into(),
             kind,

@@ -157,14 +157,15 @@ impl Graph {
             let mut spans = vec![];
             for part in &g.weight(weight).parts {
                 let module = part.tensor.trim_end_matches(".weight");
-                if spec.modules.iter().any(|m| m == module) {
+                // An adapter is for a whole projection.
+                if part.is_whole() && spec.modules.iter().any(|m| m == module) {
                     spans.push(Span {
                         module: module.into(),
                         start,
-                        len: part.rows,
+                        len: part.n_rows(),
                     });
                 }
-                start += part.rows;
+                start += part.n_rows();
             }
             if spans.is_empty() {
                 return base;

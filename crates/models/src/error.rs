@@ -17,6 +17,12 @@ pub enum Error {
         found: Vec<usize>,
         wanted: Vec<usize>,
     },
+    #[error("{name}: a range of the tensor `{tensor}` cannot be taken: {what}")]
+    Range {
+        name: String,
+        tensor: String,
+        what: &'static str,
+    },
     #[error("cannot read {path}: {what}")]
     Config { path: String, what: String },
     #[error("{name}: `{key}` is {value}, which is not supported")]

@@ -66,7 +66,12 @@ impl Model {
         for weight in self.graph(Head::Next)?.weights {
             let is_vector = weight.kind == WeightKind::Vector;
             for part in weight.parts {
-                let (info, _) = self.tensor(checkpoint, &part, weight.cols)?;
+                // Of a tensor in several parts, all at the first.
+                let part = Part::whole(part.tensor, part.shape);
+                if out.iter().any(|done| done.part == part) {
+                    continue;
+                }
+                let info = self.tensor(checkpoint, &part)?.info;
                 let name = names::in_file(self.arch, &part.tensor, to_gguf);
                 let wanted = ty.unwrap_or(info.ty);
                 let small = wanted.is_quantised() && wanted != TensorType::Q8_0;
@@ -80,13 +85,14 @@ impl Model {
                     }
                     other => other,
                 };
-                let fits = weight.cols.is_multiple_of(wanted.block_len());
+                let cols = part.shape[1];
+                let fits = cols.is_multiple_of(wanted.block_len());
                 let ty = if fits { wanted } else { TensorType::F16 };
                 out.push(Exported {
                     name,
                     shape: info.shape.clone(),
                     ty,
-                    cols: weight.cols,
+                    cols,
                     part,
                 });
             }
@@ -106,7 +112,8 @@ impl Model {
         to_gguf: bool,
         change: Option<Change<'_>>,
     ) -> Result<Vec<u8>> {
-        let (info, from) = self.tensor(checkpoint, &tensor.part, tensor.cols)?;
+        let found = self.tensor(checkpoint, &tensor.part)?;
+        let (info, from) = (found.info, found.transform);
         let to = self.transform(&tensor.part.tensor, to_gguf);
         if change.is_none() && from == to && info.ty == tensor.ty {
             return Ok(checkpoint.read(info)?);

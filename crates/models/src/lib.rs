@@ -19,7 +19,7 @@ mod to_config;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use siskin_formats::{Checkpoint, TensorInfo};
+use siskin_formats::{Checkpoint, TensorInfo, TensorType};
 use siskin_graph::{Graph, Part};
 
 use config::Source;
@@ -42,6 +42,48 @@ pub enum Head {
     Lens,
     /// The loss of every row against its target, for training.
     Loss,
+}
+
+/// A tensor that a part of a weight is taken from.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    pub info: &'a TensorInfo,
+    /// What its values need before they are the graph's.
+    pub transform: Transform,
+    /// Bytes of what is taken, as the file has it.
+    pub bytes: u64,
+}
+
+impl Found<'_> {
+    /// The part's bytes, row by row, from those of the tensor whose row `first` is the part's first.
+    pub fn cut(&self, part: &Part, first: usize, bytes: Vec<u8>) -> Vec<u8> {
+        cut(self.info.ty, self.transform, part, first, bytes)
+    }
+}
+
+/// Rows and columns of a part out of bytes of type `ty` whose row `first` is the part's first.
+pub fn cut(
+    ty: TensorType,
+    transform: Transform,
+    part: &Part,
+    first: usize,
+    bytes: Vec<u8>,
+) -> Vec<u8> {
+    let bytes_of = |cols: usize| cols / ty.block_len() * ty.block_bytes();
+    let row_bytes = bytes_of(part.shape[1]);
+    let is_all = bytes.len() == part.n_rows() * row_bytes && part.cols.len() == part.shape[1];
+    if is_all && !matches!(transform, Transform::UnpermuteRope { .. }) {
+        return bytes;
+    }
+    let cols = bytes_of(part.cols.start)..bytes_of(part.cols.end);
+    part.rows
+        .clone()
+        .flat_map(|row| {
+            let at = first + transform.source_row(row) - part.rows.start;
+            &bytes[at * row_bytes..][cols.clone()]
+        })
+        .copied()
+        .collect()
 }
 
 /// A model's configuration, out of which graphs are built.
@@ -72,8 +114,8 @@ impl Model {
         let mut used = BTreeSet::new();
         for weight in model.graph(Head::Next)?.weights {
             for part in &weight.parts {
-                let (info, _) = model.tensor(checkpoint, part, weight.cols)?;
-                used.insert(info.name.as_str());
+                let found = model.tensor(checkpoint, part)?;
+                used.insert(found.info.name.as_str());
             }
         }
         model.check_unused(checkpoint, &used)?;
@@ -216,19 +258,13 @@ impl Model {
     }
 
     /// The tensor of a weight's part, its shape checked, and what to do to its bytes.
-    pub fn tensor<'a>(
-        &self,
-        checkpoint: &'a Checkpoint,
-        part: &Part,
-        cols: usize,
-    ) -> Result<(&'a TensorInfo, Transform)> {
+    pub fn tensor<'a>(&self, checkpoint: &'a Checkpoint, part: &Part) -> Result<Found<'a>> {
         let info = self.find(checkpoint, &part.tensor).ok_or_else(|| {
             checkpoint.missing(&names::in_file(self.arch, &part.tensor, self.from_gguf))
         })?;
-        let wanted = if cols == 1 {
-            vec![part.rows]
-        } else {
-            vec![part.rows, cols]
+        let wanted = match part.shape {
+            [rows, 1] => vec![rows],
+            shape => shape.to_vec(),
         };
         if info.shape != wanted {
             return Err(Error::Shape {
@@ -238,6 +274,34 @@ impl Model {
                 wanted,
             });
         }
-        Ok((info, self.transform(&part.tensor, self.from_gguf)))
+        let transform = self.transform(&part.tensor, self.from_gguf);
+        let no_range = |what| {
+            Err(Error::Range {
+                name: checkpoint.name.clone(),
+                tensor: info.name.clone(),
+                what,
+            })
+        };
+        let begins_block = |col: usize| col.is_multiple_of(info.ty.block_len());
+        if ![part.cols.start, part.cols.end]
+            .into_iter()
+            .all(begins_block)
+        {
+            return no_range("its columns are not whole blocks of the type");
+        }
+        if let Transform::UnpermuteRope { head_dim } = transform
+            && ![part.rows.start, part.rows.end]
+                .iter()
+                .all(|row| row.is_multiple_of(head_dim))
+        {
+            return no_range("its rows are not whole heads");
+        }
+        let values = (part.n_rows() * part.cols.len()) as u64;
+        let all = info.shape.iter().product::<usize>() as u64;
+        Ok(Found {
+            info,
+            transform,
+            bytes: (u128::from(info.bytes) * u128::from(values) / u128::from(all.max(1))) as u64,
+        })
     }
 }
