@@ -5,7 +5,7 @@ use pollster::block_on;
 use siskin_engine::self_test::{CONTEXT, Case, self_test};
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, LimitRequest, Profile};
-use siskin_graph::{Activation, AttentionSpec, Fusion, Plan, Sampling};
+use siskin_graph::{Activation, AttentionSpec, Sampling};
 use siskin_tests::{assert_close, devices, tolerance};
 
 /// Compares every device, however the tokens come.
@@ -250,7 +250,7 @@ fn the_gpu_chooses_what_the_cpu_chooses() {
         case.load(&mut gpu, true).unwrap();
         gpu.prepare(case.graph.clone(), 4).unwrap();
         let mut cpu = case.cpu();
-        let plan = Plan::new(case.graph.clone(), 4, Fusion::NONE, |_| false);
+        let plan = cpu.plan(case.graph.clone(), 4);
         for sampling in &samplings {
             for position in 0..12 {
                 let tokens = [position as u32 % 50, (position as u32 * 7 + 3) % 50];

@@ -1,8 +1,8 @@
 use std::collections::VecDeque;
 
-use siskin_cpu::{CacheType, CpuDevice, CpuWeight, Precision};
+use siskin_cpu::{CacheType, CpuDevice, CpuPlan, CpuWeight, Precision};
 use siskin_gpu::{GpuDevice, Profile};
-use siskin_graph::{Fusion, Graph, Plan, Sampling};
+use siskin_graph::{Graph, Sampling};
 
 use crate::Result;
 
@@ -33,18 +33,18 @@ pub enum Device {
 #[derive(Debug)]
 pub struct Cpu {
     pub device: CpuDevice,
-    prefill: Option<Plan>,
-    decode: Option<Plan>,
+    prefill: Option<CpuPlan>,
+    decode: Option<CpuPlan>,
     pending: VecDeque<u32>,
 }
 
 impl Cpu {
     /// The plan for a step of so many tokens.
     fn plan<'a>(
-        prefill: &'a Option<Plan>,
-        decode: &'a Option<Plan>,
+        prefill: &'a Option<CpuPlan>,
+        decode: &'a Option<CpuPlan>,
         rows: usize,
-    ) -> Option<&'a Plan> {
+    ) -> Option<&'a CpuPlan> {
         if rows == 1 {
             decode.as_ref()
         } else {
@@ -123,8 +123,8 @@ impl Device {
         match self {
             Self::Cpu(cpu) => {
                 cpu.device.set_context(&graph, context, cache_type);
-                cpu.prefill = Some(Plan::new(graph.clone(), rows, Fusion::NONE, |_| false));
-                cpu.decode = Some(Plan::new(graph, 1, Fusion::NONE, |_| false));
+                cpu.prefill = Some(cpu.device.plan(graph.clone(), rows));
+                cpu.decode = Some(cpu.device.plan(graph, 1));
             }
             Self::Gpu(gpu) => {
                 gpu.set_context(&graph, context, cache_type == CacheType::F32)?;
@@ -174,7 +174,7 @@ impl Device {
             Self::Cpu(cpu) => {
                 let token = cpu.pending.pop_front().unwrap_or_default();
                 let plan = Cpu::plan(&cpu.prefill, &cpu.decode, cpu.device.last_rows());
-                let read = |plan: &Plan| cpu.device.read(plan, plan.graph.outputs[0], 1);
+                let read = |plan: &CpuPlan| cpu.device.read(plan, plan.graph.outputs[0], 1);
                 let values = plan.filter(|_| logits).map(read).unwrap_or_default();
                 Ok((token, values))
             }
@@ -225,7 +225,7 @@ impl Device {
     ) -> Result<Vec<Vec<f32>>> {
         match self {
             Self::Cpu(cpu) => {
-                let plan = Plan::new(graph.clone(), tokens.len(), Fusion::NONE, |_| false);
+                let plan = cpu.device.plan(graph.clone(), tokens.len());
                 cpu.device
                     .run(&plan, tokens, position, &Sampling::default(), true)?;
                 let read = |id| cpu.device.read(&plan, id, tokens.len());

@@ -12,8 +12,7 @@ use siskin_cpu::{CacheType, CpuDevice, CpuPart, CpuWeight, Precision};
 use siskin_formats::{TensorType, encode};
 use siskin_gpu::{GpuDevice, Profile};
 use siskin_graph::{
-    Activation, AttentionSpec, Fusion, Graph, MomentType, NodeId, Plan, Sampling, WeightId,
-    WeightKind,
+    Activation, AttentionSpec, Graph, MomentType, NodeId, Sampling, WeightId, WeightKind,
 };
 
 use crate::Result;
@@ -139,7 +138,7 @@ impl Case {
         let mut cpu = self.cpu();
         let (mut at, mut out) = (0, vec![]);
         for n in steps {
-            let plan = Plan::new(self.graph.clone(), *n, Fusion::NONE, |_| false);
+            let plan = cpu.plan(self.graph.clone(), *n);
             cpu.run(&plan, &tokens[at..at + n], at, &Sampling::default(), true)?;
             out.extend(cpu.read(&plan, self.graph.outputs[0], *n));
             at += n;

@@ -11,7 +11,7 @@ use crate::{Adapter, Device, Error, Result, Session};
 pub(crate) struct Training {
     graph: Graph,
     moments: MomentType,
-    pub(crate) cpu: Option<[Plan; 2]>,
+    pub(crate) cpu: Option<[siskin_cpu::CpuPlan; 2]>,
 }
 
 /// How an adapter is trained.
@@ -92,8 +92,8 @@ impl Session {
         let loss = self.loss_graph(adapter, 0.0)?;
         let TrainingSetup { rows, moments, .. } = *setup;
         let cpu = match &mut self.device {
-            Device::Cpu(_) => {
-                let plan = |g: &Graph| Plan::new(g.clone(), rows, Fusion::NONE, |_| false);
+            Device::Cpu(cpu) => {
+                let plan = |g: &Graph| cpu.device.plan(g.clone(), rows);
                 Some([plan(&graph), plan(&loss)])
             }
             Device::Gpu(gpu) => {

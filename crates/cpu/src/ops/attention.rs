@@ -3,7 +3,7 @@ use std::ops::Range;
 use multiversion::multiversion;
 use siskin_graph::AttentionSpec;
 
-use super::gemm::{Into, Mat, gemm};
+use super::gemm::{Mat, Output, gemm};
 use crate::KvCache;
 use crate::threads::each_chunk;
 
@@ -84,7 +84,7 @@ pub fn attention(
             let (k, v) = sides(head, all.clone());
             let q = q.rows(row0, n).cols(head * head_dim, head_dim);
             let k = Mat::dense(k, head_dim).t();
-            gemm(&mut weights, all.len(), Into::Store, spec.scale, q, k);
+            gemm(&mut weights, all.len(), Output::Set, spec.scale, q, k);
             for (r, weights) in weights.chunks_exact_mut(all.len()).enumerate() {
                 let seen = seen(row0 + r);
                 let (start, end) = (seen.start - all.start, seen.end - all.start);
@@ -93,7 +93,7 @@ pub fn attention(
                 weights[end..].fill(0.0);
             }
             let (p, v) = (Mat::dense(&weights, all.len()), Mat::dense(v, head_dim));
-            gemm(&mut out[head * head_dim..], cols, Into::Store, 1.0, p, v);
+            gemm(&mut out[head * head_dim..], cols, Output::Set, 1.0, p, v);
         }
     });
 }

@@ -3,7 +3,7 @@
 
 use siskin_graph::Batch;
 
-use super::gemm::{Into, Mat, gemm};
+use super::gemm::{Mat, Output, gemm};
 use super::linear::decode_rows;
 use crate::CpuPart;
 use crate::threads::each_chunk;
@@ -50,7 +50,7 @@ fn each_tile(
         let (w, logits) = (&mut w[..len * d], &mut logits[..n * len]);
         decode_rows(part, &part.bytes[at * row_bytes..][..len * row_bytes], w);
         let w = Mat::dense(w, d);
-        gemm(logits, *len, Into::Store, 1.0, Mat::dense(x, d), w.t());
+        gemm(logits, *len, Output::Set, 1.0, Mat::dense(x, d), w.t());
         f(*first, w, logits);
     }
 }
@@ -143,7 +143,7 @@ pub fn cross_entropy_grad(
                     *l -= weight;
                 }
             }
-            gemm(sums, d, Into::Add, 1.0, Mat::dense(logits, len), w);
+            gemm(sums, d, Output::Add, 1.0, Mat::dense(logits, len), w);
         });
     });
     for (i, t) in rows.iter().enumerate() {

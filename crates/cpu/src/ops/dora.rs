@@ -2,7 +2,7 @@
 
 use siskin_graph::{Dora, Lora};
 
-use super::gemm::{Into, Mat, gemm};
+use super::gemm::{Mat, Output, gemm};
 use super::linear::decode_rows;
 use crate::CpuPart;
 use crate::threads::each_chunk;
@@ -35,7 +35,7 @@ pub fn factors(lora: &Lora, dora: &Dora, params: &[f32], parts: &[CpuPart], out:
             let mut w = vec![0.0; n * k];
             decode_rows(part, &part.bytes[at * row_bytes..][..n * row_bytes], &mut w);
             let b = Mat::dense(&params[b + at * r..][..n * r], r);
-            gemm(&mut w, k, Into::Add, lora.scale, b, a);
+            gemm(&mut w, k, Output::Add, lora.scale, b, a);
             for (j, (out, row)) in out.iter_mut().zip(w.chunks_exact(k)).enumerate() {
                 let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt();
                 // A row of zeros stays one, whatever it is multiplied by.

@@ -77,15 +77,17 @@ impl<'a> Mat<'a> {
     }
 }
 
-/// What is done with what stands in the result.
+/// How a product gets into the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Into {
-    Store,
+pub enum Output {
+    /// In place of what is there.
+    Set,
+    /// Added to what is there.
     Add,
 }
 
 /// `c = alpha · a · b`, or added to c, whose rows are `stride` apart.
-pub fn gemm(c: &mut [f32], stride: usize, how: Into, alpha: f32, a: Mat<'_>, b: Mat<'_>) {
+pub fn gemm(c: &mut [f32], stride: usize, how: Output, alpha: f32, a: Mat<'_>, b: Mat<'_>) {
     let (m, n) = (a.rows, b.cols);
     assert!(m == 0 || n == 0 || (n <= stride && (m - 1) * stride + n <= c.len()));
     // SAFETY: the assert above says that the result lies in `c`, which is borrowed apart from a and b.
@@ -95,7 +97,7 @@ pub fn gemm(c: &mut [f32], stride: usize, how: Into, alpha: f32, a: Mat<'_>, b: 
 /// # Safety
 /// `c` must be valid for `a.rows` rows of `b.cols` values, `stride` apart, which nobody else reads or
 /// writes meanwhile.
-unsafe fn gemm_at(c: *mut f32, stride: usize, how: Into, alpha: f32, a: Mat<'_>, b: Mat<'_>) {
+unsafe fn gemm_at(c: *mut f32, stride: usize, how: Output, alpha: f32, a: Mat<'_>, b: Mat<'_>) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     if m == 0 || n == 0 {
         return;
@@ -111,7 +113,7 @@ unsafe fn gemm_at(c: *mut f32, stride: usize, how: Into, alpha: f32, a: Mat<'_>,
             c,
             1,
             stride as isize,
-            how == Into::Add,
+            how == Output::Add,
             a.data.as_ptr(),
             a.col_step as isize,
             a.row_step as isize,
@@ -141,7 +143,7 @@ pub struct Columns<'a> {
 
 impl Columns<'_> {
     /// `self = a · b`, or added to it.
-    pub fn gemm(&mut self, how: Into, a: Mat<'_>, b: Mat<'_>) {
+    pub fn gemm(&mut self, how: Output, a: Mat<'_>, b: Mat<'_>) {
         assert!(a.rows == self.rows && b.cols == self.len);
         // SAFETY: `each_columns` gives no two blocks the same columns, all within the matrix.
         unsafe { gemm_at(self.data, self.stride, how, 1.0, a, b) }

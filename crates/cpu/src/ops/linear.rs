@@ -2,7 +2,7 @@ use multiversion::multiversion;
 use siskin_formats::decode;
 
 use crate::ops::attention::dot;
-use crate::ops::gemm::{Into, Mat, each_columns};
+use crate::ops::gemm::{Mat, Output, each_columns};
 use crate::threads::{each_chunk, share};
 use crate::{CpuPart, Precision, Q16Row, q16};
 
@@ -116,7 +116,7 @@ fn tiles(
             &part.bytes[at * row_bytes..][..out.len * row_bytes],
             &mut w,
         );
-        out.gemm(Into::Store, Mat::dense(x, k), Mat::dense(&w, k).t());
+        out.gemm(Output::Set, Mat::dense(x, k), Mat::dense(&w, k).t());
     });
 }
 
@@ -130,7 +130,7 @@ pub fn linear_grad(parts: &[CpuPart], dy: Mat<'_>, k: usize, dx: &mut [f32]) {
     each_columns(dx, k, 0, k, wide, |from, mut dx| {
         let len = dx.len;
         let mut w = vec![0.0; GRAD_TILE[1] * len];
-        let (mut first, mut how) = (0, Into::Store);
+        let (mut first, mut how) = (0, Output::Set);
         for part in parts {
             let row_bytes = part.bytes.len() / part.rows;
             let bytes_of = |values: usize| row_bytes * values / k;
@@ -142,7 +142,7 @@ pub fn linear_grad(parts: &[CpuPart], dy: Mat<'_>, k: usize, dx: &mut [f32]) {
                     decode_rows(part, row, w);
                 }
                 dx.gemm(how, dy.cols(first + at, n), Mat::dense(w, len));
-                how = Into::Add;
+                how = Output::Add;
             }
             first += part.rows;
         }

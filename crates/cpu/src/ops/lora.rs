@@ -3,7 +3,7 @@
 
 use siskin_graph::Lora;
 
-use super::gemm::{Into, Mat, gemm};
+use super::gemm::{Mat, Output, gemm};
 use crate::threads::each_chunk;
 
 /// Tokens, or rows of a gradient, that one thread takes at a time.
@@ -15,7 +15,7 @@ pub fn lora_down(lora: &Lora, params: &[f32], x: Mat<'_>, u: &mut [f32]) {
     let a = Mat::dense(&params[lora.a..][..lora.a_len()], k);
     each_chunk(u, ROWS * n, |i, u| {
         let x = x.rows(i * ROWS, u.len() / n);
-        gemm(u, n, Into::Store, 1.0, x, a.t());
+        gemm(u, n, Output::Set, 1.0, x, a.t());
     });
 }
 
@@ -28,7 +28,7 @@ pub fn lora_up(lora: &Lora, params: &[f32], u: Mat<'_>, n: usize, y: &mut [f32])
             let b = Mat::dense(&params[b..][..span.len * r], r);
             let u = u.rows(i * ROWS, rows).cols(s * r, r);
             // The columns after the span in the last row are not there to be skipped.
-            gemm(&mut y[span.start..], n, Into::Add, lora.scale, u, b.t());
+            gemm(&mut y[span.start..], n, Output::Add, lora.scale, u, b.t());
         }
     });
 }
@@ -41,7 +41,7 @@ pub fn lora_up_grad(lora: &Lora, params: &[f32], dy: Mat<'_>, du: &mut [f32]) {
         for (s, (span, _, b)) in lora.parts().enumerate() {
             let b = Mat::dense(&params[b..][..span.len * r], r);
             let dy = dy.rows(i * ROWS, rows).cols(span.start, span.len);
-            gemm(&mut du[s * r..], n, Into::Store, lora.scale, dy, b);
+            gemm(&mut du[s * r..], n, Output::Set, lora.scale, dy, b);
         }
     });
 }
@@ -52,7 +52,7 @@ pub fn lora_down_grad(lora: &Lora, params: &[f32], du: Mat<'_>, dx: &mut [f32]) 
     let a = Mat::dense(&params[lora.a..][..lora.a_len()], k);
     each_chunk(dx, ROWS * k, |i, dx| {
         let du = du.rows(i * ROWS, dx.len() / k);
-        gemm(dx, k, Into::Store, 1.0, du, a);
+        gemm(dx, k, Output::Set, 1.0, du, a);
     });
 }
 
@@ -64,7 +64,7 @@ pub fn lora_grad_a(lora: &Lora, x: Mat<'_>, du: Mat<'_>, grads: &mut [f32]) {
         ROWS / 4 * k,
         |i, da| {
             let du = du.t().rows(i * ROWS / 4, da.len() / k);
-            gemm(da, k, Into::Add, 1.0, du, x);
+            gemm(da, k, Output::Add, 1.0, du, x);
         },
     );
 }
@@ -76,7 +76,7 @@ pub fn lora_grad_b(lora: &Lora, u: Mat<'_>, dy: Mat<'_>, grads: &mut [f32]) {
         let (u, dy) = (u.cols(s * r, r), dy.cols(span.start, span.len));
         each_chunk(&mut grads[b..][..span.len * r], ROWS * r, |i, db| {
             let dy = dy.t().rows(i * ROWS, db.len() / r);
-            gemm(db, r, Into::Add, lora.scale, dy, u);
+            gemm(db, r, Output::Add, lora.scale, dy, u);
         });
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use siskin_graph::AttentionSpec;
 
-use super::gemm::{Into, Mat, gemm};
+use super::gemm::{Mat, Output, gemm};
 use crate::threads::each_chunk;
 
 /// Scores become weights: row i sees columns up to i, within the window.
@@ -32,7 +32,7 @@ fn softmax_causal(scores: &mut [f32], n: usize, window: Option<usize>) {
 /// `softmax(scale · q kᵀ)` of one head in one segment, `[len, len]`.
 fn weights(spec: &AttentionSpec, q: Mat<'_>, k: Mat<'_>, len: usize) -> Vec<f32> {
     let mut p = vec![0.0; len * len];
-    gemm(&mut p, len, Into::Store, spec.scale, q, k.t());
+    gemm(&mut p, len, Output::Set, spec.scale, q, k.t());
     softmax_causal(&mut p, len, spec.window);
     p
 }
@@ -62,7 +62,7 @@ pub fn self_attention(
             let p = weights(spec, of(q, h * d), of(k, kv), s.len());
             let p = Mat::dense(&p, s.len());
             let out = &mut out[s.start * d..];
-            gemm(out, d, Into::Store, 1.0, p, of(v, kv));
+            gemm(out, d, Output::Set, 1.0, p, of(v, kv));
         }
     });
     let heads = &*scratch;
@@ -110,13 +110,13 @@ pub fn self_attention_grad(
                 gemm(
                     &mut dv[part.clone()],
                     d,
-                    Into::Add,
+                    Output::Add,
                     1.0,
                     Mat::dense(&p, n).t(),
                     dy,
                 );
                 let mut ds = vec![0.0; n * n];
-                gemm(&mut ds, n, Into::Store, 1.0, dy, v.t());
+                gemm(&mut ds, n, Output::Set, 1.0, dy, v.t());
                 for (i, (ds, p)) in ds.chunks_exact_mut(n).zip(p.chunks_exact(n)).enumerate() {
                     let total: f32 = y.row(i).iter().zip(dy.row(i)).map(|(a, b)| a * b).sum();
                     ds.iter_mut()
@@ -124,8 +124,8 @@ pub fn self_attention_grad(
                         .for_each(|(ds, p)| *ds = p * (*ds - total));
                 }
                 let ds = Mat::dense(&ds, n);
-                gemm(&mut dq[part.clone()], d, Into::Store, spec.scale, ds, k);
-                gemm(&mut dk[part], d, Into::Add, spec.scale, ds.t(), q);
+                gemm(&mut dq[part.clone()], d, Output::Set, spec.scale, ds, k);
+                gemm(&mut dk[part], d, Output::Add, spec.scale, ds.t(), q);
             }
         }
     });

@@ -3,8 +3,7 @@
 use siskin_formats::TensorType;
 use siskin_gpu::GpuDevice;
 use siskin_graph::{
-    Activation, AdamW, AttentionSpec, Batch, Checkpointing, Fusion, Graph, LoraSpec, MomentType,
-    Plan,
+    Activation, AdamW, AttentionSpec, Batch, Checkpointing, Graph, LoraSpec, MomentType,
 };
 
 use super::{Case, noise, values};
@@ -186,10 +185,7 @@ impl Learning {
     pub fn on_cpu(&self) -> Result<(Learned, f32)> {
         let mut cpu = self.case.cpu();
         cpu.set_params(self.params()?);
-        let plans = self
-            .graphs
-            .clone()
-            .map(|g| Plan::new(g, self.batch.rows(), Fusion::NONE, |_| false));
+        let plans = self.graphs.clone().map(|g| cpu.plan(g, self.batch.rows()));
         let plain = cpu.run_batch(&plans[1], &self.batch)?;
         let loss = cpu.run_batch(&plans[0], &self.batch)?;
         let grads = cpu.grads().to_vec();

@@ -1,0 +1,233 @@
+//! The ops of a forward pass.
+
+use siskin_formats::decode;
+use siskin_graph::{Batch, Graph, Node, NodeId, Op, Rows, Sampling, View};
+
+use crate::arena::Arena;
+use crate::ops::{attention, choose, dora, gated, linear, lora, rms_norm, rope};
+use crate::params::Params;
+use crate::plan::CpuPlan;
+use crate::weights::{GraphWeights, Weights};
+use crate::{Error, KvCache, Precision, Result};
+
+/// What ops read and write.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub weights: Weights,
+    pub caches: Vec<KvCache>,
+    /// Which tokens are in the context, a bit each.
+    pub seen: Vec<u32>,
+    pub arena: Arena,
+    pub chosen: u32,
+    /// Decoded keys and values of one attention.
+    pub scratch: Vec<f32>,
+    pub params: Params,
+}
+
+/// What a run is about.
+#[derive(Clone, Copy)]
+pub(crate) struct Run<'a> {
+    pub tokens: &'a [u32],
+    pub position: usize,
+    pub sampling: &'a Sampling,
+    pub precision: Precision,
+    /// When training.
+    pub batch: Option<&'a Batch>,
+}
+
+impl Run<'_> {
+    fn position(&self, row: usize) -> usize {
+        self.batch
+            .map_or(self.position + row, |b| b.positions[row] as usize)
+    }
+}
+
+/// One node of a plan, and where its values are.
+#[derive(Clone, Copy)]
+pub(crate) struct At<'a> {
+    plan: &'a CpuPlan,
+    pub id: NodeId,
+    pub node: &'a Node,
+    pub graph: &'a Graph,
+}
+
+impl<'a> At<'a> {
+    pub fn new(plan: &'a CpuPlan, id: NodeId) -> Self {
+        Self {
+            plan,
+            id,
+            node: plan.graph.node(id),
+            graph: &plan.graph,
+        }
+    }
+
+    pub fn out(&self) -> View {
+        self.plan.view(self.id)
+    }
+
+    pub fn input(&self, i: usize) -> View {
+        self.plan.view(self.node.inputs[i])
+    }
+
+    pub fn weights(&self, all: &'a Weights) -> GraphWeights<'a> {
+        all.of(self.graph, self.plan.places())
+    }
+
+    fn rows(&self, run: Run<'_>) -> usize {
+        match self.node.rows {
+            Rows::Last => 1,
+            Rows::All => run.tokens.len(),
+        }
+    }
+}
+
+impl State {
+    pub fn run_node(&mut self, at: At<'_>, run: Run<'_>) -> Result<()> {
+        let (graph, node, rows) = (at.graph, at.node, at.rows(run));
+        let Run {
+            tokens, position, ..
+        } = run;
+        let Self {
+            weights,
+            arena,
+            seen,
+            chosen,
+            ..
+        } = self;
+        let weights = at.weights(weights);
+        match node.op {
+            Op::Slice { .. } => {}
+            Op::Embed { table, scale } => {
+                let (parts, cols) = weights.matrix(table)?;
+                let (out, []) = arena.io(at.out(), rows, []);
+                for (token, out) in tokens.iter().zip(out.chunks_exact_mut(cols)) {
+                    let mut row = *token as usize;
+                    let vocab = graph.weight(table).rows();
+                    let part = parts.iter().find(|p| {
+                        let here = row < p.rows;
+                        row -= if here { 0 } else { p.rows };
+                        here
+                    });
+                    let part = part.ok_or(Error::Token { id: *token, vocab })?;
+                    decode(part.ty, part.row(row), out);
+                    out.iter_mut().for_each(|v| *v *= scale);
+                }
+            }
+            Op::RmsNorm { weight, eps } => {
+                let w = weights.vector(weight)?;
+                let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);
+                for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
+                    rms_norm::rms_norm(x.row(r), w, eps, out);
+                }
+            }
+            Op::Linear { weight, bias } => {
+                let (parts, k) = weights.matrix(weight)?;
+                let bias = bias.map(|b| weights.vector(b)).transpose()?;
+                let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);
+                linear::linear(parts, bias, x.dense(rows), k, run.precision, out);
+            }
+            Op::Add => {
+                let (out, [a, b]) = arena.io(at.out(), rows, [at.input(0), at.input(1)]);
+                for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
+                    out.iter_mut()
+                        .zip(a.row(r))
+                        .zip(b.row(r))
+                        .for_each(|((o, a), b)| *o = a + b);
+                }
+            }
+            Op::Gated { activation } => {
+                let (out, [gate, up]) = arena.io(at.out(), rows, [at.input(0), at.input(1)]);
+                for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
+                    gated::gated(activation, gate.row(r), up.row(r), out);
+                }
+            }
+            Op::LastRow => {
+                let (out, [x]) = arena.io(at.out(), 1, [at.input(0)]);
+                out.copy_from_slice(x.row(tokens.len() - 1));
+            }
+            Op::Choose => {
+                let logits = arena.read(at.input(0));
+                let next = position + tokens.len();
+                *chosen = choose::choose(logits.row(0), seen, run.sampling, next);
+            }
+            Op::Rope { .. } | Op::KvAppend { .. } | Op::Attention { .. } => {
+                self.run_attention(at, run)?;
+            }
+            Op::LoraDown { .. } | Op::LoraUp { .. } | Op::Dora { .. } => {
+                self.run_adapter(at, run)?;
+            }
+            _ => self.run_training_node(at, run)?,
+        }
+        Ok(())
+    }
+
+    /// Rope, the cache and what reads it.
+    fn run_attention(&mut self, at: At<'_>, run: Run<'_>) -> Result<()> {
+        let (node, rows, position) = (at.node, at.rows(run), run.position);
+        let Self {
+            weights,
+            arena,
+            caches,
+            scratch,
+            ..
+        } = self;
+        let weights = at.weights(weights);
+        match node.op {
+            Op::Rope { inv_freq, back, .. } => {
+                let inv_freq = weights.vector(inv_freq)?;
+                let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);
+                for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
+                    rope::rope(x.row(r), inv_freq, run.position(r), back, out);
+                }
+            }
+            Op::KvAppend { cache } => {
+                let (k, v) = (arena.read(at.input(0)), arena.read(at.input(1)));
+                (0..rows).for_each(|r| caches[cache.0].write(position + r, k.row(r), v.row(r)));
+            }
+            Op::Attention { cache, spec } => {
+                let (out, [q]) = arena.io(at.out(), rows, [at.input(0)]);
+                attention::attention(&spec, q.mat(rows), &caches[cache.0], position, scratch, out);
+            }
+            op => return Err(Error::NotTraining(op.name())),
+        }
+        Ok(())
+    }
+
+    /// An adapter's part of a linear.
+    fn run_adapter(&mut self, at: At<'_>, run: Run<'_>) -> Result<()> {
+        let (graph, node, rows) = (at.graph, at.node, at.rows(run));
+        let Self {
+            weights,
+            arena,
+            params,
+            ..
+        } = self;
+        let weights = at.weights(weights);
+        match node.op {
+            Op::LoraDown { lora } => {
+                let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);
+                lora::lora_down(graph.lora(lora), &params.values, x.mat(rows), out);
+            }
+            Op::LoraUp { lora } => {
+                // The base stands where the result does.
+                let (out, [u]) = arena.io(at.out(), rows, [at.input(1)]);
+                lora::lora_up(
+                    graph.lora(lora),
+                    &params.values,
+                    u.mat(rows),
+                    node.cols,
+                    out,
+                );
+            }
+            Op::Dora { lora, bias } => {
+                let bias = bias.map(|b| weights.vector(b)).transpose()?;
+                let (out, []) = arena.io(at.out(), rows, []);
+                let factors = params.factors_of(graph, lora);
+                let factors = factors.ok_or(Error::NotTraining("dora"))?;
+                dora::dora(factors, bias, out);
+            }
+            op => return Err(Error::NotTraining(op.name())),
+        }
+        Ok(())
+    }
+}

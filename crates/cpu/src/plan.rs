@@ -1,0 +1,38 @@
+use std::ops::Deref;
+
+use siskin_graph::{Fusion, Graph, NodeId, Plan};
+
+/// A graph made ready for the CPU: each node a step of its own, in order, its weights found.
+#[derive(Debug)]
+pub struct CpuPlan {
+    plan: Plan,
+    nodes: Vec<NodeId>,
+    places: Vec<Option<usize>>,
+}
+
+impl CpuPlan {
+    /// `places`: where the graph's weights are on the device.
+    pub(crate) fn new(graph: Graph, rows: usize, places: Vec<Option<usize>>) -> Self {
+        let plan = Plan::new(graph, rows, Fusion::NONE, |_| false);
+        Self {
+            nodes: plan.steps.iter().flat_map(|s| s.nodes()).collect(),
+            plan,
+            places,
+        }
+    }
+
+    pub(crate) fn nodes(&self) -> &[NodeId] {
+        &self.nodes
+    }
+
+    pub(crate) fn places(&self) -> &[Option<usize>] {
+        &self.places
+    }
+}
+
+impl Deref for CpuPlan {
+    type Target = Plan;
+    fn deref(&self) -> &Plan {
+        &self.plan
+    }
+}

@@ -1,0 +1,8 @@
+/// How a linear over quantised weights is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// f32 throughout: the oracle.
+    F32,
+    /// 16-bit integer activations where a step has few tokens.
+    Fast,
+}
