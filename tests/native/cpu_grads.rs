@@ -7,8 +7,8 @@ use siskin_cpu::ops::{
 };
 use siskin_formats::{TensorType, decode, encode};
 use siskin_graph::{
-    Activation, AdamW, AttentionSpec, Batch, Dora, Lora, MOMENT_BLOCK, MomentType, Moments, Span,
-    WeightId, dropout_factor,
+    Activation, AdamW, AttentionSpec, Batch, Dora, Lora, MOMENT_BLOCK, MomentType, Moments, Pairs,
+    Span, WeightId, dropout_factor,
 };
 use siskin_tests::values;
 
@@ -101,15 +101,26 @@ fn rms_norm_of_rows_and_heads() {
 
 #[test]
 fn rope_turns_back() {
-    let (x, dy) = (noise(1, 32), noise(2, 32));
+    let (x, dy) = (noise(1, 40), noise(2, 40));
     let freqs = [1.0, 0.3, 0.1, 0.03];
-    let mut dx = vec![0.0; 32];
-    rope::rope(&dy, &freqs, 5, true, &mut dx);
-    check("rope", &x, &dy, &dx, |x| {
-        let mut y = vec![0.0; 32];
-        rope::rope(x, &freqs, 5, false, &mut y);
-        y
-    });
+    let whole = rope::Turn::whole(&freqs);
+    let part = rope::Turn {
+        head_dim: 10,
+        ..whole
+    };
+    let neighbours = rope::Turn {
+        pairs: Pairs::Neighbours,
+        ..part
+    };
+    for (what, turn) in [("whole", whole), ("part", part), ("pairs", neighbours)] {
+        let mut dx = vec![0.0; 40];
+        rope::rope(&dy, rope::Turn { back: true, ..turn }, 5, &mut dx);
+        check(what, &x, &dy, &dx, |x| {
+            let mut y = vec![0.0; 40];
+            rope::rope(x, turn, 5, &mut y);
+            y
+        });
+    }
 }
 
 #[test]

@@ -1,11 +1,16 @@
 //! Each op against PyTorch's recorded values.
 
 use siskin_cpu::ops::{
-    attention::attention, gated::gated, gemm::Mat, linear::linear, rms_norm::rms_norm, rope::rope,
+    attention::attention,
+    gated::gated,
+    gemm::Mat,
+    linear::linear,
+    rms_norm::rms_norm,
+    rope::{Turn, rope},
 };
 use siskin_cpu::{CacheType, CpuPart, KvCache, Precision};
 use siskin_formats::{TensorType, encode};
-use siskin_graph::{Activation, AttentionSpec, Cache};
+use siskin_graph::{Activation, AttentionSpec, Cache, Graph, Pairs};
 use siskin_tests::{Tensors, assert_close, values};
 
 fn recorded() -> Tensors {
@@ -146,9 +151,52 @@ fn rope_is_transformers() {
     let mut out = vec![0.0; x.len()];
     let cols = x.len() / 4;
     for (r, (x, out)) in x.chunks(cols).zip(out.chunks_mut(cols)).enumerate() {
-        rope(x, &freqs, 7 + r, false, out);
+        rope(x, Turn::whole(&freqs), 7 + r, out);
     }
     assert_close("rope", &out, &wanted, 1e-6);
+}
+
+/// Heads of 6 of which 4 dimensions are rotated, by halves and by neighbours: the same as whole heads of those 4 in
+/// the order of halves, and the other two as they are.
+#[test]
+fn rope_takes_part_of_a_head() {
+    let (x, freqs) = (values(3, 12), [1.0, 0.3]);
+    for (pairs, order) in [
+        (Pairs::Halves, [0, 1, 2, 3]),
+        (Pairs::Neighbours, [0, 2, 1, 3]),
+    ] {
+        let turn = Turn {
+            head_dim: 6,
+            pairs,
+            ..Turn::whole(&freqs)
+        };
+        let (mut out, mut back) = (vec![0.0; 12], vec![0.0; 12]);
+        rope(&x, turn, 5, &mut out);
+        for (x, out) in x.chunks(6).zip(out.chunks(6)) {
+            let whole = order.map(|i| x[i]);
+            let mut wanted = [0.0; 4];
+            rope(&whole, Turn::whole(&freqs), 5, &mut wanted);
+            assert_eq!(order.map(|i| out[i]), wanted, "{pairs:?}");
+            assert_eq!(out[4..], x[4..], "{pairs:?}");
+        }
+        rope(&out, Turn { back: true, ..turn }, 5, &mut back);
+        assert_close("rope and back", &back, &x, 1e-6);
+    }
+}
+
+#[test]
+fn graphs_refuse_rope_that_does_not_fit() {
+    let mut g = Graph::default();
+    let table = g.matrix("table", &[("table", 8)], 12);
+    let x = g.embed(table, 1.0);
+    let freqs = g.constant("inv_freq", vec![1.0, 0.3]);
+    assert!(g.rope(x, freqs, 6).is_err());
+    let turned = g.rope_of(x, freqs, 6, Pairs::Neighbours).unwrap();
+    assert!(!g.is_whole_rope(turned));
+    assert!(g.rope_of(x, freqs, 5, Pairs::Halves).is_err());
+    assert!(g.rope_of(x, freqs, 2, Pairs::Halves).is_err());
+    let whole = g.rope(x, freqs, 4).unwrap();
+    assert!(g.is_whole_rope(whole));
 }
 
 #[test]

@@ -173,11 +173,21 @@ impl State {
         } = self;
         let weights = at.weights(weights);
         match node.op {
-            Op::Rope { inv_freq, back, .. } => {
-                let inv_freq = weights.vector(inv_freq)?;
+            Op::Rope {
+                inv_freq,
+                head_dim,
+                pairs,
+                back,
+            } => {
+                let turn = rope::Turn {
+                    inv_freq: weights.vector(inv_freq)?,
+                    head_dim,
+                    pairs,
+                    back,
+                };
                 let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);
                 for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
-                    rope::rope(x.row(r), inv_freq, run.position(r), back, out);
+                    rope::rope(x.row(r), turn, run.position(r), out);
                 }
             }
             Op::KvAppend { cache } => {

@@ -262,13 +262,16 @@ impl Backward<'_> {
             }
             Op::Slice { start } => self.add(x, Part::From(start, dy)),
             Op::Rope {
-                inv_freq, head_dim, ..
+                inv_freq,
+                head_dim,
+                pairs,
+                ..
             } => {
-                let back = true;
                 let op = Op::Rope {
                     inv_freq,
                     head_dim,
-                    back,
+                    pairs,
+                    back: true,
                 };
                 let dx = self.push(op, &[dy], cols);
                 self.add(x, Part::Whole(dx));

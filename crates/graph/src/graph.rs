@@ -47,6 +47,15 @@ pub struct AttentionSpec {
     pub window: Option<usize>,
 }
 
+/// Which dimensions of a head are rotated with one another, of the first `2 · len(inv_freq)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pairs {
+    /// Each of the first half with its like in the second, as Hugging Face's checkpoints have them.
+    Halves,
+    /// 2i and 2i + 1, as GPT-J has them.
+    Neighbours,
+}
+
 /// Keys and values of all earlier tokens, `[n_kv_heads, context, head_dim]` each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cache {
@@ -80,10 +89,11 @@ pub enum Op {
     Slice {
         start: usize,
     },
-    /// Rotates each head by its token's position, or back; dimension i goes with i + head_dim / 2.
+    /// Rotates each head by its token's position, or back; dimensions beyond two for each frequency are as they are.
     Rope {
         inv_freq: WeightId,
         head_dim: usize,
+        pairs: Pairs,
         back: bool,
     },
     /// Writes keys and values `[T, n_kv_heads · head_dim]` at the step's position.
@@ -394,22 +404,52 @@ impl Graph {
         Ok(self.push(Op::Slice { start }, &[x], rows, len))
     }
 
+    /// Rope on whole heads, by halves.
     pub fn rope(&mut self, x: NodeId, inv_freq: WeightId, head_dim: usize) -> Result<NodeId> {
+        let n = self.weight(inv_freq).rows();
+        self.check_rope(x, head_dim, n, head_dim == 2 * n)?;
+        self.rope_of(x, inv_freq, head_dim, Pairs::Halves)
+    }
+
+    /// Rope on the first two dimensions for each frequency.
+    pub fn rope_of(
+        &mut self,
+        x: NodeId,
+        inv_freq: WeightId,
+        head_dim: usize,
+        pairs: Pairs,
+    ) -> Result<NodeId> {
         let Node { cols, rows, .. } = *self.node(x);
         let n = self.weight(inv_freq).rows();
-        self.check(
-            "rope",
-            "",
-            head_dim == 2 * n && cols % head_dim == 0,
-            || format!("{cols} columns, heads of {head_dim}, {n} frequencies"),
-        )?;
-        let back = false;
+        let fits = n > 0 && 2 * n <= head_dim && cols.is_multiple_of(head_dim);
+        self.check_rope(x, head_dim, n, fits)?;
         let op = Op::Rope {
             inv_freq,
             head_dim,
-            back,
+            pairs,
+            back: false,
         };
         Ok(self.push(op, &[x], rows, cols))
+    }
+
+    fn check_rope(&self, x: NodeId, head_dim: usize, n: usize, fits: bool) -> Result<()> {
+        let cols = self.node(x).cols;
+        self.check("rope", "", fits, || {
+            format!("{cols} columns, heads of {head_dim}, {n} frequencies")
+        })
+    }
+
+    /// Whether a node is rope on whole heads, by halves.
+    pub fn is_whole_rope(&self, id: NodeId) -> bool {
+        match self.node(id).op {
+            Op::Rope {
+                inv_freq,
+                head_dim,
+                pairs,
+                ..
+            } => pairs == Pairs::Halves && 2 * self.weight(inv_freq).rows() == head_dim,
+            _ => false,
+        }
     }
 
     pub fn kv_append(&mut self, k: NodeId, v: NodeId, cache: CacheId) -> Result<NodeId> {

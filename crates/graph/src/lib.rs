@@ -13,7 +13,8 @@ mod weight;
 
 pub use grad::Checkpointing;
 pub use graph::{
-    Activation, AttentionSpec, Cache, CacheId, Error, Graph, LoraId, Node, NodeId, Op, Result, Rows,
+    Activation, AttentionSpec, Cache, CacheId, Error, Graph, LoraId, Node, NodeId, Op, Pairs,
+    Result, Rows,
 };
 pub use lora::{Dora, Lora, LoraSpec, Span};
 pub use optimiser::{AdamW, MOMENT_BLOCK, MomentType, Moments};

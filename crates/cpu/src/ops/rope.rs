@@ -1,19 +1,50 @@
-/// Rotates each head of `x` by `position · inv_freq`: dimension i goes with i + head_dim / 2
-/// (the order of Hugging Face's checkpoints). `back` turns the other way, which is rope's gradient.
-pub fn rope(x: &[f32], inv_freq: &[f32], position: usize, back: bool, out: &mut [f32]) {
-    let half = inv_freq.len();
-    let angles: Vec<(f32, f32)> = inv_freq
+use siskin_graph::Pairs;
+
+/// How heads are rotated.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn<'a> {
+    pub inv_freq: &'a [f32],
+    pub head_dim: usize,
+    pub pairs: Pairs,
+    /// The other way, which is rope's gradient.
+    pub back: bool,
+}
+
+impl<'a> Turn<'a> {
+    /// Of whole heads, by halves.
+    pub fn whole(inv_freq: &'a [f32]) -> Self {
+        Self {
+            inv_freq,
+            head_dim: 2 * inv_freq.len(),
+            pairs: Pairs::Halves,
+            back: false,
+        }
+    }
+}
+
+/// Rotates each head of `x` by `position · inv_freq`, pair by pair; dimensions beyond two for each frequency are as
+/// they are.
+pub fn rope(x: &[f32], turn: Turn<'_>, position: usize, out: &mut [f32]) {
+    let half = turn.inv_freq.len();
+    let angles: Vec<(f32, f32)> = turn
+        .inv_freq
         .iter()
         .map(|f| {
             let (sin, cos) = (position as f32 * f).sin_cos();
-            (if back { -sin } else { sin }, cos)
+            (if turn.back { -sin } else { sin }, cos)
         })
         .collect();
-    for (x, out) in x.chunks_exact(2 * half).zip(out.chunks_exact_mut(2 * half)) {
+    let heads = x.chunks_exact(turn.head_dim);
+    for (x, out) in heads.zip(out.chunks_exact_mut(turn.head_dim)) {
         for (i, (sin, cos)) in angles.iter().enumerate() {
-            let (a, b) = (x[i], x[i + half]);
-            out[i] = a * cos - b * sin;
-            out[i + half] = b * cos + a * sin;
+            let (first, second) = match turn.pairs {
+                Pairs::Halves => (i, i + half),
+                Pairs::Neighbours => (2 * i, 2 * i + 1),
+            };
+            let (a, b) = (x[first], x[second]);
+            out[first] = a * cos - b * sin;
+            out[second] = b * cos + a * sin;
         }
+        out[2 * half..].copy_from_slice(&x[2 * half..]);
     }
 }

@@ -71,6 +71,11 @@ impl Lowering<'_> {
         else {
             return Err(Error::Unsupported("rope".into()));
         };
+        if !ropes.iter().all(|r| graph.is_whole_rope(*r)) {
+            return Err(Error::Unsupported(
+                "rope on a part of each head or on neighbouring dimensions".into(),
+            ));
+        }
         let [q, k] = ropes.map(|r| self.plan.view(r));
         let v = self.input(append, 1);
         if [k, v].iter().any(|view| view.offset != q.offset) {

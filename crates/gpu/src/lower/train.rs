@@ -136,7 +136,13 @@ impl Lowering<'_> {
                 inv_freq,
                 head_dim,
                 back,
+                ..
             } => {
+                if !self.graph().is_whole_rope(id) {
+                    return Err(Error::Unsupported(
+                        "rope on a part of each head or on neighbouring dimensions".into(),
+                    ));
+                }
                 let x = self.input(id, 0);
                 let table = self
                     .device
