@@ -219,7 +219,7 @@ impl State {
                 lora::lora_down(graph.lora(lora), &params.values, x.mat(rows), out);
             }
             Op::LoraUp { lora } => {
-                // The base stands where the result does.
+                // The base is where the result will be.
                 let (out, [u]) = arena.io(at.out(), rows, [at.input(1)]);
                 lora::lora_up(
                     graph.lora(lora),

@@ -11,7 +11,7 @@ use crate::q16_dot;
 #[derive(Debug, Clone, Default)]
 pub struct Q16Row {
     pub q: Vec<i16>,
-    /// One a block of 32.
+    /// One per block of 32.
     pub d: Vec<f32>,
     /// `d · Σ q` of each half of 16.
     pub sums: Vec<[f32; 2]>,
@@ -144,7 +144,7 @@ mod tests {
                 .take(n)
                 .map(|v| (v * 256.0) as u8)
                 .collect();
-            // Scales of a sensible size, wherever they stand: no exponent above 1.
+            // Scales of a sensible size, wherever they are: no exponent above 1.
             bytes.chunks_exact_mut(2).for_each(|b| b[1] &= 0xbb);
             let mut w = vec![0.0; 3 * k];
             decode(ty, &bytes, &mut w);

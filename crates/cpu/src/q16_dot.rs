@@ -81,7 +81,7 @@ pub(crate) fn avx512(w: &Block32, (xq, xd): Input<'_>, lanes: &mut [f32; 16]) {
     }
 }
 
-/// Asks for what stands `ahead` bytes behind a block to be brought near. It need not be there.
+/// Asks for what is `ahead` bytes behind a block to be brought near. It need not be there.
 #[inline(always)]
 pub(crate) fn fetch(block: &[u8], ahead: usize) {
     #[cfg(target_arch = "x86_64")]

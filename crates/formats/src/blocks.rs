@@ -1,6 +1,6 @@
 //! The block formats. Every format of integers is seen in one way: runs of 32 signed 8-bit integers
 //! `q`, with a scale `d` and an offset `m` for each half of 16, where `value = d · q + m`.
-//! Decoding, the CPU's integer dot products and the GPU's repacking all stand on this view.
+//! Decoding, the CPU's integer dot products and the GPU's repacking all use this view.
 //!
 //! Layouts: ggml's `ggml-common.h` and the reference decoder `gguf/quants.py`. The order of the
 //! f32 operations is the reference's, so decoded values are bit-exact.
@@ -67,7 +67,7 @@ pub fn f16_to_f32(bits: u16) -> f32 {
     f32::from_bits(sign | magnitude.to_bits())
 }
 
-/// A scale: [`f16_to_f32`] in fewer instructions and without a branch, but that what is no number becomes infinite.
+/// A scale: [`f16_to_f32`] in fewer instructions and without a branch, but that what is not a number becomes infinite.
 #[inline(always)]
 pub(crate) fn f16_at(block: &[u8], at: usize) -> f32 {
     const UP: f32 = f32::from_bits((127 + 112) << 23);

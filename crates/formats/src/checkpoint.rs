@@ -107,7 +107,7 @@ impl Checkpoint {
         Self::new(Some(gguf), SideFiles::default(), tensors, unread, files)
     }
 
-    /// The safetensors files of a folder, and what stands beside them.
+    /// The safetensors files of a folder, and what is beside them.
     pub fn from_safetensors(files: Vec<Box<dyn ByteSource>>, side: SideFiles) -> Result<Self> {
         let (mut tensors, mut unread) = (vec![], vec![]);
         for (i, source) in files.iter().enumerate() {

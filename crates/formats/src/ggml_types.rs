@@ -1,6 +1,6 @@
 //! Names of ggml's types that are not read, for messages (`ggml.h`, `enum ggml_type`).
 
-/// The type that `number` stands for, where ggml defines one.
+/// The type that `number` means, where ggml defines one.
 pub(crate) fn name(number: u32) -> Option<&'static str> {
     Some(match number {
         16 => "IQ2_XXS",

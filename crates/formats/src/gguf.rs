@@ -35,7 +35,7 @@ pub enum Array {
     Nested(Vec<Array>),
 }
 
-/// All that stands before the tensor data.
+/// All that is before the tensor data.
 #[derive(Debug, Clone, Default)]
 pub struct Header {
     pub version: u32,
@@ -50,7 +50,7 @@ pub struct Header {
 #[derive(Debug)]
 pub enum Parsed {
     Header(Box<Header>),
-    /// The header goes on: call again with at least this many bytes.
+    /// The header continues: call again with at least this many bytes.
     NeedMore(u64),
 }
 

@@ -118,7 +118,7 @@ pub fn write_gguf<E: From<io::Error>>(
         head.extend(offset.to_le_bytes());
         let len = t.ty.bytes_of(t.shape.iter().product());
         let len =
-            len.ok_or_else(|| io::Error::other(format!("`{}` is no whole blocks", t.name)))?;
+            len.ok_or_else(|| io::Error::other(format!("`{}` is not whole blocks", t.name)))?;
         lengths.push(len);
         offset = (offset + len as u64).next_multiple_of(ALIGNMENT);
     }

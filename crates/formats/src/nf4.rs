@@ -86,7 +86,7 @@ fn encode(values: &[f32], out: &mut Vec<u8>) {
 /// Where in a file a tensor's parts are: offset and length.
 pub(crate) type Range = (u64, u64);
 
-/// What stands beside the codes of a tensor.
+/// What is beside the codes of a tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Peaks {
     /// f32 values, or codes of 8 bits.
@@ -175,10 +175,10 @@ pub(crate) fn read_state(name: &str, tensor: &str, json: &[u8]) -> Result<State>
     })
 }
 
-/// What stands beside the codes when a tensor is written.
+/// What is beside the codes when a tensor is written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Nf4Parts {
-    /// Of 8 bits, one a block.
+    /// Of 8 bits, one per block.
     pub peaks: Vec<u8>,
     /// Of each 256 peaks.
     pub scales: Vec<f32>,

@@ -164,7 +164,7 @@ impl<'a> Machine<'a> {
         Some(line)
     }
 
-    /// What stands above the last mark.
+    /// What is above the last mark.
     fn above_mark(&mut self) -> Step<Vec<Object>> {
         let mark = self.stack.iter().rposition(|o| matches!(o, Object::Mark))?;
         let above = self.stack.split_off(mark + 1);

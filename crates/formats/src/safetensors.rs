@@ -10,7 +10,7 @@ use crate::{ByteSource, Error, Result, TensorInfo, TensorType, UnreadTensor};
 /// Bytes of a header, as the reference implementation limits them.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// What the tensor is called that tells how bitsandbytes quantised another one.
+/// What the tensor is called that says how bitsandbytes quantised another one.
 const STATE: &str = ".quant_state.bitsandbytes__";
 /// What its parts are called.
 const PARTS: [&str; 4] = [
@@ -95,7 +95,7 @@ impl Header {
         }
     }
 
-    /// The tensor that this one tells about.
+    /// The tensor that this one is about.
     fn quantised(tensor: &str) -> Option<&str> {
         Some(tensor.split_once(STATE)?.0)
     }
@@ -139,7 +139,7 @@ impl Header {
         }))
     }
 
-    /// A tensor whose parts stand apart; `state` tells how.
+    /// A tensor whose parts are apart; `state` says how.
     fn nf4(&self, tensor: &str, state: &[u8], file: usize) -> Result<TensorInfo> {
         let state = nf4::read_state(&self.name, tensor, state)?;
         let part = |part: &str, bytes: usize| {

@@ -9,7 +9,7 @@ const MAX_TOKENIZER: u64 = 64 << 20;
 /// Bytes of any other side file.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// The small files that stand beside the weights in a Hugging Face folder.
+/// The small files beside the weights in a Hugging Face folder.
 #[derive(Debug, Clone, Default)]
 pub struct SideFiles {
     /// The folder, for error messages.

@@ -15,7 +15,7 @@ pub enum Checkpointing {
     /// Keep all that is needed: fastest.
     #[default]
     Off,
-    /// Keep what stands after every n-th block, and compute those n blocks again: n = 1 needs the
+    /// Keep what is after every n-th block, and compute those n blocks again: n = 1 needs the
     /// least memory.
     Every(usize),
 }

@@ -1,7 +1,7 @@
 //! A model is a graph; everything else is a way to run it.
 //!
 //! [`Graph`] holds ops with checked shapes; [`Plan`] decides how a device runs them: which nodes go
-//! into one step, how long each value lives, and where it stands in one arena.
+//! into one step, how long each value lives, and where it is in one arena.
 
 mod grad;
 mod graph;

@@ -16,7 +16,7 @@ pub struct Span {
 /// A low-rank adapter of a linear: `y += scale · (x Aᵀ) Bᵀ` for each of its spans
 /// (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021).
 ///
-/// A of all spans is `[spans · rank, k]`, B is `[Σ len, rank]`; both stand in one flat array of
+/// A of all spans is `[spans · rank, k]`, B is `[Σ len, rank]`; both are in one flat array of
 /// parameters with those of all other adapters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lora {
@@ -118,7 +118,7 @@ impl Graph {
         &self.loras[id.0]
     }
 
-    /// The same graph with its nodes made anew: `make` appends what a node (inputs mapped already)
+    /// The same graph with its nodes made again: `make` appends what a node (inputs mapped already)
     /// becomes and says which node has its value.
     fn rewrite(&self, mut make: impl FnMut(&mut Self, Node) -> NodeId) -> Self {
         let mut out = Self {

@@ -33,7 +33,7 @@ impl Fusion {
     };
 }
 
-/// Where a value stands: columns `start .. start + cols` of rows `stride` apart, from `offset` on.
+/// Where a value is: columns `start .. start + cols` of rows `stride` apart, from `offset` on.
 /// All in f32s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct View {
@@ -142,7 +142,7 @@ pub struct Plan {
 const ALIGN: usize = 64;
 
 impl Plan {
-    /// `uniform` tells whether all parts of a weight have the same type on the device: only then
+    /// `uniform` says whether all parts of a weight have the same type on the device: only then
     /// can its linear take a gated activation in.
     pub fn new(
         graph: Graph,
@@ -178,7 +178,7 @@ impl Plan {
         }
     }
 
-    /// Where a node's value stands once its step has run.
+    /// Where a node's value is once its step has run.
     ///
     /// # Panics
     /// For a value that was fused away or has no storage: a device asks only for what its step
@@ -224,7 +224,7 @@ impl<'a> Fuser<'a> {
         }
     }
 
-    /// The one node that reads `id`, if there is just one and the value is no output.
+    /// The one node that reads `id`, if there is just one and the value is not an output.
     fn only_user(&self, id: NodeId) -> Option<NodeId> {
         match self.users[id.0][..] {
             [user] if !self.graph.outputs.contains(&id) => Some(user),
@@ -316,7 +316,7 @@ impl<'a> Fuser<'a> {
         })
     }
 
-    /// The steps, and which nodes' results stand where another value stood.
+    /// The steps, and which nodes' results are where another value was.
     fn run(&self, uniform: &impl Fn(WeightId) -> bool) -> (Vec<Step>, HashMap<NodeId, NodeId>) {
         let mut steps: Vec<Step> = vec![];
         let mut taken = vec![false; self.graph.nodes.len()];

@@ -10,7 +10,7 @@ pub struct Sampling {
     pub top_p: f32,
     /// Keep those at least this fraction as likely as the likeliest; 0 keeps all.
     pub min_p: f32,
-    /// Logits of tokens that stand in the context are divided by this if positive, multiplied if
+    /// Logits of tokens that are in the context are divided by this if positive, multiplied if
     /// negative (`transformers.RepetitionPenaltyLogitsProcessor`); 1 changes nothing.
     pub repeat_penalty: f32,
     pub seed: u64,

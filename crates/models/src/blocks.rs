@@ -129,7 +129,7 @@ pub(crate) fn activation(
     }
 }
 
-/// What tells one family's attention from another's.
+/// What differs between families' attention.
 pub(crate) struct Attention {
     pub inv_freq: WeightId,
     pub scale: f32,

@@ -167,7 +167,7 @@ impl<'a> Source<'a> {
             (_, Some(v)) => Some(match v {
                 Value::Uint(v) => Some(*v),
                 Value::Int(v) => u64::try_from(*v).ok(),
-                // One number a layer.
+                // One number per layer.
                 Value::Array(Array::Int(list)) => {
                     let first = list.first().copied();
                     if list.iter().any(|v| Some(*v) != first) {

@@ -51,7 +51,7 @@ impl Model {
     /// Every tensor that the model uses, as a GGUF file or a Hugging Face folder would have it. Matrices
     /// become `ty`, or keep their own where that is `None`; vectors are f32.
     ///
-    /// Matrices whose rows are no whole blocks of the type become f16. The embedding keeps eight bits if the
+    /// Matrices whose rows are not whole blocks of the type become f16. The embedding keeps eight bits if the
     /// type has fewer: it is the last layer of many models, too.
     ///
     /// # Errors

@@ -112,7 +112,7 @@ const JSON: &[&str] = &[
     "model_name",
 ];
 
-/// Keys that are off as they stand here, and change the forward pass otherwise.
+/// Keys that are off as they are here, and change the forward pass otherwise.
 const OFF: &[(&str, Json)] = &[
     ("add_cross_attention", Json::Bool(false)),
     ("is_encoder_decoder", Json::Bool(false)),
@@ -154,7 +154,7 @@ pub(crate) fn gguf_key(key: &str) -> bool {
     GGUF.contains(&key)
 }
 
-/// Ends of tensors' names: tables that are computed anew.
+/// Ends of tensors' names: tables that are computed again.
 const TENSORS: &[&str] = &[
     "rotary_emb.inv_freq",
     "rope_freqs.weight",

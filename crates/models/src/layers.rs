@@ -9,7 +9,7 @@ use crate::config::Source;
 /// From the file's list, where it has one; otherwise from `default`.
 ///
 /// # Errors
-/// If the list is not one kind a layer, or has a kind that is not known.
+/// If the list is not one kind per layer, or has a kind that is not known.
 pub(crate) fn is_local(
     source: &Source<'_>,
     n_layers: usize,

@@ -1,5 +1,5 @@
 //! Model families: a configuration becomes a graph, and tensor names are found in either kind of
-//! file. One file a family.
+//! file. One file per family.
 
 mod blocks;
 mod config;
@@ -30,7 +30,7 @@ pub use error::{Error, Result};
 pub use export::{Change, Exported};
 pub use names::Transform;
 
-/// What stands at the end of a graph.
+/// What is at the end of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
     /// Logits of the last row, and the token chosen from them.
@@ -38,7 +38,7 @@ pub enum Head {
     /// Logits of every row.
     AllLogits,
     /// Logits of every row as they would be if the model ended after each layer: the logit lens
-    /// (nostalgebraist, "interpreting GPT: the logit lens", 2020). One output a layer.
+    /// (nostalgebraist, "interpreting GPT: the logit lens", 2020). One output per layer.
     Lens,
     /// The loss of every row against its target, for training.
     Loss,

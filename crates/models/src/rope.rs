@@ -163,7 +163,7 @@ impl Rope {
         }
     }
 
-    /// Of a GGUF file. Llama 3's scaling comes as one factor a frequency.
+    /// Of a GGUF file. Llama 3's scaling comes as one factor per frequency.
     fn of_gguf(source: &Source<'_>, dims: &Dims, default_theta: f32) -> Result<Self> {
         let theta = source.positive("", "rope.freq_base", default_theta)?;
         let mut inv_freq = plain(dims.head_dim, theta);

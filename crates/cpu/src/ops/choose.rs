@@ -4,7 +4,7 @@
 
 use siskin_graph::Sampling;
 
-/// Whether a token stands in the context, a bit each.
+/// Whether a token is in the context, a bit each.
 pub type Seen = [u32];
 
 /// In place of a token where a logit is infinite or no number.

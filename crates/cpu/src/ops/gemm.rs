@@ -64,7 +64,7 @@ impl<'a> Mat<'a> {
         self.t().rows(first, n).t()
     }
 
-    /// One row, whose values stand side by side.
+    /// One row, whose values are side by side.
     pub fn row(&self, r: usize) -> &'a [f32] {
         assert_eq!(self.col_step, 1, "a column is not a slice");
         &self.data[r * self.row_step..][..self.cols]

@@ -33,7 +33,7 @@ pub fn linear(
     let mut first = 0;
     for part in parts {
         if rows == 1 {
-            // One row of x: the tiles' results stand in order in `out`.
+            // One row of x: the tiles' results are in order in `out`.
             let q16 = x_q16.first().filter(|_| part.ty.is_integer());
             each_chunk(&mut out[first..][..part.rows], TILE, |tile, out| {
                 matvec(part, tile * TILE, x, q16, out);

@@ -1,4 +1,4 @@
-//! One op a file, named as its shader; an op's gradient stands beside it.
+//! One op per file, named as its shader; an op's gradient is beside it.
 
 pub mod adamw;
 pub mod attention;
