@@ -1,11 +1,11 @@
-use siskin_cpu::{CpuPart, CpuWeight};
 use siskin_formats::TensorType;
 use siskin_graph::{Part, Weight, WeightKind};
 use siskin_models::{Model, Transform};
 
 use crate::adapter::Replaced;
+use crate::backend::{Backend, DeviceRequest};
 use crate::files::WeightFiles;
-use crate::{Adapter, Device, DeviceRequest, Error, Result};
+use crate::{Adapter, Error, Result};
 
 pub use siskin_cpu::{CacheType, Precision};
 
@@ -63,8 +63,8 @@ impl WeightSource<'_> {
     }
 }
 
-/// One tensor of a stacked weight, as the graph wants its rows.
-async fn read_part(source: &WeightSource<'_>, part: &Part, cols: usize) -> Result<CpuPart> {
+/// The bytes of one tensor of a stacked weight, with its rows in the graph's order.
+async fn read_part(source: &WeightSource<'_>, part: &Part, cols: usize) -> Result<Vec<u8>> {
     if let Some(own) = source.replaced(part) {
         if own.rows != part.rows || own.values.len() != part.rows * cols {
             return Err(Error::Adapter {
@@ -78,11 +78,7 @@ async fn read_part(source: &WeightSource<'_>, part: &Part, cols: usize) -> Resul
                 ),
             });
         }
-        return Ok(CpuPart {
-            ty: TensorType::F32,
-            rows: part.rows,
-            bytes: own.values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        });
+        return Ok(own.values.iter().flat_map(|v| v.to_le_bytes()).collect());
     }
     let (model, files) = (source.model, source.files);
     let (info, transform) = model.tensor(&files.checkpoint, part, cols)?;
@@ -95,11 +91,7 @@ async fn read_part(source: &WeightSource<'_>, part: &Part, cols: usize) -> Resul
             .copied()
             .collect();
     }
-    Ok(CpuPart {
-        ty: info.ty,
-        rows: part.rows,
-        bytes,
-    })
+    Ok(bytes)
 }
 
 async fn read_vector(model: &Model, files: &WeightFiles, weight: &Weight) -> Result<Vec<f32>> {
@@ -121,7 +113,7 @@ async fn read_vector(model: &Model, files: &WeightFiles, weight: &Weight) -> Res
 
 /// Brings all weights of the graph onto the device, one tensor at a time.
 pub(crate) async fn load_weights(
-    device: &mut Device,
+    device: &mut dyn Backend,
     source: &WeightSource<'_>,
     weights: &[&Weight],
     on_progress: &mut dyn FnMut(Progress),
@@ -136,29 +128,17 @@ pub(crate) async fn load_weights(
                 let values = read_vector(source.model, source.files, weight).await?;
                 device.add_vector(&weight.name, values)?;
             }
-            WeightKind::Matrix => match device {
-                Device::Cpu(cpu) => {
-                    let mut parts = vec![];
-                    for p in &weight.parts {
-                        parts.push(read_part(source, p, weight.cols).await?);
-                    }
-                    let cols = weight.cols;
-                    cpu.device
-                        .add_weight(&weight.name, CpuWeight::Matrix { parts, cols });
+            WeightKind::Matrix => {
+                let mut types = vec![];
+                for p in &weight.parts {
+                    types.push((source.type_of(p, weight.cols)?, p.rows));
                 }
-                Device::Gpu(gpu) => {
-                    let mut types = vec![];
-                    for p in &weight.parts {
-                        types.push((source.type_of(p, weight.cols)?, p.rows));
-                    }
-                    let mut upload = gpu.matrix(&weight.name, &types, weight.cols)?;
-                    for p in &weight.parts {
-                        let part = read_part(source, p, weight.cols).await?;
-                        upload.part(&part.bytes)?;
-                    }
-                    upload.finish()?;
+                let mut upload = device.matrix(&weight.name, &types, weight.cols)?;
+                for p in &weight.parts {
+                    upload.part(read_part(source, p, weight.cols).await?)?;
                 }
-            },
+                upload.finish()?;
+            }
         }
         done += size(weight);
         on_progress(Progress { done, total });

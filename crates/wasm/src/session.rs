@@ -6,7 +6,7 @@ use js_sys::{Array, Float32Array, Function, Promise, Reflect};
 use serde::Deserialize;
 use serde_json::json as object;
 use siskin_engine::{
-    Answer, CacheType, Device, DeviceRequest, Event, GenerateOptions, LookOptions, MemoryFigure,
+    Answer, CacheType, DeviceRequest, Event, GenerateOptions, LookOptions, MemoryFigure,
     ModelFiles, OpenOptions, Precision, Sampling,
 };
 use siskin_gpu::Profile;
@@ -117,7 +117,7 @@ impl Session {
     pub fn info(&self) -> Result<String> {
         let session = &self.session;
         let checkpoint = &session.files().checkpoint;
-        let is_gpu = matches!(session.device(), Device::Gpu(_));
+        let is_gpu = session.device().is_gpu();
         let memory = MemoryFigure::of(&session.model, checkpoint, session.context(), 2, is_gpu);
         json(&object!({
             "device": if is_gpu { "webgpu" } else { "cpu" },
