@@ -136,7 +136,7 @@ fn an_adapter_is_trained_used_and_merged() {
         "--out",
         &path(folder.path(), "m.gguf"),
     ]);
-    assert!(error.contains("exists already"), "{error}");
+    assert!(error.contains("already exists"), "{error}");
     let other = fails(&[
         "run",
         &tiny("gemma3"),

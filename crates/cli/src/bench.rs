@@ -15,7 +15,7 @@ pub async fn bench(args: BenchArgs) -> Result<()> {
     stop::install()?;
     let mut session = open::open(&args.model).await?;
     let vocab = session.model.dims().vocab_size;
-    // Any tokens do: time does not depend on them.
+    // Any tokens will do: the time does not depend on them.
     let prompt: Vec<u32> = (0..args.prompt)
         .map(|i| ((i * 7919 + 17) % vocab) as u32)
         .collect();
@@ -90,7 +90,7 @@ pub async fn bench(args: BenchArgs) -> Result<()> {
     )?;
     writeln!(out, "decode   {decode:>9.2} tok/s  ({} tokens)", args.n)?;
     if let Some(peak) = peak {
-        writeln!(out, "memory   {:>9} at most", HumanBytes(peak).to_string())?;
+        writeln!(out, "memory   {:>9} peak", HumanBytes(peak).to_string())?;
     }
     if let Some(c) = counts {
         writeln!(
@@ -134,7 +134,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// The most memory this process has had, in bytes; `None` where the system does not tell.
+/// Peak memory of this process in bytes; `None` where the system does not report it.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;

@@ -1,4 +1,4 @@
-//! `siskin merge`, `quantize` and `convert`: a model, perhaps with an adapter in it, as a new file.
+//! `siskin merge`, `quantize` and `convert`: write a model, optionally with an adapter merged in, to new files.
 
 use std::io::BufWriter;
 use std::path::Path;
@@ -33,7 +33,7 @@ pub fn convert(args: &ConvertArgs) -> Result<()> {
     export(&args.model, None, &args.out, args.force, args.ty.as_deref())
 }
 
-/// An adapter from PEFT's folder into a GGUF file, or the other way round.
+/// Converts an adapter from a PEFT folder to a GGUF file, or back.
 fn convert_adapter(adapter: &Path, base: &Path, out: &Path, force: bool) -> Result<()> {
     output::check(out, force)?;
     output::apart(out, adapter)?;
@@ -46,7 +46,7 @@ fn convert_adapter(adapter: &Path, base: &Path, out: &Path, force: bool) -> Resu
         let bytes = adapter.to_gguf(&files.model)?;
         output::whole(out, |part| Ok(std::fs::write(part, bytes)?))?;
     } else {
-        std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+        std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
         for (name, bytes) in adapter.to_peft()? {
             output::whole(&out.join(name), |part| Ok(std::fs::write(part, bytes)?))?;
         }
@@ -61,7 +61,7 @@ const TYPES: &str = "f32, f16, bf16, q8_0, q4_0, q4_1, nf4";
 fn parse_type(name: &str) -> Result<TensorType> {
     let mut all = TensorType::ALL.into_iter();
     let ty = all.find(|t| t.name().eq_ignore_ascii_case(name) && encode(*t, &[]).is_ok());
-    ty.with_context(|| format!("cannot write the type `{name}`; give one of {TYPES}"))
+    ty.with_context(|| format!("cannot write the type `{name}`; use one of {TYPES}"))
 }
 
 fn export(
@@ -90,13 +90,13 @@ fn export(
     let adapter = adapter.as_ref();
     if let Some(adapter) = adapter.filter(|a| a.replaces_weights()) {
         bail!(
-            "{} replaces whole weights, which is not merged; merge it with PEFT",
+            "{} replaces whole weights, and such adapters cannot be merged here; merge it with PEFT",
             adapter.name
         );
     }
     let to_gguf = out.extension().is_some_and(|e| e == "gguf");
     if let Some(adapter) = adapter {
-        // Compares every module's shape with the model's.
+        // Checks every module's shape against the model's.
         adapter.spec(&model.graph(Head::Next)?)?;
     }
     let tensors = plan(model, checkpoint, adapter, to_gguf, ty)?;
@@ -104,12 +104,12 @@ fn export(
     let mut modules = adapter.iter().flat_map(|a| &a.modules);
     if let Some(lost) = modules.find(|m| !is_written(&m.name)) {
         bail!(
-            "the adapter changes `{}`, which the model has in one with its embedding; merge it with PEFT",
+            "the adapter changes `{}`, which the model shares with its embedding; merge it with PEFT",
             lost.name
         );
     }
     if adapter.is_some() && ty.is_some_and(|t| t.is_quantised() && t != TensorType::Q8_0) {
-        eprintln!("note: much of what an adapter adds is lost in four bits; q8_0 keeps it");
+        eprintln!("note: four bits lose much of what an adapter adds; q8_0 keeps it");
     }
     let bar = ProgressBar::new(tensors.len() as u64).with_style(ProgressStyle::with_template(
         "writing {bar:30} {pos}/{len} tensors",
@@ -144,25 +144,25 @@ fn plan(
 ) -> Result<Vec<Exported>> {
     let plain = |ty: TensorType| matches!(ty, TensorType::F32 | TensorType::F16 | TensorType::BF16);
     if to_gguf && ty == Some(TensorType::NF4) {
-        bail!("GGUF has no type NF4; give an --out that does not end in .gguf, for a folder");
+        bail!("GGUF has no type NF4; use an --out that does not end in .gguf, to write a folder");
     }
     let mut tensors = model.exports(checkpoint, to_gguf, ty)?;
     for t in &mut tensors {
         if !to_gguf && !plain(t.ty) && t.ty != TensorType::NF4 {
             match ty {
                 Some(ty) => bail!(
-                    "a Hugging Face folder cannot hold {}; give f32, f16, bf16 or nf4, or an --out that ends in .gguf",
+                    "a Hugging Face folder cannot hold {}; use f32, f16, bf16 or nf4, or an --out that ends in .gguf",
                     ty.name()
                 ),
-                // What was quantised is unpacked.
+                // Quantised tensors are dequantised.
                 None => t.ty = TensorType::F16,
             }
         }
-        // GGUF has no NF4 either.
+        // GGUF does not have NF4 either.
         if to_gguf && t.ty == TensorType::NF4 {
             t.ty = TensorType::F16;
         }
-        // What an adapter adds is smaller than the steps of four bits: rounded again, most of it is gone.
+        // What an adapter adds is smaller than a 4-bit quantisation step: requantising would lose most of it.
         let changes = adapter.is_some_and(|a| a.modules.iter().any(|m| m.name == t.module()));
         if changes && t.ty.is_quantised() && ty.is_none() {
             t.ty = if to_gguf {
@@ -178,12 +178,12 @@ fn plan(
 /// The bytes of the i-th tensor to be written.
 pub(crate) type Bytes<'a> = &'a dyn Fn(usize) -> Result<Vec<u8>>;
 
-/// What a GGUF file holds beside the model's matrices and vectors: its metadata, and other tensors' bytes.
+/// What a GGUF file holds besides the model's matrices and vectors: its metadata, and the bytes of other tensors.
 type Beside = (Vec<(String, Value)>, Vec<(GgufTensor, Vec<u8>)>);
 
-/// A GGUF file's own metadata, and what the graph has no use for, such as tables of frequencies.
+/// A GGUF file's own metadata, and tensors that the graph does not use, such as tables of frequencies.
 fn beside_gguf(path: &Path, checkpoint: &Checkpoint, tensors: &[Exported]) -> Result<Beside> {
-    // Once more: the vocabulary that was read first went into the tokenizer.
+    // Read again: the vocabulary that was read first was moved into the tokenizer.
     let source = Checkpoint::open(path)?.gguf;
     let metadata = source.into_iter().flat_map(|g| g.header.metadata);
     let metadata = metadata.filter(|m| m.0 != "general.alignment").collect();
@@ -235,7 +235,7 @@ fn gguf(
         Some(_) => beside_gguf(path, checkpoint, tensors)?,
         None => beside_folder(files)?,
     };
-    // In one order each time, the architecture first, as readers expect.
+    // Always in the same order, the architecture first, as readers expect.
     metadata.sort_by_key(|(key, _)| (key != "general.architecture", key.clone()));
     let all = tensors.iter().map(|t| GgufTensor {
         name: t.name.clone(),

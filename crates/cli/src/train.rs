@@ -1,4 +1,4 @@
-//! `siskin train`: a recipe, examples, and a folder that holds the adapter in the end.
+//! `siskin train`: turns a recipe and examples into a folder with an adapter.
 
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -19,7 +19,7 @@ use crate::args::{CacheArg, ModelArgs, OptimArg, PrecisionArg, TrainArgs, parse_
 use crate::train_folder::{Start, TrainFolder, resume};
 use crate::{open, stop};
 
-/// What a recipe says beside the options of the training.
+/// What a recipe sets besides the training options.
 struct Recipe {
     model: ModelArgs,
     data: PathBuf,
@@ -27,7 +27,7 @@ struct Recipe {
     options: TrainOptions,
 }
 
-/// As a recipe says it.
+/// As written in a recipe.
 fn optim_name(optim: OptimArg) -> Option<String> {
     Some(optim.to_possible_value()?.get_name().into())
 }
@@ -68,18 +68,18 @@ impl Recipe {
         for (key, value) in flags {
             table.extend(value.map(|v| (key.to_string(), v)));
         }
-        // Steps of a flag win over a recipe's epochs, and the other way round.
+        // A flag's steps override a recipe's epochs, and vice versa.
         if args.epochs.is_some() {
             table.remove("steps");
         }
         let mut own = |key: &str| match table.remove(key) {
             Some(Value::String(s)) => Ok(Some(s)),
             None => Ok(None),
-            Some(other) => bail!("`{key}` is a {}; give a text in quotes", other.type_str()),
+            Some(other) => bail!("`{key}` is a {}; it must be a string in quotes", other.type_str()),
         };
         let [model, data, out, device] = OWN_KEYS.map(&mut own);
         let needed = |v: Option<String>, key: &str| {
-            v.with_context(|| format!("no {key}; give --{key}, or a recipe that names it"))
+            v.with_context(|| format!("no {key}; use --{key}, or a recipe that sets it"))
         };
         let device = device?.unwrap_or_else(|| "auto".into());
         let options = options(table)?;
@@ -110,9 +110,9 @@ fn options(table: Table) -> Result<TrainOptions> {
     let names: Vec<&str> = known.iter().copied().chain(OWN_KEYS).collect();
     if let Some(wrong) = table.keys().find(|k| !known.contains(&k.as_str())) {
         match nearest(wrong, &names) {
-            Some(right) => bail!("the recipe has no key `{wrong}`; did you mean `{right}`?"),
+            Some(right) => bail!("the recipe has an unknown key `{wrong}`; did you mean `{right}`?"),
             None => bail!(
-                "the recipe has no key `{wrong}`; it knows {}",
+                "the recipe has an unknown key `{wrong}`; known keys are {}",
                 names.join(", ")
             ),
         }
@@ -122,10 +122,10 @@ fn options(table: Table) -> Result<TrainOptions> {
     Ok(options)
 }
 
-/// More of them are counted, not shown.
+/// Any more are counted but not shown.
 const SHOWN: usize = 20;
 
-/// Names records by their lines; ends the program's work unless they may be left out.
+/// Reports unusable records by line number; fails unless they may be skipped.
 fn tell_bad(name: &str, bad: &[BadRecord], skip_bad: bool) -> Result<()> {
     for bad in bad.iter().take(SHOWN) {
         eprintln!("{name}:{}: {}", bad.line, bad.reason);
@@ -135,7 +135,7 @@ fn tell_bad(name: &str, bad: &[BadRecord], skip_bad: bool) -> Result<()> {
     }
     let n = bad.len();
     if n > 0 && !skip_bad {
-        bail!("{n} of {name}'s records cannot be learned from; mend them, or give --skip-bad");
+        bail!("{n} records of {name} are unusable; fix them, or use --skip-bad");
     }
     Ok(())
 }
@@ -156,13 +156,13 @@ fn read_data(path: &Path, skip_bad: bool) -> Result<Vec<Record>> {
     Ok(data.records)
 }
 
-/// A question of a held-out example, to be answered before and after.
+/// A question from a held-out example, answered before and after training.
 struct Question {
     messages: Vec<Message>,
     prompt: Vec<u32>,
 }
 
-/// Those that the template renders by themselves.
+/// Only questions that the template can render on their own.
 fn questions(session: &Session, trainer: &Trainer, records: &[Record]) -> Vec<Question> {
     let text = &session.text;
     let question = |record: &Record| {
@@ -195,7 +195,7 @@ fn questions(session: &Session, trainer: &Trainer, records: &[Record]) -> Vec<Qu
         .collect()
 }
 
-/// Tokens of an answer that is shown.
+/// Maximum tokens of an answer that is shown.
 const ANSWER: usize = 64;
 
 async fn answers(session: &mut Session, questions: &[Question]) -> Result<Vec<String>> {
@@ -218,7 +218,7 @@ pub async fn train(args: TrainArgs) -> Result<()> {
     let recipe = Recipe::read(&args)?;
     let records = read_data(&recipe.data, args.skip_bad)?;
     if args.checkpoint_every == 0 {
-        bail!("--checkpoint-every is 0; give at least 1");
+        bail!("--checkpoint-every is 0; it must be at least 1");
     }
     let start = match (args.resume, args.force) {
         (true, _) => Start::Resumed,
@@ -241,7 +241,7 @@ pub async fn train(args: TrainArgs) -> Result<()> {
         summary.learned,
         match summary.cut {
             0 => String::new(),
-            n => format!("; {n} examples were cut to {} tokens", summary.max_len),
+            n => format!("; {n} examples were truncated to {} tokens", summary.max_len),
         }
     );
     eprintln!(
@@ -286,13 +286,13 @@ pub async fn train(args: TrainArgs) -> Result<()> {
     folder.adapter(&trainer, &mut session).await?;
     if stopped {
         eprintln!(
-            "stopped after step {}; `siskin train … --resume` goes on",
+            "stopped after step {}; use `siskin train … --resume` to resume",
             trainer.done()
         );
         drop(folder);
         std::process::exit(130);
     }
-    // A training that was resumed at its end took no step that scored.
+    // A run that was resumed at its end took no step that scored.
     if score_after.is_none() {
         score_after = trainer.score(&mut session).await?;
     }
@@ -318,7 +318,7 @@ fn in_file(e: Error, file: &str) -> Error {
     }
 }
 
-/// Takes the steps that are left, or those until the program is stopped. Gives whether it was, and the last score
+/// Runs the remaining steps, until the program is stopped. Returns whether it was stopped, and the last score
 /// of the held-out examples.
 async fn steps(
     trainer: &mut Trainer,
@@ -378,6 +378,6 @@ fn report(
         let question = question.messages.last().map_or("", |m| m.content());
         writeln!(stdout, "\n> {question}\nbefore: {before}\nafter:  {after}")?;
     }
-    writeln!(stdout, "\nthe adapter is in {}", out.display())?;
+    writeln!(stdout, "\nadapter saved to {}", out.display())?;
     Ok(())
 }
