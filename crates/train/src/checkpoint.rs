@@ -1,5 +1,5 @@
-//! A training's state as bytes: safetensors, with the step and what it was made with as metadata, and a
-//! SHA-256 at the end, so that a file which was not written whole is not believed.
+//! The state of a training run as bytes: safetensors with the step and the run's identity as metadata, and a
+//! SHA-256 at the end, so that an incompletely written file is rejected.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::{Error, Result};
 const SUM: usize = 32;
 
 pub(crate) struct Checkpoint {
-    /// Steps done.
+    /// Completed steps.
     pub step: usize,
     /// Options and examples, as JSON.
     pub made_with: serde_json::Value,
@@ -61,7 +61,7 @@ impl Checkpoint {
         let end = end.ok_or_else(|| damaged("it is too short"))?;
         let (body, sum) = bytes.split_at(end);
         if Sha256::digest(body).as_slice() != sum {
-            return Err(damaged("its checksum is another"));
+            return Err(damaged("checksum mismatch"));
         }
         let (_, header) = SafeTensors::read_metadata(body).map_err(damaged)?;
         let metadata = header.metadata().clone().unwrap_or_default();
@@ -95,7 +95,7 @@ impl Checkpoint {
             Moments::Int8 { peaks, .. } => is_finite(peaks.as_flattened()),
         };
         if !kept || !is_finite(&floats("params")?) {
-            return Err(damaged("a parameter or moment is not a number"));
+            return Err(damaged("a parameter or moment is not finite"));
         }
         if step > 0 && moments.is_empty() {
             return Err(damaged("it has no moments"));

@@ -1,8 +1,8 @@
-//! From examples and options to an adapter.
+//! Turns examples and options into an adapter.
 //!
-//! [`Dataset`] reads examples in the field's usual formats, [`Tokens`] knows which tokens of an example
-//! are learned, and a [`Trainer`] takes a session through the steps. Nothing here touches files: whoever
-//! calls keeps checkpoints and adapters.
+//! [`Dataset`] reads examples in the usual formats, [`Tokens`] determines which tokens of an example
+//! are learned, and a [`Trainer`] runs the steps on a session. Nothing here touches files: the
+//! caller stores checkpoints and adapters.
 
 mod batch;
 mod checkpoint;
