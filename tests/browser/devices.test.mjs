@@ -132,6 +132,6 @@ test("a software adapter is passed over unless it is asked for", async () => {
     return model.info();
   }, `${server.url}tiny/llama/`);
   assert.equal(found.device, "cpu");
-  assert.match(found.reason, /runs on the processor/);
+  assert.match(found.reason, /runs on the CPU/);
   await close();
 });

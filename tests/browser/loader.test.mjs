@@ -153,7 +153,7 @@ test("two tabs that want the same model fetch it once", async () => {
   assert.equal(fetches().length, 1);
 });
 
-test("where there is no room on disk, memory serves", async () => {
+test("without space on disk, memory is used", async () => {
   const client = await page.context().newCDPSession(page);
   await client.send("Storage.overrideQuotaForOrigin", { origin: new URL(server.url).origin, quotaSize: 60_000 });
   const found = await load(URL_());
@@ -235,7 +235,7 @@ test("a split model opens from any part's address, and from its files", async ()
   const wanted = nativeRun(join(models, "split", names[0]), "hello", 8, ["--ctx", "64"]).ids;
   const at = (name) => `${server.url}models/split/${name}`;
   assert.deepEqual((await load(at(names[1]))).ids, wanted);
-  assert.match((await load(at(names[1]), { sha256: "00".repeat(32) })).message, /`sha256` is of one file/);
+  assert.match((await load(at(names[1]), { sha256: "00".repeat(32) })).message, /`sha256` is for a single file/);
   const { fits, ids, alone } = await page.evaluate(async (urls) => {
     const file = async (url) => new File([await (await fetch(url)).blob()], url.split("/").at(-1));
     const [first, second, third] = await Promise.all(urls.map(file));
@@ -247,7 +247,7 @@ test("a split model opens from any part's address, and from its files", async ()
   }, names.map(at));
   assert.ok(fits);
   assert.deepEqual(ids, wanted);
-  assert.match(alone, /^invalid_model: .*give all parts/);
+  assert.match(alone, /^invalid_model: .*pass all parts/);
 });
 
 test("a kept folder needs no network, though files are lacking; one that appears later is found", async () => {

@@ -49,7 +49,7 @@ test("all four views with the real model: they work, at 360 pixels too, and axe 
   assert.equal(await page.locator("ol.steps li").count(), 12);
   await page.getByText("<|im_start|>assistant").waitFor();
   await page.getByLabel("Address of another model").fill(`${server.url}tiny/qwen3/model.gguf`);
-  await page.getByRole("button", { name: "Read its header" }).click();
+  await page.getByRole("button", { name: "Compare" }).click();
   await page.getByText(/\d+ tokens, 18 bytes/).nth(1).waitFor();
   await accessible(page, "tokens");
   await fitsWidth(page, "tokens");
@@ -63,7 +63,7 @@ test("all four views with the real model: they work, at 360 pixels too, and axe 
   const canvas = page.locator("canvas");
   const box = await canvas.boundingBox();
   await canvas.hover({ position: { x: box.width - 6, y: box.height - 6 } });
-  await page.getByText(/“␣Paris” gives “␣Paris” \d/).waitFor();
+  await page.getByText(/“␣Paris” attends to “␣Paris”: \d/).waitFor();
   await accessible(page, "look inside");
   await fitsWidth(page, "look inside");
 
@@ -106,14 +106,14 @@ test("a conversation can be stopped, edited, exported and deleted, by keyboard t
   // Slow enough to be stopped.
   await loadModel(page);
   await page.getByText("System prompt and sampling").click();
-  await page.getByLabel("Longest answer").fill("2048");
+  await page.getByLabel("Maximum answer length").fill("2048");
   await page.getByLabel("Your message").focus();
   await page.keyboard.type("Count from one to a thousand.");
   await page.keyboard.press("Enter");
   await page.getByRole("button", { name: "Stop" }).click();
   await page.getByRole("button", { name: "Edit" }).click();
   await page.getByLabel("Edit your message").fill("two");
-  await page.getByLabel("Longest answer").fill("16");
+  await page.getByLabel("Maximum answer length").fill("16");
   await page.getByRole("button", { name: "Send again" }).click();
   await page.getByRole("button", { name: "Regenerate" }).waitFor();
   assert.deepEqual(await page.locator("article.user .text").allInnerTexts(), ["two"]);
@@ -135,7 +135,7 @@ test("a dropped file is checked first; what is no model is said in words", async
   await page.getByRole("button", { name: "Load" }).click();
   await page.getByText(/qwen3, .* parameters · CPU/).waitFor();
   // Looking at another model does not rename the one that is loaded.
-  const named = () => page.getByRole("region", { name: "Choice of the model" }).locator("strong").first().innerText();
+  const named = () => page.getByRole("region", { name: "Model selection" }).locator("strong").first().innerText();
   await page.getByRole("button", { name: "Change" }).click();
   for (const [address, seen] of [["nothing.gguf", "answered 404"], ["tiny/llama/model.gguf", "fits: "]]) {
     await page.getByLabel("Address of a model").fill(server.url + address);

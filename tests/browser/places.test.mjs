@@ -75,7 +75,7 @@ async function runs(path, options, frame = (page) => page.mainFrame()) {
 
 test("one script by a bare esbuild: the error names what to copy or give; copied or given, it answers", async () => {
   const [alone, given] = await runs("alone/", [{}, ON_THREAD()]);
-  assert.match(alone.error, /^internal: siskin's worker failed: .*serve worker\.js and shared\.js beside the script, or give `worker: false`/);
+  assert.match(alone.error, /^internal: siskin's worker failed: .*serve worker\.js and shared\.js next to the script, or set `worker: false`/);
   assert.deepEqual(given.ids, expected, given.error);
   const [beside] = await runs("beside/", [{}]);
   assert.deepEqual(beside, { ids: expected, kept: 1 });
@@ -83,15 +83,15 @@ test("one script by a bare esbuild: the error names what to copy or give; copied
 
 test("an IIFE does not know its own address: it says so, and answers with `worker: false` and `wasmUrl`", async () => {
   const [plain, half, given] = await runs("iife.html", [{}, { worker: false }, ON_THREAD()]);
-  assert.match(plain.error, /^internal: siskin's worker does not start .*give `worker: false`/);
-  assert.match(half.error, /^invalid_request: .*`wasmUrl` as a whole address, or `wasmBytes`/);
+  assert.match(plain.error, /^internal: siskin's worker does not start .*set `worker: false`/);
+  assert.match(half.error, /^invalid_request: .*`wasmUrl` to an absolute address, or `wasmBytes`/);
   assert.deepEqual(given, { ids: expected, kept: 1 });
 });
 
 test("a sandboxed frame has no workers of this origin and keeps nothing: it answers on its thread", async () => {
   const frame = (page) => page.frames().find((f) => f !== page.mainFrame());
   const [plain, given] = await runs("frame.html", [{}, { worker: false }], frame);
-  assert.match(plain.error, /^internal: siskin's worker .*give `worker: false`/);
+  assert.match(plain.error, /^internal: siskin's worker .*set `worker: false`/);
   assert.deepEqual(given, { ids: expected, kept: 0 });
 });
 
@@ -115,7 +115,7 @@ test("a SharedWorker and a service worker have no workers: they say so, and answ
     [MODEL(), ON_THREAD()],
   );
   for (const i of [0, 2]) {
-    assert.match(found[i].error, /^internal: .*give `worker: false`/);
+    assert.match(found[i].error, /^internal: .*set `worker: false`/);
     assert.deepEqual(found[i + 1], { ids: expected, kept: 1 });
   }
   await page.context().close();
@@ -142,7 +142,7 @@ test("Node: it says what to give, and answers on the CPU", async () => {
   const file = new Blob([readFileSync(join(tiny, "llama/model.gguf"))]);
   const wasmBytes = readFileSync(join(dist, "siskin_wasm_bg.wasm"));
   const failure = (options, source = file) => Siskin.load(source, options).then(() => "", (e) => (e instanceof SiskinError ? `${e.code}: ${e.message}` : "untyped"));
-  assert.match(await failure({}), /^internal: .*give `worker: false`, and in Node `wasmBytes` too/);
+  assert.match(await failure({}), /^internal: .*set `worker: false`, and in Node `wasmBytes` too/);
   assert.match(await failure({ worker: false }), /^internal: the wasm at file:.* does not start: .*`wasmBytes`/);
   assert.match(await failure({ worker: false, wasmBytes }, "model.gguf"), /^invalid_request: model\.gguf is not an address/);
   const model = await Siskin.load(file, { worker: false, wasmBytes, context: 64 });
