@@ -75,7 +75,10 @@ impl Recipe {
         let mut own = |key: &str| match table.remove(key) {
             Some(Value::String(s)) => Ok(Some(s)),
             None => Ok(None),
-            Some(other) => bail!("`{key}` is a {}; it must be a string in quotes", other.type_str()),
+            Some(other) => bail!(
+                "`{key}` is a {}; it must be a string in quotes",
+                other.type_str()
+            ),
         };
         let [model, data, out, device] = OWN_KEYS.map(&mut own);
         let needed = |v: Option<String>, key: &str| {
@@ -110,7 +113,9 @@ fn options(table: Table) -> Result<TrainOptions> {
     let names: Vec<&str> = known.iter().copied().chain(OWN_KEYS).collect();
     if let Some(wrong) = table.keys().find(|k| !known.contains(&k.as_str())) {
         match nearest(wrong, &names) {
-            Some(right) => bail!("the recipe has an unknown key `{wrong}`; did you mean `{right}`?"),
+            Some(right) => {
+                bail!("the recipe has an unknown key `{wrong}`; did you mean `{right}`?")
+            }
             None => bail!(
                 "the recipe has an unknown key `{wrong}`; known keys are {}",
                 names.join(", ")
@@ -241,7 +246,10 @@ pub async fn train(args: TrainArgs) -> Result<()> {
         summary.learned,
         match summary.cut {
             0 => String::new(),
-            n => format!("; {n} examples were truncated to {} tokens", summary.max_len),
+            n => format!(
+                "; {n} examples were truncated to {} tokens",
+                summary.max_len
+            ),
         }
     );
     eprintln!(

@@ -123,7 +123,10 @@ impl Driver {
             self.device.destroy_shader_module(module, None);
             let get = |name: &str| {
                 found.get(name).copied().with_context(|| {
-                    format!("RADV does not report `{name}`; it reports {:?}", found.keys())
+                    format!(
+                        "RADV does not report `{name}`; it reports {:?}",
+                        found.keys()
+                    )
                 })
             };
             Ok(Statistics {

@@ -280,7 +280,7 @@ mod tests {
         let lines: Vec<usize> = data.bad.iter().map(|b| b.line).collect();
         assert_eq!(lines, [3, 4, 5, 6, 7]);
         assert!(data.bad[2].reason.contains("(x)"), "{}", data.bad[2].reason);
-        assert!(data.bad[3].reason.contains("no assistant's turn"));
+        assert!(data.bad[3].reason.contains("no assistant turn"));
         let none = Dataset::parse("a.jsonl", "{}").unwrap_err().to_string();
         assert!(
             none.contains("a.jsonl") && none.contains("record 1"),

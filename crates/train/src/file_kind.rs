@@ -2,17 +2,20 @@
 
 /// Magic numbers of files that people pass as data by mistake.
 const BEGINNINGS: [(&[u8], &str); 11] = [
-    (b"PAR1", "Parquet, which is not supported; convert it to JSONL"),
-    (b"ARROW1", "Arrow, which is not supported; convert it to JSONL"),
+    (
+        b"PAR1",
+        "Parquet, which is not supported; convert it to JSONL",
+    ),
+    (
+        b"ARROW1",
+        "Arrow, which is not supported; convert it to JSONL",
+    ),
     (
         b"\xff\xff\xff\xff",
         "Arrow, which is not supported; convert it to JSONL",
     ),
     (b"\x1f\x8b", "compressed with gzip; decompress it first"),
-    (
-        b"PK\x03\x04",
-        "a zip archive; extract the file first",
-    ),
+    (b"PK\x03\x04", "a zip archive; extract the file first"),
     (
         b"\x28\xb5\x2f\xfd",
         "compressed with zstd; decompress it first",

@@ -181,7 +181,12 @@ impl TrainOptions {
             "it must be at least 1",
         )?;
         let epochs = self.epochs > 0 || self.steps.is_some();
-        check(epochs, "epochs", self.epochs.to_string(), "it must be at least 1")?;
+        check(
+            epochs,
+            "epochs",
+            self.epochs.to_string(),
+            "it must be at least 1",
+        )?;
         let held = self.validation;
         check(
             (0.0..=0.9).contains(&held),

@@ -179,8 +179,7 @@ pub(crate) fn example(json: &Json) -> Result<(Format, Example)> {
     let (format, example) = read(&mut fields)?;
     if format == Format::PromptCompletion && fields.0.get("label").is_some_and(Json::is_boolean) {
         return Err(
-            "it is preference data (`label`), as used by KTO; here every answer is learned"
-                .into(),
+            "it is preference data (`label`), as used by KTO; here every answer is learned".into(),
         );
     }
     fields.nothing_is_left(&example)?;

@@ -158,7 +158,9 @@ fn weight(turn: &mut Map<String, Json>) -> Result<Option<bool>> {
             },
         };
         if said.is_some_and(|s| s != is_learned) {
-            return Err(format!("is marked as learned by one of its keys and as not learned by `{key}`"));
+            return Err(format!(
+                "is marked as learned by one of its keys and as not learned by `{key}`"
+            ));
         }
         said = Some(is_learned);
     }
@@ -223,7 +225,7 @@ mod tests {
             (json!({"role": "narrator", "content": "a"}), "`narrator`"),
             (json!({"role": "user"}), "no `content`"),
             (json!({"role": "user", "content": null}), "no `content`"),
-            (json!({"role": "user", "content": 4}), "not a text"),
+            (json!({"role": "user", "content": 4}), "not a string"),
             (
                 json!({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}),
                 "`image_url`",
@@ -234,11 +236,11 @@ mod tests {
             ),
             (
                 json!({"role": "user", "content": "a", "train": true}),
-                "by `user`",
+                "role is `user`",
             ),
             (
                 json!({"role": "assistant", "content": "a", "tool_calls": "[oops"}),
-                "not JSON",
+                "not valid JSON",
             ),
             (
                 json!({"role": "user", "from": "gpt", "content": "a"}),

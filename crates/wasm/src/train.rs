@@ -36,9 +36,7 @@ const FIELDS: [&str; 6] = [
 fn read_example(json: Value, place: &str) -> Result<Example> {
     let mut fields = json.as_object().into_iter().flat_map(|o| o.keys());
     if let Some(key) = fields.find(|key| !FIELDS.contains(&key.as_str())) {
-        return Err(invalid(&format!(
-            "{place} has an unknown field `{key}`"
-        )));
+        return Err(invalid(&format!("{place} has an unknown field `{key}`")));
     }
     let example = serde_json::from_value(json);
     example.map_err(|_| invalid(&format!("{place} has neither `messages` nor `text`")))
