@@ -1,4 +1,4 @@
-// Where siskin runs, or says what to do: sandboxed frames, storage that is denied, one script, other workers, Node.
+// Where siskin runs, or reports what to do: sandboxed frames, denied storage, a single script, other workers, Node.
 import assert from "node:assert/strict";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -17,7 +17,7 @@ const folder = mkdtempSync(join(tmpdir(), "siskin-places-"));
 const expected = nativeRun(join(tiny, "llama/model.gguf"), "hello", 8, ["--ctx", "64"]).ids;
 let [server, browser] = [];
 
-/** A user's script, bundled by esbuild; `run` is there to be called. */
+/** A user's script, bundled by esbuild; it defines `run`. */
 const RUN = `
 import { Siskin, SiskinError } from "siskin";
 globalThis.run = async (url, options) => {
@@ -40,7 +40,7 @@ before(async () => {
   page("iife.html", 'src="iife.js"');
   await bundle("esm", "alone/esm.js");
   page("alone/index.html", 'type="module" crossorigin src="esm.js"');
-  // As the README says: what stands beside the script is copied.
+  // As described in the README: the files next to the script are copied.
   mkdirSync(join(folder, "beside"));
   for (const file of readdirSync(dist).filter((f) => /^(worker|shared)\.js$|\.wasm$/.test(f))) copyFileSync(join(dist, file), join(folder, "beside", file));
   copyFileSync(join(folder, "alone/esm.js"), join(folder, "beside/esm.js"));
@@ -73,7 +73,7 @@ async function runs(path, options, frame = (page) => page.mainFrame()) {
   return found;
 }
 
-test("one script by a bare esbuild: the error names what to copy or give; copied or given, it answers", async () => {
+test("a single script by a bare esbuild: the error names what to copy or set; then it answers", async () => {
   const [alone, given] = await runs("alone/", [{}, ON_THREAD()]);
   assert.match(alone.error, /^internal: siskin's worker failed: .*serve worker\.js and shared\.js next to the script, or set `worker: false`/);
   assert.deepEqual(given.ids, expected, given.error);
@@ -81,21 +81,21 @@ test("one script by a bare esbuild: the error names what to copy or give; copied
   assert.deepEqual(beside, { ids: expected, kept: 1 });
 });
 
-test("an IIFE does not know its own address: it says so, and answers with `worker: false` and `wasmUrl`", async () => {
+test("an IIFE does not know its own address: the error says so, and it answers with `worker: false` and `wasmUrl`", async () => {
   const [plain, half, given] = await runs("iife.html", [{}, { worker: false }, ON_THREAD()]);
   assert.match(plain.error, /^internal: siskin's worker does not start .*set `worker: false`/);
   assert.match(half.error, /^invalid_request: .*`wasmUrl` to an absolute address, or `wasmBytes`/);
   assert.deepEqual(given, { ids: expected, kept: 1 });
 });
 
-test("a sandboxed frame has no workers of this origin and keeps nothing: it answers on its thread", async () => {
+test("a sandboxed frame has no workers of this origin and stores nothing: it answers on its own thread", async () => {
   const frame = (page) => page.frames().find((f) => f !== page.mainFrame());
   const [plain, given] = await runs("frame.html", [{}, { worker: false }], frame);
   assert.match(plain.error, /^internal: siskin's worker .*set `worker: false`/);
   assert.deepEqual(given, { ids: expected, kept: 0 });
 });
 
-test("a SharedWorker and a service worker have no workers: they say so, and answer on their thread", async () => {
+test("a SharedWorker and a service worker have no workers: the error says so, and they answer on their own thread", async () => {
   const page = await (await browser.newContext()).newPage();
   await page.goto(`${server.url}iife.html`);
   const found = await page.evaluate(
@@ -121,8 +121,8 @@ test("a SharedWorker and a service worker have no workers: they say so, and answ
   await page.context().close();
 });
 
-test("where storage is denied, memory serves", async () => {
-  // As a profile that blocks cookies has it.
+test("where storage is denied, memory is used", async () => {
+  // As in a profile that blocks cookies.
   const profile = join(folder, "profile");
   mkdirSync(join(profile, "Default"), { recursive: true });
   writeFileSync(join(profile, "Default/Preferences"), JSON.stringify({ profile: { default_content_setting_values: { cookies: 2 } } }));
@@ -137,7 +137,7 @@ test("where storage is denied, memory serves", async () => {
   await context.close();
 });
 
-test("Node: it says what to give, and answers on the CPU", async () => {
+test("Node: the error names the options to set, and it answers on the CPU", async () => {
   const { Siskin, SiskinError } = await import(join(dist, "index.js"));
   const file = new Blob([readFileSync(join(tiny, "llama/model.gguf"))]);
   const wasmBytes = readFileSync(join(dist, "siskin_wasm_bg.wasm"));

@@ -1,4 +1,4 @@
-// Training in the browser: the command line's losses on both devices, and the page's way from examples to an
+// Training in the browser: the command line's losses on both devices, and, in the page, from examples to an
 // adapter in use.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -31,7 +31,7 @@ after(async () => {
   site?.close();
 });
 
-/** Losses of some steps by the command line on the CPU. */
+/** Losses of some steps on the command line, on the CPU. */
 function nativeLosses(steps, ...more) {
   const folder = mkdtempSync(join(tmpdir(), "siskin-train-"));
   const data = join(folder, "data.jsonl");
@@ -59,7 +59,7 @@ test("twenty steps on WebGPU and on the CPU lower the loss as the command line d
         for await (const step of model.train(examples, { ...options, steps: 3, useDora: true, optim: "adamw_8bit" })) dora.push(step.loss);
         const run = model.train(examples, options);
         const summary = await run.summary();
-        // A measured step is not taken.
+        // A measured step does not update.
         const seconds = await run.secondsPerStep();
         const steps = [];
         let checkpoint;
@@ -69,7 +69,7 @@ test("twenty steps on WebGPU and on the CPU lower the loss as the command line d
         }
         const trained = (await model.generate("a1 b", { max_tokens: 8 })).ids;
         const adapter = await run.adapter();
-        // From the checkpoint on, the same again.
+        // From the checkpoint on, the same losses.
         const again = [];
         for await (const step of model.train(examples, { ...options, resume: checkpoint })) again.push(step.loss);
         const stale = await run.adapter().catch((e) => e.message);
@@ -155,7 +155,7 @@ test("the page: from examples to an adapter in use, over a pause and a closed ta
   await page.getByRole("button", { name: "Remove example 1" }).click();
   const lines = EXAMPLES.map((e) => JSON.stringify(e)).join("\n");
   await input.setInputFiles({ name: "good.jsonl", mimeType: "", buffer: Buffer.from(lines) });
-  // One without an answer cannot be learned from.
+  // An example without an answer is unusable.
   await page.getByLabel("Answer 2", { exact: true }).fill("");
   await page.getByText(/^Example 2: /).waitFor();
   await page.getByLabel("Answer 2", { exact: true }).fill("c1 d e");
@@ -172,7 +172,7 @@ test("the page: from examples to an adapter in use, over a pause and a closed ta
   await page.getByLabel("8-bit optimiser").check();
   await page.getByRole("button", { name: "Estimate time" }).click();
   await page.getByText(/Estimated time: about \d+ s\./).waitFor();
-  // It stays until something is changed.
+  // The estimate stays until something changes.
   await page.waitForTimeout(700);
   assert.ok(await page.getByText(/Estimated time/).isVisible());
   await page.getByLabel(/^Epochs/).fill("10");
@@ -190,7 +190,7 @@ test("the page: from examples to an adapter in use, over a pause and a closed ta
   await page.getByRole("button", { name: "Pause" }).click();
   const paused = await page.getByText(/Paused at step \d+ of 40/).innerText();
   await page.locator(".chart canvas").waitFor();
-  // The last checkpoint is damaged: the one before serves, five steps back or fewer.
+  // The last checkpoint is damaged: the previous one is used, at most five steps earlier.
   const kept = await page.evaluate(async () => {
     const root = await navigator.storage.getDirectory();
     const folder = await root.getDirectoryHandle("siskin-training");
@@ -213,7 +213,7 @@ test("the page: from examples to an adapter in use, over a pause and a closed ta
   await page.getByText("Done: 40 steps.").waitFor({ timeout: 60_000 });
   const cells = await page.locator("section[aria-label='Before and after'] tbody tr").first().locator("td").allInnerTexts();
   assert.ok(cells[0].startsWith("a") && cells[2] !== "…" && cells[1] !== cells[2], cells.join(" | "));
-  // What was learned is used when it is asked for.
+  // The adapter is used once requested.
   await view(page, "Chat");
   const plain = await say(page, cells[0]);
   assert.ok(plain.startsWith(cells[1].slice(0, 10)), `${plain} | ${cells[1]}`);
