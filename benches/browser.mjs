@@ -33,7 +33,7 @@ const prompts = Array.from({ length: runs }, (_, i) => [`${i + 1}`, ...words.sli
 async function siskin(device) {
   const { page, close } = await openPage(browser, server.url);
   const found = await page.evaluate(
-    async ([model, device, prompts, max_tokens]) => {
+    async ([model, device, prompts, maxTokens]) => {
       const load = () => Siskin.load(model, { device, context: 1024 });
       const cold = performance.now();
       (await load()).unload();
@@ -44,7 +44,7 @@ async function siskin(device) {
       await siskin.chat.completions.create(answer);
       const first = performance.now();
       const results = [];
-      for (const prompt of prompts) results.push(await siskin.generate(prompt, { max_tokens, ignore_end: true }));
+      for (const prompt of prompts) results.push(await siskin.generate(prompt, { maxTokens, ignoreEnd: true }));
       const { profile, adapter, memory } = await siskin.info();
       return {
         profile, adapter, memory,

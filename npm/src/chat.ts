@@ -226,14 +226,14 @@ function optionsOf(request: ChatRequest): GenerateOptions {
   if (top !== undefined && !request.logprobs) throw invalid("`top_logprobs` needs `logprobs: true`");
   const options = {
     temperature: number("temperature"),
-    top_p: number("top_p"),
-    min_p: number("min_p"),
-    repeat_penalty: number("repeat_penalty"),
-    top_k: integer("top_k", 2 ** 32 - 1),
+    topP: number("top_p"),
+    minP: number("min_p"),
+    repeatPenalty: number("repeat_penalty"),
+    topK: integer("top_k", 2 ** 32 - 1),
     seed: integer("seed", Number.MAX_SAFE_INTEGER),
-    max_tokens: integer("max_completion_tokens", 2 ** 31) ?? integer("max_tokens", 2 ** 31),
+    maxTokens: integer("max_completion_tokens", 2 ** 31) ?? integer("max_tokens", 2 ** 31),
     stop,
-    top_logprobs: request.logprobs ? (top ?? 0) : undefined,
+    topLogprobs: request.logprobs ? (top ?? 0) : undefined,
   };
   return Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined));
 }

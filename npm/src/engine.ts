@@ -243,6 +243,11 @@ export class Engine {
     return wrap(() => this.#text().decode(ids));
   }
 
+  /** The text of each token by itself. */
+  async texts(ids: Uint32Array): Promise<string[]> {
+    return wrap(() => this.#text().texts(ids));
+  }
+
   /** A conversation's text and tokens up to the beginning of the answer. */
   async prompt(request: PromptRequest): Promise<{ text: string; ids: number[] }> {
     return wrap(() => JSON.parse(this.#text().prompt(JSON.stringify(request))));

@@ -246,7 +246,7 @@ export class Siskin {
     const tokens =
       typeof prompt === "string"
         ? await this.tokenizer.encode(prompt)
-        : await Promise.all(Array.from(ids, async (id) => this.#token(id)));
+        : (await this.#host.calls.texts(ids)).map((piece, i) => ({ id: ids[i]!, piece, start: 0, end: 0, special: piece === "" }));
     return { tokens, ...(await this.#host.calls.trace(ids, options)) };
   }
 
@@ -321,11 +321,6 @@ export class Siskin {
   async #ids(prompt: string | ArrayLike<number>): Promise<Uint32Array> {
     if (typeof prompt !== "string") return Uint32Array.from(prompt);
     return Uint32Array.from(await this.tokenizer.encode(prompt), (t) => t.id);
-  }
-
-  async #token(id: number): Promise<Token> {
-    const piece = await this.tokenizer.decode([id]);
-    return { id, piece, start: 0, end: 0, special: piece === "" };
   }
 }
 

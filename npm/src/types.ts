@@ -52,7 +52,7 @@ export interface ModelInfo {
 /** Bytes, computed from the plan. */
 export interface Memory {
   weights: number;
-  kv_cache: number;
+  kvCache: number;
   activations: number;
   total: number;
 }
@@ -166,18 +166,18 @@ export interface FitOptions {
 export interface GenerateOptions {
   /** 0, the default, always chooses the most likely token. */
   temperature?: number;
-  top_p?: number;
-  top_k?: number;
-  min_p?: number;
-  repeat_penalty?: number;
+  topP?: number;
+  topK?: number;
+  minP?: number;
+  repeatPenalty?: number;
   /** A non-negative integer; the same seed gives the same answer. By default a new one each time. */
   seed?: number | bigint;
-  max_tokens?: number;
+  maxTokens?: number;
   stop?: string[];
   /** Report this many most likely tokens for each chosen token. */
-  top_logprobs?: number;
+  topLogprobs?: number;
   /** Continue past tokens that end an answer. */
-  ignore_end?: boolean;
+  ignoreEnd?: boolean;
 }
 
 export interface TokenLogprob extends TopToken {
@@ -239,7 +239,7 @@ export interface Message {
   [field: string]: unknown;
 }
 
-/** A prompt, as passed to the wasm. */
+/** A prompt, as passed to the wasm: fields of a chat request. */
 export interface PromptRequest {
   messages: object[];
   chat_template_kwargs?: Record<string, unknown>;

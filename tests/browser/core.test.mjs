@@ -36,7 +36,7 @@ for (const family of ["llama", "mistral", "qwen2", "qwen3", "gemma3"]) {
           async ([url, prompts, device, profile]) => {
             const model = await Siskin.load(url, { device, profile, context: 64 });
             const answers = [];
-            for (const prompt of prompts) answers.push(await model.generate(prompt, { max_tokens: 24 }));
+            for (const prompt of prompts) answers.push(await model.generate(prompt, { maxTokens: 24 }));
             const info = await model.info();
             const spans = await model.tokenizer.encode(prompts[1]);
             const text = await model.tokenizer.decode(answers[0].ids);
@@ -175,7 +175,7 @@ test("two models at once, and requests at once on one", () =>
     const own = nativeRun(join(tiny, "llama"), "hello", 20, ["--ctx", "64"]).ids;
     const found = await page.evaluate(async (url) => {
       const other = await Siskin.load(url, { device: "webgpu", context: 64 });
-      const run = async (m) => (await m.generate("hello", { max_tokens: 20 })).ids;
+      const run = async (m) => (await m.generate("hello", { maxTokens: 20 })).ids;
       const all = await Promise.all([run(model), run(other), run(model), run(other)]);
       other.unload();
       const after = await other.generate("hello").catch((e) => e.code);
@@ -221,11 +221,11 @@ test("the main thread and given bytes work too", async () => {
     const wasm = performance.getEntriesByType("resource").find((r) => r.name.endsWith(".wasm"));
     if (wasm) throw new Error("the wasm is fetched before it is needed");
     const model = await Siskin.load(url, { device: "cpu", context: 64, worker: false });
-    const ids = (await model.generate("hello", { max_tokens: 8 })).ids;
+    const ids = (await model.generate("hello", { maxTokens: 8 })).ids;
     const at = performance.getEntriesByType("resource").find((r) => r.name.endsWith(".wasm")).name;
     const wasmBytes = await (await fetch(at)).arrayBuffer();
     const other = await Siskin.load(url, { device: "cpu", context: 64, wasmBytes });
-    const more = (await other.generate("hello", { max_tokens: 8 })).ids;
+    const more = (await other.generate("hello", { maxTokens: 8 })).ids;
     const lost = await Siskin.load(url, { wasmUrl: "/nothing.wasm" }).catch((e) => e.code);
     return [ids, more, lost];
   }, `${server.url}tiny/llama/`);
@@ -242,7 +242,7 @@ test("a worker that fails during an answer, or does not load, is an error: no ca
     const found = await page.evaluate(async (url) => {
       try {
         const model = await Siskin.load(url, { device: "cpu", context: 1024 });
-        await model.generate("Count from one to a thousand.", { max_tokens: 900, ignore_end: true });
+        await model.generate("Count from one to a thousand.", { maxTokens: 900, ignoreEnd: true });
         return "answered";
       } catch (e) {
         return `${e.code}: ${e.message}`;
@@ -272,7 +272,7 @@ test("errors thrown by a page's callback are the page's; the answer continues", 
       const onEvent = (e) => {
         if (e.kind === "token") throw new Error("mine");
       };
-      const { ids } = await model.generate("hello", { max_tokens: 3, ignore_end: true }, { onEvent });
+      const { ids } = await model.generate("hello", { maxTokens: 3, ignoreEnd: true }, { onEvent });
       return { n: ids.length, errors: errors.length, mine: errors.every((e) => e.includes("mine")) };
     });
     assert.deepEqual(found, { n: 3, errors: 3, mine: true });
@@ -285,7 +285,7 @@ test("tracing: attention that sums to one, most likely tokens, the lens's last l
       const trace = await model.trace(prompt, { attention: true, topK: 5, logitLens: true });
       const logits = await model.nextLogits(prompt);
       const ids = (await model.tokenizer.encode(prompt)).map((t) => t.id);
-      const next = (await model.generate(prompt, { max_tokens: 1 })).ids[0];
+      const next = (await model.generate(prompt, { maxTokens: 1 })).ids[0];
       let best = 0;
       logits.forEach((l, i) => l > logits[best] && (best = i));
       const merges = await model.tokenizer.merges("quick brown");

@@ -47,7 +47,7 @@ test("a decode step in the browser creates nothing: one submit, one read-back", 
   const { page, noise, close } = await openPage(browser, server.url);
   const { counts, layers } = await page.evaluate(async (url) => {
     const model = await Siskin.load(url, { device: "webgpu", profile: "base", context: 64 });
-    await model.generate("hello", { max_tokens: 4 });
+    await model.generate("hello", { maxTokens: 4 });
     return { counts: await model.decodeCounts(), layers: model.model.nLayers };
   }, `${server.url}tiny/llama/`);
   const { bytesBound, ...rest } = counts;
@@ -71,11 +71,11 @@ test("a lost device is reopened, and the answer continues", async () => {
     const options = { device: "webgpu", profile: "cpu", context: 64, worker: false, onDeviceLost: () => told++ };
     const model = await Siskin.load(url, options);
     let n = 0;
-    const inAnswer = await model.generate("hello", { max_tokens: 30 }, {
+    const inAnswer = await model.generate("hello", { maxTokens: 30 }, {
       onEvent: (e) => e.kind === "token" && ++n === 10 && devices.at(-1).destroy(),
     });
     devices.at(-1).destroy();
-    const between = await model.generate("hello", { max_tokens: 30 });
+    const between = await model.generate("hello", { maxTokens: 30 });
     devices.at(-1).destroy();
     const trace = await model.trace("hello", { topK: 1 });
     return { inAnswer: inAnswer.ids, between: between.ids, traced: trace.top.at(-1)[0].id, told, opened: devices.length };
@@ -112,7 +112,7 @@ test("without WebGPU the CPU answers, and the reason is reported", async () => {
     const model = await Siskin.load(url, { context: 64, worker: false });
     const forced = await Siskin.load(url, { device: "webgpu", worker: false }).catch((e) => e.code);
     const { device, reason } = await model.info();
-    return { forced, device, reason, ids: (await model.generate("hello", { max_tokens: 8 })).ids };
+    return { forced, device, reason, ids: (await model.generate("hello", { maxTokens: 8 })).ids };
   }, `${server.url}tiny/llama/`);
   assert.deepEqual(found, {
     forced: "no_webgpu",

@@ -48,7 +48,7 @@ const load = (source, options = {}) =>
       try {
         const onProgress = (p) => progress.push(p);
         const model = await Siskin.load(source, { device: "cpu", context: 64, onProgress, ...options });
-        const ids = (await model.generate("hello", { max_tokens: 8 })).ids;
+        const ids = (await model.generate("hello", { maxTokens: 8 })).ids;
         model.unload();
         return { ids, progress, cached: await Siskin.cache.list() };
       } catch (e) {
@@ -147,7 +147,7 @@ test("two tabs that load the same model download it once", async () => {
   const run = (p) =>
     p.evaluate(async (url) => {
       const model = await Siskin.load(url, { device: "cpu", context: 64 });
-      return (await model.generate("hello", { max_tokens: 8 })).ids;
+      return (await model.generate("hello", { maxTokens: 8 })).ids;
     }, URL_());
   assert.deepEqual(await Promise.all([run(page), run(other)]), [expected, expected]);
   assert.equal(fetches().length, 1);
@@ -175,7 +175,7 @@ test("the user's files and folders", async () => {
     const file = async (name) => new File([await (await fetch(`${base}tiny/llama/${name}`)).blob()], name);
     const run = async (source) => {
       const model = await Siskin.load(source, { device: "cpu", context: 64 });
-      return (await model.generate("hello", { max_tokens: 8 })).ids;
+      return (await model.generate("hello", { maxTokens: 8 })).ids;
     };
     const names = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"];
     return [await run(await file("model.gguf")), await run(await Promise.all(names.map(file)))];
@@ -241,7 +241,7 @@ test("a split model opens from the address of any part, and from its files", asy
     const [first, second, third] = await Promise.all(urls.map(file));
     const { fits } = await Siskin.fits([third, first, second]);
     const model = await Siskin.load([third, first, second], { device: "cpu", context: 64 });
-    const { ids } = await model.generate("hello", { max_tokens: 8 });
+    const { ids } = await model.generate("hello", { maxTokens: 8 });
     model.unload();
     return { fits, ids, alone: await Siskin.load(first).catch((e) => `${e.code}: ${e.message}`) };
   }, names.map(at));

@@ -23,7 +23,7 @@ import { Siskin, SiskinError } from "siskin";
 globalThis.run = async (url, options) => {
   try {
     const model = await Siskin.load(url, { device: "cpu", context: 64, ...options });
-    const { ids } = await model.generate("hello", { max_tokens: 8 });
+    const { ids } = await model.generate("hello", { maxTokens: 8 });
     model.unload();
     return { ids, kept: (await Siskin.cache.list()).length };
   } catch (e) {
@@ -146,9 +146,9 @@ test("Node: the error names the options to set, and it answers on the CPU", asyn
   assert.match(await failure({ worker: false }), /^internal: the wasm at file:.* does not start: .*`wasmBytes`/);
   assert.match(await failure({ worker: false, wasmBytes }, "model.gguf"), /^invalid_request: model\.gguf is not an address/);
   const model = await Siskin.load(file, { worker: false, wasmBytes, context: 64 });
-  assert.deepEqual((await model.generate("hello", { max_tokens: 8 })).ids, expected);
+  assert.deepEqual((await model.generate("hello", { maxTokens: 8 })).ids, expected);
   model.unload();
   const byAddress = await Siskin.load(MODEL(), { worker: false, wasmBytes, context: 64 });
-  assert.deepEqual((await byAddress.generate("hello", { max_tokens: 8 })).ids, expected);
+  assert.deepEqual((await byAddress.generate("hello", { maxTokens: 8 })).ids, expected);
   assert.deepEqual(await Siskin.cache.list(), []);
 });

@@ -61,7 +61,7 @@ test("each answer has its own seed, which reproduces it", async () => {
     const again = await ask({ ...hot, seed: answers[1].siskin.seed });
     let last;
     for await (const chunk of await ask({ ...hot, stream: true, seed: 7 })) last = chunk;
-    const generated = await model.generate("a", { temperature: 1.5, max_tokens: 4 });
+    const generated = await model.generate("a", { temperature: 1.5, maxTokens: 4 });
     return {
       ids: answers.map((a) => a.siskin.ids.join()),
       seeds: answers.map((a) => a.siskin.seed),
@@ -115,11 +115,11 @@ test("text of messages stays text, unless control tokens are allowed", async () 
 
 test("fields of a wrong type are named, in plain words", async () => {
   const found = await page.evaluate(async () => [
-    await failure(model.generate("a", { max_tokens: 1.5 })),
+    await failure(model.generate("a", { maxTokens: 1.5 })),
     await failure(model.generate("a", { stop: "x" })),
     await failure(model.planTraining([{ text: "a" }], { epochs: "x" })),
   ]);
-  assert.match(found[0], /^invalid_request: `max_tokens` .* expected a non-negative integer$/);
+  assert.match(found[0], /^invalid_request: `maxTokens` .* expected a non-negative integer$/);
   assert.match(found[1], /^invalid_request: `stop` .* expected a list$/);
   assert.match(found[2], /^invalid_request: `epochs` .* expected /);
 });

@@ -53,7 +53,7 @@ test("twenty steps on WebGPU and on the CPU lower the loss as the command line d
       async ([url, examples, device]) => {
         const model = await Siskin.load(url, { device, context: 64 });
         const options = { rank: 4, learningRate: 0.01, steps: 20, batchSize: 3, maxSeqLen: 48, validation: 0.2 };
-        const plain = (await model.generate("a1 b", { max_tokens: 8 })).ids;
+        const plain = (await model.generate("a1 b", { maxTokens: 8 })).ids;
         const plan = await model.planTraining(examples, options);
         const dora = [];
         for await (const step of model.train(examples, { ...options, steps: 3, useDora: true, optim: "adamw_8bit" })) dora.push(step.loss);
@@ -67,17 +67,17 @@ test("twenty steps on WebGPU and on the CPU lower the loss as the command line d
           steps.push(step);
           if (step.step === 15) checkpoint = await run.checkpoint();
         }
-        const trained = (await model.generate("a1 b", { max_tokens: 8 })).ids;
+        const trained = (await model.generate("a1 b", { maxTokens: 8 })).ids;
         const adapter = await run.adapter();
         // From the checkpoint on, the same losses.
         const again = [];
         for await (const step of model.train(examples, { ...options, resume: checkpoint })) again.push(step.loss);
         const stale = await run.adapter().catch((e) => e.message);
         await model.adapters.use(null);
-        const without = (await model.generate("a1 b", { max_tokens: 8 })).ids;
+        const without = (await model.generate("a1 b", { maxTokens: 8 })).ids;
         await model.adapters.add("mine", adapter);
         const same = await model.adapters.use("mine");
-        const used = (await model.generate("a1 b", { max_tokens: 8 })).ids;
+        const used = (await model.generate("a1 b", { maxTokens: 8 })).ids;
         const held = [model.adapters.list(), model.adapters.active];
         const config = JSON.stringify({ ...JSON.parse(adapter.config), base_model_name_or_path: "you/Another-7B" });
         await model.adapters.add("another's", { ...adapter, config });

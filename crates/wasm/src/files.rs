@@ -7,7 +7,7 @@ use siskin_formats::{SideFiles, Value as Metadata};
 use wasm_bindgen::prelude::*;
 
 use crate::error::{Result, invalid, to_js};
-use crate::session::Session;
+use crate::session::{Session, memory_json};
 use crate::source::{JsSource, Source};
 use crate::tokenizer::Tokenizer;
 use crate::{json, parse};
@@ -86,7 +86,13 @@ impl Files {
     /// Whether it fits. The request and the result are JSON.
     pub fn fit(&self, request: &str) -> Result<String> {
         let fit = Fit::of(&self.0, &parse(request)?).map_err(to_js)?;
-        json(&fit)
+        json(&object!({
+            "fits": fit.fits,
+            "context": fit.context,
+            "memory": memory_json(&fit.memory),
+            "maxContext": fit.max_context,
+            "trainedContext": fit.trained_context,
+        }))
     }
 
     pub fn tokenizer(&self) -> Tokenizer {

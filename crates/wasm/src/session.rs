@@ -27,9 +27,9 @@ pub struct LoadOptions {
     context: Option<usize>,
 }
 
-/// What to generate; the names are those of chat completions.
+/// What to generate.
 #[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct Request {
     temperature: f32,
     top_p: f32,
@@ -125,7 +125,7 @@ impl Session {
             "profile": session.device().profile(),
             "context": session.context(),
             "contextUsed": session.tokens().len(),
-            "memory": memory.map_err(to_js)?,
+            "memory": memory_json(&memory.map_err(to_js)?),
         }))
     }
 
@@ -211,6 +211,16 @@ impl Session {
             })
         }))
     }
+}
+
+/// In the package's names.
+pub(crate) fn memory_json(memory: &MemoryFigure) -> serde_json::Value {
+    object!({
+        "weights": memory.weights,
+        "kvCache": memory.kv_cache,
+        "activations": memory.activations,
+        "total": memory.total,
+    })
 }
 
 async fn call(on_event: &Function, event: &Event<'_>) -> Result<JsValue> {

@@ -44,9 +44,9 @@ impl Tokenizer {
         self.0.decode(ids)
     }
 
-    /// The token as written in the vocabulary.
-    pub fn piece(&self, id: u32) -> String {
-        self.0.piece(id)
+    /// The text of each token by itself.
+    pub fn texts(&self, ids: &[u32]) -> Vec<String> {
+        ids.iter().map(|id| self.0.decode(&[*id])).collect()
     }
 
     /// A conversation's text and tokens up to the beginning of the answer: `{ text, ids }` of a [`Prompt`].
