@@ -11,7 +11,7 @@ use siskin_engine::ModelFiles;
 use siskin_formats::{Nf4Parts, SideFiles, TensorType, nf4_codes};
 use siskin_models::Exported;
 
-use crate::export::Bytes;
+use crate::export_plan::ExportPlan;
 use crate::output::whole;
 
 /// Where an entry's bytes come from.
@@ -85,13 +85,13 @@ impl Entry {
 /// An entry whose bytes are produced on demand: the whole model is never in memory.
 struct Lazy<'a> {
     entry: Entry,
-    bytes: Bytes<'a>,
+    plan: &'a ExportPlan<'a>,
     failed: &'a RefCell<Option<anyhow::Error>>,
 }
 
 impl Lazy<'_> {
     fn of(&self, i: usize) -> Option<Vec<u8>> {
-        let made = (self.bytes)(i);
+        let made = self.plan.bytes(i);
         made.map_err(|e| self.failed.borrow_mut().get_or_insert(e).to_string())
             .ok()
     }
@@ -132,12 +132,13 @@ const COPIED: [&str; 7] = [
     "NOTICE",
 ];
 
-pub fn write(files: &ModelFiles, tensors: &[Exported], out: &Path, bytes: Bytes<'_>) -> Result<()> {
-    let beside = side_files(files, tensors)?;
+pub fn write(plan: &ExportPlan<'_>, out: &Path) -> Result<()> {
+    let files = plan.files;
+    let beside = side_files(files, &plan.tensors)?;
     let mut entries = vec![];
-    for (i, tensor) in tensors.iter().enumerate() {
+    for (i, tensor) in plan.tensors.iter().enumerate() {
         if tensor.ty == TensorType::NF4 {
-            entries.extend(Entry::nf4(i, tensor, &bytes(i)?));
+            entries.extend(Entry::nf4(i, tensor, &plan.bytes(i)?));
         } else {
             entries.push(Entry::plain(i, tensor));
         }
@@ -164,7 +165,7 @@ pub fn write(files: &ModelFiles, tensors: &[Exported], out: &Path, bytes: Bytes<
         let views = entries.into_iter().map(|entry| {
             let lazy = Lazy {
                 entry,
-                bytes,
+                plan,
                 failed: &failed,
             };
             (lazy.entry.name.clone(), lazy)
