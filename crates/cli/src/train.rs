@@ -10,7 +10,7 @@ use serde_json::json;
 use siskin_engine::{GenerateOptions, Session};
 use siskin_text::{Message, RenderRequest};
 use siskin_train::{
-    BadRecord, Dataset, Error, Example, Plan, Record, StepReport, Summary, Trainer,
+    BadRecord, Dataset, Error, Example, Record, StepReport, Summary, Trainer, TrainingPlan,
 };
 
 use crate::args::TrainArgs;
@@ -138,7 +138,8 @@ pub async fn train(args: TrainArgs) -> Result<()> {
     let folder = TrainFolder::open(&recipe.out, start)?;
     let mut session = open::open(&recipe.model).await?;
     let data = recipe.data.display().to_string();
-    let plan = Plan::new(&session, &records, recipe.options).map_err(|e| in_file(e, &data))?;
+    let plan =
+        TrainingPlan::new(&session, &records, recipe.options).map_err(|e| in_file(e, &data))?;
     let trainer = plan.begin(&mut session).await?;
     let summary = trainer.summary().clone();
     tell_bad(&data, &summary.unusable, args.skip_bad)?;

@@ -5,13 +5,13 @@ use serde_json::Value as Json;
 
 use crate::file_kind::{broken_line, not_text};
 use crate::record::example;
-use crate::{BadRecord, Error, Example, Format, Record, Result};
+use crate::{BadRecord, Error, Example, Record, RecordFormat, Result};
 
 /// The contents of a file.
 #[derive(Debug, Clone, Serialize)]
 pub struct Dataset {
     /// The format of the first example.
-    pub format: Format,
+    pub format: RecordFormat,
     pub records: Vec<Record>,
     pub bad: Vec<BadRecord>,
 }
@@ -90,7 +90,7 @@ impl Dataset {
     }
 }
 
-type Parsed = std::result::Result<(Format, Example), String>;
+type Parsed = std::result::Result<(RecordFormat, Example), String>;
 
 fn json_lines(text: &str) -> Vec<(usize, Parsed)> {
     let lines = text.lines().enumerate().filter(|l| !l.1.trim().is_empty());
@@ -127,7 +127,7 @@ fn objects(text: &str) -> Option<Vec<(usize, Parsed)>> {
 }
 
 /// A text file may contain a byte that no tokenizer can handle.
-fn without_nul((format, example): (Format, Example)) -> Parsed {
+fn without_nul((format, example): (RecordFormat, Example)) -> Parsed {
     match &example {
         Example::Text { text } if text.contains('\0') => Err("it contains a NUL byte".into()),
         _ => Ok((format, example)),
@@ -170,7 +170,7 @@ fn paragraphs(text: &str) -> Vec<(usize, Parsed)> {
         }
     }
     out.into_iter()
-        .map(|(line, text)| (line, Ok((Format::Text, Example::Text { text }))))
+        .map(|(line, text)| (line, Ok((RecordFormat::Text, Example::Text { text }))))
         .collect()
 }
 
@@ -236,29 +236,33 @@ mod tests {
             (
                 "a.jsonl",
                 r#"{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"yo"}]}"#,
-                Format::Messages,
+                RecordFormat::Messages,
             ),
             (
                 "a.jsonl",
                 r#"{"conversations":[{"from":"human","value":"hi"},{"from":"gpt","value":"yo"}]}"#,
-                Format::ShareGpt,
+                RecordFormat::ShareGpt,
             ),
             (
                 "a.json",
                 r#"[{"instruction":"hi","input":"","output":"yo"}]"#,
-                Format::Alpaca,
+                RecordFormat::Alpaca,
             ),
             (
                 "a.jsonl",
                 r#"{"prompt":"hi","completion":"yo"}"#,
-                Format::PromptCompletion,
+                RecordFormat::PromptCompletion,
             ),
             (
                 "a.csv",
                 "Prompt,Completion\nhi,yo\n",
-                Format::PromptCompletion,
+                RecordFormat::PromptCompletion,
             ),
-            ("a.tsv", "instruction\toutput\nhi\tyo\n", Format::Alpaca),
+            (
+                "a.tsv",
+                "instruction\toutput\nhi\tyo\n",
+                RecordFormat::Alpaca,
+            ),
         ] {
             let data = Dataset::parse(name, text).unwrap();
             assert_eq!(data.format, format, "{text}");

@@ -42,7 +42,7 @@ impl Conversation {
 /// The format of a file's records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Format {
+pub enum RecordFormat {
     /// `{"messages": [{"role", "content"}]}`, as in OpenAI's and TRL's formats.
     Messages,
     /// `{"conversations": [{"from", "value"}]}`.
@@ -55,7 +55,7 @@ pub enum Format {
     Text,
 }
 
-impl fmt::Display for Format {
+impl fmt::Display for RecordFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Messages => "messages",

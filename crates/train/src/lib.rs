@@ -5,25 +5,25 @@
 //! caller stores checkpoints and adapters.
 
 mod batch;
-mod checkpoint;
 mod data;
 mod error;
 mod example;
 mod file_kind;
 mod identity;
 mod options;
-mod plan;
 mod record;
 mod spans;
 mod tokens;
 mod trainer;
+mod training_checkpoint;
+mod training_plan;
 mod turns;
 
 pub use batch::{pack, split};
 pub use data::Dataset;
 pub use error::{Error, Result};
-pub use example::{BadRecord, Conversation, Example, Format, Record};
+pub use example::{BadRecord, Conversation, Example, Record, RecordFormat};
 pub use options::{LossOn, Optim, Schedule, TrainOptions, nearest};
-pub use plan::{Plan, Summary, Unusable};
 pub use tokens::{Limit, Tokens};
 pub use trainer::{StepReport, Trainer};
+pub use training_plan::{Summary, TrainingPlan, Unusable};

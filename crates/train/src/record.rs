@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json};
 use siskin_text::Message;
 
 use crate::turns::turns;
-use crate::{Conversation, Example, Format};
+use crate::{Conversation, Example, RecordFormat};
 
 type Result<T> = std::result::Result<T, String>;
 
@@ -160,7 +160,7 @@ fn is_empty(value: &Json) -> bool {
     }
 }
 
-pub(crate) fn example(json: &Json) -> Result<(Format, Example)> {
+pub(crate) fn example(json: &Json) -> Result<(RecordFormat, Example)> {
     let record = match json {
         Json::Object(record) => record.clone(),
         // A conversation given as a bare list of turns.
@@ -177,7 +177,9 @@ pub(crate) fn example(json: &Json) -> Result<(Format, Example)> {
     }
     let mut fields = Fields(record);
     let (format, example) = read(&mut fields)?;
-    if format == Format::PromptCompletion && fields.0.get("label").is_some_and(Json::is_boolean) {
+    if format == RecordFormat::PromptCompletion
+        && fields.0.get("label").is_some_and(Json::is_boolean)
+    {
         return Err(
             "it is preference data (`label`), as used by KTO; here every answer is learned".into(),
         );
@@ -186,11 +188,11 @@ pub(crate) fn example(json: &Json) -> Result<(Format, Example)> {
     Ok((format, example))
 }
 
-fn read(fields: &mut Fields) -> Result<(Format, Example)> {
+fn read(fields: &mut Fields) -> Result<(RecordFormat, Example)> {
     for (key, format) in [
-        ("messages", Format::Messages),
-        ("conversations", Format::ShareGpt),
-        ("conversation", Format::ShareGpt),
+        ("messages", RecordFormat::Messages),
+        ("conversations", RecordFormat::ShareGpt),
+        ("conversation", RecordFormat::ShareGpt),
     ] {
         if let Some(list) = fields.list(key)? {
             return Ok((format, chat(fields, turns(&list)?)?));
@@ -202,11 +204,11 @@ fn read(fields: &mut Fields) -> Result<(Format, Example)> {
             Some(more) => format!("{instruction}\n\n{more}"),
             None => instruction,
         };
-        return Ok((Format::Alpaca, pair(fields, prompt)?));
+        return Ok((RecordFormat::Alpaca, pair(fields, prompt)?));
     }
     let is_list = |key| fields.0.get(key).is_some_and(Json::is_array);
     if is_list("prompt") || is_list("completion") {
-        return Ok((Format::PromptCompletion, conversational(fields)?));
+        return Ok((RecordFormat::PromptCompletion, conversational(fields)?));
     }
     let is_completion = ["prompt", "completion"].map(|k| fields.0.contains_key(k)) == [true; 2];
     if let Some(mut prompt) = fields.text(&PROMPT)? {
@@ -217,11 +219,11 @@ fn read(fields: &mut Fields) -> Result<(Format, Example)> {
         if let Example::Chat(c) = &mut example {
             c.is_completion = is_completion && c.messages.len() == 2;
         }
-        return Ok((Format::PromptCompletion, example));
+        return Ok((RecordFormat::PromptCompletion, example));
     }
     match fields.0.remove("text") {
         Some(Json::String(text)) if text.trim().is_empty() => Err("the text is empty".into()),
-        Some(Json::String(text)) => Ok((Format::Text, Example::Text { text })),
+        Some(Json::String(text)) => Ok((RecordFormat::Text, Example::Text { text })),
         Some(_) => Err("`text` is not a string".into()),
         None if let Some(key) = question(&fields.0) => Err(format!("`{key}` is empty")),
         None => {

@@ -7,8 +7,8 @@ use siskin_graph::Noise;
 use web_time::Instant;
 
 use crate::batch::pack;
-use crate::checkpoint::Checkpoint;
-use crate::{Error, Plan, Record, Result, Summary, Tokens, TrainOptions};
+use crate::training_checkpoint::TrainingCheckpoint;
+use crate::{Error, Record, Result, Summary, Tokens, TrainOptions, TrainingPlan};
 
 /// The outcome of a step.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -32,7 +32,7 @@ pub struct StepReport {
 /// with the current adapter between steps.
 #[derive(Debug)]
 pub struct Trainer {
-    plan: Plan,
+    plan: TrainingPlan,
     /// Distinguishes the model from others with the same shapes.
     model: String,
     step: usize,
@@ -42,7 +42,7 @@ pub struct Trainer {
 const MAY_CHANGE: [&str; 3] = ["epochs", "steps", "eval_every"];
 
 impl Trainer {
-    pub(crate) fn at_start(plan: Plan, model: String) -> Self {
+    pub(crate) fn at_start(plan: TrainingPlan, model: String) -> Self {
         Self {
             plan,
             model,
@@ -53,13 +53,15 @@ impl Trainer {
     /// Prepares the training of a new adapter.
     ///
     /// # Errors
-    /// As [`Plan::new`] and [`Plan::begin`].
+    /// As [`TrainingPlan::new`] and [`TrainingPlan::begin`].
     pub async fn new(
         session: &mut Session,
         records: &[Record],
         options: TrainOptions,
     ) -> Result<Self> {
-        Plan::new(session, records, options)?.begin(session).await
+        TrainingPlan::new(session, records, options)?
+            .begin(session)
+            .await
     }
 
     pub fn summary(&self) -> &Summary {
@@ -195,7 +197,7 @@ impl Trainer {
 
     /// Everything needed to resume as if there had been no interruption.
     pub async fn checkpoint(&self, session: &mut Session) -> Result<Vec<u8>> {
-        let checkpoint = Checkpoint {
+        let checkpoint = TrainingCheckpoint {
             step: self.step,
             made_with: self.made_with(),
             state: session.training_state().await?,
@@ -208,7 +210,7 @@ impl Trainer {
     /// # Errors
     /// If it is damaged, or was made with other options, examples or another model; nothing is changed in that case.
     pub fn resume(&mut self, session: &mut Session, bytes: &[u8]) -> Result<()> {
-        let checkpoint = Checkpoint::from_bytes(bytes)?;
+        let checkpoint = TrainingCheckpoint::from_bytes(bytes)?;
         let mine = self.made_with();
         if checkpoint.made_with["model"] != mine["model"] {
             return Err(Error::OtherTraining("weights of the model".into()));

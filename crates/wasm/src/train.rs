@@ -4,7 +4,7 @@ use js_sys::{Reflect, Uint8Array};
 use serde::Deserialize;
 use serde_json::{Value, json as object};
 use siskin_engine::Adapter;
-use siskin_train::{Dataset, Example, LossOn, Plan, Record, Tokens, TrainOptions, Trainer};
+use siskin_train::{Dataset, Example, LossOn, Record, Tokens, TrainOptions, Trainer, TrainingPlan};
 use wasm_bindgen::prelude::*;
 
 use crate::error::{Result, invalid, to_js, train_to_js};
@@ -91,7 +91,7 @@ impl Session {
     #[wasm_bindgen(js_name = trainPlan)]
     pub fn train_plan(&self, records: &str, options: &str) -> Result<String> {
         let (records, options) = (read_records(records)?, parse(options)?);
-        let plan = Plan::new(&self.session, &records, options).map_err(train_to_js)?;
+        let plan = TrainingPlan::new(&self.session, &records, options).map_err(train_to_js)?;
         json(plan.summary())
     }
 

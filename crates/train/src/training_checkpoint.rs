@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 const SUM: usize = 32;
 
-pub(crate) struct Checkpoint {
+pub(crate) struct TrainingCheckpoint {
     /// Completed steps.
     pub step: usize,
     /// Options and examples, as JSON.
@@ -24,7 +24,7 @@ fn damaged(what: impl std::fmt::Display) -> Error {
     Error::Checkpoint(what.to_string())
 }
 
-impl Checkpoint {
+impl TrainingCheckpoint {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let bytes = |v: &[f32]| -> Vec<u8> { v.iter().flat_map(|v| v.to_le_bytes()).collect() };
         let params = &self.state.params;
@@ -122,7 +122,7 @@ mod tests {
             peaks: vec![[0.5, 2.0]],
         };
         for moments in [Moments::F32(vec![[0.5, 0.25], [3.0, 4.0]]), int8] {
-            let checkpoint = Checkpoint {
+            let checkpoint = TrainingCheckpoint {
                 step: 7,
                 made_with: serde_json::json!({"options": {"rank": 4}}),
                 state: TrainingState {
@@ -131,21 +131,27 @@ mod tests {
                 },
             };
             let bytes = checkpoint.to_bytes().unwrap();
-            let back = Checkpoint::from_bytes(&bytes).unwrap();
+            let back = TrainingCheckpoint::from_bytes(&bytes).unwrap();
             assert_eq!((back.step, back.state), (7, checkpoint.state));
             assert_eq!(back.made_with, checkpoint.made_with);
             for at in 0..bytes.len() {
-                assert!(Checkpoint::from_bytes(&bytes[..at]).is_err(), "cut at {at}");
+                assert!(
+                    TrainingCheckpoint::from_bytes(&bytes[..at]).is_err(),
+                    "cut at {at}"
+                );
                 let mut changed = bytes.clone();
                 changed[at] ^= 1;
-                assert!(Checkpoint::from_bytes(&changed).is_err(), "changed at {at}");
+                assert!(
+                    TrainingCheckpoint::from_bytes(&changed).is_err(),
+                    "changed at {at}"
+                );
             }
         }
     }
 
     #[test]
     fn what_cannot_be_is_not_believed() {
-        let made = |step, value| Checkpoint {
+        let made = |step, value| TrainingCheckpoint {
             step,
             made_with: serde_json::json!({}),
             state: TrainingState {
@@ -153,7 +159,7 @@ mod tests {
                 moments: Moments::F32(vec![[0.5, 0.25]]),
             },
         };
-        let read = |c: Checkpoint| Checkpoint::from_bytes(&c.to_bytes().unwrap());
+        let read = |c: TrainingCheckpoint| TrainingCheckpoint::from_bytes(&c.to_bytes().unwrap());
         assert!(read(made(7, 1.0)).is_ok());
         for wrong in [made(usize::MAX, 1.0), made(7, f32::NAN)] {
             assert!(matches!(read(wrong), Err(Error::Checkpoint(_))));

@@ -33,7 +33,7 @@ pub struct Summary {
 
 /// A planned training run: what is known before anything runs.
 #[derive(Debug)]
-pub struct Plan {
+pub struct TrainingPlan {
     pub(crate) options: TrainOptions,
     pub(crate) examples: Vec<Tokens>,
     pub(crate) held_out: Vec<Tokens>,
@@ -46,7 +46,7 @@ pub struct Plan {
     pub(crate) setup: TrainingSetup,
 }
 
-impl Plan {
+impl TrainingPlan {
     /// Plans the training of a new adapter for the session's model.
     ///
     /// # Errors
