@@ -128,7 +128,7 @@ pub enum CacheArg {
 
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// A GGUF file, a Hugging Face folder, or the name of a model that `cargo xtask demo` fetched
+    /// A GGUF file, a Hugging Face folder, or the name of a model that `cargo xtask demo` downloaded
     pub model: PathBuf,
     /// auto, cpu, gpu or gpu:N
     #[arg(long, default_value = "auto", value_parser = parse_device)]
@@ -169,7 +169,7 @@ pub struct AdapterArgs {
 pub struct TrainArgs {
     /// A TOML file with settings that the flags do not give
     pub recipe: Option<PathBuf>,
-    /// A GGUF file, a Hugging Face folder, or the name of a fetched model
+    /// A GGUF file, a Hugging Face folder, or the name of a downloaded model
     #[arg(long)]
     pub model: Option<String>,
     /// Examples: JSONL, JSON, CSV, TSV or text
@@ -233,7 +233,7 @@ pub struct TrainArgs {
 
 #[derive(Debug, Args)]
 pub struct MergeArgs {
-    /// A GGUF file, a Hugging Face folder, or the name of a fetched model
+    /// A GGUF file, a Hugging Face folder, or the name of a downloaded model
     pub model: PathBuf,
     /// A LoRA adapter's folder or GGUF file; `DIR:0.5` merges it at half strength
     #[arg(value_name = "DIR[:SCALE]")]
@@ -244,15 +244,15 @@ pub struct MergeArgs {
     /// Overwrite what already exists
     #[arg(long)]
     pub force: bool,
-    /// f32, f16, bf16, q8_0, q4_0, q4_1 or nf4 [default: each tensor's own; for quantised ones that change q8_0, or f16 in
-    /// a folder]
+    /// f32, f16, bf16, q8_0, q4_0, q4_1 or nf4 [default: each tensor's own; for quantised ones that change q8_0, or
+    /// f16 in a folder]
     #[arg(long = "type", value_name = "TYPE")]
     pub ty: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct QuantizeArgs {
-    /// A GGUF file, a Hugging Face folder, or the name of a fetched model
+    /// A GGUF file, a Hugging Face folder, or the name of a downloaded model
     pub model: PathBuf,
     /// f32, f16 or bf16; for GGUF also q8_0, q4_0, q4_1; for a folder also nf4 (bitsandbytes' layout)
     #[arg(long = "type", value_name = "TYPE")]
@@ -267,7 +267,7 @@ pub struct QuantizeArgs {
 
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
-    /// A GGUF file, a Hugging Face folder, or the name of a fetched model; with --base, an adapter
+    /// A GGUF file, a Hugging Face folder, or the name of a downloaded model; with --base, an adapter
     pub model: PathBuf,
     /// The model that the adapter is for
     #[arg(long, value_name = "MODEL", conflicts_with = "ty")]
@@ -358,7 +358,7 @@ pub struct ChatArgs {
 
 #[derive(Debug, Args)]
 pub struct TokenizeArgs {
-    /// A GGUF file, a Hugging Face folder, or the name of a fetched model
+    /// A GGUF file, a Hugging Face folder, or the name of a downloaded model
     pub model: PathBuf,
     pub text: String,
     /// Apply the chat template to the text as a user message
@@ -373,7 +373,7 @@ pub struct TokenizeArgs {
 
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A GGUF file, a Hugging Face folder, or the name of a fetched model
+    /// A GGUF file, a Hugging Face folder, or the name of a downloaded model
     pub model: PathBuf,
     /// Context length for the memory figures [default: the model's own, at most 4096]
     #[arg(long)]

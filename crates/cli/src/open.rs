@@ -17,12 +17,12 @@ use crate::args::{
 };
 use crate::stop;
 
-/// Where `cargo xtask demo` keeps the models that it fetches; `SISKIN_MODELS` sets another folder.
+/// Where `cargo xtask demo` keeps the models that it downloads; `SISKIN_MODELS` sets another folder.
 fn models_dir() -> PathBuf {
     std::env::var_os("SISKIN_MODELS").map_or_else(|| "models".into(), PathBuf::from)
 }
 
-/// A path, or the name of a fetched model.
+/// A path, or the name of a downloaded model.
 pub fn resolve(model: &Path) -> Result<PathBuf> {
     if model.exists() {
         return Ok(model.into());
@@ -39,12 +39,12 @@ pub fn resolve(model: &Path) -> Result<PathBuf> {
         .filter_map(|e| e.ok()?.path().file_stem()?.to_str().map(String::from))
         .collect();
     let known = if known.is_empty() {
-        "none; `cargo xtask demo` fetches one".into()
+        "none; `cargo xtask demo` downloads one".into()
     } else {
         known.join(", ")
     };
     bail!(
-        "no model `{}`: it is neither a path nor a fetched model ({known})",
+        "no model `{}`: it is neither a path nor a downloaded model ({known})",
         model.display()
     )
 }
