@@ -40,7 +40,7 @@ for (const [scheme, size] of [
   await page.waitForTimeout(300);
   await shot("inside");
   await view(page, "Train");
-  await page.getByRole("button", { name: "Load sample: Pip the bird" }).click();
+  await page.getByRole("button", { name: "Try the sample: Pip the bird" }).click();
   await page.getByText("as the model sees it").waitFor();
   if (scheme === "light") {
     await page.getByRole("button", { name: "Estimate time" }).click();
