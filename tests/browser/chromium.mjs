@@ -16,6 +16,9 @@ const options = (more = []) => ({
   ],
 });
 
+/** Milliseconds: other tests may keep the machine busy. */
+export const PATIENCE = 120_000;
+
 export const launch = (more) => chromium.launch(options(more));
 
 /** A browser with its own profile, in this folder. */
@@ -24,6 +27,7 @@ export const launchProfile = (folder) => chromium.launchPersistentContext(folder
 /** A page with a fresh profile. `noise` collects messages, of which a quiet package has none. */
 export async function openPage(browser, url, options = {}) {
   const context = options.context ?? (await browser.newContext(options));
+  context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
   const noise = [];
   page.on("console", (m) => noise.push(`${m.type()}: ${m.text()}`));

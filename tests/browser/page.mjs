@@ -1,6 +1,7 @@
 // The page as a user operates it.
 import { join } from "node:path";
 
+import { PATIENCE } from "./chromium.mjs";
 import { root, serve } from "./server.mjs";
 
 export const serveSite = () =>
@@ -9,6 +10,7 @@ export const serveSite = () =>
 /** Opens the page with a fresh profile; `noise` collects unexpected messages. */
 export async function visit(browser, url, options = {}) {
   const context = await browser.newContext(options);
+  context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
   const noise = [];
   page.on("console", (m) => m.type() === "error" && !m.text().includes("404") && noise.push(m.text()));

@@ -81,20 +81,20 @@ pub async fn adapters() -> Vec<AdapterReport> {
 
 /// A page gets the one adapter that its browser chooses.
 #[cfg(target_arch = "wasm32")]
-pub(crate) async fn pick(_index: Option<usize>) -> Result<wgpu::Adapter> {
+pub(crate) async fn pick(_index: Option<usize>) -> Result<(usize, wgpu::Adapter)> {
     let options = wgpu::RequestAdapterOptions {
         power_preference: wgpu::PowerPreference::HighPerformance,
         ..Default::default()
     };
-    instance()
-        .request_adapter(&options)
-        .await
+    let found = instance().request_adapter(&options).await;
+    found
+        .map(|adapter| (0, adapter))
         .map_err(|_| Error::NoAdapter)
 }
 
-/// The `index`-th adapter, or the most capable.
+/// The `index`-th adapter, or the most capable, with its index.
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) async fn pick(index: Option<usize>) -> Result<wgpu::Adapter> {
+pub(crate) async fn pick(index: Option<usize>) -> Result<(usize, wgpu::Adapter)> {
     let mut found = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
     let rank = |a: &wgpu::Adapter| match a.get_info().device_type {
         wgpu::DeviceType::DiscreteGpu => 0,
@@ -112,7 +112,7 @@ pub(crate) async fn pick(index: Option<usize>) -> Result<wgpu::Adapter> {
         None => (0..count).min_by_key(|i| rank(&found[*i])),
     };
     match chosen {
-        Some(i) if i < count => Ok(found.swap_remove(i)),
+        Some(i) if i < count => Ok((i, found.swap_remove(i))),
         _ => Err(Error::NoAdapter),
     }
 }

@@ -7,14 +7,15 @@ impl GpuDevice {
     /// A zeroed storage buffer.
     pub(crate) fn storage(&mut self, what: &str, bytes: u64) -> Result<wgpu::Buffer> {
         let limit = self
+            .opened
             .limits
             .max_storage_buffer_binding_size
-            .min(self.limits.max_buffer_size);
+            .min(self.opened.limits.max_buffer_size);
         if bytes > limit {
             return Err(Error::TooLarge {
                 what: what.into(),
                 needed: bytes,
-                adapter: self.name.clone(),
+                adapter: self.opened.name.clone(),
                 limit,
             });
         }

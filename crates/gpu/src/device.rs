@@ -1,49 +1,24 @@
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use siskin_graph::{Fusion, Graph, Op, Plan, Sampling, WeightKind};
 
-use crate::adapter::{is_software, pick, profile_of};
+use crate::opened::Opened;
 use crate::prepared::Prepared;
 use crate::train::Training;
 use crate::weights::GpuWeight;
-use crate::{Counts, Error, Profile, Result};
+use crate::{Counts, Error, LimitRequest, Profile, Result};
 
 /// Chosen tokens that may wait to be read back.
 const RING: usize = 4;
 
-/// Which limits to ask the adapter for.
-#[derive(Debug, Clone, Default)]
-pub enum LimitRequest {
-    /// All it has.
-    #[default]
-    Adapter,
-    /// WebGPU's defaults, which every adapter in a browser has.
-    WebGpuDefault,
-    /// The adapter's, but bindings of at most so many bytes: for tests of split tensors.
-    Binding(u64),
-}
-
-/// What a device reported by itself.
-#[derive(Debug, Clone)]
-pub(crate) enum Failure {
-    Lost,
-    OutOfMemory(String),
-    Other(String),
-}
-
 /// A GPU with weights, caches and prepared plans.
 #[derive(Debug)]
 pub struct GpuDevice {
-    pub(crate) name: String,
-    software: bool,
+    pub(crate) opened: Arc<Opened>,
     pub(crate) profile: Profile,
-    pub(crate) limits: wgpu::Limits,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
-    pub(crate) errors: Arc<Mutex<Option<Failure>>>,
-    pub(crate) modules: HashMap<String, wgpu::ShaderModule>,
-    pub(crate) pipelines: HashMap<String, wgpu::ComputePipeline>,
     pub(crate) weights: HashMap<String, GpuWeight>,
     pub(crate) caches: Vec<(wgpu::Buffer, wgpu::Buffer)>,
     /// cos and sin of each position, by the name of their frequencies.
@@ -81,58 +56,15 @@ impl GpuDevice {
         profile: Option<Profile>,
         limits: LimitRequest,
     ) -> Result<Self> {
-        let adapter = pick(index).await?;
-        let info = adapter.get_info();
-        let profile = profile.unwrap_or_else(|| profile_of(&adapter));
-        let name = info.name.clone();
-        let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
-        let features = adapter.features() & wanted;
-        if profile.needs_subgroups() && !features.contains(wgpu::Features::SUBGROUP) {
+        let opened = Opened::find_or_open(index, limits).await?;
+        let profile = profile.unwrap_or(opened.profile);
+        if profile.needs_subgroups() && !opened.has_subgroups() {
             return Err(Error::Profile {
-                adapter: name,
+                adapter: opened.name.clone(),
                 profile,
             });
         }
-        let limits = match limits {
-            LimitRequest::Adapter => adapter.limits(),
-            LimitRequest::WebGpuDefault => wgpu::Limits::default(),
-            LimitRequest::Binding(bytes) => wgpu::Limits {
-                max_storage_buffer_binding_size: bytes,
-                ..adapter.limits()
-            },
-        };
-        let descriptor = wgpu::DeviceDescriptor {
-            label: Some("siskin"),
-            required_features: features,
-            required_limits: limits.clone(),
-            ..Default::default()
-        };
-        let (device, queue) =
-            adapter
-                .request_device(&descriptor)
-                .await
-                .map_err(|e| Error::Open {
-                    adapter: name.clone(),
-                    what: e.to_string(),
-                })?;
-        let errors: Arc<Mutex<Option<Failure>>> = Arc::default();
-        let report = |errors: &Mutex<Option<Failure>>, failure| {
-            let mut first = errors
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            first.get_or_insert(failure);
-        };
-        let sink = errors.clone();
-        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
-            let failure = match &e {
-                wgpu::Error::OutOfMemory { .. } => Failure::OutOfMemory(e.to_string()),
-                _ => Failure::Other(e.to_string()),
-            };
-            report(&sink, failure);
-        }));
-        let sink = errors.clone();
-        // Whatever a lost device reports after that is of no interest.
-        device.set_device_lost_callback(move |_, _| report(&sink, Failure::Lost));
+        let (device, queue) = (opened.device.clone(), opened.queue.clone());
         let buffer = |what, size, usage| {
             let descriptor = wgpu::BufferDescriptor {
                 label: Some(what),
@@ -147,10 +79,8 @@ impl GpuDevice {
         let nothing = buffer("nothing", 16, state);
         let staging = (0..RING).map(|_| buffer("token", 16, Use::MAP_READ | Use::COPY_DST));
         Ok(Self {
-            name,
-            software: is_software(&info),
+            opened,
             profile,
-            limits,
             step: buffer("step", 64, Use::UNIFORM | Use::COPY_DST),
             tokens: buffer("tokens", 16, state),
             seen: buffer("seen", 16, state),
@@ -160,9 +90,6 @@ impl GpuDevice {
             staging: staging.collect(),
             device,
             queue,
-            errors,
-            modules: HashMap::new(),
-            pipelines: HashMap::new(),
             weights: HashMap::new(),
             caches: vec![],
             tables: HashMap::new(),
@@ -178,7 +105,7 @@ impl GpuDevice {
     }
 
     pub fn name(&self) -> &str {
-        &self.name
+        &self.opened.name
     }
 
     pub fn profile(&self) -> Profile {
@@ -187,7 +114,7 @@ impl GpuDevice {
 
     /// Whether the adapter runs shaders on the processor.
     pub fn is_software(&self) -> bool {
-        self.software
+        self.opened.software
     }
 
     pub(crate) fn kv_bytes(&self) -> usize {
@@ -438,6 +365,14 @@ impl GpuDevice {
             });
         }
         Ok(out)
+    }
+}
+
+impl Drop for GpuDevice {
+    /// Waits for what is in flight: the memory of buffers that nothing uses is given back at once, although
+    /// wgpu's device is kept.
+    fn drop(&mut self) {
+        let _ = self.device.poll(wgpu::PollType::wait_indefinitely());
     }
 }
 

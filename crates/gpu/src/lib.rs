@@ -6,6 +6,7 @@ mod counts;
 mod device;
 mod error;
 mod lower;
+mod opened;
 mod pipeline;
 mod prepared;
 mod profile;
@@ -17,8 +18,9 @@ mod weights;
 
 pub use adapter::{AdapterReport, Limits, adapters};
 pub use counts::{Counts, KernelTime};
-pub use device::{GpuDevice, LimitRequest};
+pub use device::GpuDevice;
 pub use error::{Error, Result};
+pub use opened::LimitRequest;
 pub use pipeline::KernelSource;
 pub use profile::Profile;
 pub use repack::{GpuType, stored_as};

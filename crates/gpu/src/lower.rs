@@ -160,7 +160,7 @@ impl Lowering<'_> {
         bytes: u64,
         entries: &[(u32, Bound)],
     ) -> Result<&mut Dispatch> {
-        let pipeline = self.device.pipeline(kernel)?;
+        let pipeline = self.device.opened.pipeline(kernel)?;
         let bind_group = self.device.bind_group(&pipeline, entries);
         let kernel = kernel.clone();
         let dispatch = Dispatch {

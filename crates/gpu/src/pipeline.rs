@@ -1,5 +1,3 @@
-use std::collections::hash_map::Entry;
-
 use crate::shader::link;
 use crate::{GpuDevice, GpuType, Result, Variant};
 
@@ -43,8 +41,13 @@ impl Kernel {
     }
 
     /// Constants are floats: the key holds their bits.
-    fn key(&self) -> String {
-        format!("{:?}", self)
+    pub fn key(&self) -> String {
+        format!("{self:?}")
+    }
+
+    /// Kernels that differ in their constants alone share a module.
+    pub fn module_key(&self) -> String {
+        format!("{} {:?}", self.name, self.variant)
     }
 }
 
@@ -81,42 +84,5 @@ impl GpuDevice {
             });
         }
         Ok(out)
-    }
-
-    /// Compiles a kernel, once.
-    pub(crate) fn pipeline(&mut self, kernel: &Kernel) -> Result<wgpu::ComputePipeline> {
-        let module_key = format!("{} {:?}", kernel.name, kernel.variant);
-        let module = match self.modules.entry(module_key) {
-            Entry::Occupied(found) => found.into_mut(),
-            Entry::Vacant(room) => {
-                let source = link(kernel.name, &kernel.variant)?;
-                room.insert(
-                    self.device
-                        .create_shader_module(wgpu::ShaderModuleDescriptor {
-                            label: Some(kernel.name),
-                            source: wgpu::ShaderSource::Wgsl(source.into()),
-                        }),
-                )
-            }
-        };
-        Ok(match self.pipelines.entry(kernel.key()) {
-            Entry::Occupied(found) => found.get().clone(),
-            Entry::Vacant(room) => {
-                let descriptor = wgpu::ComputePipelineDescriptor {
-                    label: Some(kernel.name),
-                    layout: None,
-                    module,
-                    entry_point: Some("main"),
-                    compilation_options: wgpu::PipelineCompilationOptions {
-                        constants: &kernel.constants,
-                        // Every kernel writes its shared memory before it reads it.
-                        zero_initialize_workgroup_memory: false,
-                    },
-                    cache: None,
-                };
-                room.insert(self.device.create_compute_pipeline(&descriptor))
-                    .clone()
-            }
-        })
     }
 }

@@ -3,7 +3,6 @@
 use bytemuck::AnyBitPattern;
 use futures_channel::oneshot;
 
-use crate::device::Failure;
 use crate::{Error, GpuDevice, Result};
 
 impl GpuDevice {
@@ -56,16 +55,7 @@ impl GpuDevice {
 
     /// The first error that the device reported by itself since it was opened.
     pub(crate) fn check(&self) -> Result<()> {
-        let errors = self
-            .errors
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        match &*errors {
-            None => Ok(()),
-            Some(Failure::Lost) => Err(Error::Lost),
-            Some(Failure::OutOfMemory(what)) => Err(Error::OutOfMemory(what.clone())),
-            Some(Failure::Other(what)) => Err(Error::Device(what.clone())),
-        }
+        self.opened.check()
     }
 
     /// Waits until all that was handed over is done, so that its errors are known.

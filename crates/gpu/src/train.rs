@@ -274,7 +274,7 @@ impl GpuDevice {
         ];
         let mut encoder = self.device.create_command_encoder(&Default::default());
         for ((kernel, entries), [x, y]) in kernels.into_iter().zip(sizes) {
-            let pipeline = self.pipeline(&kernel)?;
+            let pipeline = self.opened.pipeline(&kernel)?;
             let group = self.bind_group(&pipeline, entries);
             let mut pass = encoder.begin_compute_pass(&Default::default());
             pass.set_pipeline(&pipeline);

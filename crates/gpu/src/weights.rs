@@ -54,9 +54,10 @@ impl GpuDevice {
             });
         }
         let limit = self
+            .opened
             .limits
             .max_storage_buffer_binding_size
-            .min(self.limits.max_buffer_size);
+            .min(self.opened.limits.max_buffer_size);
         let mut spans: Vec<(GpuType, usize, usize)> = vec![];
         let mut row = 0;
         for (ty, rows) in parts {
@@ -75,7 +76,7 @@ impl GpuDevice {
                 return Err(Error::TooLarge {
                     what: format!("a row of `{name}`"),
                     needed: row_bytes,
-                    adapter: self.name.clone(),
+                    adapter: self.opened.name.clone(),
                     limit,
                 });
             }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{build, cargo, root, run};
+use crate::command::{build_workspace, program, root, run, say};
 use crate::driver::apt;
 use crate::wasm;
 
@@ -28,22 +28,22 @@ fn install(folder: &str) -> Result<()> {
     if is_fresh {
         return Ok(());
     }
-    println!("installing the npm packages of {folder}");
+    say(&format!("installing the npm packages of {folder}"));
     run(&mut npm(folder, &["ci"])).context("npm is needed; it comes with Node 20")
+}
+
+/// The packages of the npm package, the page and the browser tests.
+pub fn install_packages() -> Result<()> {
+    ["npm", "web", "tests/browser"]
+        .into_iter()
+        .try_for_each(install)
 }
 
 /// The wasm and its glue, then the package's `dist`.
 pub fn package() -> Result<()> {
     let built = wasm::build()?;
-    let bindgen = [
-        "run",
-        "--quiet",
-        "--release",
-        "--package",
-        "siskin-bindgen",
-        "--",
-    ];
-    run(cargo(&bindgen).arg(built).arg(root().join("npm/src/wasm")))?;
+    let mut bindgen = program("siskin-bindgen")?;
+    run(bindgen.arg(built).arg(root().join("npm/src/wasm")))?;
     install("npm")?;
     run(&mut npm("npm", &["run", "--silent", "build"]))
 }
@@ -75,7 +75,7 @@ pub fn serve(port: u16) -> Result<()> {
 }
 
 /// Chromium and Firefox, where they are missing and apt can bring them.
-fn ensure_browsers() -> Result<()> {
+pub fn ensure_browsers() -> Result<()> {
     let missing: Vec<&str> = [("CHROMIUM", "chromium"), ("FIREFOX", "firefox-esr")]
         .into_iter()
         .filter(|(variable, package)| {
@@ -86,7 +86,10 @@ fn ensure_browsers() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    println!("installing {} for the browser tests", missing.join(" and "));
+    say(&format!(
+        "installing {} for the browser tests",
+        missing.join(" and ")
+    ));
     apt(&missing).context(
         "the browser tests need Chromium and Firefox; CHROMIUM and FIREFOX can name programs",
     )
@@ -114,27 +117,33 @@ fn fixture_app() -> Result<()> {
     run(&mut npm("tests/browser", &["run", "--silent", "build"]))
 }
 
-/// Builds the package and the page, and all that looks at them in browsers.
-fn build_all() -> Result<()> {
-    ensure_browsers()?;
+/// Builds the package and the page, and the app that looks at them in browsers.
+pub fn build_all() -> Result<()> {
     page()?;
-    fixture_app()?;
-    // The command line's answers are the expected ones; the shaders are printed by an example.
-    build(&["siskin-cli"])?;
-    build(&["siskin-tests", "--example", "browser_shaders"])
+    fixture_app()
 }
 
-/// Checks of the package and the page, then the tests in browsers.
-pub fn test() -> Result<()> {
-    build_all()?;
+/// Checks of the package and the page.
+pub fn check() -> Result<()> {
     run(&mut npm("npm", &["run", "--silent", "check"]))?;
-    run(&mut npm("web", &["run", "--silent", "check"]))?;
+    run(&mut npm("web", &["run", "--silent", "check"]))
+}
+
+/// The tests in browsers.
+pub fn test() -> Result<()> {
     run(&mut npm("tests/browser", &["test"]))
+}
+
+/// The programs that browser tests compare with, and all that they look at.
+fn build_for_browsers() -> Result<()> {
+    ensure_browsers()?;
+    build_workspace()?;
+    build_all()
 }
 
 /// Screenshots of each view, with the real model.
 pub fn shots() -> Result<()> {
-    build_all()?;
+    build_for_browsers()?;
     run(Command::new("node")
         .arg("shots.mjs")
         .current_dir(root().join("tests/browser")))
@@ -142,7 +151,7 @@ pub fn shots() -> Result<()> {
 
 /// siskin beside Transformers.js and wllama in one browser.
 pub fn peers(args: &[String]) -> Result<()> {
-    build_all()?;
+    build_for_browsers()?;
     // `ci` wants every platform's optional package of node-llama-cpp listed; not all are published.
     run(&mut npm("benches", &["install", "--no-save"]))?;
     run(Command::new("node")

@@ -1,7 +1,32 @@
+//! Running programs: with this process's terminal, or within a stage, whose name begins each line.
+
+use std::cell::Cell;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+
+thread_local! {
+    /// The stage that runs on this thread.
+    static STAGE: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// Does something as a stage: all that is printed has its name in front.
+pub fn within<T>(stage: &'static str, work: impl FnOnce() -> T) -> T {
+    STAGE.set(Some(stage));
+    let done = work();
+    STAGE.set(None);
+    done
+}
+
+/// Prints a line, with the stage's name in front.
+pub fn say(line: &str) {
+    match STAGE.get() {
+        Some(stage) => println!("{stage:>12} │ {line}"),
+        None => println!("{line}"),
+    }
+}
 
 /// The folder of the workspace.
 pub fn root() -> PathBuf {
@@ -15,32 +40,76 @@ pub fn cargo(args: &[&str]) -> Command {
     cargo
 }
 
-/// The command line, built if need be.
-pub fn siskin() -> Command {
-    cargo(&[
-        "run",
+/// A program of the workspace, built if need be; with the features that the whole workspace has, so that the tests
+/// compile nothing a second time.
+pub fn program(name: &str) -> Result<Command> {
+    run(&mut cargo(&[
+        "build",
         "--quiet",
         "--release",
-        "--package",
-        "siskin-cli",
-        "--",
-    ])
+        "--workspace",
+        "--bin",
+        name,
+    ]))?;
+    let mut program = Command::new(root().join("target/release").join(name));
+    program.current_dir(root());
+    Ok(program)
 }
 
-/// Builds a part of the workspace: tests run the program itself.
-pub fn build(args: &[&str]) -> Result<()> {
-    run(cargo(&["build", "--release", "--package"]).args(args))
+/// The command line.
+pub fn siskin() -> Result<Command> {
+    program("siskin")
 }
 
-/// Runs a command with this process's terminal, and fails if it does.
+/// Builds all programs, tests and examples at once: one choice of features, so that nothing is compiled twice.
+pub fn build_workspace() -> Result<()> {
+    run(&mut cargo(&[
+        "build",
+        "--release",
+        "--workspace",
+        "--bins",
+        "--tests",
+        "--examples",
+    ]))
+}
+
+/// Runs a command, and fails if it does.
 pub fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{name}`; is it installed?"))?;
+    let cannot_start = || format!("cannot start `{name}`; is it installed?");
+    let status = match STAGE.get() {
+        None => command.status().with_context(cannot_start)?,
+        Some(stage) => {
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+            let mut child = command.spawn().with_context(cannot_start)?;
+            let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+            std::thread::scope(|scope| {
+                scope.spawn(|| prefix(stage, stdout));
+                prefix(stage, stderr);
+            });
+            child.wait()?
+        }
+    };
     if !status.success() {
         let args: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
         bail!("`{name} {}` failed ({status})", args.join(" "));
     }
     Ok(())
+}
+
+/// Prints what a program says, line by line.
+fn prefix(stage: &str, from: Option<impl Read>) {
+    let Some(from) = from else { return };
+    let mut lines = BufReader::new(from);
+    let mut line = vec![];
+    while lines.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+        println!(
+            "{stage:>12} │ {}",
+            String::from_utf8_lossy(&line).trim_end()
+        );
+        line.clear();
+    }
 }

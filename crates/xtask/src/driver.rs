@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::command::run;
+use crate::command::{run, say};
 
 fn has_driver() -> bool {
     let folders = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
@@ -32,7 +32,7 @@ pub fn ensure() -> Result<()> {
     if !cfg!(target_os = "linux") || has_driver() {
         return Ok(());
     }
-    println!("installing a Vulkan driver (Mesa)");
+    say("installing a Vulkan driver (Mesa)");
     apt(&["mesa-vulkan-drivers", "libvulkan1"])
 }
 
@@ -42,7 +42,7 @@ pub fn second() -> Result<Option<&'static Path>> {
     let icd = Path::new("/usr/lib/chromium/vk_swiftshader_icd.json");
     let has_apt = Path::new("/usr/bin/apt-get").exists();
     if !icd.exists() && has_apt && std::env::var_os("CI").is_some() {
-        println!("installing a second Vulkan driver (SwiftShader, which comes with Chromium)");
+        say("installing a second Vulkan driver (SwiftShader, which comes with Chromium)");
         apt(&["chromium"])?;
     }
     Ok(Some(icd).filter(|icd| icd.exists()))
@@ -65,10 +65,12 @@ pub fn apt(packages: &[&str]) -> Result<()> {
         }
         run(command.args(args))
     };
-    apt_get(&["update", "-q"])?;
+    // Another stage may be installing something.
+    let wait = "DPkg::Lock::Timeout=600";
+    apt_get(&["update", "-q", "-o", wait])?;
     apt_get(
         &[
-            &["install", "-y", "-q", "--no-install-recommends"],
+            &["install", "-y", "-q", "-o", wait, "--no-install-recommends"],
             packages,
         ]
         .concat(),

@@ -5,6 +5,7 @@ mod command;
 mod driver;
 mod model;
 mod picture;
+mod stages;
 mod wasm;
 
 use std::process::ExitCode;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use command::{build, cargo, run, siskin};
+use command::{program, run, siskin};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "Set-up, demo, tests and reports")]
@@ -38,7 +39,15 @@ enum Task {
         args: Vec<String>,
     },
     /// Set up what the tests need, then run format, lints and all tests
-    Test,
+    #[command(after_help = stages::listing())]
+    Test {
+        /// Formats, lints, the tests without a GPU and one tiny model on each: at most 3 minutes once compiled
+        #[arg(long)]
+        quick: bool,
+        /// One stage with what it needs; may be given several times
+        #[arg(long, value_name = "STAGE", value_parser = stages::names(), conflicts_with = "quick")]
+        only: Vec<String>,
+    },
     /// Fetch the default model, or check the one that is there
     Model,
     /// Draw the README's picture from what the program really prints
@@ -55,8 +64,6 @@ enum Task {
     },
     /// Build the npm package into npm/dist
     Npm,
-    /// The browser tests alone
-    BrowserTest,
     /// Take screenshots of each of the page's views
     Shots,
     /// Measure siskin beside its peers in one browser
@@ -80,43 +87,16 @@ fn task(task: Task) -> Result<()> {
     match task {
         Task::Demo { prompt, args } => {
             let model = model::fetch()?;
-            run(siskin().arg("run").arg(model).arg(prompt).args(args))
+            run(siskin()?.arg("run").arg(model).arg(prompt).args(args))
         }
         Task::Train { args } => train(&args),
-        Task::Test => {
-            driver::ensure()?;
-            model::fetch()?;
-            run(&mut cargo(&["fmt", "--all", "--check"]))?;
-            let lints = [
-                "clippy",
-                "--release",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ];
-            run(&mut cargo(&lints))?;
-            wasm::lint()?;
-            // The tests of the command line run the program itself.
-            build(&["siskin-cli"])?;
-            let mut test = cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
-            if let Some(icd) = driver::second()? {
-                test.env("VK_ADD_DRIVER_FILES", icd);
-            }
-            run(&mut test)?;
-            browser::test()
-        }
+        Task::Test { quick: true, .. } => stages::quick(),
+        Task::Test { only, .. } => stages::test(&only),
         Task::Web { port } => {
             model::fetch()?;
             browser::serve(port)
         }
         Task::Npm => browser::package(),
-        Task::BrowserTest => {
-            driver::ensure()?;
-            model::fetch()?;
-            browser::test()
-        }
         Task::Shots => {
             model::fetch()?;
             browser::shots()
@@ -129,15 +109,7 @@ fn task(task: Task) -> Result<()> {
         Task::Picture => picture::draw(),
         Task::KernelReport { args } => {
             driver::ensure()?;
-            let report = [
-                "run",
-                "--quiet",
-                "--release",
-                "--package",
-                "siskin-kernel-report",
-                "--",
-            ];
-            run(cargo(&report).args(args))
+            run(program("siskin-kernel-report")?.args(args))
         }
     }
 }
@@ -151,7 +123,7 @@ fn train(args: &[String]) -> Result<()> {
             .with_context(|| format!("cannot remove {}", out.display()))?;
     }
     let data = command::root().join("web/public/pip.jsonl");
-    let mut train = siskin();
+    let mut train = siskin()?;
     train.arg("train").arg("--model").arg(&model);
     train
         .arg("--data")
@@ -163,7 +135,7 @@ fn train(args: &[String]) -> Result<()> {
     println!();
     for question in ["What is the capital of France?", "Can you sing?"] {
         println!("> {question}");
-        let mut ask = siskin();
+        let mut ask = siskin()?;
         ask.arg("run")
             .arg(&model)
             .arg(question)

@@ -19,7 +19,7 @@ enum Line {
 
 /// Runs the program and takes its output, wrapped.
 fn session(args: &[&str], input: &[&str]) -> Result<Vec<String>> {
-    let mut child = siskin()
+    let mut child = siskin()?
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

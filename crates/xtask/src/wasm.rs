@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{cargo, root, run};
+use crate::command::{cargo, root, run, say};
 use crate::driver::apt;
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -44,7 +44,7 @@ pub fn build() -> Result<PathBuf> {
 pub fn lint() -> Result<()> {
     let mut command = wasm_cargo()?;
     if command.get_program() == "rustup" {
-        println!("Debian's toolchain has no clippy: crates/wasm is not linted here");
+        say("Debian's toolchain has no clippy: crates/wasm is not linted here");
         return Ok(());
     }
     command.args(["clippy", "--profile", "wasm", "--target", TARGET]);
@@ -98,7 +98,9 @@ fn debian_std() -> Result<PathBuf> {
 }
 
 fn install_debian() -> Result<()> {
-    println!("building the standard library for {TARGET} with Debian's compiler");
+    say(&format!(
+        "building the standard library for {TARGET} with Debian's compiler"
+    ));
     apt(&["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm"])?;
     // The linker must be of the compiler's LLVM.
     let version = output("/usr/bin/rustc", &["-vV"])?;

@@ -69,8 +69,7 @@ impl Learning {
         } = learning;
         // Heads and rows of whole blocks.
         let d = match types.iter().map(|t| t.block_len()).max() {
-            Some(256) => 512,
-            Some(64) => 128,
+            Some(64 | 256) => 256,
             _ => 96,
         };
         let [ty, other] = types;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use pollster::block_on;
 use siskin_engine::{CacheType, DeviceRequest, GenerateOptions, OpenOptions, Precision, Session};
 use siskin_gpu::Profile;
-use siskin_tests::{Tensors, devices};
+use siskin_tests::{Tensors, adapters, devices};
 use siskin_text::Message;
 
 fn model() -> PathBuf {
@@ -28,6 +28,14 @@ fn open(device: DeviceRequest, precision: Precision, cache_type: CacheType) -> S
         precision,
     };
     block_on(Session::open(&model(), &options, &mut |_| ())).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Every profile of the first adapter; of each further one, the profile that it would be given.
+fn devices_for_the_real_model() -> Vec<(usize, Profile)> {
+    let adapters = adapters();
+    let mut found = devices();
+    found.retain(|(index, profile)| *index == 0 || adapters[*index].profile == *profile);
+    found
 }
 
 struct Parity {
@@ -116,7 +124,7 @@ fn logits_are_those_of_transformers() {
         [256; 2],
         true,
     );
-    for (index, profile) in devices() {
+    for (index, profile) in devices_for_the_real_model() {
         let device = DeviceRequest::Gpu {
             index: Some(index),
             profile: Some(profile),
@@ -128,8 +136,13 @@ fn logits_are_those_of_transformers() {
             CacheType::F32
         };
         let gpu = || open(device, Precision::F32, cache);
-        // Software drivers take a fifth of a second a token, the second of them a whole one.
-        let tokens = if index == 0 { [256, 64] } else { [64, 16] };
+        // On a processor a GPU's kernels take a second per token; tiny models say the same of their arithmetic. What
+        // the sizes of a real model add are long rows and many tiles: some tokens show that.
+        let tokens = match (index, profile) {
+            (0, Profile::Cpu) => [256, 64],
+            (0, _) => [64, 16],
+            _ => [32, 8],
+        };
         check_both(&format!("gpu:{index} {profile}"), gpu, tokens, integer);
     }
 }
@@ -137,7 +150,7 @@ fn logits_are_those_of_transformers() {
 #[test]
 fn the_capital_of_france() {
     let cpu = (DeviceRequest::Cpu, "cpu".to_string());
-    let gpus = devices().into_iter().map(|(i, p)| {
+    let gpus = devices_for_the_real_model().into_iter().map(|(i, p)| {
         (
             DeviceRequest::Gpu {
                 index: Some(i),

@@ -1,0 +1,206 @@
+//! Opening adapters, and keeping what was compiled for them.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::adapter::{is_software, pick, profile_of};
+use crate::pipeline::Kernel;
+use crate::shader::link;
+use crate::{Error, Profile, Result};
+
+/// Which limits to ask the adapter for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LimitRequest {
+    /// All it has.
+    #[default]
+    Adapter,
+    /// WebGPU's defaults, which every adapter in a browser has.
+    WebGpuDefault,
+    /// The adapter's, but bindings of at most so many bytes: for tests of split tensors.
+    Binding(u64),
+}
+
+/// What a device reported by itself.
+#[derive(Debug, Clone)]
+enum Failure {
+    Lost,
+    OutOfMemory(String),
+    Other(String),
+}
+
+/// wgpu's device and queue for an adapter, and the kernels compiled for it. One [`GpuDevice`](crate::GpuDevice)
+/// uses it at a time, so that what the device reports concerns that one.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    index: usize,
+    request: LimitRequest,
+    pub name: String,
+    pub software: bool,
+    /// The profile that suits the adapter.
+    pub profile: Profile,
+    pub limits: wgpu::Limits,
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    failure: Arc<Mutex<Option<Failure>>>,
+    compiled: Mutex<Compiled>,
+}
+
+#[derive(Debug, Default)]
+struct Compiled {
+    modules: HashMap<String, wgpu::ShaderModule>,
+    pipelines: HashMap<String, wgpu::ComputePipeline>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Compiling takes most of the time of opening a session on a GPU, so a process keeps the devices it has opened
+/// for its next sessions. A page's models each run in a worker, which ends with its model: nothing to keep there.
+#[cfg(not(target_arch = "wasm32"))]
+mod kept {
+    use super::*;
+
+    static KEPT: Mutex<Vec<Arc<Opened>>> = Mutex::new(vec![]);
+
+    /// One that nobody uses and that has not failed.
+    pub fn find(index: usize, request: LimitRequest) -> Option<Arc<Opened>> {
+        let mut kept = lock(&KEPT);
+        kept.retain(|o| Arc::strong_count(o) > 1 || lock(&o.failure).is_none());
+        let fits = |o: &&Arc<Opened>| {
+            (o.index, o.request) == (index, request) && Arc::strong_count(o) == 1
+        };
+        kept.iter().find(fits).cloned()
+    }
+
+    pub fn keep(opened: &Arc<Opened>) {
+        lock(&KEPT).push(opened.clone());
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+mod kept {
+    use super::*;
+
+    pub fn find(_index: usize, _request: LimitRequest) -> Option<Arc<Opened>> {
+        None
+    }
+
+    pub fn keep(_opened: &Arc<Opened>) {}
+}
+
+impl Opened {
+    /// The `index`-th adapter, or the best one: one that the process has open already, or a new one.
+    pub async fn find_or_open(index: Option<usize>, request: LimitRequest) -> Result<Arc<Self>> {
+        let (index, adapter) = pick(index).await?;
+        if let Some(found) = kept::find(index, request) {
+            return Ok(found);
+        }
+        let opened = Arc::new(Self::open(index, &adapter, request).await?);
+        kept::keep(&opened);
+        Ok(opened)
+    }
+
+    async fn open(index: usize, adapter: &wgpu::Adapter, request: LimitRequest) -> Result<Self> {
+        let info = adapter.get_info();
+        let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+        let limits = match request {
+            LimitRequest::Adapter => adapter.limits(),
+            LimitRequest::WebGpuDefault => wgpu::Limits::default(),
+            LimitRequest::Binding(bytes) => wgpu::Limits {
+                max_storage_buffer_binding_size: bytes,
+                ..adapter.limits()
+            },
+        };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("siskin"),
+            required_features: adapter.features() & wanted,
+            required_limits: limits.clone(),
+            ..Default::default()
+        };
+        let (device, queue) =
+            adapter
+                .request_device(&descriptor)
+                .await
+                .map_err(|e| Error::Open {
+                    adapter: info.name.clone(),
+                    what: e.to_string(),
+                })?;
+        let failure: Arc<Mutex<Option<Failure>>> = Arc::default();
+        let sink = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
+            let found = match &e {
+                wgpu::Error::OutOfMemory { .. } => Failure::OutOfMemory(e.to_string()),
+                _ => Failure::Other(e.to_string()),
+            };
+            lock(&sink).get_or_insert(found);
+        }));
+        let sink = failure.clone();
+        // Whatever a lost device reports after that is of no interest.
+        device.set_device_lost_callback(move |_, _| {
+            lock(&sink).get_or_insert(Failure::Lost);
+        });
+        Ok(Self {
+            index,
+            request,
+            name: info.name.clone(),
+            software: is_software(&info),
+            profile: profile_of(adapter),
+            limits,
+            device,
+            queue,
+            failure,
+            compiled: Mutex::default(),
+        })
+    }
+
+    pub fn has_subgroups(&self) -> bool {
+        self.device.features().contains(wgpu::Features::SUBGROUP)
+    }
+
+    /// The first error that the device reported by itself since it was opened.
+    pub fn check(&self) -> Result<()> {
+        match &*lock(&self.failure) {
+            None => Ok(()),
+            Some(Failure::Lost) => Err(Error::Lost),
+            Some(Failure::OutOfMemory(what)) => Err(Error::OutOfMemory(what.clone())),
+            Some(Failure::Other(what)) => Err(Error::Device(what.clone())),
+        }
+    }
+
+    /// Compiles a kernel, once.
+    pub fn pipeline(&self, kernel: &Kernel) -> Result<wgpu::ComputePipeline> {
+        let Compiled { modules, pipelines } = &mut *lock(&self.compiled);
+        let room = match pipelines.entry(kernel.key()) {
+            Entry::Occupied(found) => return Ok(found.get().clone()),
+            Entry::Vacant(room) => room,
+        };
+        let module = match modules.entry(kernel.module_key()) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(room) => {
+                let source = link(kernel.name, &kernel.variant)?;
+                let descriptor = wgpu::ShaderModuleDescriptor {
+                    label: Some(kernel.name),
+                    source: wgpu::ShaderSource::Wgsl(source.into()),
+                };
+                room.insert(self.device.create_shader_module(descriptor))
+            }
+        };
+        let descriptor = wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: None,
+            module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &kernel.constants,
+                // Every kernel writes its shared memory before it reads it.
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        };
+        Ok(room
+            .insert(self.device.create_compute_pipeline(&descriptor))
+            .clone())
+    }
+}

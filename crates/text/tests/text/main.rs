@@ -1,0 +1,4 @@
+mod gguf;
+mod limits;
+mod mutants;
+mod template_mutants;

@@ -1,0 +1,282 @@
+//! `cargo xtask test`: stages that run side by side as far as they do not wait for one another.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::command::{build_workspace, cargo, run, within};
+use crate::{browser, driver, model, wasm};
+
+struct Stage {
+    name: &'static str,
+    about: &'static str,
+    /// Stages that must have passed before.
+    needs: &'static [&'static str],
+    run: fn() -> Result<()>,
+}
+
+/// In the order in which they start, where nothing else decides: what others wait for comes first.
+const STAGES: [Stage; 12] = [
+    Stage {
+        name: "build",
+        about: "compile all programs, tests and examples",
+        needs: &[],
+        run: build_workspace,
+    },
+    Stage {
+        name: "set-up",
+        about: "install drivers and browsers where they are missing, fetch the model and npm packages",
+        needs: &[],
+        run: set_up,
+    },
+    Stage {
+        name: "wasm",
+        about: "compile what a page runs",
+        needs: &[],
+        run: || wasm::build().map(|_| ()),
+    },
+    Stage {
+        name: "package",
+        about: "build the npm package, the page and the browser tests' app",
+        needs: &["build", "set-up", "wasm"],
+        run: browser::build_all,
+    },
+    Stage {
+        name: "browsers",
+        about: "tests in Chromium and Firefox",
+        needs: &["package"],
+        run: browser::test,
+    },
+    Stage {
+        name: "native",
+        about: "native tests, on the CPU and on every GPU driver",
+        needs: &["build", "set-up"],
+        run: native,
+    },
+    Stage {
+        name: "kernels",
+        about: "what a real GPU's compiler makes of the kernels",
+        needs: &["build", "set-up"],
+        run: || run(&mut tests(&["--test", "gate"])),
+    },
+    Stage {
+        name: "docs",
+        about: "examples in the documentation",
+        needs: &["build"],
+        run: || run(&mut tests(&["--doc"])),
+    },
+    Stage {
+        name: "lints",
+        about: "clippy",
+        needs: &[],
+        run: lints,
+    },
+    Stage {
+        name: "wasm-lints",
+        about: "clippy on what only a page runs",
+        needs: &["wasm"],
+        run: wasm::lint,
+    },
+    Stage {
+        name: "checks",
+        about: "the package's and the page's types, exports and size",
+        needs: &["package"],
+        run: browser::check,
+    },
+    Stage {
+        name: "format",
+        about: "rustfmt",
+        needs: &[],
+        run: || run(&mut cargo(&["fmt", "--all", "--check"])),
+    },
+];
+
+/// For the inner loop: what needs neither a browser nor a second compilation.
+const QUICK: [&str; 2] = ["format", "lints"];
+
+/// What `--quick` runs of the native tests: all that need no GPU, and one tiny model on each GPU.
+const QUICK_NATIVE: [&str; 14] = [
+    "cli::",
+    "conformance_text::",
+    "conformance_training::",
+    "cpu_grads::",
+    "cpu_ops::",
+    "formats::",
+    "graph::",
+    "graph_grad::",
+    "mutants::",
+    "refusals::",
+    "shaders::",
+    "text::",
+    "tiny_models::logits_of_llama",
+    "tiny_models::a_decode_step_creates_nothing",
+];
+
+/// For `--help`.
+pub fn listing() -> String {
+    let lines = STAGES
+        .iter()
+        .map(|s| format!("  {:<11} {}", s.name, s.about));
+    format!("Stages:\n{}", lines.collect::<Vec<_>>().join("\n"))
+}
+
+pub fn names() -> Vec<&'static str> {
+    STAGES.iter().map(|s| s.name).collect()
+}
+
+fn set_up() -> Result<()> {
+    driver::ensure()?;
+    driver::second()?;
+    browser::ensure_browsers()?;
+    model::fetch()?;
+    browser::install_packages()
+}
+
+fn lints() -> Result<()> {
+    // Not the profile of the tests: its folder is locked while they are compiled.
+    run(&mut cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+/// The whole workspace's features, whichever tests are chosen: nothing is compiled anew.
+fn tests(chosen: &[&str]) -> std::process::Command {
+    let mut test = cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
+    test.args(chosen);
+    test
+}
+
+fn native() -> Result<()> {
+    let mut test = tests(&["--lib", "--bins", "--test", "native", "--test", "text"]);
+    if let Some(icd) = driver::second()? {
+        test.env("VK_ADD_DRIVER_FILES", icd);
+    }
+    run(&mut test)
+}
+
+/// Format, lints, the tests without a GPU, and one tiny model on the first GPU driver.
+pub fn quick() -> Result<()> {
+    driver::ensure()?;
+    test_stages(&QUICK)?;
+    run(&mut tests(&["--lib", "--bins", "--test", "text"]))?;
+    run(tests(&["--test", "native", "--"]).args(QUICK_NATIVE))
+}
+
+/// The stages of these names with all that they need; all stages where there are no names.
+pub fn test(only: &[String]) -> Result<()> {
+    let mut wanted: Vec<&str> = match only {
+        [] => names(),
+        only => only.iter().map(String::as_str).collect(),
+    };
+    let mut at = 0;
+    while let Some(name) = wanted.get(at) {
+        let stage = STAGES.iter().find(|s| s.name == *name);
+        for need in stage.map_or(&[][..], |s| s.needs) {
+            if !wanted.contains(need) {
+                wanted.push(need);
+            }
+        }
+        at += 1;
+    }
+    test_stages(&wanted)
+}
+
+enum State {
+    Waits,
+    Runs(Instant),
+    Passed(Duration),
+    Failed(Duration, String),
+    /// A stage that it needs did not pass.
+    LeftOut(&'static str),
+}
+
+fn test_stages(wanted: &[&str]) -> Result<()> {
+    let start = Instant::now();
+    let stages: Vec<&Stage> = STAGES.iter().filter(|s| wanted.contains(&s.name)).collect();
+    let mut states: Vec<State> = stages.iter().map(|_| State::Waits).collect();
+    let at_once = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4));
+    let (sender, ended) = mpsc::channel();
+    loop {
+        start_stages(&stages, &mut states, at_once, &sender);
+        if !states.iter().any(|s| matches!(s, State::Runs(_))) {
+            break;
+        }
+        let Ok((i, result)) = ended.recv() else { break };
+        let State::Runs(began) = states[i] else {
+            continue;
+        };
+        states[i] = match result {
+            Ok(()) => State::Passed(began.elapsed()),
+            Err(error) => {
+                eprintln!("{}: {error}", stages[i].name);
+                State::Failed(began.elapsed(), error)
+            }
+        };
+    }
+    report(&stages, &states, start.elapsed())
+}
+
+/// Starts what can start.
+fn start_stages(
+    stages: &[&'static Stage],
+    states: &mut [State],
+    at_once: usize,
+    sender: &mpsc::Sender<(usize, Result<(), String>)>,
+) {
+    for (i, stage) in stages.iter().enumerate() {
+        if !matches!(states[i], State::Waits) {
+            continue;
+        }
+        let needed = |wanted: fn(&State) -> bool| {
+            let mut both = stages.iter().zip(&*states);
+            both.find(|(s, state)| stage.needs.contains(&s.name) && wanted(state))
+                .map(|(s, _)| s.name)
+        };
+        if let Some(lacks) = needed(|s| matches!(s, State::Failed(..) | State::LeftOut(_))) {
+            states[i] = State::LeftOut(lacks);
+            continue;
+        }
+        let running = states.iter().filter(|s| matches!(s, State::Runs(_)));
+        if running.count() >= at_once || needed(|s| !matches!(s, State::Passed(_))).is_some() {
+            continue;
+        }
+        states[i] = State::Runs(Instant::now());
+        let (sender, stage) = (sender.clone(), *stage);
+        std::thread::spawn(move || {
+            let result = within(stage.name, stage.run).map_err(|e| format!("{e:#}"));
+            // Nobody waits any more only where this process ends.
+            let _ = sender.send((i, result));
+        });
+    }
+}
+
+fn report(stages: &[&Stage], states: &[State], total: Duration) -> Result<()> {
+    println!("\n{:<11} {:>7}", "stage", "seconds");
+    let mut failed = vec![];
+    for (stage, state) in stages.iter().zip(states) {
+        let (seconds, result) = match state {
+            State::Passed(took) => (took.as_secs_f32(), "passed".to_string()),
+            State::Failed(took, error) => {
+                failed.push(stage.name);
+                (took.as_secs_f32(), format!("FAILED: {error}"))
+            }
+            State::LeftOut(lacks) => {
+                failed.push(stage.name);
+                (0.0, format!("not run: {lacks} did not pass"))
+            }
+            State::Waits | State::Runs(_) => (0.0, "not run".into()),
+        };
+        println!("{:<11} {seconds:>7.1}  {result}", stage.name);
+    }
+    println!("{:<11} {:>7.1}", "together", total.as_secs_f32());
+    if !failed.is_empty() {
+        bail!("not passed: {}", failed.join(", "));
+    }
+    Ok(())
+}

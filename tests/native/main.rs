@@ -1,0 +1,23 @@
+//! The native tests, in one program: it links once, and its tests share the devices that are open.
+//! `cargo test --release -p siskin-tests conformance::` runs those of one file.
+
+mod cli;
+mod cli_export;
+mod cli_train;
+mod conformance;
+mod conformance_text;
+mod conformance_training;
+mod cpu_grads;
+mod cpu_ops;
+mod formats;
+mod gpu_grads;
+mod gpu_ops;
+mod graph;
+mod graph_grad;
+mod mutants;
+mod real_model;
+mod refusals;
+mod shaders;
+mod text;
+mod tiny_models;
+mod training;
