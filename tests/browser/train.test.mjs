@@ -211,7 +211,7 @@ test("the page: from examples to an adapter in use, over a pause and a closed ta
   await page.getByText(`stopped at step ${left}.`).waitFor();
   assert.equal(Number(kept[1].slice(-7)), left);
   await page.getByRole("button", { name: "Resume" }).click();
-  await page.getByText("Done: 40 steps.").waitFor({ timeout: 60_000 });
+  await page.getByText("Done: 80 steps.").waitFor({ timeout: 60_000 });
   const cells = await page.locator("section[aria-label='Before and after'] tbody tr").first().locator("td").allInnerTexts();
   assert.ok(cells[0].startsWith("a") && cells[2] !== "…" && cells[1] !== cells[2], cells.join(" | "));
   // The adapter is used once requested.
