@@ -46,7 +46,7 @@ test("the command line's tokens, on WebGPU and on the CPU", async () => {
       async (url, device, profile) => {
         try {
           const model = await Siskin.load(url, { device, profile, context: 64 });
-          const { ids } = await model.generate("hello", { max_tokens: 20 });
+          const { ids } = await model.generate("hello", { maxTokens: 20 });
           const info = await model.info();
           model.unload();
           return { ids, device: info.device };
