@@ -1,4 +1,4 @@
-// siskin in Chromium beside wllama (llama.cpp in WebAssembly): the same file, browser and prompt, one run.
+// siskin in Chromium compared with wllama (llama.cpp in WebAssembly): the same file, browser and prompt, in one run.
 //   cargo xtask browser-bench
 // Options after `--`: --prompt N (128), --tokens N (32), --runs N (3), --skip-gpu, --json
 import { join } from "node:path";
@@ -33,7 +33,7 @@ const prompts = Array.from({ length: runs }, (_, i) => [`${i + 1}`, ...words.sli
 async function siskin(device) {
   const { page, close } = await openPage(browser, server.url);
   const found = await page.evaluate(
-    async ([model, device, prompts, max_tokens]) => {
+    async ([model, device, prompts, maxTokens]) => {
       const load = () => Siskin.load(model, { device, context: 1024 });
       const cold = performance.now();
       (await load()).unload();
@@ -44,7 +44,7 @@ async function siskin(device) {
       await siskin.chat.completions.create(answer);
       const first = performance.now();
       const results = [];
-      for (const prompt of prompts) results.push(await siskin.generate(prompt, { max_tokens, ignore_end: true }));
+      for (const prompt of prompts) results.push(await siskin.generate(prompt, { maxTokens, ignoreEnd: true }));
       const { profile, adapter, memory } = await siskin.info();
       return {
         profile, adapter, memory,
@@ -99,7 +99,7 @@ try {
   const { results, threads } = await wllama();
   out.wllama = {
     threads,
-    // Its own timings, where it gives them; else by the clock, over about as many tokens.
+    // Its own timings if it reports them; otherwise wall-clock time over about as many tokens.
     prefill: median(results.map((r) => r.timings?.prompt_per_second ?? (prompt * 1000) / r.first)),
     decode: median(results.map((r) => r.timings?.predicted_per_second ?? r.decode)),
   };
@@ -112,14 +112,14 @@ server.close();
 if (args.json) {
   console.log(JSON.stringify(out, null, 2));
 } else {
-  console.log("tokens a second             prefill   decode");
+  console.log("tokens per second           prefill   decode");
   for (const [name, r] of Object.entries(out)) {
     const label = name === "wllama" ? `wllama, ${r.threads} thread` : `siskin ${name} (${r.profile})`;
     console.log(`${label.padEnd(26)} ${r.prefill.toFixed(1).padStart(8)} ${r.decode.toFixed(2).padStart(8)}`);
   }
   for (const name of ["cpu", "webgpu"]) {
     const r = out[name];
-    if (r) console.log(`siskin ${name}: loaded in ${r.warmSeconds.toFixed(2)} s when kept, first token after ${r.firstTokenSeconds.toFixed(2)} s`);
-    if (r?.counts) console.log(`  a decode step: ${JSON.stringify(r.counts)}`);
+    if (r) console.log(`siskin ${name}: loaded in ${r.warmSeconds.toFixed(2)} s when cached, first token after ${r.firstTokenSeconds.toFixed(2)} s`);
+    if (r?.counts) console.log(`  decode step: ${JSON.stringify(r.counts)}`);
   }
 }

@@ -1,4 +1,4 @@
-//! The CPU's linear, by type and number of tokens, at a real layer's shape.
+//! The CPU's linear, by type and number of tokens, with the shape of a real layer.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use siskin_cpu::ops::linear::linear;

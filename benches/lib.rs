@@ -1,2 +1,2 @@
 //! Benches: `cargo bench -p siskin-benches` for the CPU kernels, `node benches/peers.mjs` for whole
-//! models beside llama.cpp; `siskin bench` times the GPU kernels one by one.
+//! models compared with llama.cpp; `siskin bench` times the GPU kernels individually.

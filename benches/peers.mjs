@@ -1,11 +1,11 @@
-// siskin beside llama.cpp: the same file, the same machine, one run.
+// siskin compared with llama.cpp (node-llama-cpp): the same file and machine, in one run.
 //   cargo xtask model && cargo build --release && npm install --no-save --prefix benches && node benches/peers.mjs
 // Options: --prompt N (512), --tokens N (64), --runs N (3), --skip-gpu, --json
 import { execFileSync } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-// llama.cpp passes over drivers that run on the processor unless they are named.
+// llama.cpp ignores drivers that run on the CPU unless they are named.
 process.env.GGML_VK_VISIBLE_DEVICES ??= "0";
 const { getLlama } = await import("node-llama-cpp");
 
@@ -69,7 +69,7 @@ const compare = async (name, gpu, device, p, n, r) => {
   }
 };
 await compare("CPU", false, "cpu", prompt, tokens, runs);
-// A software driver takes seconds a token with llama.cpp: few tokens must do.
+// With a software driver llama.cpp takes seconds per token: few tokens must suffice.
 if (!args["skip-gpu"]) await compare("Vulkan", "vulkan", "gpu", Math.min(prompt, 64), Math.min(tokens, 8), 1);
 if (args.json) {
   console.log(JSON.stringify(rows));

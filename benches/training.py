@@ -1,8 +1,8 @@
-"""Trained tokens a second and peak memory: siskin on the CPU beside PEFT and PyTorch in f32, on the same
-model and the same tokens. Rank 16, every projection, 256 tokens a step. Run with Python 3.11 and
+"""Trained tokens per second and peak memory: siskin on the CPU compared with PEFT and PyTorch in f32, on the same
+model and tokens. Rank 16, every projection, 256 tokens per step. Run with Python 3.11 and
     pip install torch==2.* transformers==4.57.6 peft==0.21.* gguf
     cargo build --release && python benches/training.py
-Each runs in a process of its own; the first step is left out.
+Each runs in a separate process; the first step is excluded.
 """
 import json
 import pathlib

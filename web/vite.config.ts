@@ -5,7 +5,7 @@ import sirv from "sirv";
 import { defineConfig, type Plugin, type PreviewServer, type ViteDevServer } from "vite";
 import { VitePWA } from "vite-plugin-pwa";
 
-/** Serves what `cargo xtask model` fetched, which is no part of the build, under /models/. */
+/** Serves downloaded models, which are not part of the build, under /models/. */
 function models(): Plugin {
   const folder = fileURLToPath(new URL("../models/", import.meta.url));
   const serve = (server: ViteDevServer | PreviewServer) => {
@@ -18,7 +18,7 @@ export default defineConfig({
   base: "./",
   build: { target: "es2022" },
   worker: { format: "es" },
-  // Its worker and wasm stand beside it: bundled in advance they would be lost.
+  // Pre-bundling would lose its worker and wasm, which are separate files.
   optimizeDeps: { exclude: ["siskin"] },
   plugins: [
     svelte(),
@@ -29,7 +29,7 @@ export default defineConfig({
       manifest: {
         name: "siskin",
         short_name: "siskin",
-        description: "Language models in this tab: chat with one, look inside it. Nothing leaves the machine.",
+        description: "Run language models in this tab: chat, look inside, fine-tune. Nothing leaves the machine.",
         theme_color: "#2f6b3c",
         background_color: "#fbfaf6",
         display: "standalone",
@@ -38,7 +38,7 @@ export default defineConfig({
       workbox: {
         globPatterns: ["**/*.{js,css,html,svg,wasm,jsonl}"],
         maximumFileSizeToCacheInBytes: 8 << 20,
-        // Models are kept by siskin itself.
+        // siskin itself caches models.
         navigateFallbackDenylist: [/\/models\//],
       },
     }),

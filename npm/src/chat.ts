@@ -5,7 +5,7 @@ import { check } from "./options.js";
 import type { GenerateEvent, GenerateOptions, Generated, PromptRequest, TokenLogprob, TopToken } from "./types.js";
 
 /**
- * A message. The type takes what OpenAI's clients build; parts that are not text, and messages of tools, are
+ * A message. The type accepts what OpenAI's clients build; parts that are not text, and tool messages, are
  * refused by name.
  */
 export interface ChatMessage {
@@ -16,34 +16,34 @@ export interface ChatMessage {
 
 export interface ChatRequest {
   messages: ChatMessage[];
-  /** Taken for what the answer says; there is one model. */
+  /** Echoed in the answer; there is only one model. */
   model?: string;
   stream?: boolean | null;
   stream_options?: { include_usage?: boolean } | null;
-  /** 0, the default here, always takes the likeliest token. */
+  /** 0, the default here, always chooses the most likely token. */
   temperature?: number | null;
   top_p?: number | null;
-  /** Extension: only the likeliest so many. */
+  /** Extension: samples only from this many most likely tokens. */
   top_k?: number | null;
-  /** Extension: only those at least this likely, measured by the likeliest. */
+  /** Extension: samples only from tokens at least this fraction as likely as the most likely one. */
   min_p?: number | null;
-  /** Extension: above 1, tokens that were there already are less likely. */
+  /** Extension: values above 1 make tokens that are already in the context less likely. */
   repeat_penalty?: number | null;
   max_tokens?: number | null;
   max_completion_tokens?: number | null;
   stop?: string | string[] | null;
-  /** The same gives the same answer; by default another one for each, which the answer tells (`siskin.seed`). */
+  /** The same seed gives the same answer; by default each answer has a new one, which it reports (`siskin.seed`). */
   seed?: number | null;
   logprobs?: boolean | null;
   top_logprobs?: number | null;
   n?: number | null;
   /** Extension: more variables for the chat template, such as `{ enable_thinking: false }`. */
   chat_template_kwargs?: Record<string, unknown> | null;
-  /** Extension: text of messages that spells a control token, such as `<|im_end|>`, becomes one. */
+  /** Extension: parses control tokens, such as `<|im_end|>`, in the text of messages. */
   allow_special_tokens?: boolean | null;
 }
 
-/** Fields of OpenAI's that do not change an answer. */
+/** OpenAI's fields that do not affect the answer. */
 const WITHOUT_EFFECT = ["user", "metadata", "safety_identifier", "prompt_cache_key", "store", "service_tier", "parallel_tool_calls"];
 
 const KNOWN = [
@@ -51,7 +51,7 @@ const KNOWN = [
   "max_completion_tokens", "stop", "seed", "logprobs", "top_logprobs", "n", "chat_template_kwargs", "allow_special_tokens",
 ];
 
-/** Fields of OpenAI's that are not supported: they may only ask for nothing. */
+/** OpenAI's fields that are not supported: only values that request nothing are accepted. */
 const UNSUPPORTED = [
   "tools", "tool_choice", "functions", "function_call", "audio", "modalities", "response_format", "frequency_penalty",
   "presence_penalty", "logit_bias", "prediction", "reasoning_effort", "verbosity", "web_search_options",
@@ -76,22 +76,22 @@ function asksForNothing(key: string, value: unknown): boolean {
   }
 }
 
-/** Refuses by name what is not known, so that nothing that was asked for is left out without a word. */
+/** Refuses unknown fields by name, so that nothing requested is silently ignored. */
 function checkFields(request: object): void {
   for (const [key, value] of Object.entries(request)) {
     if (KNOWN.includes(key) || WITHOUT_EFFECT.includes(key)) continue;
-    if (!UNSUPPORTED.includes(key)) throw invalid(`there is no field \`${key}\` in a request`);
+    if (!UNSUPPORTED.includes(key)) throw invalid(`a request has no field \`${key}\``);
     if (!asksForNothing(key, value)) throw invalid(`\`${key}\` is not supported`);
   }
 }
 
-/** The stream ends with usage, or does not; `include_obfuscation` pads for networks, of which there is none. */
+/** `include_usage` adds usage at the end of the stream; `include_obfuscation` pads network traffic, of which there is none. */
 function checkStreamOptions(options: unknown): void {
   if (options == null) return;
   const isObject = typeof options === "object" && !Array.isArray(options);
   const known = (key: string, value: unknown) => (key === "include_usage" || key === "include_obfuscation") && typeof value === "boolean";
   if (isObject && Object.entries(options).every(([key, value]) => known(key, value))) return;
-  throw invalid(`\`stream_options\` is ${JSON.stringify(options)}; give { include_usage: true or false }`);
+  throw invalid(`\`stream_options\` is ${JSON.stringify(options)}; use { include_usage: true or false }`);
 }
 
 export interface RequestOptions {
@@ -156,12 +156,12 @@ export interface ChatCompletionChunk {
   siskin?: Details;
 }
 
-/** An answer as it comes. Leaving the loop, or `controller.abort()`, stops it. */
+/** A streamed answer. Leaving the loop, or calling `controller.abort()`, stops it. */
 export interface ChatStream extends AsyncIterable<ChatCompletionChunk> {
   controller: AbortController;
 }
 
-/** What completions need of a model. */
+/** What completions need from a model. */
 export interface Generator {
   readonly name: string;
   promptOf(request: PromptRequest): Promise<Uint32Array>;
@@ -175,14 +175,14 @@ export interface Generator {
 
 const invalid = (message: string) => new SiskinError("invalid_request", message);
 
-/** Fields of a message: those that templates get, and those that must ask for nothing. */
+/** Fields of a message that are passed to templates. */
 const MESSAGE_FIELDS = ["role", "content", "name", "reasoning_content"];
 
 function messageOf(message: unknown, i: number): object {
   if (typeof message !== "object" || message === null) throw invalid(`messages[${i}] is not an object`);
   const { role, content, ...rest } = message as Record<string, unknown>;
   if (!["system", "developer", "user", "assistant"].includes(role as string)) {
-    throw invalid(`messages[${i}].role is ${JSON.stringify(role)}; give system, user or assistant`);
+    throw invalid(`messages[${i}].role is ${JSON.stringify(role)}; use system, user or assistant`);
   }
   for (const [key, value] of Object.entries(rest)) {
     const asksForNothing = value == null || (Array.isArray(value) && value.length === 0);
@@ -200,24 +200,24 @@ function messageOf(message: unknown, i: number): object {
 }
 
 function optionsOf(request: ChatRequest): GenerateOptions {
-  if (typeof request !== "object" || request === null) throw invalid("give an object with `messages`");
+  if (typeof request !== "object" || request === null) throw invalid("a request must be an object with `messages`");
   checkFields(request);
   if (request.n != null && request.n !== 1) throw invalid("`n` must be 1");
   const integer = (name: "max_tokens" | "max_completion_tokens" | "seed" | "top_k" | "top_logprobs", max: number) => {
     const value = request[name];
     if (value != null && !(Number.isSafeInteger(value) && value >= 0 && value <= max)) {
-      throw invalid(`\`${name}\` is ${value}; give an integer from 0 to ${max}`);
+      throw invalid(`\`${name}\` is ${value}; it must be an integer from 0 to ${max}`);
     }
     return value ?? undefined;
   };
   const number = (name: "temperature" | "top_p" | "min_p" | "repeat_penalty") => {
     const value = request[name];
-    if (value != null && !Number.isFinite(value)) throw invalid(`\`${name}\` is ${value}; give a number`);
+    if (value != null && !Number.isFinite(value)) throw invalid(`\`${name}\` is ${value}; it must be a number`);
     return value ?? undefined;
   };
   for (const name of ["stream", "logprobs", "allow_special_tokens"] as const) {
     const value: unknown = request[name];
-    if (value != null && typeof value !== "boolean") throw invalid(`\`${name}\` is ${JSON.stringify(value)}; give true or false`);
+    if (value != null && typeof value !== "boolean") throw invalid(`\`${name}\` is ${JSON.stringify(value)}; it must be true or false`);
   }
   checkStreamOptions(request.stream_options);
   const stop = request.stop == null ? [] : [request.stop].flat();
@@ -226,19 +226,19 @@ function optionsOf(request: ChatRequest): GenerateOptions {
   if (top !== undefined && !request.logprobs) throw invalid("`top_logprobs` needs `logprobs: true`");
   const options = {
     temperature: number("temperature"),
-    top_p: number("top_p"),
-    min_p: number("min_p"),
-    repeat_penalty: number("repeat_penalty"),
-    top_k: integer("top_k", 2 ** 32 - 1),
+    topP: number("top_p"),
+    minP: number("min_p"),
+    repeatPenalty: number("repeat_penalty"),
+    topK: integer("top_k", 2 ** 32 - 1),
     seed: integer("seed", Number.MAX_SAFE_INTEGER),
-    max_tokens: integer("max_completion_tokens", 2 ** 31) ?? integer("max_tokens", 2 ** 31),
+    maxTokens: integer("max_completion_tokens", 2 ** 31) ?? integer("max_tokens", 2 ** 31),
     stop,
-    top_logprobs: request.logprobs ? (top ?? 0) : undefined,
+    topLogprobs: request.logprobs ? (top ?? 0) : undefined,
   };
   return Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined));
 }
 
-/** Answers requests on one model. */
+/** Chat completions of one model. */
 export class Completions {
   constructor(private readonly model: Generator) {}
 
@@ -278,7 +278,7 @@ export class Completions {
       if (event.kind === "token" || event.kind === "rest") content += event.text;
       if (event.kind === "token" && event.logprob) logprobs.push(logprobOf(event.logprob));
       if (event.kind !== "end") continue;
-      if (event.answer.finishReason === "cancelled") throw new SiskinError("aborted", "stopped by the page");
+      if (event.answer.finishReason === "cancelled") throw new SiskinError("aborted", "aborted by the page");
       return {
         ...head,
         object: "chat.completion",
@@ -294,10 +294,10 @@ export class Completions {
         siskin: detailsOf(event.answer),
       };
     }
-    throw new SiskinError("aborted", "stopped by the page");
+    throw new SiskinError("aborted", "aborted by the page");
   }
 
-  /** The events of one answer, and its end, as something that can be waited for. */
+  /** The events of one answer, including its end, as an async generator. */
   async *#run(prompt: Uint32Array, options: GenerateOptions, controller: AbortController): AsyncGenerator<RunEvent> {
     const queue: RunEvent[] = [];
     let wake = () => {};
@@ -357,13 +357,13 @@ export class Completions {
         }
       }
     } catch (thrown) {
-      // A stream that its reader stopped just ends, as OpenAI's does.
+      // A stream stopped by its reader simply ends, as OpenAI's does.
       if (!(controller.signal.aborted && SiskinError.from(thrown).code === "aborted")) throw thrown;
     }
   }
 }
 
-/** A token's text is its bytes', which may be a part of a character. */
+/** A token's text is decoded from its bytes, which may be part of a character. */
 function logprobOf({ top, ...chosen }: TokenLogprob): ChatTokenLogprob {
   const shape = ({ bytes, logprob }: TopToken): TopLogprob => ({ token: new TextDecoder().decode(Uint8Array.from(bytes)), bytes, logprob });
   return { ...shape(chosen), top_logprobs: top.map(shape) };

@@ -8,21 +8,21 @@ export interface DownloadOptions {
   keep: boolean;
   /** In hexadecimal. */
   sha256?: string | undefined;
-  /** The file must begin so. */
+  /** The file must begin with this. */
   magic?: string | undefined;
-  /** `undefined` is returned for a 404 instead of an error. */
+  /** Returns `undefined` for a 404 instead of throwing. */
   mayLack?: boolean;
   onBytes?: (received: number, total: number | undefined) => void;
   /** SHA-256 of a Blob, in hexadecimal. */
   hash: (file: Blob) => Promise<string>;
 }
 
-/** Tries after a connection broke, so far as each brings new bytes. */
+/** Attempts without new bytes after a connection broke. */
 const TRIES = 5;
 
 /**
- * The file behind an address: the kept one, or fetched, from where an earlier fetch broke off. Two
- * tabs that want the same file fetch it once.
+ * The file at an address: the cached one, or a download, resumed from where an earlier one broke off. If two
+ * tabs need the same file, it is downloaded once.
  */
 export async function download(url: string, options: DownloadOptions): Promise<Blob | undefined> {
   if (!options.keep) return fetchWhole(url, await memoryWriter(), options);
@@ -34,7 +34,7 @@ export async function download(url: string, options: DownloadOptions): Promise<B
     const meanwhile = await keptAs(url, options);
     return meanwhile && !wasLacking ? meanwhile : fetchWhole(url, undefined, options);
   };
-  // A sandboxed page has the object and may not use it.
+  // A sandboxed page has the object but may not use it.
   const locks = await globalThis.navigator?.locks?.query().then(
     () => globalThis.navigator?.locks,
     () => undefined,
@@ -47,7 +47,7 @@ export async function download(url: string, options: DownloadOptions): Promise<B
   }
 }
 
-/** Whether a file that was lacking still is, so far as can be known: without a network the last answer holds. */
+/** Whether a file that was missing is still missing; without a network, the last answer is used. */
 async function lacks(url: string, signal: AbortSignal | undefined): Promise<boolean> {
   try {
     const response = await get(url, { signal, mayLack: true });
@@ -59,7 +59,7 @@ async function lacks(url: string, signal: AbortSignal | undefined): Promise<bool
   }
 }
 
-/** The kept file, unless it is another one than the SHA-256 that is wanted now says. */
+/** The cached file, unless it does not match the SHA-256 that is requested now. */
 async function keptAs(url: string, { sha256, hash }: DownloadOptions): Promise<Blob | undefined> {
   const kept = await find(url);
   if (!kept || !sha256) return kept?.file;
@@ -77,11 +77,11 @@ async function fetchWhole(url: string, given: Writer | undefined, options: Downl
   let complete = false;
   let total: number | undefined;
   const { signal } = options;
-  /** The disk is full: what was written goes on in memory. */
+  /** The disk is full: continues in memory with what was written. */
   const toMemory = async () => {
     const { received } = writer!;
     const begun = await writer!.close(false);
-    // What a failed write left half-way is not among what was received.
+    // A partially failed write does not count as received.
     const memory = await memoryWriter();
     for (let at = 0; at < received; at += STRIDE) {
       const piece = begun.slice(at, Math.min(at + STRIDE, received));
@@ -92,10 +92,10 @@ async function fetchWhole(url: string, given: Writer | undefined, options: Downl
   };
   try {
     let validator: string | undefined;
-    /** The most bytes there ever were: beginning anew is no progress. */
+    /** The most bytes received so far: starting over is not progress. */
     let furthest = 0;
     for (let tries = 0; ; ) {
-      // What there is of an earlier fetch is seen before the first request.
+      // Bytes from an earlier download are reported before the first request.
       writer ??= await openWriter(url, total);
       const from = writer.received;
       validator ??= writer.validator;
@@ -107,7 +107,7 @@ async function fetchWhole(url: string, given: Writer | undefined, options: Downl
         mayLack: options.mayLack ?? false,
       });
       if (response.status === 404) {
-        // Kept as an empty file, so that the next visit needs no network to know.
+        // Stored as an empty file, so that the next visit does not need the network.
         await writer.restart(0, undefined);
         await writer.close(true);
         complete = true;
@@ -117,7 +117,7 @@ async function fetchWhole(url: string, given: Writer | undefined, options: Downl
       const size = totalSize(response, from);
       const isRest = response.status === 206 && from > 0 && found === validator && (total === undefined || size === total);
       if (from > 0 && !isRest) {
-        // Another version, or a server without ranges: from the beginning.
+        // Another version, or a server without range requests: start from the beginning.
         const isWhole = response.status === 200;
         if (!isWhole) await response.body?.cancel();
         await writer.restart(size ?? 0, found);
@@ -174,15 +174,15 @@ async function fetchWhole(url: string, given: Writer | undefined, options: Downl
   return file;
 }
 
-/** Fails unless the file has this SHA-256. */
+/** Throws unless the file has this SHA-256. */
 export async function verify(name: string, file: Blob, sha256: string, hash: DownloadOptions["hash"]): Promise<void> {
   const found = await hash(file);
   if (found !== sha256.toLowerCase()) {
-    throw new SiskinError("integrity", `${name} has the SHA-256 ${found}, not ${sha256}; it is not used`);
+    throw new SiskinError("integrity", `checksum mismatch: ${name} has the SHA-256 ${found}, not ${sha256}; it is not used`);
   }
 }
 
-/** The size is known now: where there is no room on disk, memory serves from the beginning. */
+/** The size is now known: if the disk has no space for it, memory is used from the start. */
 async function roomier(url: string, size: number, writer: Writer): Promise<Writer> {
   if (await hasRoom(size)) return writer;
   await writer.close(false);

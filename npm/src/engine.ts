@@ -1,4 +1,4 @@
-// What runs beside the wasm: in a worker, or on the page's own thread. One model each.
+// The code that calls the wasm: in a worker, or on the page's own thread. One model each.
 
 import { SiskinError, aborted } from "./errors.js";
 import { BREATH, breathe, progressReporter } from "./pace.js";
@@ -27,7 +27,7 @@ import type {
 import { camel, type Dataset, type Example, type ExamplePreview, type LoraAdapter, type TrainPlan, type TrainStep, type TrainSummary } from "./train.js";
 import init, { Hash, adapter, parseDataset, selfTest, type Files, type Session, type Tokenizer } from "./wasm/siskin_wasm.js";
 
-/** What crosses to a worker: no functions, no signals. */
+/** What is passed to a worker: no functions, no signals. */
 export type LoadRequest = Pick<LoadOptions, "device" | "profile" | "context" | "cache" | "sha256">;
 export type FitRequest = Omit<FitOptions, "signal">;
 export type Source = string | Blob | readonly File[];
@@ -49,17 +49,17 @@ async function gpuName(): Promise<string> {
   return description || [vendor, architecture].filter(Boolean).join(" ") || "WebGPU adapter";
 }
 
-/** A page's own memory has 32-bit addresses, of which not all can be had. */
+/** WebAssembly memory has 32-bit addresses, not all of which are usable. */
 const HEAP = 4 * 2 ** 30 - 2 ** 28;
 
-/** Bytes that can be used; beyond the heap's limit, browsers tell only coarsely. */
+/** Bytes available; beyond the heap's limit, browsers report only rough values. */
 function usable(onCpu: boolean): number | undefined {
   const device = ((globalThis.navigator ?? {}) as { deviceMemory?: number }).deviceMemory;
   const machine = device === undefined ? undefined : (device * 2 ** 30) / 2;
   return onCpu ? Math.min(machine ?? Infinity, HEAP) : machine;
 }
 
-/** A training's plan with what there is to hold it. */
+/** A training plan with the memory available for it. */
 function plan(session: Session, json: string): TrainPlan {
   const found = camel(JSON.parse(json)) as TrainPlan;
   const available = usable((JSON.parse(session.info()) as Info).device !== "webgpu");
@@ -74,7 +74,7 @@ export class Engine {
   #tokenizer: Tokenizer | undefined;
   #model: ModelInfo | undefined;
   #whyCpu: string | undefined;
-  /** Calls that use the session wait for one another. */
+  /** Serialises the calls that use the session. */
   #turn: Promise<unknown> = Promise.resolve();
   readonly #stops = new Map<number, AbortController>();
 
@@ -84,11 +84,11 @@ export class Engine {
       this.#heap = (await init({ module_or_path: wasm })).memory;
     } catch (thrown) {
       const at = typeof wasm === "string" ? wasm : "the given bytes";
-      throw new SiskinError("internal", `the wasm at ${at} does not start: ${(thrown as Error).message}; serve it there, or give \`wasmUrl\` or \`wasmBytes\``);
+      throw new SiskinError("internal", `the wasm at ${at} does not start: ${(thrown as Error).message}; serve it there, or set \`wasmUrl\` or \`wasmBytes\``);
     }
   }
 
-  /** Stops the call of this number, now or when its turn comes. */
+  /** Stops the call with this number, now or when its turn comes. */
   stop(call: number): void {
     this.#stops.get(call)?.abort();
   }
@@ -132,9 +132,9 @@ export class Engine {
     return this.#model;
   }
 
-  /** Whether the model whose headers were read fits. */
+  /** Whether the inspected model fits. */
   async fit(request: FitRequest): Promise<Fit> {
-    if (!this.#files) throw new SiskinError("unloaded", "no headers were read");
+    if (!this.#files) throw new SiskinError("unloaded", "no model has been inspected");
     const found = request.device === "cpu" || !globalThis.navigator?.gpu ? undefined : ((await this.adapter()) ?? undefined);
     const onCpu = !found || (found.software && request.device !== "webgpu");
     const available = request.memory ?? usable(onCpu);
@@ -149,7 +149,7 @@ export class Engine {
           }),
         ),
       ) as Fit;
-      const room = available === undefined ? "the browser does not say how much there is" : `about ${mib(available)} can be used`;
+      const room = available === undefined ? "the browser does not report how much is available" : `about ${mib(available)} is available`;
       const where = onCpu ? "on the CPU" : `on ${found.name || "WebGPU"}`;
       const reason = `it needs ${mib(fit.memory.total)} ${where} for a context of ${fit.context}, and ${room}`;
       return { ...fit, ...(available !== undefined && { available }), reason };
@@ -181,7 +181,7 @@ export class Engine {
         this.unload();
         throw aborted();
       }
-      const onSoftware = globalThis.navigator?.gpu ? "this browser's adapter runs on the processor" : "this browser has no WebGPU";
+      const onSoftware = globalThis.navigator?.gpu ? "this browser's WebGPU adapter runs on the CPU" : "this browser has no WebGPU";
       const why = device === "cpu" ? onSoftware : "the GPU cannot hold this model";
       this.#whyCpu = request.device === "cpu" ? undefined : why;
       report("ready", 0, 0);
@@ -189,25 +189,25 @@ export class Engine {
     });
   }
 
-  /** Undefined for a real GPU that nobody asked for: where it cannot hold the model, the CPU may. */
+  /** Undefined for a real GPU that was not requested: if it cannot hold the model, the CPU may. */
   async #chooseDevice(request: LoadRequest): Promise<"webgpu" | "cpu" | undefined> {
     if (request.device === "cpu") return "cpu";
     if (request.device !== undefined && request.device !== "webgpu") {
-      throw new SiskinError("invalid_request", `there is no device \`${String(request.device)}\`; give "webgpu" or "cpu"`);
+      throw new SiskinError("invalid_request", `there is no device \`${String(request.device)}\`; use "webgpu" or "cpu"`);
     }
     const found = await this.adapter();
     if (request.device !== "webgpu" && !request.profile) return found && !found.software ? undefined : "cpu";
     if (!found) {
-      const what = globalThis.navigator?.gpu ? "no adapter for WebGPU" : "no WebGPU";
-      throw new SiskinError("no_webgpu", `this browser has ${what}; leave \`device\` out to use the CPU`);
+      const what = globalThis.navigator?.gpu ? "no WebGPU adapter" : "no WebGPU";
+      throw new SiskinError("no_webgpu", `this browser has ${what}; omit \`device\` to use the CPU`);
     }
     return "webgpu";
   }
 
-  /** What is beyond the heap would end the page in mid-load. */
+  /** A model that exceeds the heap would crash the page while loading. */
   #checkHeap(files: Files, context: number | undefined): void {
     const fit = JSON.parse(files.fit(JSON.stringify({ ...(context !== undefined && { context }), memory: HEAP, cpu: true }))) as Fit;
-    // A context that the model was not trained for is refused for that.
+    // A context beyond the model's own is refused elsewhere.
     if (fit.fits || fit.context > fit.trainedContext) return;
     const fits = fit.maxContext > 0 ? `a context of ${fit.maxContext} fits` : "a smaller model may fit";
     const need = `the model needs ${mib(fit.memory.total)} for a context of ${fit.context}`;
@@ -217,7 +217,7 @@ export class Engine {
   async info(): Promise<Info> {
     if (!this.#session || !this.#model) throw new SiskinError("unloaded", "the model was unloaded");
     return this.#inTurn(async (session) => {
-      // A GPU that was lost may have been followed by the CPU.
+      // After a lost GPU, the CPU may be in use.
       const found = JSON.parse(session.info()) as Info;
       const onGpu = found.device === "webgpu";
       return {
@@ -243,7 +243,12 @@ export class Engine {
     return wrap(() => this.#text().decode(ids));
   }
 
-  /** A conversation's text and tokens up to where the answer begins. */
+  /** The text of each token by itself. */
+  async texts(ids: Uint32Array): Promise<string[]> {
+    return wrap(() => this.#text().texts(ids));
+  }
+
+  /** A conversation's text and tokens up to the beginning of the answer. */
   async prompt(request: PromptRequest): Promise<{ text: string; ids: number[] }> {
     return wrap(() => JSON.parse(this.#text().prompt(JSON.stringify(request))));
   }
@@ -266,7 +271,7 @@ export class Engine {
     return this.#stoppable(call, (signal) =>
       this.#inTurn(async (session) => {
         let breath = performance.now();
-        // A worker's callbacks travel apart from its answers: the last must be there first.
+        // A worker's callbacks are sent separately from its results: the last one must arrive first.
         let last: unknown;
         const tell = (event: GenerateEvent) => (last = onEvent(event));
         const listen = (kind: string, ...args: unknown[]): boolean | Promise<boolean> => {
@@ -290,7 +295,7 @@ export class Engine {
         const answer = await session.generate(prompt, JSON.stringify(request), listen);
         await last;
         const generated = JSON.parse(answer) as Generated;
-        // JSON's numbers are too coarse for the largest seeds.
+        // JSON numbers are not precise enough for the largest seeds.
         return { ...generated, seed: seed ?? generated.seed };
       }),
     );
@@ -376,12 +381,12 @@ export class Engine {
     return this.#inTurn((session) => session.setAdapter(adapter?.config, adapter?.weights, scale));
   }
 
-  /** Gives the memory back. */
+  /** Frees the memory. */
   unload(): void {
     for (const stop of this.#stops.values()) stop.abort();
     const [session, files, tokenizer] = [this.#session, this.#files, this.#tokenizer];
     this.#session = this.#files = this.#tokenizer = undefined;
-    // What still runs ends first.
+    // Calls in progress end first.
     void this.#turn.then(() => {
       session?.free();
       files?.free();

@@ -1,25 +1,25 @@
-/** What went wrong, for programs. The message says it in words, with what to do. */
+/** The kind of error, for programs. The message describes it in words, with a remedy. */
 export type SiskinErrorCode =
-  /** A request that cannot be answered as it stands. */
+  /** The request is invalid. */
   | "invalid_request"
   | "prompt_too_long"
   /** The model has no chat template, or a broken one. */
   | "chat_template"
-  /** The file is damaged, or no model at all. */
+  /** The file is damaged, or not a model. */
   | "invalid_model"
-  /** A sound file of an architecture that is not known. */
+  /** An intact file with an unsupported architecture. */
   | "unsupported_model"
   /** The address cannot be reached: no network, a wrong name, or refused by CORS. */
   | "network"
-  /** The server answered with an error; `status` has it. */
+  /** The server answered with an error; see `status`. */
   | "http"
-  /** The file is not the one that its SHA-256 says. */
+  /** The file does not match its SHA-256. */
   | "integrity"
-  /** No LoRA adapter, or one for another model. */
+  /** Not a LoRA adapter, or one for another model. */
   | "invalid_adapter"
-  /** A step of training had no number to learn from. */
+  /** The loss of a training step was not finite. */
   | "training"
-  /** Damaged, or of another training. */
+  /** Damaged, or from another training run. */
   | "checkpoint"
   | "out_of_memory"
   | "no_webgpu"
@@ -29,10 +29,10 @@ export type SiskinErrorCode =
   | "aborted"
   /** The model was unloaded. */
   | "unloaded"
-  /** A fault of siskin's own, or its worker did not start. */
+  /** An error in siskin itself, or its worker did not start. */
   | "internal";
 
-/** Every error that siskin throws. */
+/** The class of all errors that siskin throws. */
 export class SiskinError extends Error {
   override readonly name = "SiskinError";
 
@@ -45,7 +45,7 @@ export class SiskinError extends Error {
     super(message);
   }
 
-  /** Any thrown value as a SiskinError. */
+  /** Converts any thrown value to a SiskinError. */
   static from(thrown: unknown): SiskinError {
     if (thrown instanceof SiskinError) return thrown;
     if (thrown instanceof Error) {
@@ -57,4 +57,4 @@ export class SiskinError extends Error {
   }
 }
 
-export const aborted = () => new SiskinError("aborted", "stopped by the page");
+export const aborted = () => new SiskinError("aborted", "aborted by the page");

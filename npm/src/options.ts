@@ -1,4 +1,4 @@
-// Options that are not known are refused by name: a misspelt one would be as if it were not there.
+// Unknown options are refused by name: a misspelt one would otherwise have no effect.
 
 import { SiskinError } from "./errors.js";
 
@@ -35,7 +35,7 @@ export function check(call: keyof typeof KNOWN, options: object & { context?: un
   for (const key of ["context", "memory"] as const) {
     const value = options[key];
     if (value !== undefined && !(Number.isSafeInteger(value) && (value as number) > 0)) {
-      throw new SiskinError("invalid_request", `\`${key}\` is ${String(value)}; give a whole number above 0`);
+      throw new SiskinError("invalid_request", `\`${key}\` is ${String(value)}; it must be a positive integer`);
     }
   }
 }

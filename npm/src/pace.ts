@@ -1,11 +1,11 @@
-// How often what runs beside a page lets it breathe, and tells how far it is.
+// How often long-running work yields to the event loop and reports progress.
 
 import type { Progress } from "./types.js";
 
-/** A page hears of a stop, and draws, at least this often, in milliseconds. */
+/** Interval in milliseconds at which the event loop runs at least once, to stop and to draw. */
 export const BREATH = 12;
 
-/** Lets what waits in the event loop run. */
+/** Yields to the event loop. */
 export const breathe = () =>
   new Promise<void>((done) => {
     const { port1, port2 } = new MessageChannel();
@@ -16,7 +16,7 @@ export const breathe = () =>
     port1.postMessage(0);
   });
 
-/** Adds the rate, and leaves out what follows too fast to be seen. */
+/** Adds the rate, and drops updates that follow too quickly to be visible. */
 export function progressReporter(onProgress: (p: Progress) => void) {
   let [phase, start, begun, last] = ["" as Progress["phase"] | "", 0, 0, 0];
   return (now: Progress["phase"], loaded: number, total: number) => {

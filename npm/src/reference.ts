@@ -4,7 +4,7 @@ import { BlobSource, RangeSource, get, type ByteSource } from "./source.js";
 import { find, remove } from "./store.js";
 import { Files, shardNames } from "./wasm/siskin_wasm.js";
 
-/** The files beside the weights of a Hugging Face folder that the wasm reads; all but the first two may be lacking. */
+/** The files of a Hugging Face folder, other than the weights, that the wasm reads; all but the first two are optional. */
 const SIDE_FILES = [
   "config.json",
   "tokenizer.json",
@@ -18,35 +18,35 @@ const SIDE_FILES = [
 ];
 const INDEX = "model.safetensors.index.json";
 
-/** The address behind a reference, absolute. */
+/** The absolute address of a reference. */
 export function address(source: string | URL, hub: string, base: string | undefined): string {
   const text = String(source);
   if (!text.startsWith("hf:")) {
     try {
       return new URL(text, base).href;
     } catch {
-      const relative = base === undefined ? " (there is no page here that it could be relative to)" : "";
+      const relative = base === undefined ? " (there is no page here to resolve it against)" : "";
       throw new SiskinError("invalid_request", `${text} is not an address${relative}`);
     }
   }
   const match = text.match(/^hf:([\w.-]+)\/([\w.-]+)(?:@([\w.-]+))?(?:\/(.+))?$/);
   if (!match) {
-    throw new SiskinError("invalid_request", `${text} is not a hub reference; write hf:owner/repo or hf:owner/repo/file.gguf`);
+    throw new SiskinError("invalid_request", `${text} is not a hub reference; use hf:owner/repo or hf:owner/repo/file.gguf`);
   }
   const [, owner, repo, revision = "main", file = ""] = match;
   return new URL(`${owner}/${repo}/resolve/${revision}/${file}`, hub.endsWith("/") ? hub : `${hub}/`).href;
 }
 
-/** How the bytes of one address are had. */
+/** Opens the bytes at one address. */
 type Open = (url: string, mayLack: boolean, magic?: string) => Promise<ByteSource | undefined>;
 
-/** Reads the headers of a model, its files fetched whole and kept. */
+/** Downloads and caches the files of a model, and reads its headers. */
 export async function openWhole(source: string | Blob | readonly File[], options: DownloadOptions): Promise<Files> {
   const { sha256, hash } = options;
   const isFolder = typeof source === "string" ? source.endsWith("/") : !(source instanceof Blob);
   const isSplit = typeof source === "string" && partsOf(source).length > 1;
   if (sha256 && (isFolder || isSplit)) {
-    throw new SiskinError("invalid_request", `\`sha256\` is of one file; a ${isFolder ? "folder" : "split model"} has several`);
+    throw new SiskinError("invalid_request", `\`sha256\` is for a single file; a ${isFolder ? "folder" : "split model"} has several`);
   }
   if (sha256 && source instanceof Blob) await verify("the file", source, sha256, hash);
   const fetched: string[] = [];
@@ -57,18 +57,18 @@ export async function openWhole(source: string | Blob | readonly File[], options
       return file && new BlobSource(url, file);
     });
   } catch (thrown) {
-    // What proved to be no model is not kept: the server may have a sound one next time.
+    // A file that is not a model is not cached: the server may have an intact one next time.
     if (SiskinError.from(thrown).code === "invalid_model") await Promise.all(fetched.map(remove));
     throw thrown;
   }
 }
 
-/** Reads the headers of a model and not more, where its server sends ranges. */
+/** Reads only the headers of a model, if its server supports range requests. */
 export function openHeaders(source: string | Blob | readonly File[], signal?: AbortSignal): Promise<Files> {
   return open(source, async (url, mayLack) => {
     const kept = await find(url);
     if (kept) return mayLack && kept.file.size === 0 ? undefined : new BlobSource(url, kept.file);
-    // An address may say more after the name, or nothing of the kind: only what is surely small is fetched whole.
+    // An address may have a suffix after the name, or no recognisable name: only files known to be small are fetched whole.
     if (!/\.(json|jinja)$/.test(new URL(url).pathname)) return RangeSource.open(url, signal);
     const response = await get(url, { signal, mayLack });
     return response.status === 404 ? undefined : new BlobSource(url, await response.blob());
@@ -86,14 +86,14 @@ async function open(source: string | Blob | readonly File[], byUrl: Open): Promi
   const gguf = source.filter((f) => f.name.endsWith(".gguf"));
   if (gguf.length > 0) return Files.gguf(gguf.map((f) => new BlobSource(f.name, f)));
   return folder("the folder", async (name) => {
-    // What stands in a folder of its own has a name without it.
+    // Files in subfolders are listed under their bare names.
     const own = name.split("/").at(-1);
     const file = source.find((f) => f.name === own);
     return file && new BlobSource(name, file);
   });
 }
 
-/** The addresses of all parts of a split GGUF file, from that of any: `…-00001-of-00003.gguf`. */
+/** The addresses of all parts of a split GGUF file, derived from that of any part: `…-00001-of-00003.gguf`. */
 function partsOf(address: string): string[] {
   const match = address.match(/^(.*-)\d{5}-of-(\d{5})(\.gguf(?:[?#].*)?)$/);
   if (!match || Number(match[2]) === 0) return [address];
@@ -114,7 +114,7 @@ async function folder(name: string, file: (name: string, mayLack: boolean) => Pr
   const weights: ByteSource[] = [];
   for (const weightsName of names) {
     const found = await file(weightsName, false);
-    if (!found) throw new SiskinError("invalid_model", `${name} has no ${weightsName}, nor a GGUF file`);
+    if (!found) throw new SiskinError("invalid_model", `${name} has neither ${weightsName} nor a GGUF file`);
     weights.push(found);
   }
   return Files.folder(name, weights, JSON.stringify(side));

@@ -1,4 +1,4 @@
-// An engine in a worker, or on this thread, behind the same calls.
+// An engine in a worker, or on this thread, behind the same interface.
 
 import { proxy, wrap, type Remote } from "comlink";
 
@@ -11,28 +11,28 @@ type Calls = {
   [K in keyof Engine]: Engine[K] extends (...args: infer A) => infer R ? (...args: A) => Promise<Awaited<R>> : never;
 };
 
-/** An engine's calls, and the end of it. */
+/** An engine's calls, and how to end it. */
 export interface Host {
   calls: Calls;
-  /** Wraps a function so that it can be an argument of a call. */
+  /** Wraps a function so that it can be passed to a call. */
   callback<F extends (...args: never[]) => void>(f: F): F;
   close(): void;
 }
 
-/** What a page's own function throws is the page's error, as from any listener of the browser's. */
+/** Errors thrown by a page's own function are reported as the page's, as with any event listener. */
 function listener<F extends (...args: never[]) => void>(f: F): F {
   return ((...args: Parameters<F>) => {
     try {
       f(...args);
     } catch (thrown) {
-      // Node has no `reportError`.
+      // Node does not have `reportError`.
       if (typeof reportError === "function") reportError(thrown);
       else queueMicrotask(() => { throw thrown; });
     }
   }) as F;
 }
 
-/** What relative addresses are relative to; a worker made from a Blob, or Node, has nothing of the kind. */
+/** The base of relative addresses; a worker created from a Blob, or Node, has none. */
 export const base = (): string | undefined => (typeof location === "undefined" ? undefined : location.href);
 
 function wasmOf(options: RuntimeOptions): string | ArrayBuffer | Uint8Array {
@@ -40,22 +40,22 @@ function wasmOf(options: RuntimeOptions): string | ArrayBuffer | Uint8Array {
   try {
     return new URL(options.wasmUrl ?? new URL("./siskin_wasm_bg.wasm", import.meta.url), base()).href;
   } catch {
-    const what = options.wasmUrl === undefined ? "is not known: siskin was bundled as something else than an ES module" : `is not ${options.wasmUrl}`;
-    throw new SiskinError("invalid_request", `the address of siskin's wasm file ${what}; give \`wasmUrl\` as a whole address, or \`wasmBytes\``);
+    const what = options.wasmUrl === undefined ? "is unknown: siskin was not bundled as an ES module" : `is not ${options.wasmUrl}`;
+    throw new SiskinError("invalid_request", `the address of siskin's wasm file ${what}; set \`wasmUrl\` to an absolute address, or \`wasmBytes\``);
   }
 }
 
-/** What can be done where the worker's script is not found. */
+/** The remedy if the worker's script is not found. */
 function serveIt(): string {
-  // Vite's dev server bundles packages in advance, without their workers.
+  // Vite's dev server pre-bundles packages, without their workers.
   if (import.meta.url?.includes("/.vite/deps/")) return 'add `optimizeDeps: { exclude: ["siskin"] }` to Vite\'s configuration';
-  return "serve worker.js and shared.js beside the script, or give `worker: false`";
+  return "serve worker.js and shared.js next to the script, or set `worker: false`";
 }
 
-/** A worker, or why there is none. */
+/** Creates a worker, or throws an error that says why there is none. */
 function startWorker(): Worker {
   if (typeof Worker === "undefined") {
-    throw new SiskinError("internal", "this environment (Node, a SharedWorker, a service worker, …) has no workers; give `worker: false`, and in Node `wasmBytes` too");
+    throw new SiskinError("internal", "this environment (Node, a SharedWorker, a service worker, …) has no workers; set `worker: false`, and in Node `wasmBytes` too");
   }
   try {
     return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "siskin" });
@@ -74,7 +74,7 @@ export async function startHost(options: RuntimeOptions): Promise<Host> {
   carryErrors();
   const worker = startWorker();
   let fail!: (e: SiskinError) => void;
-  // A worker that dies answers nothing more: whoever waits is told.
+  // A worker that dies never answers: pending calls are rejected.
   const death = new Promise<never>((_, reject) => (fail = reject));
   death.catch(() => {});
   worker.onerror = (event) => {

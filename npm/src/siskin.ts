@@ -45,7 +45,7 @@ const sourceOf = (source: ModelSource, options: RuntimeOptions): Source =>
 
 let calls = 0;
 
-/** Runs a call that a signal can stop. */
+/** Runs a call that can be stopped by a signal. */
 async function stoppable<T>(host: Host, signal: AbortSignal | null | undefined, work: (call: number) => Promise<T>): Promise<T> {
   if (signal?.aborted) throw aborted();
   const call = ++calls;
@@ -58,40 +58,40 @@ async function stoppable<T>(host: Host, signal: AbortSignal | null | undefined, 
   }
 }
 
-/** Text to tokens and back, as the model does it. */
+/** Converts text to tokens and back, as the model does. */
 export class Tokenizer {
   /** @internal */
   constructor(private readonly host: Host) {}
 
-  /** Tokens of plain text, with the beginning-of-text token where the model wants one. */
+  /** Tokens of plain text, with the beginning-of-text token if the model uses one. */
   encode(text: string): Promise<Token[]> {
     return this.host.calls.encode(text, false);
   }
 
-  /** Tokens of a rendered chat template, which has its special tokens in itself. */
+  /** Tokens of a rendered chat template, which already contains its special tokens. */
   encodeRendered(text: string): Promise<Token[]> {
     return this.host.calls.encode(text, true);
   }
 
-  /** Text of tokens; special tokens have none. */
+  /** Text of tokens; special tokens are omitted. */
   decode(ids: ArrayLike<number>): Promise<string> {
     return this.host.calls.decode(Uint32Array.from(ids));
   }
 
-  /** A conversation as the model was taught to read it. */
+  /** A conversation, rendered by the model's chat template. */
   async render(messages: Message[], options: { addGenerationPrompt?: boolean } = {}): Promise<string> {
     check("render", options);
     const { addGenerationPrompt = true } = options;
     return this.host.calls.render(messages, addGenerationPrompt);
   }
 
-  /** How each word of a text was built; empty for a tokenizer that is no BPE. */
+  /** How each word of a text is assembled; empty for a tokenizer that is not BPE. */
   merges(text: string): Promise<MergedWord[]> {
     return this.host.calls.merges(text);
   }
 }
 
-/** A model of which only the headers were read. */
+/** A model of which only the headers have been read. */
 export class Inspected {
   readonly tokenizer: Tokenizer;
 
@@ -103,7 +103,7 @@ export class Inspected {
     this.tokenizer = new Tokenizer(host);
   }
 
-  /** Whether it fits this machine, and at what context. */
+  /** Whether it fits this machine, and with what context. */
   async fit(options: Omit<FitOptions, "signal"> = {}): Promise<Fit> {
     check("fit", options);
     return this.host.calls.fit(options);
@@ -122,7 +122,7 @@ export class Siskin {
   readonly #host: Host;
   readonly #onLost: () => void;
   readonly #model: ModelInfo;
-  /** Which training is under way. */
+  /** The number of the current training run. */
   #training = 0;
 
   private constructor(host: Host, model: ModelInfo, onLost: () => void) {
@@ -139,7 +139,7 @@ export class Siskin {
     this.adapters = new Adapters((adapter, scale) => host.calls.setAdapter(adapter, scale));
   }
 
-  /** Fetches a model, or takes the kept one, and brings it onto a device. */
+  /** Downloads a model, or uses the cached one, and loads it onto a device. */
   static async load(source: ModelSource, options: LoadOptions & RuntimeOptions = {}): Promise<Siskin> {
     const { signal, onProgress = () => {}, onDeviceLost = () => {} } = options;
     check("load", options);
@@ -159,7 +159,7 @@ export class Siskin {
     }
   }
 
-  /** Reads only a model's headers, by range: its sizes, tensors and tokenizer. Close it after use. */
+  /** Reads only a model's headers, with range requests: its sizes, tensors and tokenizer. Close it after use. */
   static async inspect(source: ModelSource, options: RuntimeOptions & { signal?: AbortSignal } = {}): Promise<Inspected> {
     check("inspect", options);
     const host = await startHost(options);
@@ -172,7 +172,7 @@ export class Siskin {
     }
   }
 
-  /** Whether a model fits this machine, before it is fetched. */
+  /** Whether a model fits this machine, before it is downloaded. */
   static async fits(source: ModelSource, options: FitOptions & RuntimeOptions = {}): Promise<Fit> {
     check("fits", options);
     const { device, context, memory, ...rest } = options;
@@ -190,7 +190,7 @@ export class Siskin {
     return using(options, (host) => host.calls.adapter());
   }
 
-  /** Runs every kernel on the adapter and on the CPU; results are reported as they come. */
+  /** Runs every kernel on the adapter and on the CPU; results are reported as they arrive. */
   static async selfTest(
     onResult: (result: KernelResult) => void,
     options: RuntimeOptions & Pick<LoadOptions, "profile"> = {},
@@ -199,10 +199,10 @@ export class Siskin {
     return using(options, (host) => host.calls.selfTest(options.profile, host.callback(onResult)));
   }
 
-  /** Files that were fetched and kept. */
+  /** The cache of downloaded files. */
   static readonly cache = {
     list: (): Promise<CachedFile[]> => list(),
-    /** Forgets a file; tells whether there was one. */
+    /** Deletes a file from the cache; resolves to whether there was one. */
     delete: async (source: string | URL, options: Pick<RuntimeOptions, "hub"> = {}): Promise<boolean> => {
       check("cache.delete", options);
       return remove(address(source, options.hub ?? HUB, base()));
@@ -214,12 +214,12 @@ export class Siskin {
     return this.#host.calls.info();
   }
 
-  /** What the model's files say. */
+  /** The contents of the model's files. */
   get model(): ModelInfo {
     return this.#model;
   }
 
-  /** Goes on after text or tokens, without a chat template. */
+  /** Continues text or tokens, without a chat template. */
   async generate(
     prompt: string | ArrayLike<number>,
     options: GenerateOptions = {},
@@ -234,23 +234,23 @@ export class Siskin {
     );
   }
 
-  /** Logits `[vocabSize]` of the token after a prompt. */
+  /** Logits `[vocabSize]` for the token after a prompt. */
   async nextLogits(prompt: string | ArrayLike<number>): Promise<Float32Array> {
     return this.#host.calls.nextLogits(await this.#ids(prompt));
   }
 
-  /** What happens inside the model: likeliest tokens, attention, the logit lens. */
+  /** What happens inside the model: most likely tokens, attention, the logit lens. */
   async trace(prompt: string | ArrayLike<number>, options: TraceOptions = {}): Promise<Trace> {
     check("trace", options);
     const ids = await this.#ids(prompt);
     const tokens =
       typeof prompt === "string"
         ? await this.tokenizer.encode(prompt)
-        : await Promise.all(Array.from(ids, async (id) => this.#token(id)));
+        : (await this.#host.calls.texts(ids)).map((piece, i) => ({ id: ids[i]!, piece, start: 0, end: 0, special: piece === "" }));
     return { tokens, ...(await this.#host.calls.trace(ids, options)) };
   }
 
-  /** Examples of a file: JSONL, a JSON array, CSV or TSV, or text; the name's ending tells which. */
+  /** The examples in a file: JSONL, a JSON array, CSV or TSV, or text, according to the file extension. */
   dataset(name: string, text: string): Promise<Dataset> {
     return this.#host.calls.dataset(name, text);
   }
@@ -263,8 +263,8 @@ export class Siskin {
   }
 
   /**
-   * Fine-tunes an adapter on examples, or on a file of them; nothing happens before the first step is asked for.
-   * `resume` goes on from a checkpoint of the same examples and options.
+   * Fine-tunes an adapter on examples, or on a file of them; nothing happens until the first step is requested.
+   * `resume` continues from a checkpoint made with the same examples and options.
    */
   train(
     examples: readonly Example[] | File,
@@ -272,9 +272,9 @@ export class Siskin {
   ): Training {
     const { calls } = this.#host;
     let own: number | undefined;
-    // A model has one training at a time: an older one must not take the steps of a newer.
+    // A model has one training run at a time: an older one must not take the steps of a newer one.
     const mine = async <T>(call: () => Promise<T>): Promise<T> => {
-      if (own !== this.#training) throw new SiskinError("invalid_request", "another training took this one's place");
+      if (own !== this.#training) throw new SiskinError("invalid_request", "this training run was replaced by another");
       return call();
     };
     const host: TrainHost = {
@@ -291,7 +291,7 @@ export class Siskin {
     return new Training(host, this.#examples(examples), options);
   }
 
-  /** What a training would do and take, and whether it fits; nothing runs. */
+  /** What a training run would do and need, and whether it fits; nothing runs. */
   async planTraining(examples: readonly Example[] | File, options: TrainOptions = {}): Promise<TrainPlan> {
     check("train", options);
     return this.#host.calls.trainPlan(await this.#examples(examples), snake(options));
@@ -313,7 +313,7 @@ export class Siskin {
     return this.#host.calls.decodeCounts();
   }
 
-  /** Gives all memory back. What still runs ends with an error. */
+  /** Frees all memory. Calls in progress fail. */
   unload(): void {
     this.#host.close();
   }
@@ -321,11 +321,6 @@ export class Siskin {
   async #ids(prompt: string | ArrayLike<number>): Promise<Uint32Array> {
     if (typeof prompt !== "string") return Uint32Array.from(prompt);
     return Uint32Array.from(await this.tokenizer.encode(prompt), (t) => t.id);
-  }
-
-  async #token(id: number): Promise<Token> {
-    const piece = await this.tokenizer.decode([id]);
-    return { id, piece, start: 0, end: 0, special: piece === "" };
   }
 }
 

@@ -1,13 +1,13 @@
 import { SiskinError, aborted } from "./errors.js";
 
-/** Bytes that can be read by range, as the wasm reads them. */
+/** Bytes that can be read by range, as required by the wasm. */
 export interface ByteSource {
   readonly name: string;
   readonly size: number;
   read(offset: number, bytes: number): Promise<Uint8Array>;
 }
 
-/** A file of the user's, or one that was kept. */
+/** A user's file, or a cached one. */
 export class BlobSource implements ByteSource {
   readonly size: number;
 
@@ -23,7 +23,7 @@ export class BlobSource implements ByteSource {
   }
 }
 
-/** A file behind an address, of which only some ranges are fetched. */
+/** A file at an address, of which only some ranges are fetched. */
 export class RangeSource implements ByteSource {
   private constructor(
     readonly name: string,
@@ -37,7 +37,7 @@ export class RangeSource implements ByteSource {
     const size = totalSize(response);
     if (size === undefined) {
       await response.body?.cancel();
-      throw new SiskinError("http", `${url} does not tell its size; load it whole instead`);
+      throw new SiskinError("http", `${url} does not report its size; load the model instead`);
     }
     const first = await readPart(response, Math.min(FIRST, size));
     return new RangeSource(url, size, first, signal);
@@ -47,12 +47,12 @@ export class RangeSource implements ByteSource {
     if (offset + bytes <= this.first.length) return this.first.slice(offset, offset + bytes);
     const response = await get(this.name, { range: [offset, bytes], signal: this.signal });
     if (response.status === 206) return readPart(response, bytes);
-    // A server without ranges sends all from the beginning.
+    // A server without range requests sends everything from the beginning.
     return (await readPart(response, offset + bytes)).slice(offset);
   }
 }
 
-/** Most headers are within it. */
+/** Large enough for most headers. */
 const FIRST = 4 << 20;
 
 export interface GetOptions {
@@ -60,9 +60,9 @@ export interface GetOptions {
   from?: number;
   ifRange?: string;
   signal?: AbortSignal | undefined;
-  /** Bytes that are kept here need no second copy in the browser's own cache. */
+  /** Bytes that are cached here need no second copy in the browser's own cache. */
   noStore?: boolean;
-  /** A 404 is returned instead of thrown. */
+  /** Returns a 404 instead of throwing. */
   mayLack?: boolean;
 }
 
@@ -81,7 +81,7 @@ export async function get(url: string, options: GetOptions = {}): Promise<Respon
     });
   } catch (thrown) {
     if (options.signal?.aborted) throw aborted();
-    const why = "no network, a wrong address, or a server whose CORS headers do not let this page read it";
+    const why = "no network, a wrong address, or a server whose CORS headers do not allow this page to read it";
     throw new SiskinError("network", `cannot reach ${url}: ${why} (${(thrown as Error).message})`);
   }
   if (response.status === 404 && options.mayLack) return response;
@@ -92,25 +92,25 @@ export async function get(url: string, options: GetOptions = {}): Promise<Respon
   }
   if (response.headers.get("content-type")?.startsWith("text/html")) {
     await response.body?.cancel();
-    throw new SiskinError("invalid_model", `${url} is a web page, not a model; give the address of the file itself`);
+    throw new SiskinError("invalid_model", `${url} is a web page, not a model; use the address of the file itself`);
   }
   return response;
 }
 
-/** Size of the whole file, where the server tells it; what was asked for begins at `from`. */
+/** Size of the whole file, if the server reports it; the requested range begins at `from`. */
 export function totalSize(response: Response, from = 0): number | undefined {
   const range = response.headers.get("content-range")?.match(/\/(\d+)$/)?.[1];
   if (range) return Number(range);
-  // The length of a compressed body is not the file's.
+  // The length of a compressed body is not that of the file.
   if (response.headers.has("content-encoding")) return undefined;
   const length = response.headers.get("content-length");
   if (length === null) return undefined;
   if (response.status === 200) return Number(length);
-  // From another origin the range may be hidden; a rest tells the whole by its own length.
+  // Across origins the range may be hidden; for the rest of a file, the total follows from its length.
   return response.status === 206 && from > 0 ? from + Number(length) : undefined;
 }
 
-/** The first bytes of a body; the rest is given up. */
+/** The first bytes of a body; the rest is discarded. */
 async function readPart(response: Response, bytes: number): Promise<Uint8Array> {
   const out = new Uint8Array(bytes);
   let at = 0;

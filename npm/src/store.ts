@@ -1,41 +1,41 @@
-// Where fetched files are kept: the origin's private file system, else the Cache API, else memory.
+// Where downloaded files are stored: the origin's private file system, else the Cache API, else memory.
 
-/** What is known of a kept file. */
+/** What is known about a cached file. */
 export interface CachedFile {
   url: string;
   size: number;
-  /** False while it is being fetched, or if that was cut off. */
+  /** False while it is being downloaded, or if the download was interrupted. */
   complete: boolean;
   /** Milliseconds since 1970. */
   savedAt: number;
   where: "opfs" | "cache";
-  /** What the server gave to tell one version from another. */
+  /** The server's identifier of this version. */
   validator?: string;
-  /** What its bytes were found to be, in hexadecimal. */
+  /** The SHA-256 computed from its bytes, in hexadecimal. */
   sha256?: string;
 }
 
-/** A file that is being written. */
+/** A file being written. */
 export interface Writer {
   readonly received: number;
   readonly validator: string | undefined;
   write(bytes: Uint8Array): Promise<void>;
-  /** Begins anew, for a file of another version. */
+  /** Starts over, for another version of the file. */
   restart(size: number, validator: string | undefined): Promise<void>;
-  /** Hands over what was written so far, whole or not; without `complete` it can be gone on with. */
+  /** Returns what has been written so far; without `complete` it can be resumed. */
   close(complete: boolean): Promise<Blob>;
 }
 
 interface Store {
   find(url: string): Promise<Kept | undefined>;
-  /** Notes what a kept file's bytes were found to be. */
+  /** Records the SHA-256 of a cached file. */
   seal(url: string, sha256: string): Promise<void>;
   writer(url: string): Promise<Writer>;
   list(): Promise<CachedFile[]>;
   delete(url: string): Promise<boolean>;
 }
 
-/** A file that was kept whole. */
+/** A complete cached file. */
 export interface Kept {
   file: Blob;
   sha256: string | undefined;
@@ -58,10 +58,10 @@ function parseNote(text: string): Note | undefined {
   }
 }
 
-/** Bytes that are held, copied or kept as one part, at most. */
+/** The maximum number of bytes that are buffered, copied or stored as one part. */
 export const STRIDE = 8 << 20;
 
-/** What only dedicated workers have, and the types of pages lack. */
+/** Available only in dedicated workers, and missing from the types of pages. */
 interface SyncHandle {
   getSize(): number;
   write(bytes: Uint8Array, options: { at: number }): number;
@@ -129,7 +129,7 @@ class Opfs implements Store {
     let at = 0;
     try {
       const old = await this.note(name);
-      // What was written is what is there: the length is the file's own.
+      // The file's length determines how much was written.
       if (old && !old.complete && old.validator) [note, at] = [old, data.getSize()];
       notes = await openSync(await this.folder.getFileHandle(`${name}.json`, { create: true }));
     } catch (thrown) {
@@ -154,8 +154,8 @@ class Opfs implements Store {
         let from = 0;
         while (from < bytes.length) {
           const wrote = data.write(bytes.subarray(from), { at: at + from });
-          // Chromium gives a disk that is full as a huge number, -8 without its sign.
-          if (wrote === 0 || wrote > bytes.length - from) throw new DOMException("no room is left", "QuotaExceededError");
+          // Chromium reports a full disk as a huge number: -8 as unsigned.
+          if (wrote === 0 || wrote > bytes.length - from) throw new DOMException("no space is left", "QuotaExceededError");
           from += wrote;
         }
         at += bytes.length;
@@ -196,7 +196,7 @@ class Opfs implements Store {
   }
 }
 
-/** A note and parts of at most 8 MiB, under addresses of our own. */
+/** A note and parts of at most 8 MiB, under internal addresses. */
 class CacheStore implements Store {
   private constructor(private readonly cache: Cache) {}
 
@@ -300,7 +300,7 @@ class CacheStore implements Store {
   }
 }
 
-/** Keeps a file for this page only. A Blob is the browser's to keep, outside of the page's heap. */
+/** Keeps a file for this page only, as a Blob, which the browser stores outside the page's heap. */
 export async function memoryWriter(): Promise<Writer> {
   let parts: Blob[] = [];
   let held: Uint8Array[] = [];
@@ -331,13 +331,13 @@ export async function memoryWriter(): Promise<Writer> {
 }
 
 const stores = async (): Promise<Store[]> => {
-  // Names are hashes, which pages without encryption cannot make; sandboxed ones have no origin to keep files for.
+  // Names are hashes, which insecure pages cannot compute; sandboxed pages have no origin to store files for.
   if (!globalThis.crypto?.subtle || globalThis.location?.origin === "null") return [];
   const opened = await Promise.all([Opfs.open(), CacheStore.open()]);
   return opened.filter((s) => s !== undefined);
 };
 
-/** A kept file, if it is whole. */
+/** A cached file, if it is complete. */
 export async function find(url: string): Promise<Kept | undefined> {
   for (const store of await stores()) {
     const found = await store.find(url);
@@ -346,40 +346,40 @@ export async function find(url: string): Promise<Kept | undefined> {
   return undefined;
 }
 
-/** Notes what a kept file's bytes were found to be; without a store there is nothing to note. */
+/** Records the SHA-256 of a cached file; without a store there is nothing to record. */
 export async function seal(url: string, sha256: string): Promise<void> {
   for (const store of await stores()) await store.seal(url, sha256).catch(() => {});
 }
 
-/** Whether the origin may keep so many bytes more, so far as the browser tells. */
+/** Whether the origin may store this many more bytes, as far as the browser reports. */
 export async function hasRoom(bytes: number): Promise<boolean> {
   const { quota, usage } = (await globalThis.navigator?.storage?.estimate?.().catch(() => undefined)) ?? {};
   return quota === undefined || bytes < quota - (usage ?? 0);
 }
 
-/** Room for a file: on disk if there is some, else in memory. */
+/** Opens storage for a file: on disk if there is space, else in memory. */
 export async function openWriter(url: string, size: number | undefined): Promise<Writer> {
   if (size === undefined || (await hasRoom(size))) {
     for (const store of await stores()) {
       try {
         return await store.writer(url);
       } catch {
-        // Outside of a dedicated worker the file system cannot be written so: the next store can.
+        // Outside a dedicated worker the file system cannot be written this way, but the next store can.
       }
     }
   }
   return memoryWriter();
 }
 
-/** Files that were fetched and kept. */
+/** Lists the cached files. */
 export async function list(): Promise<CachedFile[]> {
   const all = await Promise.all((await stores()).map((s) => s.list()));
-  // An empty one stands for a file that a folder lacks.
+  // An empty file represents one that a folder does not have.
   const files = all.flat().filter((f) => f.size > 0 || !f.complete);
   return files.map(({ url, size, complete, savedAt, where }) => ({ url, size, complete, savedAt, where }));
 }
 
-/** Forgets a kept file; tells whether there was one. */
+/** Deletes a cached file; resolves to whether there was one. */
 export async function remove(url: string): Promise<boolean> {
   const done = await Promise.all((await stores()).map((s) => s.delete(url)));
   return done.some(Boolean);

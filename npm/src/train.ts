@@ -1,4 +1,4 @@
-// Fine-tuning: examples in, step events out, an adapter in the end.
+// Fine-tuning: examples in, step events out, and finally an adapter.
 
 import { SiskinError, aborted } from "./errors.js";
 import { check } from "./options.js";
@@ -9,7 +9,7 @@ export type Example =
   | {
       /** An assistant's turn with `weight: 0` is read but not learned. */
       messages: Message[];
-      /** Reach the chat template, as do `tool_calls` and `reasoning_content` of a message. */
+      /** Passed to the chat template, as are `tool_calls` and `reasoning_content` of a message. */
       tools?: object[];
       chat_template_kwargs?: Record<string, unknown>;
       /** A prompt and its completion, which a model without a chat template reads as one text. */
@@ -17,27 +17,27 @@ export type Example =
     }
   | { text: string };
 
-/** What a file of examples holds. */
+/** The contents of a file of examples. */
 export interface Dataset {
   format: "messages" | "share_gpt" | "alpaca" | "prompt_completion" | "text";
   records: (Example & { line: number })[];
-  /** Records that are no examples, and why. */
+  /** Records that are not valid examples, and why. */
   bad: { line: number; reason: string }[];
 }
 
-/** How to train. The names are PEFT's and transformers', in camel case. */
+/** Training options. The names are PEFT's and transformers', in camel case. */
 export interface TrainOptions {
   /** 8 by default. */
   rank?: number;
-  /** The adapter is scaled by `loraAlpha / rank`, or with rslora by its root; twice the rank by default. */
+  /** The adapter is scaled by `loraAlpha / rank`, or with rsLoRA by `loraAlpha / √rank`; `loraAlpha` is twice the rank by default. */
   loraAlpha?: number;
   useRslora?: boolean;
-  /** DoRA: the magnitudes of weights are learned too, apart from their directions. */
+  /** DoRA: magnitudes of weights are learned too, separately from their directions. */
   useDora?: boolean;
   /** `q_proj` … `down_proj`, or `all-linear`, the default. */
   targetModules?: string[];
   loraDropout?: number;
-  /** `adamw_8bit` keeps the optimiser's moments in 8 bits, by blocks; `adamw` by default. */
+  /** `adamw_8bit` stores the optimiser's moments in 8 bits, block-wise; `adamw` by default. */
   optim?: "adamw" | "adamw_8bit";
   /** 1e-3 by default. */
   learningRate?: number;
@@ -47,31 +47,31 @@ export interface TrainOptions {
   maxGradNorm?: number;
   /** Passes over the examples; 3 by default. */
   epochs?: number;
-  /** Steps instead of passes. */
+  /** Number of steps, instead of passes. */
   steps?: number;
-  /** Examples a step; 4 by default. */
+  /** Examples per step; 4 by default. */
   batchSize?: number;
-  /** Longer examples are cut to so many tokens; 512 by default. */
+  /** Longer examples are truncated to this many tokens; 512 by default. */
   maxSeqLen?: number;
   packing?: boolean;
   lossOn?: "assistant" | "all";
-  /** The part of the examples that is held out; 0.1 by default. */
+  /** The fraction of the examples that is held out; 0.1 by default. */
   validation?: number;
-  /** Steps between scores of the held-out examples; by default one an epoch. */
+  /** Steps between scores of the held-out examples; by default once per epoch. */
   evalEvery?: number;
-  /** Blocks that are computed again together in the backward pass, to save memory; 0 keeps all. */
+  /** Blocks that are recomputed together in the backward pass, to save memory; 0 keeps all values. */
   gradientCheckpointing?: number;
   seed?: number;
 }
 
-/** What a training would do and take. */
+/** What a training run would do and need. */
 export interface TrainPlan {
   examples: number;
   heldOut: number;
-  /** Of all examples together: tokens, and those that are learned. */
+  /** Over all examples: tokens, and learned tokens. */
   tokens: number;
   learned: number;
-  /** Examples that were cut to `maxSeqLen`. */
+  /** Examples that were truncated to `maxSeqLen`. */
   cut: number;
   unusable: { line: number; reason: string }[];
   steps: number;
@@ -79,47 +79,47 @@ export interface TrainPlan {
   parameters: number;
   /** Bytes. */
   memory: { weights: number; activations: number; adapter: number; total: number };
-  /** Whether that fits; true, too, where the browser does not tell what there is. */
+  /** Whether that fits; also true if the browser does not report the available memory. */
   fits: boolean;
-  /** Bytes that can be used, where the browser tells. */
+  /** Bytes available, if the browser reports it. */
   available?: number;
 }
 
-/** What there is to do. */
+/** What a training run consists of. */
 export interface TrainSummary extends TrainPlan {
-  /** Steps done already, when going on from a checkpoint. */
+  /** Steps already completed, when resuming from a checkpoint. */
   done: number;
-  /** Which of the examples were held out. */
+  /** Indices of the held-out examples. */
   heldOutExamples: number[];
 }
 
-/** What a step did. */
+/** The outcome of a step. */
 export interface TrainStep {
   /** From 1. */
   step: number;
-  /** Mean over the step's learned tokens, before it. */
+  /** Mean over the step's learned tokens, before the update. */
   loss: number;
   learningRate: number;
   /** Before clipping. */
   gradNorm: number;
   tokens: number;
   seconds: number;
-  /** Mean loss of the held-out examples after the step, where it was scored. */
+  /** Mean loss of the held-out examples after the step, if they were scored. */
   heldOut?: number;
 }
 
-/** An adapter as PEFT keeps it: `adapter_config.json` and `adapter_model.safetensors`. */
+/** An adapter in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`. */
 export interface LoraAdapter {
   config: string;
   weights: Bytes;
 }
 
-/** An example's tokens, and which of them are learned; or why it cannot be learned from. */
+/** An example's tokens, and which of them are learned; or why it is unusable. */
 export type ExamplePreview =
   | { tokens: { id: number; piece: string; learned: boolean }[]; cut: number }
   | { reason: string };
 
-/** What a training asks of its engine. */
+/** What a training run needs from its engine. */
 export interface TrainHost {
   start(examples: Example[], options: object, checkpoint: Uint8Array | undefined): Promise<TrainSummary>;
   step(): Promise<TrainStep | null>;
@@ -129,7 +129,7 @@ export interface TrainHost {
   adapter(): Promise<LoraAdapter>;
 }
 
-/** `learningRate` as the engine has it: `learning_rate`. */
+/** Converts keys to the engine's names: `learningRate` to `learning_rate`. */
 export const snake = (options: object): object =>
   Object.fromEntries(
     Object.entries(options)
@@ -137,13 +137,13 @@ export const snake = (options: object): object =>
       .map(([key, value]) => [key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), value]),
   );
 
-/** And back. */
+/** The reverse of [`snake`]. */
 export const camel = (found: object): object =>
   Object.fromEntries(Object.entries(found).map(([key, value]) => [key.replace(/_([a-z])/g, (_, c: string) => c.toUpperCase()), value]));
 
 /**
- * A training: iterate over it to take its steps. Leaving the loop pauses it; another loop goes on. The model
- * answers with the adapter as it is in between.
+ * A training run: iterate over it to take its steps. Leaving the loop pauses it; another loop resumes it. In
+ * between, the model answers with the current adapter.
  */
 export class Training implements AsyncIterable<TrainStep> {
   readonly #host: TrainHost;
@@ -159,17 +159,17 @@ export class Training implements AsyncIterable<TrainStep> {
       check("train", rest);
       return host.start(await examples, snake(rest), resume);
     };
-    // Whoever awaits it later hears of it.
+    // The rejection is seen by whoever awaits it later.
     examples.catch(() => {});
   }
 
-  /** Makes ready: what there is to do, and what it takes. The first step does this too. */
+  /** Prepares the run; resolves to what it will do and need. The first step does this too. */
   summary(): Promise<TrainSummary> {
     this.#summary ??= this.#begin();
     return this.#summary;
   }
 
-  /** Seconds that a step takes, measured on one that is not taken. */
+  /** Seconds per step, measured without an update. */
   async secondsPerStep(): Promise<number> {
     await this.summary();
     return this.#host.measure();
@@ -185,26 +185,26 @@ export class Training implements AsyncIterable<TrainStep> {
     }
   }
 
-  /** Mean loss of the held-out examples now; undefined where there are none. */
+  /** Current mean loss of the held-out examples; undefined if there are none. */
   async heldOutLoss(): Promise<number | undefined> {
     await this.summary();
     return this.#host.score();
   }
 
-  /** All that is needed to go on later, by `resume`, as if nothing had happened. */
+  /** Everything needed to continue later, with `resume`, as if there had been no interruption. */
   async checkpoint(): Promise<Bytes> {
     await this.summary();
     return this.#host.checkpoint();
   }
 
-  /** The adapter as it is now. */
+  /** The current adapter. */
   async adapter(): Promise<LoraAdapter> {
     await this.summary();
     return this.#host.adapter();
   }
 }
 
-/** Adapters held beside a model, of which one at a time is in use. */
+/** Adapters held for a model, of which one at a time is in use. */
 export class Adapters {
   readonly #held = new Map<string, LoraAdapter>();
   #active: string | null = null;
@@ -214,7 +214,7 @@ export class Adapters {
     this.#apply = apply;
   }
 
-  /** Holds an adapter under a name: its two files' contents, or the files of a folder that PEFT saved. */
+  /** Adds an adapter under a name: the contents of its two files, or the files of a folder saved by PEFT. */
   async add(name: string, source: LoraAdapter | readonly File[]): Promise<void> {
     this.#held.set(name, "config" in source ? source : await fromFiles(source));
   }
@@ -227,14 +227,14 @@ export class Adapters {
     return this.#held.get(name);
   }
 
-  /** The one in use. */
+  /** The adapter in use. */
   get active(): string | null {
     return this.#active;
   }
 
   /**
-   * Uses one from now on, or none (null); `scale` multiplies its low-rank product. Ends a training under way.
-   * `otherBase` is the model that the adapter was made for, if that seems to be another one by its name.
+   * Uses an adapter from now on, or none (null); `scale` multiplies its low-rank product. Ends a training run in progress.
+   * `otherBase` is the model that the adapter was made for, if its name suggests a different one.
    */
   async use(name: string | null, options: { scale?: number } = {}): Promise<{ otherBase?: string }> {
     check("adapters.use", options);
@@ -242,14 +242,14 @@ export class Adapters {
     const found = name === null ? null : this.#held.get(name);
     if (found === undefined) {
       const known = this.list().join(", ") || "none";
-      throw new SiskinError("invalid_request", `there is no adapter \`${name}\`; there are: ${known}`);
+      throw new SiskinError("invalid_request", `there is no adapter \`${name}\`; known adapters: ${known}`);
     }
     const otherBase = await this.#apply(found, scale);
     this.#active = name;
     return otherBase === undefined ? {} : { otherBase };
   }
 
-  /** Forgets an adapter; one in use is put away first. */
+  /** Removes an adapter; if it is in use, the model stops using it first. */
   async delete(name: string): Promise<boolean> {
     if (this.#active === name) await this.use(null);
     return this.#held.delete(name);
@@ -259,7 +259,7 @@ export class Adapters {
 async function fromFiles(files: readonly File[]): Promise<LoraAdapter> {
   const find = (name: string) => {
     const file = files.find((f) => f.name === name);
-    if (!file) throw new SiskinError("invalid_adapter", `an adapter is a folder with ${name}, as PEFT saves it`);
+    if (!file) throw new SiskinError("invalid_adapter", `an adapter needs ${name}, as saved by PEFT`);
     return file;
   };
   return {

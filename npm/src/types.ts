@@ -1,10 +1,10 @@
-/** Bytes of their own: `Uint8Array<ArrayBuffer>`, which TypeScript before 5.7 does not know. */
+/** Bytes in an `ArrayBuffer`: `Uint8Array<ArrayBuffer>`, which TypeScript before 5.7 does not have. */
 export type Bytes = ReturnType<Uint8Array["slice"]>;
 
-/** A token and the bytes (UTF-8) of the text that it stands for. */
+/** A token and its range of UTF-8 bytes in the text. */
 export interface Token {
   id: number;
-  /** As the vocabulary writes it. */
+  /** As written in the vocabulary. */
   piece: string;
   start: number;
   end: number;
@@ -21,13 +21,13 @@ export interface MergedWord {
 export interface TopToken {
   id: number;
   piece: string;
-  /** Of the text that it stands for: perhaps a part of a character. */
+  /** The bytes of its text, which may be part of a character. */
   bytes: number[];
   /** Natural logarithm of its probability. */
   logprob: number;
 }
 
-/** What a model's files say. */
+/** The contents of a model's files. */
 export interface ModelInfo {
   name: string;
   architecture: string;
@@ -39,20 +39,20 @@ export interface ModelInfo {
   nKvHeads: number;
   headDim: number;
   vocabSize: number;
-  /** Tokens it was trained for. */
+  /** The context length that the model was trained with, in tokens. */
   contextLength: number;
   ropeTheta: number;
   tokenizer: string;
   chatTemplate: string | null;
-  /** A GGUF file's, without its arrays. */
+  /** The metadata of a GGUF file, without arrays. */
   metadata: Record<string, string | number | boolean>;
   tensors: { name: string; shape: number[]; type: string; bytes: number }[];
 }
 
-/** Bytes, by the plan's own sums. */
+/** Bytes, computed from the plan. */
 export interface Memory {
   weights: number;
-  kv_cache: number;
+  kvCache: number;
   activations: number;
   total: number;
 }
@@ -61,23 +61,23 @@ export interface Memory {
 export interface DeviceInfo {
   device: "webgpu" | "cpu";
   adapter: string;
-  /** The kernels in use. */
+  /** The kernel profile in use. */
   profile: string;
-  /** Why it is not the GPU, where none was asked for by name. */
+  /** Why it is not the GPU, if no device was requested. */
   reason?: string;
 }
 
 export interface Info extends DeviceInfo {
   model: ModelInfo;
-  /** Tokens that the KV cache holds. */
+  /** The capacity of the KV cache, in tokens. */
   context: number;
   contextUsed: number;
   memory: Memory;
-  /** Bytes of the wasm's own memory; on WebGPU the weights are not in it. */
+  /** Bytes of WebAssembly memory; on WebGPU it does not contain the weights. */
   wasmHeap: number;
 }
 
-/** The answer of `Siskin.fits`. */
+/** The result of `Siskin.fits`. */
 export interface Fit {
   fits: boolean;
   context: number;
@@ -86,16 +86,16 @@ export interface Fit {
   /** The longest context that fits; 0 if none does. */
   maxContext: number;
   trainedContext: number;
-  /** Bytes there are, so far as the browser tells. */
+  /** Bytes available, as far as the browser reports. */
   available?: number;
-  /** What was compared, in words. */
+  /** The comparison, in words. */
   reason: string;
 }
 
-/** The adapter of this browser. */
+/** This browser's WebGPU adapter. */
 export interface AdapterInfo {
   name: string;
-  /** Runs shaders on the processor. */
+  /** Whether shaders run on the CPU. */
   software: boolean;
   subgroups: boolean;
   f16: boolean;
@@ -117,10 +117,10 @@ export interface KernelResult {
 
 export interface Progress {
   phase: "download" | "upload" | "compile" | "ready";
-  /** Bytes of this phase; `total` is 0 where it is not known. */
+  /** Bytes of this phase; `total` is 0 if unknown. */
   loaded: number;
   total: number;
-  /** Bytes a second. */
+  /** Bytes per second. */
   rate: number;
   file?: string;
 }
@@ -128,63 +128,63 @@ export interface Progress {
 export interface LoadOptions {
   /** By default WebGPU on a real GPU, else the CPU. */
   device?: "webgpu" | "cpu";
-  /** Kernels to use instead of the adapter's own: for tests. */
+  /** The kernel profile to use instead of the adapter's own: for tests. */
   profile?: "cpu" | "base" | "sg" | "sg_dot4";
-  /** Tokens of the KV cache; by default the model's own context, at most 4096. */
+  /** Capacity of the KV cache in tokens; by default the model's own context, at most 4096. */
   context?: number;
   onProgress?: (progress: Progress) => void;
-  /** The device was lost in an answer and is being opened again. */
+  /** The device was lost during an answer and is being reopened. */
   onDeviceLost?: () => void;
   signal?: AbortSignal;
-  /** Whether fetched files are kept for the next visit; true by default. */
+  /** Whether downloaded files are cached for the next visit; true by default. */
   cache?: boolean;
   /** SHA-256 of the file, in hexadecimal. */
   sha256?: string;
 }
 
-/** Where siskin itself runs. */
+/** How siskin itself runs. */
 export interface RuntimeOptions {
-  /** False runs it on this thread, which then hears nothing while it computes on the CPU. */
+  /** False runs it on the calling thread, which handles events only between slices of computation. */
   worker?: boolean;
-  /** Where the wasm file is, if not beside the script. */
+  /** The address of the wasm file, if not next to the script. */
   wasmUrl?: string | URL;
-  /** The wasm file itself. */
+  /** The contents of the wasm file. */
   wasmBytes?: ArrayBuffer | Uint8Array;
-  /** Where `hf:` references lead. */
+  /** The base address of `hf:` references. */
   hub?: string;
 }
 
 export interface FitOptions {
   device?: "webgpu" | "cpu";
   context?: number;
-  /** Bytes to use; by default what the browser tells of the machine. */
+  /** Bytes to use; by default what the browser reports for the machine. */
   memory?: number;
   signal?: AbortSignal;
 }
 
 /** What to generate. */
 export interface GenerateOptions {
-  /** 0, the default, always takes the likeliest token. */
+  /** 0, the default, always chooses the most likely token. */
   temperature?: number;
-  top_p?: number;
-  top_k?: number;
-  min_p?: number;
-  repeat_penalty?: number;
-  /** An integer from 0; the same gives the same answer. By default another one each time. */
+  topP?: number;
+  topK?: number;
+  minP?: number;
+  repeatPenalty?: number;
+  /** A non-negative integer; the same seed gives the same answer. By default a new one each time. */
   seed?: number | bigint;
-  max_tokens?: number;
+  maxTokens?: number;
   stop?: string[];
-  /** So many likeliest tokens beside each that is chosen. */
-  top_logprobs?: number;
-  /** Goes on past the tokens that end an answer. */
-  ignore_end?: boolean;
+  /** Report this many most likely tokens for each chosen token. */
+  topLogprobs?: number;
+  /** Continue past tokens that end an answer. */
+  ignoreEnd?: boolean;
 }
 
 export interface TokenLogprob extends TopToken {
   top: TopToken[];
 }
 
-/** What happens while tokens are generated. */
+/** Events during generation. */
 export type GenerateEvent =
   | { kind: "prefill"; done: number; total: number }
   | { kind: "token"; id: number; text: string; logprob?: TokenLogprob }
@@ -193,21 +193,21 @@ export type GenerateEvent =
 export interface Generated {
   ids: number[];
   finishReason: "stop" | "length" | "cancelled";
-  /** With which the same tokens are drawn again. */
+  /** Reproduces the answer. */
   seed: number | bigint;
   promptTokens: number;
-  /** Tokens of the prompt that were in the cache already. */
+  /** Prompt tokens that were already in the cache. */
   cachedTokens: number;
   prefillSeconds: number;
   decodeSeconds: number;
 }
 
 export interface TraceOptions {
-  /** What each query gives each key, by layer and head. */
+  /** Attention weights by layer and head. */
   attention?: boolean;
-  /** So many likeliest next tokens at each position. */
+  /** This many most likely next tokens at each position. */
   topK?: number;
-  /** The likeliest token at each position if the model ended after each layer. */
+  /** The most likely token at each position, if the model ended after each layer. */
   logitLens?: boolean;
 }
 
@@ -215,7 +215,7 @@ export interface Trace {
   tokens: Token[];
   /** `[position][rank]`. */
   top: TopToken[][];
-  /** `[layer]` of `[nHeads, T, T]`, rows by query. */
+  /** `[layer]` of `[nHeads, T, T]`; rows are queries. */
   attention: Float32Array[];
   nHeads: number;
   /** `[layer][position]`. */
@@ -232,14 +232,14 @@ export interface Counts {
   bytesBound: number;
 }
 
-/** One turn of a conversation, as the chat template sees it. */
+/** One turn of a conversation, as passed to the chat template. */
 export interface Message {
   role: string;
   content: string | null;
   [field: string]: unknown;
 }
 
-/** What is to be answered, as the wasm takes it. */
+/** A prompt, as passed to the wasm: fields of a chat request. */
 export interface PromptRequest {
   messages: object[];
   chat_template_kwargs?: Record<string, unknown>;

@@ -1,4 +1,4 @@
-// How errors cross between a page and its worker.
+// Passes errors between a page and its worker.
 
 import { transferHandlers } from "comlink";
 
@@ -13,7 +13,7 @@ interface SentError {
   status?: number | undefined;
 }
 
-/** Comlink carries an error's message; this carries its code too. Both sides call it. */
+/** Comlink passes an error's message; this also passes its code. Called on both sides. */
 export function carryErrors(): void {
   const { canHandle } = transferHandlers.get("throw")!;
   transferHandlers.set("throw", {

@@ -6,7 +6,7 @@ import { carryErrors } from "./wire.js";
 carryErrors();
 expose(new Engine());
 
-// What nobody waits for is an error of the worker, which its page hears of.
+// Unhandled rejections become worker errors, which the page receives.
 addEventListener("unhandledrejection", (event) => {
   event.preventDefault();
   reportError(event.reason);

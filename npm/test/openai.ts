@@ -1,15 +1,15 @@
-// Compiled, never run: siskin's chat completions fit where OpenAI's are expected.
+// Compiled but never run: siskin's chat completions can be used where OpenAI's are expected.
 import type OpenAI from "openai";
 
 import type { ChatCompletion, ChatCompletionChunk, ChatRequest, Completions } from "../src/chat.js";
 
-/** Fails to compile unless A can stand where B is wanted. */
+/** Fails to compile unless A can be used as B. */
 type Fits<A extends B, B> = A;
 
 export type Whole = Fits<ChatCompletion, OpenAI.ChatCompletion>;
 export type Chunk = Fits<ChatCompletionChunk, OpenAI.ChatCompletionChunk>;
 
-/** The fields that both have mean the same. */
+/** The fields that both have are the same. */
 type Shared = Pick<
   OpenAI.ChatCompletionCreateParams,
   "temperature" | "top_p" | "max_tokens" | "max_completion_tokens" | "stop" | "seed" | "logprobs" | "top_logprobs" | "stream" | "n"

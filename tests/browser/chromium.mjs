@@ -1,4 +1,4 @@
-// Chromium with WebGPU on SwiftShader, and a page that tells what it did not expect.
+// Chromium with WebGPU on SwiftShader, and a page that records unexpected messages.
 import { chromium } from "playwright-core";
 
 const options = (more = []) => ({
@@ -21,10 +21,10 @@ export const PATIENCE = 120_000;
 
 export const launch = (more) => chromium.launch(options(more));
 
-/** A browser with a profile of its own, in this folder. */
+/** A browser with its own profile, in this folder. */
 export const launchProfile = (folder) => chromium.launchPersistentContext(folder, options());
 
-/** A page of a fresh profile. `noise` collects what a silent package does not say. */
+/** A page with a fresh profile. `noise` collects messages, of which a quiet package has none. */
 export async function openPage(browser, url, options = {}) {
   const context = options.context ?? (await browser.newContext(options));
   context.setDefaultTimeout(PATIENCE);

@@ -36,7 +36,7 @@ for (const family of ["llama", "mistral", "qwen2", "qwen3", "gemma3"]) {
           async ([url, prompts, device, profile]) => {
             const model = await Siskin.load(url, { device, profile, context: 64 });
             const answers = [];
-            for (const prompt of prompts) answers.push(await model.generate(prompt, { max_tokens: 24 }));
+            for (const prompt of prompts) answers.push(await model.generate(prompt, { maxTokens: 24 }));
             const info = await model.info();
             const spans = await model.tokenizer.encode(prompts[1]);
             const text = await model.tokenizer.decode(answers[0].ids);
@@ -115,12 +115,12 @@ test("completions: whole and streamed are the same answer, with usage and logpro
       assert.equal(l.top_logprobs.length, 3);
       assert.ok(l.logprob <= l.top_logprobs[0].logprob && l.top_logprobs[0].logprob <= 0);
     }
-    // The second time the prompt comes from the cache: other kernels, other last digits.
+    // The second time, the prompt comes from the cache: other kernels, different last digits.
     const rounded = (list) => list.map((l) => [l.token, l.logprob.toFixed(3), l.top_logprobs.map((t) => t.token)]);
     assert.deepEqual(rounded(chunks.flatMap((c) => c.choices[0]?.logprobs?.content ?? [])), rounded(logprobs));
   }));
 
-test("stop strings, and the second turn takes the first from the cache", () =>
+test("stop strings; the second turn reuses the first from the cache", () =>
   withModel(async (page) => {
     const found = await page.evaluate(async () => {
       const messages = [{ role: "user", content: "hi" }];
@@ -155,7 +155,7 @@ test("an answer can be stopped by its signal, its controller, or by leaving the 
         const whole = model.chat.completions.create(request, { signal: signal.signal });
         setTimeout(() => signal.abort(), 300);
         const error = await whole.catch((e) => ({ code: e.code, typed: e instanceof SiskinError }));
-        // It goes on to be usable.
+        // It remains usable.
         const next = await model.chat.completions.create({ ...request, max_tokens: 4 });
         return { bySignal, byController, byBreak, error, next: next.usage.completion_tokens };
       });
@@ -175,7 +175,7 @@ test("two models at once, and requests at once on one", () =>
     const own = nativeRun(join(tiny, "llama"), "hello", 20, ["--ctx", "64"]).ids;
     const found = await page.evaluate(async (url) => {
       const other = await Siskin.load(url, { device: "webgpu", context: 64 });
-      const run = async (m) => (await m.generate("hello", { max_tokens: 20 })).ids;
+      const run = async (m) => (await m.generate("hello", { maxTokens: 20 })).ids;
       const all = await Promise.all([run(model), run(other), run(model), run(other)]);
       other.unload();
       const after = await other.generate("hello").catch((e) => e.code);
@@ -186,7 +186,7 @@ test("two models at once, and requests at once on one", () =>
     assert.deepEqual(found.still, own);
   }));
 
-test("requests that cannot be answered say why", () =>
+test("requests that cannot be answered report the reason", () =>
   withModel(async (page) => {
     const codes = await page.evaluate(async () => {
       const ask = (request) => model.chat.completions.create(request).then(
@@ -214,18 +214,18 @@ test("requests that cannot be answered say why", () =>
     for (const code of codes) assert.match(code, /^invalid_request: /);
   }));
 
-test("the main thread and given bytes serve too", async () => {
+test("the main thread and given bytes work too", async () => {
   const { page, noise, close } = await openPage(browser, server.url);
   const expected = nativeRun(join(tiny, "llama"), "hello", 8, ["--ctx", "64"]).ids;
   const ids = await page.evaluate(async (url) => {
     const wasm = performance.getEntriesByType("resource").find((r) => r.name.endsWith(".wasm"));
     if (wasm) throw new Error("the wasm is fetched before it is needed");
     const model = await Siskin.load(url, { device: "cpu", context: 64, worker: false });
-    const ids = (await model.generate("hello", { max_tokens: 8 })).ids;
+    const ids = (await model.generate("hello", { maxTokens: 8 })).ids;
     const at = performance.getEntriesByType("resource").find((r) => r.name.endsWith(".wasm")).name;
     const wasmBytes = await (await fetch(at)).arrayBuffer();
     const other = await Siskin.load(url, { device: "cpu", context: 64, wasmBytes });
-    const more = (await other.generate("hello", { max_tokens: 8 })).ids;
+    const more = (await other.generate("hello", { maxTokens: 8 })).ids;
     const lost = await Siskin.load(url, { wasmUrl: "/nothing.wasm" }).catch((e) => e.code);
     return [ids, more, lost];
   }, `${server.url}tiny/llama/`);
@@ -234,7 +234,7 @@ test("the main thread and given bytes serve too", async () => {
   await close();
 });
 
-test("a worker that fails in mid-answer, or does not load, is an error: nobody waits for ever", async () => {
+test("a worker that fails during an answer, or does not load, is an error: no call hangs", async () => {
   const script = readdirSync(join(root, "tests/browser/dist/assets")).find((f) => /^worker-.*\.js$/.test(f));
   const path = `/assets/${script}`;
   const answer = async () => {
@@ -242,7 +242,7 @@ test("a worker that fails in mid-answer, or does not load, is an error: nobody w
     const found = await page.evaluate(async (url) => {
       try {
         const model = await Siskin.load(url, { device: "cpu", context: 1024 });
-        await model.generate("Count from one to a thousand.", { max_tokens: 900, ignore_end: true });
+        await model.generate("Count from one to a thousand.", { maxTokens: 900, ignoreEnd: true });
         return "answered";
       } catch (e) {
         return `${e.code}: ${e.message}`;
@@ -251,7 +251,7 @@ test("a worker that fails in mid-answer, or does not load, is an error: nobody w
     await close();
     return found;
   };
-  // As the wasm's tasks end, when they panic: in a microtask of their own, or in a promise.
+  // The ways in which the wasm's tasks end when they panic: in a microtask, or in a promise.
   server.faults.set(path, { append: "\nsetTimeout(() => queueMicrotask(() => { throw new Error('boom') }), 4000);" });
   assert.match(await answer(), /^internal: .*boom/);
   server.faults.set(path, { append: "\nsetTimeout(() => Promise.reject(new Error('boom')), 4000);" });
@@ -261,7 +261,7 @@ test("a worker that fails in mid-answer, or does not load, is an error: nobody w
   server.faults.clear();
 });
 
-test("what a page's own callback throws is the page's error; the answer goes on", () =>
+test("errors thrown by a page's callback are the page's; the answer continues", () =>
   withModel(async (page) => {
     const found = await page.evaluate(async () => {
       const errors = [];
@@ -272,20 +272,20 @@ test("what a page's own callback throws is the page's error; the answer goes on"
       const onEvent = (e) => {
         if (e.kind === "token") throw new Error("mine");
       };
-      const { ids } = await model.generate("hello", { max_tokens: 3, ignore_end: true }, { onEvent });
+      const { ids } = await model.generate("hello", { maxTokens: 3, ignoreEnd: true }, { onEvent });
       return { n: ids.length, errors: errors.length, mine: errors.every((e) => e.includes("mine")) };
     });
     assert.deepEqual(found, { n: 3, errors: 3, mine: true });
   }));
 
-test("tracing: attention that sums to one, likeliest tokens, the lens's last layer", () =>
+test("tracing: attention that sums to one, most likely tokens, the lens's last layer", () =>
   withModel(async (page) => {
     const found = await page.evaluate(async () => {
       const prompt = "the quick brown fox jumps over";
       const trace = await model.trace(prompt, { attention: true, topK: 5, logitLens: true });
       const logits = await model.nextLogits(prompt);
       const ids = (await model.tokenizer.encode(prompt)).map((t) => t.id);
-      const next = (await model.generate(prompt, { max_tokens: 1 })).ids[0];
+      const next = (await model.generate(prompt, { maxTokens: 1 })).ids[0];
       let best = 0;
       logits.forEach((l, i) => l > logits[best] && (best = i));
       const merges = await model.tokenizer.merges("quick brown");
@@ -305,7 +305,7 @@ test("tracing: attention that sums to one, likeliest tokens, the lens's last lay
     assert.equal(found.top.at(-1)[0], found.next);
     assert.equal(found.best, found.next);
     assert.equal(found.lens.length, found.layers);
-    // The last layer's lens is the model itself.
+    // The lens at the last layer is the model itself.
     assert.deepEqual(found.lens.at(-1), found.top.map((t) => t[0]));
     assert.equal(found.attention.length, found.layers);
     for (const layer of found.attention) {

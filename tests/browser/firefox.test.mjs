@@ -46,7 +46,7 @@ test("the command line's tokens, on WebGPU and on the CPU", async () => {
       async (url, device, profile) => {
         try {
           const model = await Siskin.load(url, { device, profile, context: 64 });
-          const { ids } = await model.generate("hello", { max_tokens: 20 });
+          const { ids } = await model.generate("hello", { maxTokens: 20 });
           const info = await model.info();
           model.unload();
           return { ids, device: info.device };
@@ -85,4 +85,16 @@ test("the real model streams its answer on WebGPU", async () => {
   // Weights pass through one tensor at a time.
   assert.ok(found.wasmHeap < 64 * 2 ** 20 + found.largest, `${found.wasmHeap} bytes of heap`);
   console.log(`Firefox ran on ${found.adapter}, profile ${found.profile}`);
+});
+
+test("the real model takes a training step on WebGPU", async () => {
+  const step = await page.evaluate(async (url) => {
+    const model = await Siskin.load(url, { device: "webgpu", context: 64 });
+    const run = model.train([{ text: "A siskin is a small bird." }], { rank: 2, targetModules: ["q_proj"], validation: 0 });
+    const { value } = await run[Symbol.asyncIterator]().next();
+    model.unload();
+    return value;
+  }, `${server.url}models/smollm2-135m-instruct.gguf`);
+  assert.ok(step.step === 1 && step.loss > 0 && step.gradNorm > 0, JSON.stringify(step));
+  assert.deepEqual(noise, []);
 });

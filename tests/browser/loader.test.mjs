@@ -1,4 +1,4 @@
-// Fetching and keeping models, over servers that fail in every way.
+// Downloading and caching models, from servers that fail in every way.
 import assert from "node:assert/strict";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createHash } from "node:crypto";
@@ -40,7 +40,7 @@ beforeEach(async () => {
 const URL_ = () => `${server.url}m/model.gguf`;
 const fetches = () => server.requests.filter((r) => r.path === "/m/model.gguf");
 
-/** Loads and generates; an error's code and message instead where there is one. */
+/** Loads and generates; or returns an error's code and message. */
 const load = (source, options = {}) =>
   page.evaluate(
     async ([source, options]) => {
@@ -48,7 +48,7 @@ const load = (source, options = {}) =>
       try {
         const onProgress = (p) => progress.push(p);
         const model = await Siskin.load(source, { device: "cpu", context: 64, onProgress, ...options });
-        const ids = (await model.generate("hello", { max_tokens: 8 })).ids;
+        const ids = (await model.generate("hello", { maxTokens: 8 })).ids;
         model.unload();
         return { ids, progress, cached: await Siskin.cache.list() };
       } catch (e) {
@@ -58,7 +58,7 @@ const load = (source, options = {}) =>
     [source, options],
   );
 
-test("a model is fetched once, kept, listed and deleted; progress adds up", async () => {
+test("a model is downloaded once, cached, listed and deleted; progress adds up", async () => {
   const first = await load(URL_());
   assert.deepEqual(first.ids, expected);
   assert.deepEqual(first.progress.map((p) => p.phase).filter((p, i, all) => p !== all[i - 1]), [
@@ -81,7 +81,7 @@ test("a model is fetched once, kept, listed and deleted; progress adds up", asyn
   assert.deepEqual(noise, []);
 });
 
-test("a cut download goes on where it was, at any byte", async () => {
+test("an interrupted download resumes where it was, at any byte", async () => {
   for (const cutAfter of [1, 3, 1000, 65_536, size - 1]) {
     server.faults.set("/m/model.gguf", { cutAfter, times: 1 });
     server.requests.length = 0;
@@ -95,7 +95,7 @@ test("a cut download goes on where it was, at any byte", async () => {
   }
 });
 
-test("a download goes on in a new page; a changed file starts over", async () => {
+test("a download resumes in a new page; a changed file starts over", async () => {
   const cut = async () => {
     server.faults.set("/m/model.gguf", { cutAfter: 50_000 });
     const loading = load(URL_());
@@ -113,7 +113,7 @@ test("a download goes on in a new page; a changed file starts over", async () =>
   assert.match(fetches()[0].range, /^bytes=\d+-$/);
   await page.evaluate((url) => Siskin.cache.delete(url), URL_());
   await cut();
-  // Another file of the same name, one byte different and sound.
+  // A different, intact file with the same name: one byte differs.
   const bytes = readFileSync(model);
   bytes[bytes.length - 1] ^= 1;
   writeFileSync(model, bytes);
@@ -122,7 +122,7 @@ test("a download goes on in a new page; a changed file starts over", async () =>
   copyFileSync(join(tiny, "llama/model.gguf"), model);
 });
 
-test("without ranges, without a length of its own, or from elsewhere, it is fetched whole", async () => {
+test("without range requests, without a length, or from another origin, the whole file is downloaded", async () => {
   server.faults.set("/m/model.gguf", { noRange: true });
   assert.deepEqual((await load(URL_())).ids, expected);
   await page.evaluate((url) => Siskin.cache.delete(url), URL_());
@@ -133,27 +133,27 @@ test("without ranges, without a length of its own, or from elsewhere, it is fetc
   assert.deepEqual((await load(other)).ids, expected);
 });
 
-test("a server that always breaks off, and knows no ranges, is given up", async () => {
+test("downloads from a server that always breaks off, without range requests, fail", async () => {
   server.faults.set("/m/model.gguf", { noRange: true, cutAfter: 50_000 });
   const found = await load(URL_());
   assert.equal(found.code, "network", found.message);
   assert.equal(fetches().length, 5);
 });
 
-test("two tabs that want the same model fetch it once", async () => {
+test("two tabs that load the same model download it once", async () => {
   const other = await page.context().newPage();
   await other.goto(server.url);
   await other.waitForFunction("window.ready");
   const run = (p) =>
     p.evaluate(async (url) => {
       const model = await Siskin.load(url, { device: "cpu", context: 64 });
-      return (await model.generate("hello", { max_tokens: 8 })).ids;
+      return (await model.generate("hello", { maxTokens: 8 })).ids;
     }, URL_());
   assert.deepEqual(await Promise.all([run(page), run(other)]), [expected, expected]);
   assert.equal(fetches().length, 1);
 });
 
-test("where there is no room on disk, memory serves", async () => {
+test("without space on disk, memory is used", async () => {
   const client = await page.context().newCDPSession(page);
   await client.send("Storage.overrideQuotaForOrigin", { origin: new URL(server.url).origin, quotaSize: 60_000 });
   const found = await load(URL_());
@@ -162,7 +162,7 @@ test("where there is no room on disk, memory serves", async () => {
   await client.send("Storage.overrideQuotaForOrigin", { origin: new URL(server.url).origin });
 });
 
-test("without a worker the Cache API keeps it", async () => {
+test("without a worker the Cache API stores it", async () => {
   const found = await load(URL_(), { worker: false });
   assert.deepEqual(found.ids, expected);
   assert.deepEqual(found.cached.map((c) => c.where), ["cache"]);
@@ -170,12 +170,12 @@ test("without a worker the Cache API keeps it", async () => {
   assert.equal(fetches().length, 1);
 });
 
-test("files and folders of the user's", async () => {
+test("the user's files and folders", async () => {
   const found = await page.evaluate(async (base) => {
     const file = async (name) => new File([await (await fetch(`${base}tiny/llama/${name}`)).blob()], name);
     const run = async (source) => {
       const model = await Siskin.load(source, { device: "cpu", context: 64 });
-      return (await model.generate("hello", { max_tokens: 8 })).ids;
+      return (await model.generate("hello", { maxTokens: 8 })).ids;
     };
     const names = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"];
     return [await run(await file("model.gguf")), await run(await Promise.all(names.map(file)))];
@@ -198,7 +198,7 @@ test("hub references lead to the configured hub", async () => {
   assert.deepEqual(paths.sort(), ["/hub/owner/repo/resolve/main/model.gguf", "/hub/owner/repo/resolve/v1/model.gguf"]);
 });
 
-test("a SHA-256 holds for a file of the user's too, and not for a folder", async () => {
+test("a SHA-256 applies to a user's file too, but not to a folder", async () => {
   const right = createHash("sha256").update(readFileSync(model)).digest("hex");
   const found = await page.evaluate(
     async ([url, folder, right]) => {
@@ -212,12 +212,12 @@ test("a SHA-256 holds for a file of the user's too, and not for a folder", async
   assert.deepEqual(found, ["loaded", "integrity", "invalid_request"]);
 });
 
-test("a kept file is compared with the SHA-256 that is wanted now", async () => {
+test("a cached file is checked against the requested SHA-256", async () => {
   const digest = (bytes) => createHash("sha256").update(bytes).digest("hex");
   const old = readFileSync(model);
   const newer = Buffer.from(old);
   newer[newer.length - 1] ^= 1;
-  // Kept without one: read once, and not fetched again.
+  // Cached without one: read once, and not downloaded again.
   await load(URL_());
   assert.deepEqual((await load(URL_(), { sha256: digest(old).toUpperCase() })).ids, expected);
   assert.equal(fetches().length, 1);
@@ -230,27 +230,27 @@ test("a kept file is compared with the SHA-256 that is wanted now", async () => 
   assert.deepEqual((await load(URL_(), { sha256: digest(old) })).ids, expected, "what was refused is not kept");
 });
 
-test("a split model opens from any part's address, and from its files", async () => {
+test("a split model opens from the address of any part, and from its files", async () => {
   const names = [1, 2, 3].map((i) => `model-0000${i}-of-00003.gguf`);
   const wanted = nativeRun(join(models, "split", names[0]), "hello", 8, ["--ctx", "64"]).ids;
   const at = (name) => `${server.url}models/split/${name}`;
   assert.deepEqual((await load(at(names[1]))).ids, wanted);
-  assert.match((await load(at(names[1]), { sha256: "00".repeat(32) })).message, /`sha256` is of one file/);
+  assert.match((await load(at(names[1]), { sha256: "00".repeat(32) })).message, /`sha256` is for a single file/);
   const { fits, ids, alone } = await page.evaluate(async (urls) => {
     const file = async (url) => new File([await (await fetch(url)).blob()], url.split("/").at(-1));
     const [first, second, third] = await Promise.all(urls.map(file));
     const { fits } = await Siskin.fits([third, first, second]);
     const model = await Siskin.load([third, first, second], { device: "cpu", context: 64 });
-    const { ids } = await model.generate("hello", { max_tokens: 8 });
+    const { ids } = await model.generate("hello", { maxTokens: 8 });
     model.unload();
     return { fits, ids, alone: await Siskin.load(first).catch((e) => `${e.code}: ${e.message}`) };
   }, names.map(at));
   assert.ok(fits);
   assert.deepEqual(ids, wanted);
-  assert.match(alone, /^invalid_model: .*give all parts/);
+  assert.match(alone, /^invalid_model: .*pass all parts/);
 });
 
-test("a kept folder needs no network, though files are lacking; one that appears later is found", async () => {
+test("a cached folder needs no network, even with missing files; a file that appears later is found", async () => {
   const files = ["config.json", "model.safetensors", "tokenizer.json"];
   mkdirSync(join(folder, "kept"));
   for (const name of files) copyFileSync(join(tiny, "llama", name), join(folder, "kept", name));
@@ -275,7 +275,7 @@ test("fits and inspect read the header alone", async () => {
     const tight = await inspected.fit({ device: "cpu", memory: roomy.memory.total - 1 });
     const gpu = await inspected.fit({ device: "webgpu" });
     inspected.close();
-    // As hubs write it.
+    // As hubs format it.
     const none = await Siskin.fits(`${url}?download=true`, { memory: 1000 });
     return { tokens: tokens.length, tensors: tensors.length, architecture, roomy, tight, gpu, none };
   }, URL_());
@@ -336,7 +336,7 @@ test("bad addresses and files are typed errors", async () => {
     context: "invalid_request",
     "no gpu": "invalid_request",
   });
-  // What proved to be no model is not kept.
+  // A file that is not a model is not cached.
   assert.deepEqual((await page.evaluate(() => Siskin.cache.list())).filter((c) => c.complete).map((c) => c.url), [URL_()]);
   assert.deepEqual(noise.filter((n) => n.startsWith("uncaught")), []);
 });

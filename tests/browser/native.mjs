@@ -1,4 +1,4 @@
-// What the command line answers: the browser must say the same.
+// The command line's answers: the browser must give the same.
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 

@@ -1,4 +1,4 @@
-// The page as a visitor uses it.
+// The page as a user operates it.
 import { join } from "node:path";
 
 import { PATIENCE } from "./chromium.mjs";
@@ -7,7 +7,7 @@ import { root, serve } from "./server.mjs";
 export const serveSite = () =>
   serve({ "": join(root, "web/dist"), models: join(root, "models"), tiny: join(root, "tests/fixtures/tiny") });
 
-/** Opens the page of a fresh profile; `noise` collects what should not be said. */
+/** Opens the page with a fresh profile; `noise` collects unexpected messages. */
 export async function visit(browser, url, options = {}) {
   const context = await browser.newContext(options);
   context.setDefaultTimeout(PATIENCE);
@@ -19,7 +19,7 @@ export async function visit(browser, url, options = {}) {
   return { page, context, noise };
 }
 
-/** Checks and loads the default model, or the one behind an address. */
+/** Checks and loads the default model, or the one at an address. */
 export async function loadModel(page, address) {
   if (address) {
     await page.getByLabel("Address of a model").fill(address);
@@ -33,7 +33,7 @@ export async function loadModel(page, address) {
 
 export const view = (page, name) => page.getByRole("navigation").getByRole("link", { name }).click();
 
-/** Says something and waits for the whole answer. */
+/** Sends a message and waits for the complete answer. */
 export async function say(page, text) {
   await page.getByLabel("Your message").fill(text);
   await page.getByRole("button", { name: "Send" }).click();

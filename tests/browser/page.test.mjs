@@ -1,4 +1,4 @@
-// The page: every view works, is accessible, and goes on without a network.
+// The page: every view works, is accessible, and keeps working offline.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -49,7 +49,7 @@ test("all four views with the real model: they work, at 360 pixels too, and axe 
   assert.equal(await page.locator("ol.steps li").count(), 12);
   await page.getByText("<|im_start|>assistant").waitFor();
   await page.getByLabel("Address of another model").fill(`${server.url}tiny/qwen3/model.gguf`);
-  await page.getByRole("button", { name: "Read its header" }).click();
+  await page.getByRole("button", { name: "Compare" }).click();
   await page.getByText(/\d+ tokens, 18 bytes/).nth(1).waitFor();
   await accessible(page, "tokens");
   await fitsWidth(page, "tokens");
@@ -63,21 +63,23 @@ test("all four views with the real model: they work, at 360 pixels too, and axe 
   const canvas = page.locator("canvas");
   const box = await canvas.boundingBox();
   await canvas.hover({ position: { x: box.width - 6, y: box.height - 6 } });
-  await page.getByText(/“␣Paris” gives “␣Paris” \d/).waitFor();
+  await page.getByText(/“␣Paris” attends to “␣Paris”: \d/).waitFor();
   await accessible(page, "look inside");
   await fitsWidth(page, "look inside");
 
   await view(page, "Model");
   await page.getByText("272 of 272").waitFor();
   await page.getByRole("button", { name: "Test every kernel" }).click();
-  await page.getByText(/^(\d+) of \1 kernels agree with the CPU\.$/).waitFor({ timeout: 120_000 });
+  const kernels = page.getByText(/^(\d+) of \1 kernels agree with the CPU\.$/);
+  await kernels.waitFor({ timeout: 240_000 });
+  assert.ok(parseInt(await kernels.innerText()) > 30);
   await accessible(page, "model");
   await fitsWidth(page, "model");
   assert.deepEqual(noise, []);
   await context.close();
 });
 
-test("after the first visit page and model need no network; conversations stay", async () => {
+test("after the first visit, page and model work offline; conversations are kept", async () => {
   const { page, noise, context } = await visit(browser, server.url);
   await page.evaluate(() => navigator.serviceWorker.ready);
   await loadModel(page, `${server.url}tiny/llama/model.gguf`);
@@ -87,7 +89,7 @@ test("after the first visit page and model need no network; conversations stay",
   await page.getByText("hello").first().waitFor();
   assert.equal(await page.locator("article.assistant .text").innerText(), said);
   await loadModel(page, `${server.url}tiny/llama/model.gguf`);
-  // The same question is answered the same; Regenerate draws another answer.
+  // The same question gets the same answer; Regenerate draws a different one.
   await page.getByRole("button", { name: "New" }).click();
   assert.equal(await say(page, "hello"), said);
   const answers = new Set([said]);
@@ -106,14 +108,14 @@ test("a conversation can be stopped, edited, exported and deleted, by keyboard t
   // Slow enough to be stopped.
   await loadModel(page);
   await page.getByText("System prompt and sampling").click();
-  await page.getByLabel("Longest answer").fill("2048");
+  await page.getByLabel("Maximum answer length").fill("2048");
   await page.getByLabel("Your message").focus();
   await page.keyboard.type("Count from one to a thousand.");
   await page.keyboard.press("Enter");
   await page.getByRole("button", { name: "Stop" }).click();
   await page.getByRole("button", { name: "Edit" }).click();
   await page.getByLabel("Edit your message").fill("two");
-  await page.getByLabel("Longest answer").fill("16");
+  await page.getByLabel("Maximum answer length").fill("16");
   await page.getByRole("button", { name: "Send again" }).click();
   await page.getByRole("button", { name: "Regenerate" }).waitFor();
   assert.deepEqual(await page.locator("article.user .text").allInnerTexts(), ["two"]);
@@ -125,17 +127,17 @@ test("a conversation can be stopped, edited, exported and deleted, by keyboard t
   await context.close();
 });
 
-test("a dropped file is checked first; what is no model is said in words", async () => {
+test("a dropped file is checked first; a file that is not a model is reported", async () => {
   const { page, noise, context } = await visit(browser, server.url);
   const input = page.locator("input[type=file]").first();
-  await input.setInputFiles({ name: "junk.gguf", mimeType: "", buffer: Buffer.from("this is no model") });
+  await input.setInputFiles({ name: "junk.gguf", mimeType: "", buffer: Buffer.from("this is not a model") });
   await page.getByRole("alert").getByText("is not a GGUF file").waitFor();
   await input.setInputFiles(join(root, "tests/fixtures/tiny/qwen3/model.gguf"));
   await page.getByText(/model\.gguf fits: /).waitFor();
   await page.getByRole("button", { name: "Load" }).click();
   await page.getByText(/qwen3, .* parameters · CPU/).waitFor();
-  // Looking at another model does not rename the one that is loaded.
-  const named = () => page.getByRole("region", { name: "Choice of the model" }).locator("strong").first().innerText();
+  // Checking another model does not rename the loaded one.
+  const named = () => page.getByRole("region", { name: "Model selection" }).locator("strong").first().innerText();
   await page.getByRole("button", { name: "Change" }).click();
   for (const [address, seen] of [["nothing.gguf", "answered 404"], ["tiny/llama/model.gguf", "fits: "]]) {
     await page.getByLabel("Address of a model").fill(server.url + address);
@@ -143,7 +145,7 @@ test("a dropped file is checked first; what is no model is said in words", async
     await page.getByText(seen).waitFor();
     assert.equal(await named(), "model.gguf");
   }
-  await input.setInputFiles({ name: "junk.gguf", mimeType: "", buffer: Buffer.from("this is no model") });
+  await input.setInputFiles({ name: "junk.gguf", mimeType: "", buffer: Buffer.from("this is not a model") });
   await page.getByRole("alert").getByText("is not a GGUF file").waitFor();
   assert.equal(await named(), "model.gguf");
   assert.deepEqual(noise, []);

@@ -1,4 +1,4 @@
-// Where siskin runs, or says what to do: sandboxed frames, storage that is denied, one script, other workers, Node.
+// Where siskin runs, or reports what to do: sandboxed frames, denied storage, a single script, other workers, Node.
 import assert from "node:assert/strict";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -17,13 +17,13 @@ const folder = mkdtempSync(join(tmpdir(), "siskin-places-"));
 const expected = nativeRun(join(tiny, "llama/model.gguf"), "hello", 8, ["--ctx", "64"]).ids;
 let [server, browser] = [];
 
-/** A user's script, bundled by esbuild; `run` is there to be called. */
+/** A user's script, bundled by esbuild; it defines `run`. */
 const RUN = `
 import { Siskin, SiskinError } from "siskin";
 globalThis.run = async (url, options) => {
   try {
     const model = await Siskin.load(url, { device: "cpu", context: 64, ...options });
-    const { ids } = await model.generate("hello", { max_tokens: 8 });
+    const { ids } = await model.generate("hello", { maxTokens: 8 });
     model.unload();
     return { ids, kept: (await Siskin.cache.list()).length };
   } catch (e) {
@@ -40,7 +40,7 @@ before(async () => {
   page("iife.html", 'src="iife.js"');
   await bundle("esm", "alone/esm.js");
   page("alone/index.html", 'type="module" crossorigin src="esm.js"');
-  // As the README says: what stands beside the script is copied.
+  // As described in the README: the files next to the script are copied.
   mkdirSync(join(folder, "beside"));
   for (const file of readdirSync(dist).filter((f) => /^(worker|shared)\.js$|\.wasm$/.test(f))) copyFileSync(join(dist, file), join(folder, "beside", file));
   copyFileSync(join(folder, "alone/esm.js"), join(folder, "beside/esm.js"));
@@ -73,29 +73,29 @@ async function runs(path, options, frame = (page) => page.mainFrame()) {
   return found;
 }
 
-test("one script by a bare esbuild: the error names what to copy or give; copied or given, it answers", async () => {
+test("a single script by a bare esbuild: the error names what to copy or set; then it answers", async () => {
   const [alone, given] = await runs("alone/", [{}, ON_THREAD()]);
-  assert.match(alone.error, /^internal: siskin's worker failed: .*serve worker\.js and shared\.js beside the script, or give `worker: false`/);
+  assert.match(alone.error, /^internal: siskin's worker failed: .*serve worker\.js and shared\.js next to the script, or set `worker: false`/);
   assert.deepEqual(given.ids, expected, given.error);
   const [beside] = await runs("beside/", [{}]);
   assert.deepEqual(beside, { ids: expected, kept: 1 });
 });
 
-test("an IIFE does not know its own address: it says so, and answers with `worker: false` and `wasmUrl`", async () => {
+test("an IIFE does not know its own address: the error says so, and it answers with `worker: false` and `wasmUrl`", async () => {
   const [plain, half, given] = await runs("iife.html", [{}, { worker: false }, ON_THREAD()]);
-  assert.match(plain.error, /^internal: siskin's worker does not start .*give `worker: false`/);
-  assert.match(half.error, /^invalid_request: .*`wasmUrl` as a whole address, or `wasmBytes`/);
+  assert.match(plain.error, /^internal: siskin's worker does not start .*set `worker: false`/);
+  assert.match(half.error, /^invalid_request: .*`wasmUrl` to an absolute address, or `wasmBytes`/);
   assert.deepEqual(given, { ids: expected, kept: 1 });
 });
 
-test("a sandboxed frame has no workers of this origin and keeps nothing: it answers on its thread", async () => {
+test("a sandboxed frame has no workers of this origin and stores nothing: it answers on its own thread", async () => {
   const frame = (page) => page.frames().find((f) => f !== page.mainFrame());
   const [plain, given] = await runs("frame.html", [{}, { worker: false }], frame);
-  assert.match(plain.error, /^internal: siskin's worker .*give `worker: false`/);
+  assert.match(plain.error, /^internal: siskin's worker .*set `worker: false`/);
   assert.deepEqual(given, { ids: expected, kept: 0 });
 });
 
-test("a SharedWorker and a service worker have no workers: they say so, and answer on their thread", async () => {
+test("a SharedWorker and a service worker have no workers: the error says so, and they answer on their own thread", async () => {
   const page = await (await browser.newContext()).newPage();
   await page.goto(`${server.url}iife.html`);
   const found = await page.evaluate(
@@ -115,14 +115,14 @@ test("a SharedWorker and a service worker have no workers: they say so, and answ
     [MODEL(), ON_THREAD()],
   );
   for (const i of [0, 2]) {
-    assert.match(found[i].error, /^internal: .*give `worker: false`/);
+    assert.match(found[i].error, /^internal: .*set `worker: false`/);
     assert.deepEqual(found[i + 1], { ids: expected, kept: 1 });
   }
   await page.context().close();
 });
 
-test("where storage is denied, memory serves", async () => {
-  // As a profile that blocks cookies has it.
+test("where storage is denied, memory is used", async () => {
+  // As in a profile that blocks cookies.
   const profile = join(folder, "profile");
   mkdirSync(join(profile, "Default"), { recursive: true });
   writeFileSync(join(profile, "Default/Preferences"), JSON.stringify({ profile: { default_content_setting_values: { cookies: 2 } } }));
@@ -137,18 +137,18 @@ test("where storage is denied, memory serves", async () => {
   await context.close();
 });
 
-test("Node: it says what to give, and answers on the CPU", async () => {
+test("Node: the error names the options to set, and it answers on the CPU", async () => {
   const { Siskin, SiskinError } = await import(join(dist, "index.js"));
   const file = new Blob([readFileSync(join(tiny, "llama/model.gguf"))]);
   const wasmBytes = readFileSync(join(dist, "siskin_wasm_bg.wasm"));
   const failure = (options, source = file) => Siskin.load(source, options).then(() => "", (e) => (e instanceof SiskinError ? `${e.code}: ${e.message}` : "untyped"));
-  assert.match(await failure({}), /^internal: .*give `worker: false`, and in Node `wasmBytes` too/);
+  assert.match(await failure({}), /^internal: .*set `worker: false`, and in Node `wasmBytes` too/);
   assert.match(await failure({ worker: false }), /^internal: the wasm at file:.* does not start: .*`wasmBytes`/);
   assert.match(await failure({ worker: false, wasmBytes }, "model.gguf"), /^invalid_request: model\.gguf is not an address/);
   const model = await Siskin.load(file, { worker: false, wasmBytes, context: 64 });
-  assert.deepEqual((await model.generate("hello", { max_tokens: 8 })).ids, expected);
+  assert.deepEqual((await model.generate("hello", { maxTokens: 8 })).ids, expected);
   model.unload();
   const byAddress = await Siskin.load(MODEL(), { worker: false, wasmBytes, context: 64 });
-  assert.deepEqual((await byAddress.generate("hello", { max_tokens: 8 })).ids, expected);
+  assert.deepEqual((await byAddress.generate("hello", { maxTokens: 8 })).ids, expected);
   assert.deepEqual(await Siskin.cache.list(), []);
 });

@@ -1,4 +1,4 @@
-// Serves the built app and models, as well or as badly as a test wants.
+// Serves the built app and models, as well or as badly as a test requires.
 import { createReadStream, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
@@ -18,7 +18,7 @@ const TYPES = {
 
 /** Folders by the first part of the path; the empty one serves the rest. */
 export async function serve(folders) {
-  /** What happens to a path, or to all of a folder's: `{ gone, status, html, cutAfter, noRange, etag, noCors, append, times }`. */
+  /** Faults of a path, or of all paths in a folder: `{ gone, status, html, cutAfter, noRange, etag, noCors, append, times }`. */
   const faults = new Map();
   const requests = [];
   let headers = {};
@@ -59,7 +59,7 @@ export async function serve(folders) {
     }
     if (fault.cutAfter !== undefined && fault.cutAfter < end - start + 1) {
       const stream = createReadStream(file, { start, end: start + fault.cutAfter - 1 });
-      // An error empties a stream: on a busy machine the page needs this long to read what came before it.
+      // An error discards a stream's buffer: on a busy machine the page needs this long to read what was sent before it.
       stream.on("end", () => setTimeout(() => response.destroy(), 250));
       return void stream.pipe(response, { end: false });
     }

@@ -26,13 +26,13 @@ for (const [scheme, size] of [
   await say(page, "And which river flows through it?");
   await shot("chat");
   await view(page, "Tokens");
-  await page.getByText("How a word is built").waitFor();
+  await page.getByText("How a word is assembled").waitFor();
   await page.getByRole("button", { name: "␣unmistakable" }).click();
   await page.waitForTimeout(500);
   await shot("tokens");
   await view(page, "Look inside");
   await page.getByRole("button", { name: "Start" }).click();
-  await page.getByText("Choose any to go on").waitFor({ timeout: 60_000 });
+  await page.getByText("Click a token to continue").waitFor({ timeout: 60_000 });
   await page.getByRole("button", { name: "Step", exact: true }).click();
   await page.locator("main .text .new").waitFor({ timeout: 60_000 });
   await page.getByRole("button", { name: "Look inside" }).click();
@@ -40,11 +40,11 @@ for (const [scheme, size] of [
   await page.waitForTimeout(300);
   await shot("inside");
   await view(page, "Train");
-  await page.getByRole("button", { name: "Try ours: Pip the bird" }).click();
+  await page.getByRole("button", { name: "Try the sample: Pip the bird" }).click();
   await page.getByText("as the model sees it").waitFor();
   if (scheme === "light") {
-    await page.getByRole("button", { name: "How long?" }).click();
-    await page.getByText("By the time of one step").waitFor({ timeout: 120_000 });
+    await page.getByRole("button", { name: "Estimate time" }).click();
+    await page.getByText("Estimated time").waitFor({ timeout: 120_000 });
     await shot("train-before");
     await page.getByRole("button", { name: "Start", exact: true }).click();
     await page.getByText("Done: 30 steps.").waitFor({ timeout: 900_000 });

@@ -283,7 +283,7 @@ fn chat_changes_adapters() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[..2], ["* lora", "  dora"], "{text}");
     assert!(text.contains("  lora\n* dora\n"), "{text}");
-    assert!(text.contains("answering with dora") && text.contains("answering with none"));
+    assert!(text.contains("using dora") && text.contains("using none"));
     let answers: Vec<&&str> = lines.iter().filter(|l| l.ends_with("[length]")).collect();
     assert_eq!(answers.len(), 3, "{text}");
     let (alone, _) = chat(&["--adapter", &dora], "Hi\n");
@@ -296,7 +296,7 @@ fn chat_changes_adapters() {
     assert_eq!(plain.lines().next(), Some(*answers[2]), "as without any");
     assert!(plain.contains("--adapter"), "{plain}");
     assert!(
-        errors.contains("no adapter `x`; give one of lora, dora, none"),
+        errors.contains("no adapter `x`; use one of lora, dora, none"),
         "{errors}"
     );
     assert!(!errors.contains("note:"), "{errors}");
@@ -388,7 +388,7 @@ fn mistakes_are_told_in_one_line() {
         (&["run", &model, "x", "--ctx", "9999"], &["9999", "128"]),
         (
             &["run", &model, "x", "--device", "cpu", "--profile", "sg"],
-            &["--profile is for GPUs"],
+            &["--profile needs a GPU"],
         ),
         (
             &["run", &model, "x", "--device", "gpu:99"],

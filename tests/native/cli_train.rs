@@ -136,7 +136,7 @@ fn an_adapter_is_trained_used_and_merged() {
         "--out",
         &path(folder.path(), "m.gguf"),
     ]);
-    assert!(error.contains("exists already"), "{error}");
+    assert!(error.contains("already exists"), "{error}");
     let other = fails(&[
         "run",
         &tiny("gemma3"),
@@ -343,7 +343,7 @@ fn what_is_wrong_is_told_before_any_step() {
         "--out",
         &out,
     ]);
-    assert!(error.contains("no assistant's turn"), "{error}");
+    assert!(error.contains("no assistant turn"), "{error}");
 }
 
 /// PEFT's own files, as it saved them, give PEFT's logits.

@@ -3,8 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use pollster::block_on;
 use serde_json::Value;
-use siskin_gpu::Profile;
+use siskin_engine::{Adapter, CacheType, DeviceRequest, OpenOptions, Precision, Session};
+use siskin_formats::Checkpoint;
 use siskin_models::Model;
 use siskin_tests::command::{fails, json, ok, read_logits};
 use siskin_tests::{assert_close, devices, fixture, tolerance};
@@ -45,34 +47,67 @@ fn args(case: &Value, folder: &Path, tmp: &Path) -> Vec<String> {
     filled.collect()
 }
 
-/// The logits on the CPU, in every profile of the first adapter, and in one of each other: a second driver compiles
-/// slowly, and every kernel is compared on it elsewhere.
+/// The logits by the program on the CPU; then in every profile of the first adapter, in this process: what is
+/// compiled for one case serves the next. The cases are about what is read; a second driver computes the same families
+/// in `tiny_models`.
 fn check_logits(what: &str, args: &[&str], wanted: &Path, tmp: &Path) {
     let wanted = read_logits(wanted);
-    let cpu = (vec!["--device".into(), "cpu".into()], 2e-4);
-    let chosen = devices()
-        .into_iter()
-        .filter(|(i, p)| *i == 0 || *p == Profile::Base);
-    let gpus = chosen.map(|(i, p)| {
-        let args = ["--device", &format!("gpu:{i}"), "--profile", &p.to_string()];
-        (args.map(String::from).to_vec(), tolerance("model", p))
-    });
-    for (device, tolerance) in std::iter::once(cpu).chain(gpus) {
-        let out = tmp.join("logits.safetensors").display().to_string();
-        let device: Vec<&str> = device.iter().map(String::as_str).collect();
-        let rest = [
-            "--out",
-            &out,
-            "--force",
-            "--precision",
-            "f32",
-            "--cache",
-            "f32",
-        ];
-        ok(&[args, &device, &rest].concat());
-        let what = format!("{what} {device:?}");
-        assert_close(&what, &read_logits(Path::new(&out)), &wanted, tolerance);
+    let out = tmp.join("logits.safetensors").display().to_string();
+    let rest = [
+        "--device",
+        "cpu",
+        "--out",
+        &out,
+        "--force",
+        "--precision",
+        "f32",
+        "--cache",
+        "f32",
+    ];
+    ok(&[args, &rest].concat());
+    assert_close(what, &read_logits(Path::new(&out)), &wanted, 2e-4);
+    for (index, profile) in devices() {
+        if index > 0 {
+            continue;
+        }
+        let device = DeviceRequest::Gpu {
+            index: Some(index),
+            profile: Some(profile),
+        };
+        let what = format!("{what} gpu:{index} {profile}");
+        let found = logits_on(device, args);
+        assert_close(&what, &found, &wanted, tolerance("model", profile));
     }
+}
+
+/// What `siskin logits` with these arguments computes, on a device.
+fn logits_on(device: DeviceRequest, args: &[&str]) -> Vec<f32> {
+    let value = |flag| Some(args[args.iter().position(|a| *a == flag)? + 1]);
+    let known = ["--tokens", "--adapter"];
+    let flags = args.iter().filter(|a| a.starts_with("--"));
+    assert!(flags.into_iter().all(|a| known.contains(a)), "{args:?}");
+    let options = OpenOptions {
+        device,
+        context: None,
+        cache_type: CacheType::F32,
+        precision: Precision::F32,
+    };
+    let path = Path::new(args[1]);
+    let mut session = block_on(Session::open(path, &options, &mut |_| ())).unwrap();
+    if let Some(adapter) = value("--adapter").map(Path::new) {
+        let adapter = match adapter.extension().is_some_and(|e| e == "gguf") {
+            true => {
+                let checkpoint = Checkpoint::open(adapter).unwrap();
+                Adapter::from_gguf(&checkpoint, &session.model).unwrap()
+            }
+            false => Adapter::open(adapter).unwrap(),
+        };
+        block_on(session.set_adapter(Some(adapter))).unwrap();
+    }
+    let tokens = value("--tokens").expect("tokens").split(',');
+    let ids: Vec<u32> = tokens.map(|t| t.parse().unwrap()).collect();
+    let traced = block_on(session.trace(&ids, &[], 32)).unwrap();
+    traced[0].values.clone()
 }
 
 /// Whether `found` holds all that `wanted` does.

@@ -141,7 +141,7 @@ fn logits_are_those_of_transformers() {
         let tokens = match (index, profile) {
             (0, Profile::Cpu) => [256, 64],
             (0, _) => [64, 16],
-            _ => [32, 8],
+            _ => [8, 2],
         };
         check_both(&format!("gpu:{index} {profile}"), gpu, tokens, integer);
     }
@@ -150,15 +150,19 @@ fn logits_are_those_of_transformers() {
 #[test]
 fn the_capital_of_france() {
     let cpu = (DeviceRequest::Cpu, "cpu".to_string());
-    let gpus = devices_for_the_real_model().into_iter().map(|(i, p)| {
-        (
-            DeviceRequest::Gpu {
-                index: Some(i),
-                profile: Some(p),
-            },
-            format!("gpu:{i} {p}"),
-        )
-    });
+    // A whole answer by the first adapter only.
+    let gpus = devices()
+        .into_iter()
+        .filter(|(i, _)| *i == 0)
+        .map(|(i, p)| {
+            (
+                DeviceRequest::Gpu {
+                    index: Some(i),
+                    profile: Some(p),
+                },
+                format!("gpu:{i} {p}"),
+            )
+        });
     for (device, what) in std::iter::once(cpu).chain(gpus) {
         let mut session = open(device, Precision::Fast, CacheType::F16);
         let prompt = [Message::new("user", "What is the capital of France?")];

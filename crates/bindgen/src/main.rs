@@ -8,7 +8,7 @@ use wasm_bindgen_cli_support::Bindgen;
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [input, output] = &args[..] else {
-        anyhow::bail!("give the .wasm file and the folder for what is made of it");
+        anyhow::bail!("usage: siskin-bindgen IN.wasm OUT_DIR");
     };
     Bindgen::new()
         .web(true)?
@@ -18,5 +18,5 @@ fn main() -> Result<()> {
         .input_path(input)
         .out_name("siskin_wasm")
         .generate(Path::new(output))
-        .with_context(|| format!("cannot make glue for {input}"))
+        .with_context(|| format!("cannot generate bindings for {input}"))
 }

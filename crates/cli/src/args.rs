@@ -12,71 +12,71 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// One answer, streamed to the terminal
+    /// Answer one prompt, streamed to the terminal
     #[command(after_help = "Examples:
   siskin run smollm2-135m-instruct \"What is the capital of France?\"
   siskin run model.gguf \"Once upon a time\" --raw --max-tokens 50
   siskin run model.gguf \"A haiku\" --temperature 0.8 --top-p 0.9 --seed 7 --json")]
     Run(RunArgs),
-    /// A conversation in the terminal
+    /// Chat in the terminal
     #[command(after_help = "Examples:
   siskin chat smollm2-135m-instruct
   siskin chat model.gguf --system \"Answer in one sentence.\" --device cpu
   siskin chat model.gguf --adapter pirate --adapter poet:0.5
-In the conversation: /help lists the commands, Ctrl-C stops an answer, Ctrl-D leaves.")]
+In the conversation: /help lists the commands, Ctrl-C stops an answer, Ctrl-D exits.")]
     Chat(ChatArgs),
-    /// How text becomes tokens
+    /// Show how text is tokenised
     #[command(after_help = "Examples:
   siskin tokenize smollm2-135m-instruct \"Hello, world\"
   siskin tokenize model.gguf \"Hi\" --chat --json")]
     Tokenize(TokenizeArgs),
-    /// Architecture, tensors, tokenizer, and the memory a context needs
+    /// Show the architecture, tensors, tokenizer and the memory that a context needs
     #[command(after_help = "Examples:
   siskin inspect smollm2-135m-instruct
   siskin inspect model.gguf --ctx 8192 --json")]
     Inspect(InspectArgs),
-    /// f32 logits of every position, to a safetensors file
+    /// Write the f32 logits of every position to a safetensors file
     #[command(after_help = "Examples:
   siskin logits model.gguf --tokens 1,2,3 --out logits.safetensors
   siskin logits model.gguf --tokens 1,2,3 --precision f32 --device cpu --out oracle.safetensors")]
     Logits(LogitsArgs),
-    /// Fine-tune: an adapter out of your examples
+    /// Fine-tune an adapter on your examples
     #[command(after_help = "Examples:
   siskin train --model smollm2-135m-instruct --data examples.jsonl --out my-adapter
   siskin train recipe.toml
   siskin train recipe.toml --resume
   siskin run smollm2-135m-instruct \"Who are you?\" --adapter my-adapter
-A recipe names the same things as the flags, which go before it: model, data, out, device, and of the \
-training rank, lora_alpha, use_rslora, use_dora, target_modules, lora_dropout, optim, learning_rate, schedule, warmup_steps, \
+A recipe sets the same things as the flags, which take precedence: model, data, out, device, and the \
+training options rank, lora_alpha, use_rslora, use_dora, target_modules, lora_dropout, optim, learning_rate, schedule, warmup_steps, \
 weight_decay, max_grad_norm, epochs, steps, batch_size, max_seq_len, packing, loss_on, validation, eval_every, \
 gradient_checkpointing, seed.
 Data is JSONL of messages, ShareGPT's conversations, Alpaca's instructions, prompt and completion, or text; a \
 JSON array of such; CSV or TSV with those columns; or a text file with an empty line between examples.")]
     Train(Box<TrainArgs>),
-    /// A model with an adapter in its weights, as one file for any program
+    /// Merge an adapter into a model's weights, for use in any program
     #[command(after_help = "Examples:
   siskin merge smollm2-135m-instruct my-adapter --out merged.gguf
   siskin merge model.gguf my-adapter:0.5 --out half.gguf --type q8_0
   siskin merge model-folder my-adapter --out merged-folder --type bf16")]
     Merge(MergeArgs),
-    /// A model with its matrices in another type
+    /// Store a model's matrices in another type
     #[command(after_help = "Examples:
   siskin quantize model-f16.gguf --type q4_0 --out model-q4_0.gguf
   siskin quantize model-folder --type nf4 --out model-nf4")]
     Quantize(QuantizeArgs),
-    /// A GGUF file as a Hugging Face folder, or a folder as GGUF; adapters too
+    /// Convert a GGUF file to a Hugging Face folder or a folder to GGUF; adapters too
     #[command(after_help = "Examples:
   siskin convert model-folder --out model.gguf --type q8_0
   siskin convert model.gguf --out model-folder --type bf16
   siskin convert my-adapter --base model.gguf --out my-adapter.gguf")]
     Convert(ConvertArgs),
-    /// Prefill and decode speed, and exact counts of what a decode step does
+    /// Measure prefill and decode speed, and count exactly what a decode step does
     #[command(after_help = "Examples:
   siskin bench smollm2-135m-instruct
   siskin bench model.gguf -p 512 -n 64 --device gpu --json
-With --json, `counts` and `kernels` are null on the CPU, and `kernels` where there are no timestamps.")]
+With --json, `counts` and `kernels` are null on the CPU; `kernels` is also null where timestamps are not available.")]
     Bench(BenchArgs),
-    /// Adapters, with the features and limits that matter
+    /// List the devices, with the features and limits that matter
     #[command(after_help = "Examples:
   siskin devices
   siskin devices --json")]
@@ -99,7 +99,7 @@ pub fn parse_device(s: &str) -> Result<DeviceArg, String> {
             .strip_prefix("gpu:")
             .and_then(|n| n.parse().ok())
             .map(|n| DeviceArg::Gpu(Some(n)))
-            .ok_or_else(|| "give auto, cpu, gpu or gpu:N (`siskin devices` lists them)".into()),
+            .ok_or_else(|| "use auto, cpu, gpu or gpu:N (`siskin devices` lists them)".into()),
     }
 }
 
@@ -128,21 +128,21 @@ pub enum CacheArg {
 
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// A GGUF file, a Hugging Face folder, or the name of a model that `cargo xtask demo` fetched
+    /// A GGUF file, a Hugging Face folder, or the name of a model that `cargo xtask demo` downloaded
     pub model: PathBuf,
     /// auto, cpu, gpu or gpu:N
     #[arg(long, default_value = "auto", value_parser = parse_device)]
     pub device: DeviceArg,
-    /// Kernel profile of the GPU, instead of the one that suits the adapter
+    /// Kernel profile on the GPU, instead of the one chosen for it
     #[arg(long)]
     pub profile: Option<ProfileArg>,
-    /// Tokens that the context holds [default: the model's own, at most 4096]
+    /// Context length in tokens [default: the model's own, at most 4096]
     #[arg(long)]
     pub ctx: Option<usize>,
-    /// How the KV cache is kept
+    /// Type of the KV cache
     #[arg(long, default_value = "f16")]
     pub cache: CacheArg,
-    /// Arithmetic of the CPU
+    /// Arithmetic on the CPU
     #[arg(long, default_value = "fast")]
     pub precision: PrecisionArg,
 }
@@ -152,7 +152,7 @@ pub enum OptimArg {
     /// In f32
     #[value(name = "adamw")]
     AdamW,
-    /// In 8 bits, by blocks: less memory, nearly the same steps
+    /// In 8 bits, block-wise: less memory, nearly the same steps
     #[value(name = "adamw_8bit")]
     AdamW8bit,
 }
@@ -160,16 +160,16 @@ pub enum OptimArg {
 /// An adapter on top of a model.
 #[derive(Debug, Clone, Args)]
 pub struct AdapterArgs {
-    /// A LoRA adapter: a folder as PEFT or `siskin train` saves it, or a GGUF file; `DIR:0.5` applies half of it
+    /// A LoRA adapter: a folder as saved by PEFT or `siskin train`, or a GGUF file; `DIR:0.5` applies it at half strength
     #[arg(long, value_name = "DIR[:SCALE]")]
     pub adapter: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct TrainArgs {
-    /// A TOML file with what the flags do not say
+    /// A TOML file with settings that the flags do not give
     pub recipe: Option<PathBuf>,
-    /// A GGUF file, a Hugging Face folder, or the name of a fetched model
+    /// A GGUF file, a Hugging Face folder, or the name of a downloaded model
     #[arg(long)]
     pub model: Option<String>,
     /// Examples: JSONL, JSON, CSV, TSV or text
@@ -181,34 +181,34 @@ pub struct TrainArgs {
     /// auto, cpu, gpu or gpu:N
     #[arg(long)]
     pub device: Option<String>,
-    /// Kernel profile of the GPU, instead of the one that suits the adapter
+    /// Kernel profile on the GPU, instead of the one chosen for it
     #[arg(long)]
     pub profile: Option<ProfileArg>,
     /// Passes over the examples [default: 3]
     #[arg(long, conflicts_with = "steps")]
     pub epochs: Option<usize>,
-    /// Steps instead of passes
+    /// Number of steps, instead of passes
     #[arg(long)]
     pub steps: Option<usize>,
-    /// Rank of the adapter: what it can learn, and its size [default: 8]
+    /// Rank of the adapter: determines how much it can learn, and its size [default: 8]
     #[arg(long)]
     pub rank: Option<usize>,
-    /// Learn the magnitudes of weights apart from their directions (DoRA)
+    /// Learn the magnitudes of weights separately from their directions (DoRA)
     #[arg(long)]
     pub dora: bool,
-    /// How the optimiser keeps its moments [default: adamw]
+    /// How the optimiser stores its moments [default: adamw]
     #[arg(long)]
     pub optim: Option<OptimArg>,
-    /// Highest learning rate [default: 1e-3]
+    /// Peak learning rate [default: 1e-3]
     #[arg(long = "lr")]
     pub learning_rate: Option<f32>,
-    /// Examples a step [default: 4]
+    /// Examples per step [default: 4]
     #[arg(long)]
     pub batch_size: Option<usize>,
-    /// Longer examples are cut to so many tokens [default: 512]
+    /// Truncate examples to this many tokens [default: 512]
     #[arg(long)]
     pub max_seq_len: Option<usize>,
-    /// The part of the examples that is held out [default: 0.1]
+    /// Fraction of the examples that is held out [default: 0.1]
     #[arg(long)]
     pub validation: Option<f32>,
     /// The same seed gives the same losses on the same device [default: 0]
@@ -217,97 +217,97 @@ pub struct TrainArgs {
     /// Steps between checkpoints
     #[arg(long, default_value_t = 25)]
     pub checkpoint_every: usize,
-    /// Go on from the last checkpoint in the folder
+    /// Resume from the last checkpoint in the folder
     #[arg(long)]
     pub resume: bool,
-    /// Replace a training or an adapter that the folder holds
+    /// Replace a training run or an adapter that is already in the folder
     #[arg(long, conflicts_with = "resume")]
     pub force: bool,
-    /// Leave out examples that cannot be learned from, instead of stopping
+    /// Skip unusable examples instead of stopping
     #[arg(long)]
     pub skip_bad: bool,
-    /// One JSON object at the end instead of the report
+    /// Print one JSON object at the end instead of the report
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct MergeArgs {
-    /// A GGUF file, a Hugging Face folder, or the name of a fetched model
+    /// A GGUF file, a Hugging Face folder, or the name of a downloaded model
     pub model: PathBuf,
-    /// A LoRA adapter's folder or GGUF file; `DIR:0.5` merges half of it
+    /// A LoRA adapter's folder or GGUF file; `DIR:0.5` merges it at half strength
     #[arg(value_name = "DIR[:SCALE]")]
     pub adapter: String,
-    /// A file that ends in .gguf, or a folder for safetensors
+    /// A file name ending in .gguf, or a folder for safetensors
     #[arg(long)]
     pub out: PathBuf,
-    /// Replace what is there already
+    /// Overwrite what already exists
     #[arg(long)]
     pub force: bool,
-    /// f32, f16, bf16, q8_0, q4_0, q4_1 or nf4 [default: what each tensor has; eight bits, in a folder f16, for quantised
-    /// ones that change]
+    /// f32, f16, bf16, q8_0, q4_0, q4_1 or nf4 [default: each tensor's own; for quantised ones that change q8_0, or
+    /// f16 in a folder]
     #[arg(long = "type", value_name = "TYPE")]
     pub ty: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct QuantizeArgs {
-    /// A GGUF file, a Hugging Face folder, or the name of a fetched model
+    /// A GGUF file, a Hugging Face folder, or the name of a downloaded model
     pub model: PathBuf,
-    /// f32, f16, bf16; for GGUF q8_0, q4_0, q4_1; for a folder nf4 (bitsandbytes' layout)
+    /// f32, f16 or bf16; for GGUF also q8_0, q4_0, q4_1; for a folder also nf4 (bitsandbytes' layout)
     #[arg(long = "type", value_name = "TYPE")]
     pub ty: String,
-    /// A file that ends in .gguf, or a folder for safetensors
+    /// A file name ending in .gguf, or a folder for safetensors
     #[arg(long)]
     pub out: PathBuf,
-    /// Replace what is there already
+    /// Overwrite what already exists
     #[arg(long)]
     pub force: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
-    /// A GGUF file, a Hugging Face folder, or the name of a fetched model; with --base, an adapter
+    /// A GGUF file, a Hugging Face folder, or the name of a downloaded model; with --base, an adapter
     pub model: PathBuf,
     /// The model that the adapter is for
     #[arg(long, value_name = "MODEL", conflicts_with = "ty")]
     pub base: Option<PathBuf>,
-    /// A file that ends in .gguf, or a folder for safetensors
+    /// A file name ending in .gguf, or a folder for safetensors
     #[arg(long)]
     pub out: PathBuf,
-    /// Replace what is there already
+    /// Overwrite what already exists
     #[arg(long)]
     pub force: bool,
-    /// f32, f16, bf16 and, for GGUF, q8_0, q4_0, q4_1, for a folder nf4 [default: what each tensor has, f16 for quantised
-    /// ones in a folder]
+    /// f32, f16 or bf16; for GGUF also q8_0, q4_0, q4_1; for a folder also nf4 [default: each tensor's own; f16 for
+    /// quantised ones in a folder]
     #[arg(long = "type", value_name = "TYPE")]
     pub ty: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct SamplingArgs {
-    /// 0 takes the likeliest token each time
+    /// 0 always chooses the most likely token
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub temperature: f32,
-    /// Keep the k likeliest tokens; 0 keeps all
+    /// Keep the k most likely tokens; 0 keeps all
     #[arg(long, default_value_t = 0)]
     pub top_k: u32,
-    /// Keep the fewest likeliest tokens with this much probability together
+    /// Keep the smallest set of most likely tokens whose probabilities add up to this
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub top_p: f32,
-    /// Keep tokens at least this fraction as likely as the likeliest
+    /// Keep tokens that are at least this fraction as likely as the most likely one
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub min_p: f32,
-    /// Above 1 makes tokens of the context less likely
+    /// Values above 1 make tokens that are already in the context less likely
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     pub repeat_penalty: f32,
-    /// The same seed gives the same tokens [default: another one for each answer; --json tells which]
+    /// The same seed gives the same tokens [default: a new one for each answer; --json reports it]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Longest answer, in tokens
+    /// Maximum length of the answer, in tokens
     #[arg(long, default_value_t = 512)]
     pub max_tokens: usize,
-    /// End the answer before this text (may be given several times)
+    /// End the answer before this text (can be repeated)
     #[arg(long)]
     pub stop: Vec<String>,
 }
@@ -318,23 +318,23 @@ pub struct RunArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub adapter: AdapterArgs,
-    /// What to answer
+    /// The prompt
     pub prompt: String,
     /// A system message before the prompt
     #[arg(long, conflicts_with = "raw")]
     pub system: Option<String>,
-    /// Let text that spells a control token, such as <|im_end|>, become one
+    /// Parse control tokens, such as <|im_end|>, in messages
     #[arg(long)]
     pub allow_special_tokens: bool,
-    /// Go on from the prompt as plain text, without the chat template
+    /// Continue the prompt as plain text, without the chat template
     #[arg(long)]
     pub raw: bool,
     #[command(flatten)]
     pub sampling: SamplingArgs,
-    /// Log probabilities of each token and of this many likeliest ones (with --json)
+    /// Log-probabilities of each token and of this many most likely ones (with --json)
     #[arg(long, requires = "json")]
     pub logprobs: Option<usize>,
-    /// One JSON object at the end instead of the stream
+    /// Print one JSON object at the end instead of streaming
     #[arg(long)]
     pub json: bool,
 }
@@ -343,13 +343,13 @@ pub struct RunArgs {
 pub struct ChatArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// LoRA adapters, as `run` takes them; the first is in use, and /adapter changes that
+    /// LoRA adapters, as for `run`; the first one is used, and /adapter switches
     #[arg(long = "adapter", value_name = "DIR[:SCALE]")]
     pub adapters: Vec<String>,
     /// A system message before the conversation
     #[arg(long)]
     pub system: Option<String>,
-    /// Let text that spells a control token, such as <|im_end|>, become one
+    /// Parse control tokens, such as <|im_end|>, in messages
     #[arg(long)]
     pub allow_special_tokens: bool,
     #[command(flatten)]
@@ -358,13 +358,13 @@ pub struct ChatArgs {
 
 #[derive(Debug, Args)]
 pub struct TokenizeArgs {
-    /// A GGUF file, a Hugging Face folder, or the name of a fetched model
+    /// A GGUF file, a Hugging Face folder, or the name of a downloaded model
     pub model: PathBuf,
     pub text: String,
-    /// Put the text into the chat template as a user's message
+    /// Apply the chat template to the text as a user message
     #[arg(long)]
     pub chat: bool,
-    /// Let text that spells a control token, such as <|im_end|>, become one
+    /// Parse control tokens, such as <|im_end|>, in messages
     #[arg(long)]
     pub allow_special_tokens: bool,
     #[arg(long)]
@@ -373,12 +373,12 @@ pub struct TokenizeArgs {
 
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A GGUF file, a Hugging Face folder, or the name of a fetched model
+    /// A GGUF file, a Hugging Face folder, or the name of a downloaded model
     pub model: PathBuf,
-    /// Context for the memory figure [default: the model's own, at most 4096]
+    /// Context length for the memory figures [default: the model's own, at most 4096]
     #[arg(long)]
     pub ctx: Option<usize>,
-    /// Every tensor, not only the sums by type
+    /// List every tensor, not only the totals by type
     #[arg(long)]
     pub tensors: bool,
     #[arg(long)]
@@ -387,10 +387,10 @@ pub struct InspectArgs {
 
 #[derive(Debug, Args)]
 pub struct LogitsArgs {
-    /// Tokens that run at once; 1 takes the kernels of decoding instead of the prefill's
+    /// Tokens per batch; 1 uses the decode kernels instead of the prefill ones
     #[arg(long, default_value_t = siskin_engine::TRACE_ROWS)]
     pub rows: usize,
-    /// Also the hidden states and attention outputs of every layer
+    /// Also write the hidden states and attention outputs of every layer
     #[arg(long)]
     pub trace: bool,
     #[command(flatten)]
@@ -400,10 +400,10 @@ pub struct LogitsArgs {
     /// Token ids, separated by commas
     #[arg(long, value_delimiter = ',', required = true)]
     pub tokens: Vec<u32>,
-    /// A safetensors file that gets the tensor `logits`, f32 [T, vocab], and those of --trace
+    /// The safetensors file to write: the tensor `logits`, f32 [T, vocab], and those of --trace
     #[arg(long)]
     pub out: PathBuf,
-    /// Replace what is there already
+    /// Overwrite what already exists
     #[arg(long)]
     pub force: bool,
 }
@@ -418,7 +418,7 @@ pub struct BenchArgs {
     /// Tokens to decode
     #[arg(short, long, default_value_t = 64)]
     pub n: usize,
-    /// Runs, of which the median counts
+    /// Number of runs; the median is reported
     #[arg(long, default_value_t = 3)]
     pub runs: usize,
     #[arg(long)]

@@ -2,8 +2,9 @@ use std::io::Write;
 
 use anyhow::{Result, bail};
 use indicatif::HumanBytes;
-use serde_json::json;
-use siskin_engine::{FinishReason, GenerateOptions};
+use serde_json::{Value as Json, json};
+use siskin_engine::{FinishReason, GenerateOptions, Session};
+use siskin_gpu::{Counts, KernelTime};
 
 use crate::args::BenchArgs;
 use crate::{open, stop};
@@ -14,8 +15,31 @@ pub async fn bench(args: BenchArgs) -> Result<()> {
     }
     stop::install()?;
     let mut session = open::open(&args.model).await?;
+    let rates = measure(&mut session, &args).await?;
+    let measured = Measured {
+        rates,
+        counts: session.decode_counts().await?,
+        times: session.decode_times().await?,
+        peak: peak_memory(),
+    };
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", measured.json(&args, &session))?;
+        return Ok(());
+    }
+    measured.print_rates(&mut out, &args, &session)?;
+    measured.print_step(&mut out, &session)
+}
+
+/// Medians, in tokens per second.
+struct Rates {
+    prefill: f64,
+    decode: f64,
+}
+
+async fn measure(session: &mut Session, args: &BenchArgs) -> Result<Rates> {
     let vocab = session.model.dims().vocab_size;
-    // Any tokens do: time does not depend on them.
+    // Any tokens will do: the time does not depend on them.
     let prompt: Vec<u32> = (0..args.prompt)
         .map(|i| ((i * 7919 + 17) % vocab) as u32)
         .collect();
@@ -43,24 +67,32 @@ pub async fn bench(args: BenchArgs) -> Result<()> {
         prefill.push(answer.prefill_rate());
         decode.push(answer.decode_rate());
     }
-    let (prefill, decode) = (median(prefill), median(decode));
-    let counts = session.decode_counts().await?;
-    let times = session.decode_times().await?;
-    let device = session.device().name();
-    let profile = session.device().profile();
-    let peak = peak_memory();
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        let json = json!({
-            "prefill_tok_s": prefill,
-            "decode_tok_s": decode,
-            "device": device,
-            "profile": profile,
+    Ok(Rates {
+        prefill: median(prefill),
+        decode: median(decode),
+    })
+}
+
+struct Measured {
+    rates: Rates,
+    counts: Option<Counts>,
+    times: Option<Vec<KernelTime>>,
+    /// Bytes.
+    peak: Option<u64>,
+}
+
+impl Measured {
+    fn json(&self, args: &BenchArgs, session: &Session) -> Json {
+        json!({
+            "prefill_tok_s": self.rates.prefill,
+            "decode_tok_s": self.rates.decode,
+            "device": session.device().name(),
+            "profile": session.device().profile(),
             "prompt_tokens": args.prompt,
             "decode_tokens": args.n,
             "runs": args.runs,
-            "peak_memory_bytes": peak,
-            "counts": counts.map(|c| json!({
+            "peak_memory_bytes": self.peak,
+            "counts": self.counts.map(|c| json!({
                 "dispatches": c.dispatches,
                 "submits": c.submits,
                 "readbacks": c.readbacks,
@@ -68,65 +100,73 @@ pub async fn bench(args: BenchArgs) -> Result<()> {
                 "bind_groups_created": c.bind_groups_created,
                 "bytes_bound": c.bytes_bound,
             })),
-            "kernels": times.map(|times| times.iter().map(|t| json!({
+            "kernels": self.times.as_ref().map(|times| times.iter().map(|t| json!({
                 "kernel": t.kernel,
                 "dispatches": t.dispatches,
                 "microseconds": t.microseconds,
                 "bytes": t.bytes,
             })).collect::<Vec<_>>()),
-        });
-        writeln!(out, "{json}")?;
-        return Ok(());
+        })
     }
-    writeln!(
-        out,
-        "{device}, profile {profile}; median of {} runs",
-        args.runs
-    )?;
-    writeln!(
-        out,
-        "prefill  {prefill:>9.2} tok/s  ({} tokens)",
-        args.prompt
-    )?;
-    writeln!(out, "decode   {decode:>9.2} tok/s  ({} tokens)", args.n)?;
-    if let Some(peak) = peak {
-        writeln!(out, "memory   {:>9} at most", HumanBytes(peak).to_string())?;
-    }
-    if let Some(c) = counts {
+
+    fn print_rates(&self, out: &mut impl Write, args: &BenchArgs, session: &Session) -> Result<()> {
+        let (device, profile) = (session.device().name(), session.device().profile());
+        let Rates { prefill, decode } = self.rates;
         writeln!(
             out,
-            "\none decode step at position {}",
-            session.tokens().len()
+            "{device}, profile {profile}; median of {} runs",
+            args.runs
         )?;
         writeln!(
             out,
-            "  {} dispatches, {} submits, {} read-backs, {} buffers and {} bind groups created, {} bound",
-            c.dispatches,
-            c.submits,
-            c.readbacks,
-            c.buffers_created,
-            c.bind_groups_created,
-            HumanBytes(c.bytes_bound)
+            "prefill  {prefill:>9.2} tok/s  ({} tokens)",
+            args.prompt
         )?;
+        writeln!(out, "decode   {decode:>9.2} tok/s  ({} tokens)", args.n)?;
+        if let Some(peak) = self.peak {
+            writeln!(out, "memory   {:>9} peak", HumanBytes(peak).to_string())?;
+        }
+        Ok(())
     }
-    if let Some(times) = times {
-        writeln!(
-            out,
-            "\n  kernel                dispatches         µs    MiB    GiB/s"
-        )?;
-        for t in times {
-            let rate = t.bytes as f64 / t.microseconds * 1e6 / f64::from(1 << 30);
+
+    /// What one decode step does.
+    fn print_step(&self, out: &mut impl Write, session: &Session) -> Result<()> {
+        if let Some(c) = self.counts {
             writeln!(
                 out,
-                "  {:<21} {:>10} {:>10.0} {:>6.1} {rate:>8.2}",
-                t.kernel,
-                t.dispatches,
-                t.microseconds,
-                t.bytes as f64 / f64::from(1 << 20)
+                "\none decode step at position {}",
+                session.tokens().len()
+            )?;
+            writeln!(
+                out,
+                "  {} dispatches, {} submits, {} read-backs, {} buffers and {} bind groups created, {} bound",
+                c.dispatches,
+                c.submits,
+                c.readbacks,
+                c.buffers_created,
+                c.bind_groups_created,
+                HumanBytes(c.bytes_bound)
             )?;
         }
+        if let Some(times) = &self.times {
+            writeln!(
+                out,
+                "\n  kernel                dispatches         µs    MiB    GiB/s"
+            )?;
+            for t in times {
+                let rate = t.bytes as f64 / t.microseconds * 1e6 / f64::from(1 << 30);
+                writeln!(
+                    out,
+                    "  {:<21} {:>10} {:>10.0} {:>6.1} {rate:>8.2}",
+                    t.kernel,
+                    t.dispatches,
+                    t.microseconds,
+                    t.bytes as f64 / f64::from(1 << 20)
+                )?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -134,7 +174,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// The most memory this process has had, in bytes; `None` where the system does not tell.
+/// Peak memory of this process in bytes; `None` where the system does not report it.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;

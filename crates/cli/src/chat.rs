@@ -12,17 +12,17 @@ use crate::args::{ChatArgs, SamplingArgs};
 use crate::{open, output, remedy, stop};
 
 const HELP: &str = "\
-/system TEXT   set the system message and start anew (alone: show it)
-/reset         start anew
-/adapter NAME  use another of the adapters given, or none (alone: list them)
+/system TEXT   set the system message and start over (without TEXT: show it)
+/reset         start over
+/adapter NAME  use another of the loaded adapters, or none (without NAME: list them)
 /save FILE     write the conversation as JSON
-/stats         tokens and speed of the last answer
+/stats         token counts and speed of the last answer
 /help          this list
-/exit          leave (or Ctrl-D); Ctrl-C stops an answer";
+/exit          exit (or Ctrl-D); Ctrl-C stops an answer";
 
 struct Chat {
     session: Session,
-    /// Those that were given, by the names of their folders or files.
+    /// Those given on the command line, by the names of their folders or files.
     adapters: Vec<(String, Adapter)>,
     messages: Vec<Message>,
     sampling: SamplingArgs,
@@ -30,7 +30,7 @@ struct Chat {
     last: Option<Answer>,
 }
 
-/// Lines from a terminal with editing and history, or from a pipe.
+/// Lines from a terminal, with editing and history, or from a pipe.
 enum Input {
     Terminal(Box<DefaultEditor>),
     Pipe(std::io::StdinLock<'static>),
@@ -58,7 +58,7 @@ impl Input {
                 match String::from_utf8(line) {
                     Ok(line) => Ok(Some(line)),
                     Err(_) => {
-                        eprintln!("error: a line is not UTF-8, and is left out");
+                        eprintln!("error: a line is not UTF-8 and was skipped");
                         Ok(Some(String::new()))
                     }
                 }
@@ -124,7 +124,7 @@ pub async fn chat(args: ChatArgs) -> Result<()> {
             ("/system", text) => chat.reset(Some(text)),
             ("/adapter", "") => chat.list_adapters(),
             ("/adapter", name) => match chat.use_adapter(name).await {
-                Ok(()) => println!("answering with {name}"),
+                Ok(()) => println!("using {name}"),
                 Err(e) => eprintln!("error: {}", remedy::line(&e)),
             },
             ("/stats", _) => chat.stats(),
@@ -136,7 +136,7 @@ pub async fn chat(args: ChatArgs) -> Result<()> {
                 eprintln!("error: no command {command}; /help lists them");
             }
             _ => {
-                // What goes wrong with one message (too long, say) does not end the conversation.
+                // An error in one message (too long, say) does not end the conversation.
                 if let Err(e) = chat.answer(line).await {
                     eprintln!("error: {}", remedy::line(&e));
                 }
@@ -158,7 +158,7 @@ impl Chat {
 
     fn list_adapters(&self) {
         if self.adapters.is_empty() {
-            println!("(none; give some with --adapter)");
+            println!("(none; use --adapter to load some)");
         }
         for (name, adapter) in &self.adapters {
             let is_used = self.session.adapter() == Some(adapter);
@@ -166,7 +166,7 @@ impl Chat {
         }
     }
 
-    /// The conversation goes on.
+    /// Keeps the conversation.
     async fn use_adapter(&mut self, name: &str) -> Result<()> {
         let found = self.adapters.iter().find(|a| a.0 == name);
         let adapter = match found {
@@ -175,7 +175,7 @@ impl Chat {
             None => {
                 let known: Vec<&str> = self.adapters.iter().map(|a| a.0.as_str()).collect();
                 let known = [&known[..], &["none"]].concat().join(", ");
-                bail!("there is no adapter `{name}`; give one of {known}");
+                bail!("there is no adapter `{name}`; use one of {known}");
             }
         };
         Ok(self.session.set_adapter(adapter).await?)
@@ -226,7 +226,7 @@ impl Chat {
         println!("context: {used} of {context} tokens");
         if let Some(a) = &self.last {
             println!(
-                "last answer: {} tokens at {:.1} tok/s; prompt {} tokens, {} from the cache, the rest at {:.1} tok/s",
+                "last answer: {} tokens at {:.1} tok/s; prompt: {} tokens, {} from the cache, the rest at {:.1} tok/s",
                 a.ids.len(),
                 a.decode_rate(),
                 a.prompt_tokens,
@@ -238,10 +238,10 @@ impl Chat {
 
     fn save(&self, path: &Path) -> Result<()> {
         if path.as_os_str().is_empty() {
-            bail!("give a file name");
+            bail!("no file name given");
         }
         if std::fs::symlink_metadata(path).is_ok() {
-            bail!("{} exists already; give another name", path.display());
+            bail!("{} already exists; choose another name", path.display());
         }
         let text = serde_json::to_string_pretty(&json!({ "messages": self.messages }))?;
         output::whole(path, |part| Ok(std::fs::write(part, text)?))

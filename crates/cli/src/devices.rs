@@ -45,7 +45,7 @@ pub async fn devices(args: &DevicesArgs) -> Result<()> {
     for (i, a) in adapters.iter().enumerate() {
         writeln!(out, "gpu:{i}  {} ({}, {})", a.name, a.backend, a.driver)?;
         let kind = if a.software {
-            "software: shaders run on the processor"
+            "software: shaders run on the CPU"
         } else {
             "hardware"
         };

@@ -1,4 +1,4 @@
-//! A model as a Hugging Face folder: one safetensors file, and what stands beside it.
+//! A model as a Hugging Face folder: one safetensors file and the files that accompany it.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -11,19 +11,19 @@ use siskin_engine::ModelFiles;
 use siskin_formats::{Nf4Parts, SideFiles, TensorType, nf4_codes};
 use siskin_models::Exported;
 
-use crate::export::Bytes;
+use crate::export_plan::ExportPlan;
 use crate::output::whole;
 
 /// Where an entry's bytes come from.
 enum Source {
     /// The bytes of a tensor to be written.
     Tensor(usize),
-    /// The codes among its blocks.
+    /// The codes of its blocks.
     Codes(usize),
     Ready(Vec<u8>),
 }
 
-/// A tensor of the file.
+/// A tensor in the file.
 struct Entry {
     name: String,
     dtype: Dtype,
@@ -45,7 +45,7 @@ impl Entry {
         }
     }
 
-    /// What bitsandbytes makes of a tensor.
+    /// The tensors that bitsandbytes stores for one tensor.
     fn nf4(i: usize, tensor: &Exported, blocks: &[u8]) -> Vec<Self> {
         let ready = |part: &str, dtype, n, bytes| Self {
             name: format!("{}.{part}", tensor.name),
@@ -82,16 +82,16 @@ impl Entry {
     }
 }
 
-/// An entry whose bytes are made when they are asked for: the model is never in memory as a whole.
+/// An entry whose bytes are produced on demand: the whole model is never in memory.
 struct Lazy<'a> {
     entry: Entry,
-    bytes: Bytes<'a>,
+    plan: &'a ExportPlan<'a>,
     failed: &'a RefCell<Option<anyhow::Error>>,
 }
 
 impl Lazy<'_> {
     fn of(&self, i: usize) -> Option<Vec<u8>> {
-        let made = (self.bytes)(i);
+        let made = self.plan.bytes(i);
         made.map_err(|e| self.failed.borrow_mut().get_or_insert(e).to_string())
             .ok()
     }
@@ -121,7 +121,7 @@ impl View for Lazy<'_> {
     }
 }
 
-/// What other programs need of a folder beside what is read here.
+/// Files that other programs need in a folder and that are not read here.
 const COPIED: [&str; 7] = [
     "vocab.json",
     "merges.txt",
@@ -132,18 +132,19 @@ const COPIED: [&str; 7] = [
     "NOTICE",
 ];
 
-pub fn write(files: &ModelFiles, tensors: &[Exported], out: &Path, bytes: Bytes<'_>) -> Result<()> {
-    let beside = side_files(files, tensors)?;
+pub fn write(plan: &ExportPlan<'_>, out: &Path) -> Result<()> {
+    let files = plan.files;
+    let beside = side_files(files, &plan.tensors)?;
     let mut entries = vec![];
-    for (i, tensor) in tensors.iter().enumerate() {
+    for (i, tensor) in plan.tensors.iter().enumerate() {
         if tensor.ty == TensorType::NF4 {
-            entries.extend(Entry::nf4(i, tensor, &bytes(i)?));
+            entries.extend(Entry::nf4(i, tensor, &plan.bytes(i)?));
         } else {
             entries.push(Entry::plain(i, tensor));
         }
     }
     let from = Path::new(&files.weights.checkpoint.side.folder);
-    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    std::fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
     for (name, text) in beside {
         if let Some(parent) = out.join(name).parent() {
             std::fs::create_dir_all(parent)?;
@@ -164,7 +165,7 @@ pub fn write(files: &ModelFiles, tensors: &[Exported], out: &Path, bytes: Bytes<
         let views = entries.into_iter().map(|entry| {
             let lazy = Lazy {
                 entry,
-                bytes,
+                plan,
                 failed: &failed,
             };
             (lazy.entry.name.clone(), lazy)
@@ -175,7 +176,7 @@ pub fn write(files: &ModelFiles, tensors: &[Exported], out: &Path, bytes: Bytes<
     })
 }
 
-/// Configuration and tokenizer: a folder's own, or made from a GGUF file's metadata.
+/// Configuration and tokenizer: the folder's own, or derived from a GGUF file's metadata.
 fn side_files(files: &ModelFiles, tensors: &[Exported]) -> Result<Vec<(&'static str, String)>> {
     const CONFIG: &str = "config.json";
     let checkpoint = &files.weights.checkpoint;
@@ -204,7 +205,7 @@ fn side_files(files: &ModelFiles, tensors: &[Exported]) -> Result<Vec<(&'static 
             "bnb_4bit_quant_storage": "uint8",
         });
     } else if let Some(config) = config.as_object_mut() {
-        // What was quantised is no more.
+        // The weights are no longer quantised.
         config.shift_remove("quantization_config");
     }
     others.push((CONFIG, serde_json::to_string_pretty(&config)?));
@@ -217,7 +218,7 @@ fn from_gguf(files: &ModelFiles, tensors: &[Exported]) -> Result<(serde_json::Va
     let is_tied = !tensors.iter().any(|t| t.name == "lm_head.weight");
     let mut config = files.model.to_config(&files.weights.checkpoint, is_tied)?;
     let text = &files.text;
-    // The tokenizer's own end of text first, then what else ends an answer.
+    // The tokenizer's own end-of-text token first, then the other tokens that end an answer.
     let eos = text.eos_token();
     let others = text.end_tokens().filter(|id| Some(*id) != eos);
     let ends: Vec<u32> = eos.into_iter().chain(others).collect();

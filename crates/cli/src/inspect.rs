@@ -3,58 +3,106 @@ use std::io::Write;
 
 use anyhow::Result;
 use indicatif::HumanBytes;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use siskin_engine::{MemoryFigure, read_text};
-use siskin_formats::Checkpoint;
+use siskin_formats::{Checkpoint, TensorType};
 use siskin_models::Model;
+use siskin_text::TextModel;
 
 use crate::args::InspectArgs;
 use crate::open::resolve;
 use crate::terminal::printable;
 
 pub fn inspect(args: &InspectArgs) -> Result<()> {
-    let path = resolve(&args.model)?;
-    let checkpoint = Checkpoint::open(&path)?;
-    let model = Model::open(&checkpoint)?;
-    let text = read_text(&checkpoint)?;
-    let dims = model.dims();
-    let context = args.ctx.unwrap_or(dims.context_length.min(4096));
-    if context == 0 || context > dims.context_length {
-        return Err(siskin_engine::Error::Context {
-            wanted: context,
-            max: dims.context_length,
-        }
-        .into());
-    }
-    let figure = |on_gpu| MemoryFigure::of(&model, &checkpoint, context, 2, on_gpu);
-    let (memory, on_gpu) = (figure(false)?, figure(true)?);
-    let mut by_type = BTreeMap::<_, (usize, u64, usize)>::new();
-    for t in &checkpoint.tensors {
-        let entry = by_type.entry(t.ty).or_default();
-        entry.0 += 1;
-        entry.1 += t.bytes;
-        entry.2 += t.shape.iter().product::<usize>();
-    }
-    let parameters: usize = by_type.values().map(|t| t.2).sum();
+    let inspected = Inspected::open(args)?;
     let mut out = std::io::stdout().lock();
     if args.json {
-        let types: Vec<_> = by_type
+        writeln!(out, "{}", inspected.json())?;
+        return Ok(());
+    }
+    inspected.print_model(&mut out)?;
+    inspected.print_types(&mut out)?;
+    if args.tensors {
+        inspected.print_tensors(&mut out)?;
+    }
+    inspected.print_memory(&mut out)?;
+    Ok(())
+}
+
+/// The tensors of one type.
+#[derive(Default)]
+struct OfType {
+    tensors: usize,
+    bytes: u64,
+    parameters: usize,
+}
+
+struct Inspected {
+    checkpoint: Checkpoint,
+    model: Model,
+    text: TextModel,
+    by_type: BTreeMap<TensorType, OfType>,
+    context: usize,
+    on_cpu: MemoryFigure,
+    on_gpu: MemoryFigure,
+}
+
+impl Inspected {
+    fn open(args: &InspectArgs) -> Result<Self> {
+        let checkpoint = Checkpoint::open(&resolve(&args.model)?)?;
+        let model = Model::open(&checkpoint)?;
+        let text = read_text(&checkpoint)?;
+        let max = model.dims().context_length;
+        let context = args.ctx.unwrap_or(max.min(4096));
+        if context == 0 || context > max {
+            let wanted = context;
+            return Err(siskin_engine::Error::Context { wanted, max }.into());
+        }
+        let memory = |on_gpu| MemoryFigure::of(&model, &checkpoint, context, 2, on_gpu);
+        let (on_cpu, on_gpu) = (memory(false)?, memory(true)?);
+        let mut by_type = BTreeMap::<_, OfType>::new();
+        for t in &checkpoint.tensors {
+            let entry = by_type.entry(t.ty).or_default();
+            entry.tensors += 1;
+            entry.bytes += t.bytes;
+            entry.parameters += t.shape.iter().product::<usize>();
+        }
+        Ok(Self {
+            checkpoint,
+            model,
+            text,
+            by_type,
+            context,
+            on_cpu,
+            on_gpu,
+        })
+    }
+
+    fn parameters(&self) -> usize {
+        self.by_type.values().map(|t| t.parameters).sum()
+    }
+
+    fn json(&self) -> Json {
+        let (dims, text) = (self.model.dims(), &self.text);
+        let types: Vec<_> = self
+            .by_type
             .iter()
-            .map(|(ty, (n, bytes, params))| {
+            .map(|(ty, of)| {
                 json!({
-                    "type": ty.name(), "tensors": n, "bytes": bytes, "parameters": params,
+                    "type": ty.name(), "tensors": of.tensors, "bytes": of.bytes, "parameters": of.parameters,
                     "on_gpu": siskin_gpu::stored_as(*ty),
                 })
             })
             .collect();
-        let tensors: Vec<_> = checkpoint
+        let tensors: Vec<_> = self
+            .checkpoint
             .tensors
             .iter()
             .map(|t| json!({"name": t.name, "shape": t.shape, "type": t.ty.name(), "bytes": t.bytes}))
             .collect();
-        let json = json!({
-            "architecture": model.arch(),
-            "parameters": parameters,
+        json!({
+            "architecture": self.model.arch(),
+            "parameters": self.parameters(),
             "n_layers": dims.n_layers,
             "hidden_size": dims.hidden_size,
             "intermediate_size": dims.intermediate_size,
@@ -73,82 +121,99 @@ pub fn inspect(args: &InspectArgs) -> Result<()> {
             "chat_template": text.template(),
             "types": types,
             "tensors": tensors,
-            "memory": { "context": context, "figure": memory, "on_gpu": on_gpu },
-        });
-        writeln!(out, "{json}")?;
-        return Ok(());
+            "memory": { "context": self.context, "figure": self.on_cpu, "on_gpu": self.on_gpu },
+        })
     }
-    writeln!(
-        out,
-        "architecture   {}, {:.1} M parameters",
-        printable(model.arch()),
-        parameters as f64 / 1e6
-    )?;
-    writeln!(
-        out,
-        "shape          {} layers, hidden {}, MLP {}, {} heads ({} for k and v) of {}",
-        dims.n_layers,
-        dims.hidden_size,
-        dims.intermediate_size,
-        dims.n_heads,
-        dims.n_kv_heads,
-        dims.head_dim
-    )?;
-    writeln!(
-        out,
-        "context        {} tokens, rope theta {}",
-        dims.context_length, dims.rope_theta
-    )?;
-    let ends: Vec<_> = text
-        .end_tokens()
-        .map(|id| printable(&text.piece(id)))
-        .collect();
-    writeln!(
-        out,
-        "tokenizer      {}, {} tokens, ends at {}",
-        printable(text.kind()),
-        text.vocab_size(),
-        ends.join(" ")
-    )?;
-    let template = text
-        .template()
-        .map_or("none".into(), |t| format!("{} characters", t.len()));
-    writeln!(out, "chat template  {template}")?;
-    writeln!(
-        out,
-        "\ntype    tensors  parameters        bytes  on the GPU"
-    )?;
-    for (ty, (n, bytes, params)) in &by_type {
-        let stored = siskin_gpu::stored_as(*ty);
+
+    fn print_model(&self, out: &mut impl Write) -> Result<()> {
+        let (dims, text) = (self.model.dims(), &self.text);
         writeln!(
             out,
-            "{:<7} {n:>7} {params:>11} {bytes:>12}  {stored}",
-            ty.name()
+            "architecture   {}, {:.1} M parameters",
+            printable(self.model.arch()),
+            self.parameters() as f64 / 1e6
         )?;
+        writeln!(
+            out,
+            "shape          {} layers, hidden {}, MLP {}, {} heads ({} for k and v) of {}",
+            dims.n_layers,
+            dims.hidden_size,
+            dims.intermediate_size,
+            dims.n_heads,
+            dims.n_kv_heads,
+            dims.head_dim
+        )?;
+        writeln!(
+            out,
+            "context        {} tokens, rope theta {}",
+            dims.context_length, dims.rope_theta
+        )?;
+        let ends: Vec<_> = text
+            .end_tokens()
+            .map(|id| printable(&text.piece(id)))
+            .collect();
+        writeln!(
+            out,
+            "tokenizer      {}, {} tokens, ends at {}",
+            printable(text.kind()),
+            text.vocab_size(),
+            ends.join(" ")
+        )?;
+        let template = text
+            .template()
+            .map_or("none".into(), |t| format!("{} characters", t.len()));
+        writeln!(out, "chat template  {template}")?;
+        Ok(())
     }
-    if args.tensors {
+
+    fn print_types(&self, out: &mut impl Write) -> Result<()> {
+        writeln!(
+            out,
+            "\ntype    tensors  parameters        bytes  on the GPU"
+        )?;
+        for (ty, of) in &self.by_type {
+            let stored = siskin_gpu::stored_as(*ty);
+            writeln!(
+                out,
+                "{:<7} {:>7} {:>11} {:>12}  {stored}",
+                ty.name(),
+                of.tensors,
+                of.parameters,
+                of.bytes
+            )?;
+        }
+        Ok(())
+    }
+
+    fn print_tensors(&self, out: &mut impl Write) -> Result<()> {
         writeln!(out)?;
-        for t in &checkpoint.tensors {
+        for t in &self.checkpoint.tensors {
             let name = printable(&t.name);
             writeln!(out, "{name:<50} {:<7} {:?}", t.ty.name(), t.shape)?;
         }
+        Ok(())
     }
-    writeln!(
-        out,
-        "\nmemory for a context of {context} tokens (f16 cache)"
-    )?;
-    for (what, bytes, on_gpu) in [
-        ("weights", memory.weights, on_gpu.weights),
-        ("KV cache", memory.kv_cache, on_gpu.kv_cache),
-        ("activations", memory.activations, on_gpu.activations),
-        ("total", memory.total, on_gpu.total),
-    ] {
-        let bytes = HumanBytes(bytes).to_string();
+
+    fn print_memory(&self, out: &mut impl Write) -> Result<()> {
+        let (on_cpu, on_gpu) = (&self.on_cpu, &self.on_gpu);
         writeln!(
             out,
-            "  {what:<12} {bytes:<12} on a GPU {}",
-            HumanBytes(on_gpu)
+            "\nmemory for a context of {} tokens (f16 cache)",
+            self.context
         )?;
+        for (what, bytes, on_gpu) in [
+            ("weights", on_cpu.weights, on_gpu.weights),
+            ("KV cache", on_cpu.kv_cache, on_gpu.kv_cache),
+            ("activations", on_cpu.activations, on_gpu.activations),
+            ("total", on_cpu.total, on_gpu.total),
+        ] {
+            let bytes = HumanBytes(bytes).to_string();
+            writeln!(
+                out,
+                "  {what:<12} {bytes:<12} on a GPU {}",
+                HumanBytes(on_gpu)
+            )?;
+        }
+        Ok(())
     }
-    Ok(())
 }

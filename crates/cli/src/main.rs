@@ -6,10 +6,13 @@ mod chat;
 mod devices;
 mod export;
 mod export_folder;
+mod export_gguf;
+mod export_plan;
 mod inspect;
 mod logits;
 mod open;
 mod output;
+mod recipe;
 mod remedy;
 mod run;
 mod stop;
@@ -44,7 +47,7 @@ fn main() -> ExitCode {
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // A reader that has seen enough (`| head`) is no failure.
+        // A reader that stops early (`| head`) is not an error.
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("error: {}", remedy::line(&e));
@@ -54,10 +57,10 @@ fn main() -> ExitCode {
 }
 
 /// Mesa's device-select layer looks for a Wayland display and complains on stderr where there is
-/// none; adapters are ranked here anyway.
+/// none; siskin ranks adapters itself.
 fn quiet_mesa() {
     if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
-        // SAFETY: the program has one thread yet.
+        // SAFETY: the program still has only one thread.
         unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
 }

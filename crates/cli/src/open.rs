@@ -1,4 +1,4 @@
-//! From the command line to an open session.
+//! Opens a session from command-line arguments.
 
 use std::path::{Path, PathBuf};
 
@@ -17,12 +17,12 @@ use crate::args::{
 };
 use crate::stop;
 
-/// Where `cargo xtask demo` keeps the models it fetches; `SISKIN_MODELS` names another folder.
+/// Where `cargo xtask demo` keeps the models that it downloads; `SISKIN_MODELS` sets another folder.
 fn models_dir() -> PathBuf {
     std::env::var_os("SISKIN_MODELS").map_or_else(|| "models".into(), PathBuf::from)
 }
 
-/// A path, or the name of a fetched model.
+/// A path, or the name of a downloaded model.
 pub fn resolve(model: &Path) -> Result<PathBuf> {
     if model.exists() {
         return Ok(model.into());
@@ -39,12 +39,12 @@ pub fn resolve(model: &Path) -> Result<PathBuf> {
         .filter_map(|e| e.ok()?.path().file_stem()?.to_str().map(String::from))
         .collect();
     let known = if known.is_empty() {
-        "none; `cargo xtask demo` fetches one".into()
+        "none; `cargo xtask demo` downloads one".into()
     } else {
         known.join(", ")
     };
     bail!(
-        "no model `{}`: neither a path nor a fetched model ({known})",
+        "no model `{}`: it is neither a path nor a downloaded model ({known})",
         model.display()
     )
 }
@@ -58,7 +58,7 @@ pub fn device_request(args: &ModelArgs) -> Result<DeviceRequest> {
     });
     Ok(match args.device {
         DeviceArg::Cpu if profile.is_some() => {
-            bail!("--profile is for GPUs; give --device gpu too")
+            bail!("--profile needs a GPU; add --device gpu")
         }
         DeviceArg::Cpu => DeviceRequest::Cpu,
         DeviceArg::Auto if profile.is_none() => DeviceRequest::Auto,
@@ -70,7 +70,7 @@ pub fn device_request(args: &ModelArgs) -> Result<DeviceRequest> {
     })
 }
 
-/// Opens the model with a progress bar on stderr, where that is a terminal.
+/// Opens the model, with a progress bar on stderr if that is a terminal.
 pub async fn open(args: &ModelArgs) -> Result<Session> {
     let path = resolve(&args.model)?;
     let options = OpenOptions {
@@ -101,7 +101,7 @@ pub async fn open(args: &ModelArgs) -> Result<Session> {
     Ok(session?)
 }
 
-/// Opens the model, and puts the adapter on it.
+/// Opens the model and applies the adapter.
 pub async fn open_adapted(args: &ModelArgs, adapter: &AdapterArgs) -> Result<Session> {
     let mut session = open(args).await?;
     if let Some(given) = &adapter.adapter {
@@ -111,7 +111,7 @@ pub async fn open_adapted(args: &ModelArgs, adapter: &AdapterArgs) -> Result<Ses
     Ok(session)
 }
 
-/// `ADAPTER`, or `ADAPTER:SCALE`: a folder, or a GGUF file. Says so where it seems to be for another model.
+/// `ADAPTER` or `ADAPTER:SCALE`: a folder or a GGUF file. Prints a note if it seems to be for another model.
 pub fn read_adapter(given: &str, model: &Model, checkpoint: &Checkpoint) -> Result<Adapter> {
     let split = given.rsplit_once(':').and_then(|(path, scale)| {
         let scale: f32 = scale.parse().ok().filter(|s: &f32| s.is_finite())?;
@@ -130,7 +130,7 @@ pub fn read_adapter(given: &str, model: &Model, checkpoint: &Checkpoint) -> Resu
     adapter.strength = strength;
     if let Some(base) = adapter.other_base(checkpoint) {
         let (path, model) = (path.display(), &checkpoint.name);
-        eprintln!("note: {path} was made for {base}, and this is {model}");
+        eprintln!("note: {path} was made for {base}, but this model is {model}");
     }
     Ok(adapter)
 }

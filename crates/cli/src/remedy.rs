@@ -1,4 +1,4 @@
-//! What someone at a command line can do about an error. Libraries state what is wrong; this says the rest.
+//! What a user of the command line can do about an error. Libraries state what is wrong; this module adds the remedy.
 
 use anyhow::anyhow;
 use siskin_engine::Error as Engine;
@@ -10,7 +10,7 @@ use siskin_train::Error as Train;
 
 use crate::terminal::printable;
 
-/// An error in one line, with its remedy.
+/// An error on one line, with its remedy.
 pub fn line(error: &anyhow::Error) -> String {
     let text = match remedy(error) {
         Some(remedy) => format!("{error:#}; {remedy}"),
@@ -49,7 +49,7 @@ fn of_engine(e: &Engine) -> Option<&'static str> {
 
 fn of_formats(e: &Formats) -> Option<&'static str> {
     Some(match e {
-        Formats::NotGguf { .. } => "give a .gguf file or a Hugging Face folder",
+        Formats::NotGguf { .. } => "use a .gguf file or a Hugging Face folder",
         Formats::Truncated { .. } | Formats::BeyondFile { .. } | Formats::Damaged { .. } => {
             "download it again"
         }
@@ -63,7 +63,7 @@ fn of_formats(e: &Formats) -> Option<&'static str> {
 fn of_models(e: &Models) -> Option<&'static str> {
     match e {
         Models::Formats(e) => of_formats(e),
-        Models::NoFolder { .. } => Some("give an --out that ends in .gguf"),
+        Models::NoFolder { .. } => Some("use an --out that ends in .gguf"),
         _ => None,
     }
 }
@@ -84,14 +84,14 @@ fn of_train(e: &Train) -> Option<&'static str> {
     }
 }
 
-/// A template's error, for a command that can do without the template.
+/// A template's error, for a command that can work without the template.
 pub fn or_raw(e: Text) -> anyhow::Error {
     match e {
-        Text::NoTemplate => anyhow!("{e}; use --raw to give it plain text"),
+        Text::NoTemplate => anyhow!("{e}; use --raw to prompt it with plain text"),
         Text::TemplateSyntax(_)
         | Text::TemplateUnsupported(_)
         | Text::TemplateLimit(_)
-        | Text::TemplateFailed(_) => anyhow!("{e}; use --raw to do without it"),
+        | Text::TemplateFailed(_) => anyhow!("{e}; use --raw to work without it"),
         e => e.into(),
     }
 }

@@ -1,5 +1,5 @@
-//! Ctrl-C, or a request to end, stops what runs at its next token or step; a second one, before anything noticed
-//! the first, ends the program.
+//! Ctrl-C, or a request to terminate, stops the current work at its next token or step; a second one, before the
+//! first has taken effect, ends the program.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};

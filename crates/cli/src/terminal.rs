@@ -1,10 +1,10 @@
-//! What may be shown on a terminal.
+//! Text that is safe to print on a terminal.
 
-/// Text out of a file, with its control characters spelt out: a name must not move the cursor or change colours.
+/// Text from a file with its control characters escaped: a name must not move the cursor or change colours.
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        // Marks that turn the direction of text hide what stands there.
+        // Marks that change the direction of text can hide content.
         let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if c.is_control() || turns {
             out.extend(c.escape_default());

@@ -1,4 +1,4 @@
-//! The folder of a training.
+//! The output folder of a training run.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use siskin_engine::Session;
 use siskin_train::Trainer;
 
-/// Goes on from the newest checkpoint that is whole; those that are not are named.
+/// Resumes from the newest intact checkpoint; damaged ones are reported.
 pub fn resume(trainer: &mut Trainer, session: &mut Session, folder: &Path) -> Result<()> {
     let mut found = checkpoints(folder);
     found.reverse();
@@ -18,26 +18,26 @@ pub fn resume(trainer: &mut Trainer, session: &mut Session, folder: &Path) -> Re
         let bytes = bytes.with_context(|| format!("cannot read {}", path.display()))?;
         match trainer.resume(session, &bytes) {
             Ok(()) => {
-                eprintln!("going on after step {}", trainer.done());
+                eprintln!("resuming after step {}", trainer.done());
                 return Ok(());
             }
             Err(e @ siskin_train::Error::Checkpoint(_)) => {
-                eprintln!("{}: {e}; trying the one before", path.display());
+                eprintln!("{}: {e}; trying the previous one", path.display());
                 last = Some(e);
             }
             Err(e) => return Err(e).with_context(|| path.display().to_string()),
         }
     }
     match last {
-        Some(e) => Err(e).context("no checkpoint is whole; --force trains anew"),
+        Some(e) => Err(e).context("no checkpoint is intact; use --force to start over"),
         None => bail!(
-            "there is no checkpoint in {}; leave --resume out",
+            "there is no checkpoint in {}; omit --resume",
             folder.display()
         ),
     }
 }
 
-/// Oldest first. Files of other names are not ours.
+/// Oldest first. Files with other names are ignored.
 fn checkpoints(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut found: Vec<(u64, PathBuf)> = entries
@@ -54,7 +54,7 @@ fn checkpoints(folder: &Path) -> Vec<PathBuf> {
     found.into_iter().map(|f| f.1).collect()
 }
 
-/// Writes under another name first, so that a file under its own name is whole.
+/// Writes under a temporary name first, so that a file under its final name is complete.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let part = path.with_extension("part");
     let write = || -> std::io::Result<()> {
@@ -64,7 +64,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         std::fs::rename(&part, path)
     };
     write().with_context(|| {
-        // What there is of it is of no use, and may take the last room.
+        // A partial file is of no use and may take up the last free space.
         let _ = std::fs::remove_file(&part);
         format!("cannot write {}", path.display())
     })
@@ -72,39 +72,39 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 
 const METRICS: &str = "metrics.jsonl";
 const LOCK: &str = "training.lock";
-/// Files that make a folder an adapter's.
+/// Files whose presence makes a folder an adapter folder.
 const ADAPTER: [&str; 3] = [
     "adapter_config.json",
     "adapter_model.safetensors",
     "adapter_model.bin",
 ];
 
-/// What is to be done with what the folder holds.
+/// How to treat what the folder already holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// Nothing that is there is overwritten.
+    /// Nothing is overwritten.
     New,
-    /// Files of a training are.
+    /// Files of a training run are overwritten.
     Forced,
     Resumed,
 }
 
-/// Metrics, checkpoints and, in the end, the adapter. No other process can take the folder meanwhile.
+/// Metrics, checkpoints and finally the adapter. The folder is locked against other processes.
 pub struct TrainFolder {
     folder: PathBuf,
-    /// Once the training has begun.
+    /// Set once training has begun.
     metrics: Option<File>,
     lock: Option<File>,
     was_made: bool,
 }
 
 impl TrainFolder {
-    /// Takes the folder for this process, and makes it where there is none; nothing else is written yet.
+    /// Locks the folder for this process, creating it if necessary; nothing else is written yet.
     pub fn open(folder: &Path, start: Start) -> Result<Self> {
         let name = folder.display();
         let was_made = !folder.exists();
         std::fs::create_dir_all(folder)
-            .with_context(|| format!("cannot make the folder {name}"))?;
+            .with_context(|| format!("cannot create the folder {name}"))?;
         let mut this = Self {
             folder: folder.into(),
             metrics: None,
@@ -116,20 +116,20 @@ impl TrainFolder {
         let has_checkpoint = !checkpoints(folder).is_empty();
         match start {
             Start::New if has_checkpoint => bail!(
-                "{name} holds a training already; give --resume to go on, --force to replace it, or another --out"
+                "{name} already holds a training run; use --resume to continue it, --force to replace it, or another --out"
             ),
             Start::New if has_adapter => bail!(
-                "{name} holds an adapter already; give --force to replace it, or another --out"
+                "{name} already holds an adapter; use --force to replace it, or another --out"
             ),
             Start::Resumed if !has_checkpoint => {
-                bail!("there is no checkpoint in {name}; leave --resume out")
+                bail!("there is no checkpoint in {name}; omit --resume")
             }
             _ => Ok(this),
         }
     }
 
-    /// Begins a new training: what an earlier one left is removed, and the first checkpoint is there before any
-    /// step, so that from here on there is one to go on from.
+    /// Begins a new training run: what an earlier one left is removed, and the first checkpoint is written before any
+    /// step, so that the run can be resumed from the start.
     pub async fn begin(&mut self, trainer: &Trainer, session: &mut Session) -> Result<()> {
         let ours = ["adapter_config.json", "adapter_model.safetensors", METRICS];
         let old = ours.map(|file| self.folder.join(file));
@@ -142,7 +142,7 @@ impl TrainFolder {
         self.open_metrics()
     }
 
-    /// Leaves out what was written after the checkpoint from which the training goes on.
+    /// Drops what was written after the checkpoint from which training resumes.
     pub fn forget_after(&mut self, step: usize) -> Result<()> {
         let path = self.folder.join(METRICS);
         let text = match std::fs::read_to_string(&path) {
@@ -198,12 +198,12 @@ impl TrainFolder {
         Ok(())
     }
 
-    /// What there is to go on from, to be said when a training ends before its time.
+    /// What training can be resumed from, for the message when it ends early.
     pub fn kept(&self) -> String {
         let newest = checkpoints(&self.folder).pop();
         match newest.as_deref().and_then(Path::file_name) {
             Some(name) => format!(
-                "{} has {}, from which --resume goes on",
+                "{} has {}; use --resume to resume from it",
                 self.folder.display(),
                 name.to_string_lossy()
             ),
@@ -214,12 +214,12 @@ impl TrainFolder {
 
 impl Drop for TrainFolder {
     fn drop(&mut self) {
-        // Removed while it is still locked: nobody else can have taken it.
+        // Removed while it is still locked: no other process can have locked it.
         if let Some(lock) = self.lock.take() {
             let _ = std::fs::remove_file(self.folder.join(LOCK));
             drop(lock);
         }
-        // A start that failed leaves nothing; a folder with something in it is not removed.
+        // A failed start leaves nothing behind; a folder that is not empty is not removed.
         if self.was_made {
             let _ = std::fs::remove_dir(&self.folder);
         }
@@ -230,7 +230,7 @@ fn remove(path: &Path) -> Result<()> {
     std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))
 }
 
-/// A lock of the operating system, which a process that is killed loses.
+/// An operating system lock, which is released if the process is killed.
 fn take_lock(folder: &Path) -> Result<File> {
     let path = folder.join(LOCK);
     let name = folder.display();
@@ -244,7 +244,7 @@ fn take_lock(folder: &Path) -> Result<File> {
         match file.try_lock() {
             Ok(()) => (),
             Err(TryLockError::WouldBlock) => {
-                bail!("another process trains in {name} at the moment")
+                bail!("another process is training in {name}")
             }
             // Not every file system has locks.
             Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => {
@@ -254,7 +254,7 @@ fn take_lock(folder: &Path) -> Result<File> {
                 return Err(e).with_context(|| format!("cannot lock {}", path.display()));
             }
         }
-        // Who had it before may have removed it between opening and locking.
+        // The previous holder may have removed it between opening and locking.
         if is_same(&file, &path) {
             return Ok(file);
         }

@@ -8,10 +8,12 @@ mod adapter_gguf;
 mod adapter_initial;
 mod adapter_peft;
 mod answer;
-mod device;
+mod backend;
+mod cpu;
 mod error;
 mod files;
 mod fit;
+mod gpu;
 mod load;
 mod look;
 mod memory;
@@ -25,7 +27,7 @@ pub use adapter_config::AdapterConfig;
 pub use answer::{
     Answer, Event, FinishReason, GenerateOptions, TokenLogprob, TopLogprob, new_seed,
 };
-pub use device::{Device, DeviceRequest};
+pub use backend::{Backend, BatchPlan, DeviceRequest, LocalFuture, MatrixUpload, TrainingGraphs};
 pub use error::{Error, Result};
 pub use files::{AsyncSource, ModelFiles, Reading, WeightFiles, read_text, read_text_of};
 pub use fit::{Fit, FitRequest};

@@ -1,11 +1,11 @@
-use siskin_cpu::{CpuPart, CpuWeight};
 use siskin_formats::TensorType;
 use siskin_graph::{Part, Weight, WeightKind};
 use siskin_models::{Found, Model, Transform, cut};
 
 use crate::adapter::Replaced;
+use crate::backend::{Backend, DeviceRequest};
 use crate::files::WeightFiles;
-use crate::{Adapter, Device, DeviceRequest, Error, Result};
+use crate::{Adapter, Error, Result};
 
 pub use siskin_cpu::{CacheType, Precision};
 
@@ -66,9 +66,8 @@ impl WeightSource<'_> {
     }
 }
 
-/// One part of a stacked weight, as the graph wants its rows.
-async fn read_part(source: &WeightSource<'_>, part: &Part) -> Result<CpuPart> {
-    let rows = part.n_rows();
+/// The bytes of one part of a stacked weight, with its rows in the graph's order.
+async fn read_part(source: &WeightSource<'_>, part: &Part) -> Result<Vec<u8>> {
     if let Some(own) = source.replaced(part) {
         let [n, k] = part.shape;
         if own.rows != n || own.values.len() != n * k {
@@ -84,14 +83,11 @@ async fn read_part(source: &WeightSource<'_>, part: &Part) -> Result<CpuPart> {
         }
         let (ty, first) = (TensorType::F32, part.rows.start);
         let bytes = own.values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let bytes = cut(ty, Transform::None, part, first, bytes);
-        return Ok(CpuPart { ty, rows, bytes });
+        return Ok(cut(ty, Transform::None, part, first, bytes));
     }
     let found = source.found(part)?;
     let (piece, first) = found.info.around(part.rows.clone());
-    let bytes = found.cut(part, first, source.files.read(&piece).await?);
-    let ty = found.info.ty;
-    Ok(CpuPart { ty, rows, bytes })
+    Ok(found.cut(part, first, source.files.read(&piece).await?))
 }
 
 async fn read_vector(source: &WeightSource<'_>, weight: &Weight) -> Result<Vec<f32>> {
@@ -116,7 +112,7 @@ async fn read_vector(source: &WeightSource<'_>, weight: &Weight) -> Result<Vec<f
 
 /// Brings all weights of the graph onto the device, one tensor at a time.
 pub(crate) async fn load_weights(
-    device: &mut Device,
+    device: &mut dyn Backend,
     source: &WeightSource<'_>,
     weights: &[&Weight],
     on_progress: &mut dyn FnMut(Progress),
@@ -131,29 +127,17 @@ pub(crate) async fn load_weights(
                 let values = read_vector(source, weight).await?;
                 device.add_vector(&weight.name, values)?;
             }
-            WeightKind::Matrix => match device {
-                Device::Cpu(cpu) => {
-                    let mut parts = vec![];
-                    for p in &weight.parts {
-                        parts.push(read_part(source, p).await?);
-                    }
-                    let cols = weight.cols;
-                    cpu.device
-                        .add_weight(&weight.name, CpuWeight::Matrix { parts, cols });
+            WeightKind::Matrix => {
+                let mut types = vec![];
+                for p in &weight.parts {
+                    types.push((source.type_of(p)?, p.n_rows()));
                 }
-                Device::Gpu(gpu) => {
-                    let mut types = vec![];
-                    for p in &weight.parts {
-                        types.push((source.type_of(p)?, p.n_rows()));
-                    }
-                    let mut upload = gpu.matrix(&weight.name, &types, weight.cols)?;
-                    for p in &weight.parts {
-                        let part = read_part(source, p).await?;
-                        upload.part(&part.bytes)?;
-                    }
-                    upload.finish()?;
+                let mut upload = device.matrix(&weight.name, &types, weight.cols)?;
+                for p in &weight.parts {
+                    upload.part(read_part(source, p).await?)?;
                 }
-            },
+                upload.finish()?;
+            }
         }
         done += size(weight);
         on_progress(Progress { done, total });
@@ -190,9 +174,9 @@ mod tests {
                 adapter: None,
             };
             let read = |part: &Part| -> Result<Vec<f32>> {
-                let cpu = now(read_part(&source, part))?;
-                let mut out = vec![0.0; cpu.rows * part.cols.len()];
-                decode(cpu.ty, &cpu.bytes, &mut out);
+                let bytes = now(read_part(&source, part))?;
+                let mut out = vec![0.0; part.n_rows() * part.cols.len()];
+                decode(source.type_of(part)?, &bytes, &mut out);
                 Ok(out)
             };
             let d = model.dims().clone();

@@ -1,7 +1,6 @@
 //! What happens inside a model: likeliest tokens, attention weights, the logit lens.
 
 use serde::{Deserialize, Serialize};
-use siskin_cpu::ops::attention::attention_weights;
 use siskin_graph::{AttentionSpec, Graph, Op};
 use siskin_models::Head;
 
@@ -96,7 +95,7 @@ impl Session {
         Ok(specs
             .iter()
             .zip(pairs)
-            .map(|(spec, [q, k])| attention_weights(spec, q, k))
+            .map(|(spec, [q, k])| self.device.attention_weights(spec, q, k))
             .collect())
     }
 }

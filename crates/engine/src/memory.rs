@@ -5,7 +5,7 @@ use siskin_graph::{Fusion, Plan, WeightKind};
 use siskin_models::{Head, Model};
 
 use crate::Result;
-use crate::device::PREFILL_ROWS;
+use crate::backend::PREFILL_ROWS;
 
 /// The memory a model needs in bytes, from the plans alone: nothing is loaded. 64 bits also where
 /// addresses have 32: what does not fit must not seem small.

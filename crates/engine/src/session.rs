@@ -2,7 +2,6 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use siskin_cpu::ops::choose::NOT_FINITE;
 use siskin_gpu::{Counts, KernelTime};
 use siskin_graph::{Graph, Sampling, Weight};
 use siskin_models::{Head, Model};
@@ -10,11 +9,11 @@ use siskin_text::{TextModel, TextStream};
 use web_time::Instant;
 
 use crate::answer::{Answer, Event, FinishReason, GenerateOptions, TokenLogprob, check_sampling};
-use crate::device::PREFILL_ROWS;
+use crate::backend::{Backend, DeviceRequest, NOT_FINITE, PREFILL_ROWS};
 use crate::files::WeightFiles;
 use crate::load::{OpenOptions, Progress, WeightSource, load_weights};
 use crate::training::Training;
-use crate::{Adapter, Device, DeviceRequest, Error, ModelFiles, Result};
+use crate::{Adapter, Error, ModelFiles, Result, backend};
 
 /// The context that is prepared when none is asked for, if the model's own is longer.
 pub(crate) const DEFAULT_CONTEXT: usize = 4096;
@@ -25,7 +24,7 @@ pub struct Session {
     pub model: Model,
     files: WeightFiles,
     options: OpenOptions,
-    pub(crate) device: Device,
+    pub(crate) device: Box<dyn Backend>,
     context: usize,
     /// Tokens in the cache.
     pub(crate) tokens: Vec<u32>,
@@ -122,10 +121,7 @@ impl Session {
         let Some(adapter) = self.adapter.clone().filter(|a| a.config.use_dora) else {
             return Ok(());
         };
-        let factors = match &mut self.device {
-            Device::Cpu(cpu) => cpu.device.factors(&graph)?.to_vec(),
-            Device::Gpu(gpu) => gpu.factors().await?,
-        };
+        let factors = self.device.factors(&graph).await?;
         self.set_adapter(Some(adapter.with_neutral_magnitudes(&graph, &factors)))
             .await
     }
@@ -144,7 +140,7 @@ impl Session {
             files: &self.files,
             adapter: self.adapter.as_ref(),
         };
-        load_weights(&mut self.device, &source, &changed, &mut |_| ()).await?;
+        load_weights(&mut *self.device, &source, &changed, &mut |_| ()).await?;
         let params = self
             .adapter
             .as_ref()
@@ -170,8 +166,8 @@ impl Session {
         &self.files
     }
 
-    pub fn device(&self) -> &Device {
-        &self.device
+    pub fn device(&self) -> &dyn Backend {
+        &*self.device
     }
 
     pub fn context(&self) -> usize {
@@ -398,7 +394,7 @@ impl Session {
     /// What one decode step after the tokens in the cache does on a GPU; `None` on the CPU.
     pub async fn decode_counts(&mut self) -> Result<Option<Counts>> {
         let position = self.tokens.len();
-        let Device::Gpu(gpu) = &mut self.device else {
+        let Some(gpu) = self.device.gpu() else {
             return Ok(None);
         };
         gpu.take_counts();
@@ -410,7 +406,7 @@ impl Session {
     /// Time of each kernel in that step; `None` without a GPU or its timestamps.
     pub async fn decode_times(&mut self) -> Result<Option<Vec<KernelTime>>> {
         let position = self.tokens.len();
-        let Device::Gpu(gpu) = &mut self.device else {
+        let Some(gpu) = self.device.gpu() else {
             return Ok(None);
         };
         Ok(gpu.time_decode(position).await?)
@@ -447,7 +443,7 @@ async fn open_device(
     context: usize,
     adapter: Option<&Adapter>,
     on_progress: &mut dyn FnMut(Progress),
-) -> Result<Device> {
+) -> Result<Box<dyn Backend>> {
     let graph = adapted(model, Head::Next, adapter)?;
     let source = WeightSource {
         model,
@@ -456,9 +452,9 @@ async fn open_device(
     };
     let weights: Vec<&Weight> = graph.weights.iter().collect();
     let params = adapter.map(|a| a.params(&graph)).transpose()?;
-    let mut open = async |request| -> Result<Device> {
-        let mut device = Device::open(request, options.precision).await?;
-        load_weights(&mut device, &source, &weights, on_progress).await?;
+    let mut open = async |request| -> Result<Box<dyn Backend>> {
+        let mut device = backend::open(request, options.precision).await?;
+        load_weights(&mut *device, &source, &weights, on_progress).await?;
         device.set_params(&graph, params.clone().unwrap_or_default())?;
         let rows = PREFILL_ROWS.min(context);
         device

@@ -4,14 +4,14 @@ use serde::Serialize;
 use siskin_graph::{AdamW, Batch, Checkpointing, Fusion, Graph, MomentType, Moments, Plan};
 use siskin_models::Head;
 
-use crate::{Adapter, Device, Error, Result, Session};
+use crate::backend::{BatchPlan, TrainingGraphs};
+use crate::{Adapter, Error, Result, Session};
 
-/// A session's training: the plans, and the rows they hold.
+/// What a session's device is prepared to train.
 #[derive(Debug)]
 pub(crate) struct Training {
     graph: Graph,
     moments: MomentType,
-    pub(crate) cpu: Option<[siskin_cpu::CpuPlan; 2]>,
 }
 
 /// How an adapter is trained.
@@ -91,52 +91,37 @@ impl Session {
         let graph = self.training_graph(adapter, setup)?;
         let loss = self.loss_graph(adapter, 0.0)?;
         let TrainingSetup { rows, moments, .. } = *setup;
-        let cpu = match &mut self.device {
-            Device::Cpu(cpu) => {
-                let plan = |g: &Graph| cpu.device.plan(g.clone(), rows);
-                Some([plan(&graph), plan(&loss)])
-            }
-            Device::Gpu(gpu) => {
-                gpu.prepare_training(graph.clone(), loss, rows, moments)?;
-                gpu.settle().await?;
-                None
-            }
+        let graphs = TrainingGraphs {
+            backward: graph.clone(),
+            loss,
         };
-        self.training = Some(Training {
-            graph,
-            moments,
-            cpu,
-        });
+        self.device.prepare_training(graphs, rows, moments).await?;
+        self.training = Some(Training { graph, moments });
         Ok(())
     }
 
     /// Adds a batch's gradients to those that are there. Returns the sum of the rows' losses.
     pub async fn train_batch(&mut self, batch: &Batch) -> Result<f32> {
-        self.run_batch(batch, 0).await
+        self.run_batch(batch, BatchPlan::Backward).await
     }
 
     /// The sum of the rows' losses, without dropout; nothing is learned.
     pub async fn loss_of(&mut self, batch: &Batch) -> Result<f32> {
-        self.run_batch(batch, 1).await
+        self.run_batch(batch, BatchPlan::Loss).await
     }
 
-    async fn run_batch(&mut self, batch: &Batch, which: usize) -> Result<f32> {
+    async fn run_batch(&mut self, batch: &Batch, which: BatchPlan) -> Result<f32> {
         self.check_tokens(&batch.tokens)?;
         self.check_tokens(&batch.targets)?;
-        let training = self.training.as_ref().ok_or(Error::NotTraining)?;
-        match (&mut self.device, &training.cpu) {
-            (Device::Cpu(cpu), Some(plans)) => Ok(cpu.device.run_batch(&plans[which], batch)?),
-            (Device::Gpu(gpu), _) => Ok(gpu.run_batch(which, batch).await?),
-            _ => Err(Error::NotTraining),
+        if self.training.is_none() {
+            return Err(Error::NotTraining);
         }
+        self.device.run_batch(which, batch).await
     }
 
     /// Makes all gradients 0.
     pub fn forget_gradients(&mut self) {
-        match &mut self.device {
-            Device::Cpu(cpu) => cpu.device.forget_gradients(),
-            Device::Gpu(gpu) => gpu.forget_gradients(),
-        }
+        self.device.forget_gradients();
     }
 
     /// One step of the optimiser over the gradients, which are 0 afterwards. Returns their norm before
@@ -144,34 +129,21 @@ impl Session {
     pub async fn optimise(&mut self, step: &AdamW) -> Result<f32> {
         // Answers given before were another adapter's.
         self.tokens.clear();
-        let moments = self.training.as_ref().ok_or(Error::NotTraining)?.moments;
-        match &mut self.device {
-            Device::Cpu(cpu) => Ok(cpu.device.optimise(step, moments)),
-            Device::Gpu(gpu) => Ok(gpu.optimise(step).await?),
+        if self.training.is_none() {
+            return Err(Error::NotTraining);
         }
+        self.device.optimise(step).await
     }
 
     /// Gradients of all parameters since the last step of the optimiser, by module: A's and B's.
     pub async fn gradients(&mut self) -> Result<Adapter> {
-        let grads = match &mut self.device {
-            Device::Cpu(cpu) => cpu.device.grads().to_vec(),
-            Device::Gpu(gpu) => gpu.grads().await?,
-        };
+        let grads = self.device.gradients().await?;
         self.adapter_with(&grads)
     }
 
     /// Parameters and moments, to go on from later.
     pub async fn training_state(&mut self) -> Result<TrainingState> {
-        match &mut self.device {
-            Device::Cpu(cpu) => Ok(TrainingState {
-                params: cpu.device.params().to_vec(),
-                moments: cpu.device.moments().clone(),
-            }),
-            Device::Gpu(gpu) => {
-                let (params, moments) = gpu.training_state().await?;
-                Ok(TrainingState { params, moments })
-            }
-        }
+        self.device.training_state().await
     }
 
     /// Goes on from a state that [`Self::training_state`] gave.
@@ -193,14 +165,7 @@ impl Session {
             return Err(Error::Adapter { name, what });
         }
         self.tokens.clear();
-        match &mut self.device {
-            Device::Cpu(cpu) => {
-                cpu.device.set_params(state.params);
-                cpu.device.set_moments(state.moments);
-            }
-            Device::Gpu(gpu) => gpu.set_training_state(&state.params, &state.moments)?,
-        }
-        Ok(())
+        self.device.set_training_state(state)
     }
 
     /// The adapter in use with the values that training gave it.

@@ -56,49 +56,44 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Compiling takes most of the time of opening a session on a GPU, so a process keeps the devices it has opened
-/// for its next sessions. A page's models each run in a worker, which ends with its model: nothing to keep there.
+/// Compiling takes most of the time of opening a session on a GPU, so a process keeps the devices it has opened for
+/// its next sessions.
 #[cfg(not(target_arch = "wasm32"))]
-mod kept {
-    use super::*;
-
+fn with_kept<T>(work: impl FnOnce(&mut Vec<Arc<Opened>>) -> T) -> T {
     static KEPT: Mutex<Vec<Arc<Opened>>> = Mutex::new(vec![]);
+    work(&mut lock(&KEPT))
+}
 
-    /// One that nobody uses and that has not failed.
-    pub fn find(index: usize, request: LimitRequest) -> Option<Arc<Opened>> {
-        let mut kept = lock(&KEPT);
+/// A page's device belongs to the thread that opened it.
+#[cfg(target_arch = "wasm32")]
+fn with_kept<T>(work: impl FnOnce(&mut Vec<Arc<Opened>>) -> T) -> T {
+    thread_local! {
+        static KEPT: std::cell::RefCell<Vec<Arc<Opened>>> = const { std::cell::RefCell::new(vec![]) };
+    }
+    KEPT.with_borrow_mut(work)
+}
+
+/// A kept device that nobody uses and that has not failed.
+fn find(index: usize, request: LimitRequest) -> Option<Arc<Opened>> {
+    with_kept(|kept| {
         kept.retain(|o| Arc::strong_count(o) > 1 || lock(&o.failure).is_none());
         let fits = |o: &&Arc<Opened>| {
             (o.index, o.request) == (index, request) && Arc::strong_count(o) == 1
         };
         kept.iter().find(fits).cloned()
-    }
-
-    pub fn keep(opened: &Arc<Opened>) {
-        lock(&KEPT).push(opened.clone());
-    }
-}
-
-#[cfg(target_arch = "wasm32")]
-mod kept {
-    use super::*;
-
-    pub fn find(_index: usize, _request: LimitRequest) -> Option<Arc<Opened>> {
-        None
-    }
-
-    pub fn keep(_opened: &Arc<Opened>) {}
+    })
 }
 
 impl Opened {
     /// The `index`-th adapter, or the best one: one that the process has open already, or a new one.
     pub async fn find_or_open(index: Option<usize>, request: LimitRequest) -> Result<Arc<Self>> {
         let (index, adapter) = pick(index).await?;
-        if let Some(found) = kept::find(index, request) {
+        if let Some(found) = find(index, request) {
             return Ok(found);
         }
+        #[cfg_attr(target_arch = "wasm32", expect(clippy::arc_with_non_send_sync))]
         let opened = Arc::new(Self::open(index, &adapter, request).await?);
-        kept::keep(&opened);
+        with_kept(|kept| kept.push(opened.clone()));
         Ok(opened)
     }
 

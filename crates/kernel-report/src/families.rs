@@ -1,4 +1,4 @@
-//! The kernels that real models run: one layer of each family, with its true shapes.
+//! The kernels that real models run: one layer of each family, with its real shapes.
 
 use anyhow::{Result, bail};
 use pollster::block_on;
@@ -14,10 +14,10 @@ pub struct FamilyKernel {
     pub source: KernelSource,
 }
 
-/// How a weight's parts are kept: types and rows.
+/// How a weight's parts are stored: types and rows.
 type Types = fn(&Weight) -> Vec<(TensorType, usize)>;
 
-/// Shapes of published models; the vocabulary, which changes only a dispatch's length, is cut.
+/// Shapes of published models; the vocabulary, which only changes a dispatch's length, is reduced.
 fn configs() -> Vec<(&'static str, Value, Types)> {
     let config = |arch, hidden, mlp, heads, kv, head_dim| {
         json!({
@@ -43,7 +43,7 @@ fn configs() -> Vec<(&'static str, Value, Types)> {
     ]
 }
 
-/// The types that a common quantisation gives: K types where rows are long enough for them.
+/// The types that a common quantisation produces: K types where rows are long enough for them.
 fn common(weight: &Weight) -> Vec<(TensorType, usize)> {
     let large = weight.cols.is_multiple_of(256);
     let embedding = weight.name.contains("embed_tokens");
@@ -56,7 +56,7 @@ fn common(weight: &Weight) -> Vec<(TensorType, usize)> {
     vec![(ty, weight.rows())]
 }
 
-/// What bitsandbytes makes of a model.
+/// The types that bitsandbytes uses.
 fn nf4(weight: &Weight) -> Vec<(TensorType, usize)> {
     let ty = match weight.name.contains("embed_tokens") {
         true => TensorType::F16,

@@ -1,6 +1,6 @@
-//! What a real GPU's compiler makes of the kernels, without the GPU: the kernels are those that a
-//! decode step and a prefill of each family really run (lowered on any adapter at hand), compiled
-//! by Mesa's RADV for hardware that is not there.
+//! Compiles the kernels with a real GPU's compiler, without the GPU: the kernels are those that a
+//! decode step and a prefill of each family actually run (lowered on any available adapter), compiled
+//! by Mesa's RADV for hardware that is not present.
 
 mod families;
 mod radv;
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 
-/// VGPRs, spills, occupancy and code of each kernel, family and profile
+/// VGPRs, spills, occupancy and code size of each kernel, family and profile
 #[derive(Debug, Parser)]
 struct Args {
     /// The GPU to compile for, by RADV's name: navi21, vega10, …
@@ -21,12 +21,12 @@ struct Args {
     gpu: String,
     #[arg(long)]
     json: bool,
-    /// Compiles the SPIR-V files of a folder (the program calls itself so)
+    /// Compiles the SPIR-V files of a folder (used by the program itself)
     #[arg(long, hide = true)]
     compile: Option<PathBuf>,
 }
 
-/// What the driver tells of one compiled kernel.
+/// The driver's statistics of one compiled kernel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Statistics {
     pub vgprs: u64,
@@ -45,7 +45,7 @@ struct Row {
     family: String,
     profile: String,
     kernel: String,
-    /// The constants that shape the kernel: K, N, MODE, …
+    /// The kernel's override constants: K, N, MODE, …
     constants: String,
     bytes_bound: u64,
     /// The kernel reads weights 16 bytes at a time.
@@ -68,7 +68,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// All files of the folder through the driver; statistics as JSON, in order.
+/// Compiles all files of the folder; prints the statistics as JSON, in order.
 fn compile(folder: &Path) -> Result<()> {
     let mut driver = radv::Driver::open()?;
     let mut all: Vec<Statistics> = vec![];
@@ -92,7 +92,7 @@ fn report(gpu: &str) -> Result<Vec<Row>> {
             bytemuck::cast_slice(&words),
         )?;
     }
-    // A process of its own: which drivers the loader sees is decided by its environment.
+    // In a separate process: the environment decides which drivers the loader sees.
     let output = Command::new(std::env::current_exe()?)
         .arg("--compile")
         .arg(folder.path())

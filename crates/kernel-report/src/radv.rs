@@ -1,5 +1,5 @@
-//! Mesa's RADV as a compiler. With `RADV_FORCE_FAMILY` it lists a GPU that is not there, which
-//! compiles pipelines and tells their statistics (`VK_KHR_pipeline_executable_properties`), but
+//! Mesa's RADV as a compiler. With `RADV_FORCE_FAMILY` it lists a GPU that is not present, which
+//! compiles pipelines and reports their statistics (`VK_KHR_pipeline_executable_properties`), but
 //! runs nothing.
 
 use std::collections::HashMap;
@@ -34,14 +34,14 @@ pub struct Driver {
 impl Driver {
     pub fn open() -> Result<Self> {
         // SAFETY: the loader is a system library; every handle below is used on one thread, while
-        // what it was made from lives, and the structures that are passed live through the call.
+        // the objects it was created from are alive, and the structures that are passed outlive the call.
         unsafe {
             let entry = ash::Entry::load().context("no Vulkan loader; install libvulkan1")?;
             let app = vk::ApplicationInfo::default().api_version(vk::API_VERSION_1_2);
             let create = vk::InstanceCreateInfo::default().application_info(&app);
             let instance = entry.create_instance(&create, None)?;
             let Some(&physical) = instance.enumerate_physical_devices()?.first() else {
-                bail!("RADV lists no GPU of that name");
+                bail!("RADV does not list a GPU of that name");
             };
             let extensions = [khr::pipeline_executable_properties::NAME.as_ptr()];
             let queue = [vk::DeviceQueueCreateInfo::default().queue_priorities(&[1.0])];
@@ -123,7 +123,10 @@ impl Driver {
             self.device.destroy_shader_module(module, None);
             let get = |name: &str| {
                 found.get(name).copied().with_context(|| {
-                    format!("RADV does not tell `{name}`; it tells {:?}", found.keys())
+                    format!(
+                        "RADV does not report `{name}`; it reports {:?}",
+                        found.keys()
+                    )
                 })
             };
             Ok(Statistics {

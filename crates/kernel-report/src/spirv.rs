@@ -16,7 +16,7 @@ pub fn compile(kernel: &KernelSource) -> Result<Vec<u32>> {
     let constants = kernel.constants.iter().cloned().collect();
     let entry = Some((naga::ShaderStage::Compute, "main"));
     let (module, info) = process_overrides(&module, &info, entry, &constants)?;
-    // RADV checks the bounds of buffers by itself.
+    // RADV checks buffer bounds itself.
     let bounds_check_policies = BoundsCheckPolicies {
         buffer: BoundsCheckPolicy::Unchecked,
         ..BoundsCheckPolicies::default()

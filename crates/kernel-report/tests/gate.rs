@@ -1,4 +1,4 @@
-//! No kernel of a GPU profile may spill, and each must leave room for 8 subgroups a SIMD.
+//! No kernel of a GPU profile may spill, and each must allow at least 8 subgroups per SIMD.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 #[test]
 fn no_spills_and_eight_subgroups() {
-    // A SIMD of Vega has a quarter of Navi's registers a lane: there only spills count.
+    // A Vega SIMD has a quarter of Navi's registers per lane: only spills count there.
     for (gpu, least) in [("navi21", 8), ("vega10", 1)] {
         let output = Command::new(env!("CARGO_BIN_EXE_siskin-kernel-report"))
             .args(["--json", "--gpu", gpu])

@@ -1,4 +1,4 @@
-//! Renders and tokenises what it reads, for `tests/fixtures/check_*.py`: a JSON object a line in, one a line out.
+//! Renders and tokenises its input, for `tests/fixtures/check_*.py`: one JSON object per line in, one per line out.
 
 use std::collections::HashMap;
 use std::io::BufRead;
@@ -82,7 +82,7 @@ fn answer(models: &mut Models, line: &str) -> Answer {
         kwargs: object("kwargs"),
         allow_special_tokens: true,
     };
-    // The moment that the script gives to the reference, too.
+    // The same time as the script passes to the reference.
     let now = DateTime {
         year: 2025,
         month: 3,

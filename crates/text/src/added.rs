@@ -1,10 +1,10 @@
-//! Finding added tokens in text.
+//! Finds added tokens in text.
 
 use std::collections::BTreeSet;
 
 use daachorse::{DoubleArrayAhoCorasick, DoubleArrayAhoCorasickBuilder, MatchKind};
 
-/// Finds the first and, of those, the longest of some words; the value is a word's place in the list. `None` where
+/// Finds the leftmost and, among those, the longest of some words; the value is a word's index in the list. `None` if
 /// there are no words.
 pub(crate) fn finder<'a>(
     words: impl Iterator<Item = &'a str>,

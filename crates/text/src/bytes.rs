@@ -1,17 +1,17 @@
-//! The bytes that a token stands for.
+//! The bytes of a token's text.
 
 use std::collections::HashMap;
 
 use serde_json::Value as Json;
 
-/// How a tokenizer's decoder makes text of pieces.
+/// How a tokenizer's decoder turns pieces into text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Decoding {
     /// Each character is a byte, in GPT-2's alphabet.
     ByteLevel(HashMap<char, u8>),
-    /// `▁` is a space, and perhaps `<0xNN>` a byte; the text's first space may be none of its own.
+    /// `▁` is a space and, optionally, `<0xNN>` a byte; the first space may have been added by the tokenizer.
     Spaces { bytes: bool, strips: bool },
-    /// Only the decoder itself knows.
+    /// Only the decoder itself can tell.
     Other,
 }
 
@@ -51,7 +51,7 @@ impl Decoding {
         }
     }
 
-    /// Bytes of a piece that is no special token; `None` where only the decoder knows.
+    /// Bytes of a piece that is not a special token; `None` if only the decoder can tell.
     pub fn bytes(&self, piece: &str) -> Option<Vec<u8>> {
         match self {
             Self::ByteLevel(alphabet) => {
@@ -73,7 +73,7 @@ impl Decoding {
     }
 }
 
-/// GPT-2's alphabet: printable bytes stand for themselves, the others for characters from U+0100 on.
+/// GPT-2's alphabet: printable bytes map to themselves, the others to characters from U+0100 on.
 fn alphabet() -> HashMap<char, u8> {
     let mut next = 0x100;
     let mut out = HashMap::new();

@@ -1,17 +1,17 @@
-//! What a `tokenizer.json` must be before it is handed to `tokenizers`, which panics on some files and takes all
-//! memory on others; and the one border at which its panics are caught.
+//! Validates a `tokenizer.json` before it is passed to `tokenizers`, which panics on some files and exhausts
+//! memory on others; and catches its panics in one place.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value as Json;
 use tokenizers::Tokenizer;
 
-/// `tokenizers` tries each kind of part for each level, so time doubles from level to level.
+/// `tokenizers` tries every kind of part at every level, so time doubles with each level.
 const MAX_DEPTH: usize = 12;
 const MAX_VALUES: usize = 4096;
 const MAX_PATTERN: usize = 1 << 16;
 
-/// The parts that are looked at; what is large is skipped.
+/// The parts that are checked; large ones are skipped.
 #[derive(Deserialize)]
 struct Head {
     #[serde(default)]
@@ -39,17 +39,17 @@ struct Model {
     max_input_chars_per_word: Option<u64>,
 }
 
-/// Runs what may panic within `tokenizers`.
+/// Runs code that may panic inside `tokenizers`.
 pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    // Where a panic ends the program, as in a page, this changes nothing: there the checks must do.
+    // Where a panic aborts the program, as in a page, this has no effect: there the checks must suffice.
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        format!("a fault in `tokenizers`: {}", text.unwrap_or("a panic"))
+        format!("an error in `tokenizers`: {}", text.unwrap_or("a panic"))
     })
 }
 
-/// A message that may quote a file: one line of sensible length.
+/// A message that may quote a file, shortened to one line.
 pub(crate) fn one_line(message: &str) -> String {
     let line = message
         .chars()
@@ -57,7 +57,7 @@ pub(crate) fn one_line(message: &str) -> String {
     line.take(300).collect()
 }
 
-/// A tokenizer without truncation and padding, which models are not fed with.
+/// A tokenizer without truncation and padding, which do not apply to model input.
 pub(crate) fn tokenizer(text: &str) -> Result<Tokenizer, String> {
     let head: Head = serde_json::from_str(text).map_err(|e| e.to_string())?;
     for (name, part) in [
@@ -93,7 +93,7 @@ pub(crate) fn tokenizer(text: &str) -> Result<Tokenizer, String> {
     guarded(|| Tokenizer::from_bytes(text))?.map_err(|e| e.to_string())
 }
 
-/// The right side of each merge must be longer than the prefix that is cut off it.
+/// The right side of each merge must be at least as long as the prefix that is removed from it.
 fn prefixed(merges: &Json, prefix: &str) -> Result<(), String> {
     for merge in merges.as_array().into_iter().flatten() {
         let right = match merge {
@@ -123,19 +123,19 @@ fn walk(part: &Json, depth: usize, count: &mut usize) -> Result<(), String> {
             if map.get("type").is_some_and(|t| t == "Prepend")
                 && map.get("prepend").is_some_and(|p| p == "")
             {
-                return Err("prepends nothing".into());
+                return Err("prepends an empty string".into());
             }
             if let Some(charsmap) = map.get("precompiled_charsmap") {
                 return charsmap_fits(charsmap.as_str().unwrap_or_default());
             }
             map.values().try_for_each(|v| walk(v, depth + 1, count))
         }
-        Json::String(s) if s.len() > MAX_PATTERN => Err("has a very long text".into()),
+        Json::String(s) if s.len() > MAX_PATTERN => Err("has a very long string".into()),
         _ => Ok(()),
     }
 }
 
-/// A charsmap begins with the size of its trie, which is taken at its word.
+/// A charsmap begins with the size of its trie, which `tokenizers` does not check.
 fn charsmap_fits(base64: &str) -> Result<(), String> {
     let bytes = base64.trim_end_matches('=').len() * 3 / 4;
     let mut head = 0u64;
@@ -161,7 +161,7 @@ fn charsmap_fits(base64: &str) -> Result<(), String> {
     ]);
     let size = size.swap_bytes() as usize;
     if !size.is_multiple_of(4) || size < 4 || size + 4 > bytes {
-        return Err("has a charsmap that is not whole".into());
+        return Err("has a truncated charsmap".into());
     }
     Ok(())
 }

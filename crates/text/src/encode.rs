@@ -1,4 +1,4 @@
-//! Rendered text to tokens, where some of it must stay plain.
+//! Encodes rendered text, parts of which must stay plain text.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::added::finder;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// As `Tokenizer::encode` without special tokens of its own, but what spells a special token within `plain` is text.
+/// Like `Tokenizer::encode` without added special tokens, but special tokens spelled within `plain` stay text.
 pub(crate) fn encode(
     tokenizer: &Tokenizer,
     text: &str,
@@ -41,7 +41,7 @@ pub(crate) fn encode(
     tokenizer.post_process(encoding, None, false)
 }
 
-/// A piece of text, or an added token.
+/// A stretch of text, or an added token.
 type Piece = (NormalizedString, Option<Vec<Token>>);
 
 struct Finder<'a> {
@@ -60,7 +60,7 @@ impl<'a> Finder<'a> {
         }
     }
 
-    /// Cuts a text at its added tokens, as `tokenizers` does.
+    /// Splits a text at its added tokens, as `tokenizers` does.
     fn split(&self, part: NormalizedString) -> Result<Vec<Piece>, Failure> {
         let text = part.get().to_string();
         let Some(words) = &self.words else {
@@ -70,7 +70,7 @@ impl<'a> Finder<'a> {
         let mut done = 0;
         let slice = |range: Range<usize>| {
             part.slice(tokenizers::tokenizer::normalizer::Range::Normalized(range))
-                .ok_or("a part that cannot be cut")
+                .ok_or("a part cannot be split")
         };
         for found in words.leftmost_find_iter(&text) {
             let (mut start, mut end) = (found.start(), found.end());

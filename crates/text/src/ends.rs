@@ -1,6 +1,6 @@
 //! Tokens that end an answer.
 
-/// Special tokens that end an answer in one family or another; a model's metadata often names only one of its own.
+/// Special tokens that end an answer in some family; a model's metadata often names only one of its own.
 /// The list is llama.cpp's (`llama-vocab.cpp`, end of generation).
 pub(crate) const END_TOKENS: [&str; 22] = [
     "<|eot_id|>",

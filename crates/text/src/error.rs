@@ -4,7 +4,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     #[error("{name}: {what}")]
     Tokenizer { name: String, what: String },
-    #[error("{name}: the tokenizer kind `{kind}` is not known; known: {known}")]
+    #[error("{name}: unknown tokenizer kind `{kind}`; known kinds: {known}")]
     UnknownKind {
         name: String,
         kind: String,
@@ -19,12 +19,12 @@ pub enum Error {
     TemplateSyntax(String),
     #[error("the chat template uses {0}, which is not supported")]
     TemplateUnsupported(String),
-    /// What the template gave to `raise_exception`.
-    #[error("the chat template refuses this conversation: {0}")]
+    /// The message that the template passed to `raise_exception`.
+    #[error("the chat template rejects this conversation: {0}")]
     TemplateRaised(String),
-    #[error("the chat template needs {0}, which is beyond the limit")]
+    #[error("the chat template needs {0}, which exceeds the limit")]
     TemplateLimit(String),
-    /// What would be an exception of Python.
+    /// What would be an exception in Python.
     #[error("the chat template failed: {0}")]
     TemplateFailed(String),
     #[error(transparent)]
@@ -32,7 +32,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// An error of a template, once more: it is kept from loading to rendering.
+    /// A copy of a template's error, which is stored at loading and returned at rendering.
     pub(crate) fn of_template(&self) -> Self {
         match self {
             Self::TemplateSyntax(what) => Self::TemplateSyntax(what.clone()),

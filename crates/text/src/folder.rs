@@ -1,4 +1,4 @@
-//! The tokenizer of a Hugging Face folder, from all of its files, as transformers 5 reads them.
+//! The tokenizer of a Hugging Face folder, read from all of its files as in transformers 5.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ const NAMED: [&str; 7] = [
 ];
 
 impl TextModel {
-    /// From `tokenizer.json` and what stands beside it.
+    /// Reads `tokenizer.json` and the files that accompany it.
     ///
     /// # Errors
     /// If there is no tokenizer or it is not valid.
@@ -67,13 +67,13 @@ fn json(side: &SideFiles, file: &str) -> Json {
     serde_json::from_str(side.get(file).unwrap_or_default()).unwrap_or_default()
 }
 
-/// A token is a text, or an object with its flags.
+/// A token is a string, or an object with its flags.
 fn content(value: &Json) -> Option<&str> {
     value.as_str().or(value["content"].as_str())
 }
 
-/// The special tokens by their names, and the nameless ones under `additional_special_tokens`. Older folders, whose
-/// configuration does not list the added tokens, have a file of them that goes before the configuration.
+/// The special tokens by name, with unnamed ones under `additional_special_tokens`. Older folders, whose
+/// configuration does not list the added tokens, have a separate file that takes precedence over the configuration.
 fn special_tokens(side: &SideFiles, config: &Json) -> Map<String, Json> {
     let mut out = Map::new();
     let mut nameless: Vec<Json> = vec![];
@@ -162,7 +162,7 @@ fn add_tokens(
     listed.sort_by_key(|(id, _)| *id);
     let known =
         |t: &Tokenizer, token: &str| t.get_added_vocabulary().get_vocab().contains_key(token);
-    // What the folder lists goes before what is only named, except in older folders.
+    // Listed tokens take precedence over those that are only named, except in older folders.
     let listed = listed.into_iter().map(|(_, token)| token);
     tokenizer.add_tokens(listed).map_err(|e| e.to_string())?;
     let missing: Vec<AddedToken> = all_special
@@ -185,7 +185,7 @@ fn sources(side: &SideFiles, config: &Json) -> [Option<String>; 2] {
     if file.is_some() || tools.is_some() {
         return [file, tools];
     }
-    // Processors of images keep theirs in a file of JSON.
+    // Image processors store theirs in a JSON file.
     let processor = json(side, "chat_template.json");
     for value in [&config["chat_template"], &processor["chat_template"]] {
         if let Some(s) = value.as_str() {
@@ -208,7 +208,7 @@ fn sources(side: &SideFiles, config: &Json) -> [Option<String>; 2] {
 }
 
 impl Templates {
-    /// Compiles them; the broken one is an error once it is needed.
+    /// Compiles the templates; a broken one is an error only when it is needed.
     pub fn of(sources: [Option<String>; 2], special: &Map<String, Json>) -> Self {
         let variables: Map<String, Json> = special
             .iter()

@@ -1,5 +1,5 @@
-//! Tokenizers out of GGUF metadata. The pieces are given to `tokenizers` in the form in which
-//! `tokenizer.json` would have them (`transformers/convert_slow_tokenizer.py`).
+//! Tokenizers from GGUF metadata. The pieces are passed to `tokenizers` in the form that
+//! `tokenizer.json` would have (`transformers/convert_slow_tokenizer.py`).
 
 use std::collections::HashMap;
 
@@ -16,12 +16,12 @@ use crate::ends::END_TOKENS;
 use crate::tokenizer::{Parts, Templates};
 use crate::{Error, Result, TextModel, check, gguf_pre};
 
-/// ggml's kinds of tokens.
+/// ggml's token types.
 const NORMAL: i64 = 1;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 
-/// Whether plain text gets a beginning-of-text token.
+/// Whether a beginning-of-text token is put before plain text.
 fn adds_bos(file: &Gguf) -> bool {
     let by_default = match file.str("tokenizer.ggml.model") {
         Some("llama" | "gemma4") => true,
@@ -63,7 +63,7 @@ fn wrong(file: &Gguf, what: impl std::fmt::Display) -> Error {
     }
 }
 
-/// A part of a tokenizer from the JSON that `tokenizer.json` would hold.
+/// A part of a tokenizer from the JSON that `tokenizer.json` would contain.
 fn part<T: DeserializeOwned>(file: &Gguf, json: Json) -> Result<T> {
     serde_json::from_value(json).map_err(|e| wrong(file, e))
 }
@@ -92,7 +92,7 @@ fn merges(file: &Gguf) -> Result<Vec<(String, String)>> {
     pairs.ok_or_else(|| wrong(file, "a merge without a space"))
 }
 
-/// Gemma 4's: merges over text whose spaces are `▁`, lines apart.
+/// Gemma 4's BPE: merges over text whose spaces are `▁`, split into lines.
 fn spaced_bpe(file: &Gguf, pieces: &[String]) -> Result<Tokenizer> {
     let bpe = BPE::builder()
         .vocab_and_merges(
@@ -234,9 +234,9 @@ fn with_spaces(file: &Gguf, t: &mut Tokenizer, prefix: bool) -> Result<()> {
     Ok(())
 }
 
-/// Control tokens (type 3) are special, user-defined ones (type 4) are whole but ordinary text. Types are often wrong,
-/// so that the tokens that end answers are control tokens in any case, and so is what else the file's keys name; a
-/// normal token that the chat template spells out is whole, too.
+/// Control tokens (type 3) are special, user-defined ones (type 4) are unsplittable but ordinary text. Types are often
+/// wrong, so tokens that end answers, and others that the file's keys name, are always control tokens; a
+/// normal token that the chat template spells out is unsplittable, too.
 fn add_special(file: &Gguf, pieces: &[String], t: &mut Tokenizer) {
     let types = match file.array("tokenizer.ggml.token_type") {
         Some(Array::Int(types)) => types.as_slice(),
@@ -254,7 +254,7 @@ fn add_special(file: &Gguf, pieces: &[String], t: &mut Tokenizer) {
         } else if kind == USER_DEFINED {
             whole.push(AddedToken::from(piece.clone(), false).normalized(false));
         } else if kind == NORMAL && is_marker(piece) && template.contains(piece.as_str()) {
-            // What marks thoughts and calls is read by programs, so it is shown.
+            // Markers of thoughts and calls are read by programs, so they are shown.
             let shown = ["think", "tool", "function", "reason"];
             let shown = shown.iter().any(|s| piece.contains(s));
             let token = AddedToken::from(piece.clone(), !shown).normalized(false);
@@ -269,7 +269,7 @@ fn add_special(file: &Gguf, pieces: &[String], t: &mut Tokenizer) {
     let _ = t.add_tokens(whole);
 }
 
-/// `<|name|>`, `<name>` or `[NAME]`, which no text has by chance.
+/// `<|name|>`, `<name>` or `[NAME]`, which do not occur in text by chance.
 fn is_marker(piece: &str) -> bool {
     let inner = piece
         .strip_prefix('<')
@@ -278,7 +278,7 @@ fn is_marker(piece: &str) -> bool {
     inner.is_some_and(|i| i.chars().count() > 2 && !i.contains(char::is_whitespace))
 }
 
-/// Ids whose piece another id has, too: with the id that the tokenizer knows it by.
+/// Ids whose piece another id has too, with the id by which the tokenizer knows it.
 fn twins(file: &Gguf, t: &Tokenizer) -> HashMap<u32, u32> {
     let pieces = file.strings("tokenizer.ggml.tokens").unwrap_or_default();
     let known = |(id, piece): (u32, &String)| {
@@ -289,10 +289,10 @@ fn twins(file: &Gguf, t: &Tokenizer) -> HashMap<u32, u32> {
 }
 
 impl TextModel {
-    /// Built from a GGUF file's metadata.
+    /// Builds it from a GGUF file's metadata.
     ///
     /// # Errors
-    /// If the metadata hold no valid tokenizer.
+    /// If the metadata does not contain a valid tokenizer.
     pub fn from_gguf(file: &Gguf) -> Result<Self> {
         let wrong = |what: String| wrong(file, what);
         let tokenizer = check::guarded(|| tokenizer(file)).map_err(wrong)??;

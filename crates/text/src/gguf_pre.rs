@@ -1,4 +1,4 @@
-//! GGUF's kinds of pre-tokenizers: `tokenizer.ggml.pre` names what llama.cpp (`llama-vocab.cpp`) splits text by.
+//! GGUF's pre-tokenizers: `tokenizer.ggml.pre` names how llama.cpp (`llama-vocab.cpp`) splits text.
 
 use siskin_formats::Gguf;
 
@@ -18,7 +18,7 @@ const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
 const UFAKZEKA: &str =
     r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const MINICPM5: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Letters that have cases, of which `L` also has the others.
+/// Cased letters; `L` also includes the others.
 const CASED: &str = concat!(
     r"\s?[",
     r"A-Za-z\x{b5}\x{c0}-\x{d6}\x{d8}-\x{f6}\x{f8}-\x{1ba}\x{1bc}-\x{1bf}\x{1c4}-\x{293}\x{295}-\x{2af}",
@@ -72,7 +72,7 @@ const DIGIT_KINDS: [&str; 8] = [
     "mellum2",
 ];
 const QWEN2_KINDS: [&str; 4] = ["qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2"];
-/// As Qwen 2's, without its normalisation.
+/// Like Qwen 2's, without its normalisation.
 const QWEN2_LIKE: [&str; 5] = ["stablelm2", "hunyuan", "solar-open", "grok-2", "megrez"];
 const DEEPSEEK3_KINDS: [&str; 4] = ["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"];
 const OTHER_KINDS: [&str; 28] = [
@@ -106,10 +106,10 @@ const OTHER_KINDS: [&str; 28] = [
     "superbpe",
 ];
 
-/// How `pre` splits text: by one pattern after another.
+/// How `pre` splits text: the patterns are applied in order.
 pub(crate) struct Pre {
     pub patterns: Vec<&'static str>,
-    /// Whether a whole word that is in the vocabulary is taken before any merge.
+    /// Whether a whole word in the vocabulary takes precedence over merges.
     pub ignore_merges: bool,
     pub nfc: bool,
 }
@@ -118,13 +118,13 @@ pub(crate) fn kind(file: &Gguf) -> &str {
     file.str("tokenizer.ggml.pre").unwrap_or("default")
 }
 
-/// Whether the kind begins plain text with a token.
+/// Whether this kind puts a token before plain text.
 pub(crate) fn adds_bos(kind: &str) -> bool {
     LLAMA3_KINDS.contains(&kind) || kind == "tekken"
 }
 
 /// # Errors
-/// If the kind is not known.
+/// If the kind is unknown.
 pub(crate) fn pre(file: &Gguf) -> Result<Pre> {
     let kind = kind(file);
     let plain = |patterns: &[&'static str]| Pre {

@@ -1,4 +1,4 @@
-//! Text to tokens and back: tokenizers of both kinds of model, chat templates, and streaming that
+//! Converts text to tokens and back: tokenizers of both file formats, chat templates, and streaming that
 //! never splits a UTF-8 character.
 
 mod added;

@@ -1,4 +1,4 @@
-//! How BPE built a word: for showing, merge by merge.
+//! How BPE assembles a word, merge by merge, for display.
 
 use std::collections::HashMap;
 
@@ -6,19 +6,19 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Tokenizer};
 
-/// A word and its pieces after each merge; the first are its smallest, the last its tokens.
+/// A word and its pieces after each merge; the first are the smallest, the last its tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MergedWord {
     pub word: String,
     pub steps: Vec<Vec<String>>,
 }
 
-/// Rank of each merge: the lowest goes first.
+/// Rank of each merge: the lowest is applied first.
 #[derive(Debug)]
 pub(crate) struct Merges(HashMap<(String, String), usize>);
 
 impl Merges {
-    /// `None` for a tokenizer that is no BPE.
+    /// `None` for a tokenizer that is not BPE.
     pub fn of(tokenizer: &Tokenizer) -> Option<Self> {
         let json = serde_json::to_value(tokenizer.get_model()).ok()?;
         let merges = json["merges"].as_array()?;
@@ -44,7 +44,7 @@ impl Merges {
             .get_splits(OffsetReferential::Original, OffsetType::Byte)
             .into_iter()
             .map(|(word, (start, end), _)| MergedWord {
-                // Byte-level words are spelt in an alphabet of their own.
+                // Byte-level words are written in a special alphabet.
                 word: text.get(start..end).unwrap_or(word).into(),
                 steps: self.steps(word),
             })

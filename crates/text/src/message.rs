@@ -1,12 +1,12 @@
-//! What a chat template is given, and the text that comes of it.
+//! The input of a chat template, and its result.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-/// One turn of a conversation, as the chat template sees it: a JSON object with a `role`, a `content`, and
-/// whatever else templates read (`tool_calls`, `reasoning_content`, `name`, …).
+/// One turn of a conversation, as passed to the chat template: a JSON object with a `role`, a `content`, and
+/// other fields that templates read (`tool_calls`, `reasoning_content`, `name`, …).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Message(pub Map<String, Json>);
@@ -22,7 +22,7 @@ impl Message {
         )
     }
 
-    /// `system`, `user`, `assistant`, `tool`, …; empty where there is none.
+    /// `system`, `user`, `assistant`, `tool`, …; empty if missing.
     pub fn role(&self) -> &str {
         self.0
             .get("role")
@@ -30,7 +30,7 @@ impl Message {
             .unwrap_or_default()
     }
 
-    /// The content where it is a string; otherwise empty.
+    /// The content if it is a string; otherwise empty.
     pub fn content(&self) -> &str {
         self.0
             .get("content")
@@ -39,17 +39,17 @@ impl Message {
     }
 }
 
-/// What is rendered: the arguments of transformers' `apply_chat_template`.
+/// The arguments of transformers' `apply_chat_template`.
 #[derive(Debug, Clone, Default)]
 pub struct RenderRequest<'a> {
     pub messages: &'a [Message],
-    /// Absent from the template's variables where there are none.
+    /// Omitted from the template's variables if empty.
     pub tools: &'a [Json],
-    /// Whether the text ends where the assistant's answer begins.
+    /// Whether the text ends at the beginning of the assistant's answer.
     pub add_generation_prompt: bool,
     /// More variables for the template, such as `enable_thinking`.
     pub kwargs: Map<String, Json>,
-    /// Whether text within the messages that spells a control token becomes one.
+    /// Whether control tokens in the text of messages are parsed.
     pub allow_special_tokens: bool,
 }
 
@@ -57,8 +57,8 @@ pub struct RenderRequest<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rendered {
     pub text: String,
-    /// Byte ranges that spell control tokens but came out of a message: they are tokenised as plain text.
+    /// Byte ranges that spell control tokens but come from a message: they are tokenised as plain text.
     pub plain: Vec<Range<usize>>,
-    /// Byte ranges of `{% generation %}` blocks; `None` for a template that has none.
+    /// Byte ranges of `{% generation %}` blocks; `None` for a template without any.
     pub generation: Option<Vec<Range<usize>>>,
 }

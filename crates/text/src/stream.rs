@@ -1,15 +1,15 @@
-//! Tokens to text, one at a time: never half a character, never the start of a stop string.
+//! Decodes tokens one at a time, without emitting partial characters or the start of a stop string.
 
 use std::ops::Range;
 
 use crate::TextModel;
 
-/// What one token added to the text.
+/// The text added by one token.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Emitted {
-    /// Text that is now certain.
+    /// Text that is now final.
     pub text: String,
-    /// The stop string that was met; the text ends before it.
+    /// The stop string that was reached; the text ends before it.
     pub stop: Option<String>,
 }
 
@@ -17,14 +17,14 @@ pub struct Emitted {
 #[derive(Debug, Default)]
 pub struct TextStream {
     stops: Vec<String>,
-    /// Bytes of a character that is not whole yet.
+    /// Bytes of an incomplete character.
     bytes: Vec<u8>,
-    /// Whether any token's text has come.
+    /// Whether any text has been decoded.
     started: bool,
-    /// Tokens whose text is not all out, after those kept as context: for decoders whose bytes are not known.
+    /// Tokens whose text is not fully emitted, after those kept as context: for decoders whose bytes are unknown.
     ids: Vec<u32>,
     context: usize,
-    /// Decoded, but perhaps the start of a stop string; special tokens are spelled out.
+    /// Decoded text that may be the start of a stop string; special tokens are spelled out.
     held: String,
     /// Special tokens in `held`.
     hidden: Vec<Range<usize>>,
@@ -54,7 +54,7 @@ impl TextStream {
         self.emit()
     }
 
-    /// What has become certain with some more bytes.
+    /// The text that becomes final with more bytes.
     fn push_bytes(&mut self, bytes: &[u8], strips: bool) -> String {
         let bytes = match bytes {
             [b' ', rest @ ..] if strips && !self.started => rest,
@@ -84,12 +84,12 @@ impl TextStream {
         }
     }
 
-    /// The same by the decoder's own words: what a token adds to those before it.
+    /// The same with the decoder: what a token adds to those before it.
     fn push_id(&mut self, model: &TextModel, id: u32) -> String {
         self.ids.push(id);
         let before = model.decode(&self.ids[..self.context]);
         let all = model.decode(&self.ids);
-        // A character in the making decodes to U+FFFD.
+        // An incomplete character decodes to U+FFFD.
         if all.ends_with('\u{fffd}') && self.ids.len() - self.context < 8 {
             return String::new();
         }
@@ -99,7 +99,7 @@ impl TextStream {
         new
     }
 
-    /// What is left of a character that will not be whole.
+    /// The rest of a character that will not be completed.
     fn flush(&mut self, model: &TextModel) -> String {
         let bytes = std::mem::take(&mut self.bytes);
         let mut text = String::from_utf8_lossy(&bytes).into_owned();
@@ -121,7 +121,7 @@ impl TextStream {
         }
     }
 
-    /// Takes the first bytes out of what is held: their text without special tokens.
+    /// Removes the first bytes from the held text, and returns them without special tokens.
     fn take(&mut self, bytes: usize) -> String {
         let mut shown = String::new();
         let mut at = 0;
@@ -166,7 +166,7 @@ impl TextStream {
         }
     }
 
-    /// The text that was held back, when no more tokens come.
+    /// The held text, when there are no more tokens.
     pub fn finish(&mut self, model: &TextModel) -> String {
         let rest = self.flush(model);
         self.hold(&rest, false);

@@ -8,13 +8,13 @@ use crate::jinja::{Cx, Fault, Kind, Mask, Template};
 use crate::time::DateTime;
 use crate::{Error, Message, RenderRequest, Rendered, Result};
 
-/// A compiled chat template with the special tokens it may name.
+/// A compiled chat template with the special tokens that it may use.
 pub struct ChatTemplate {
     template: Template,
     source: String,
-    /// `bos_token` and the like, by the names that templates use.
+    /// `bos_token` and the like, under the names that templates use.
     special_tokens: Map<String, Json>,
-    /// Finds control tokens in people's text.
+    /// Finds control tokens in the text of messages.
     control: Option<DoubleArrayAhoCorasick<u32>>,
 }
 
@@ -37,7 +37,7 @@ impl ChatTemplate {
         })
     }
 
-    /// Names the tokens that text within messages must not become.
+    /// Sets the tokens that must not be parsed in messages.
     #[must_use]
     pub fn with_control_tokens(mut self, tokens: &[String]) -> Self {
         self.control = finder(tokens.iter().map(String::as_str));
@@ -48,12 +48,12 @@ impl ChatTemplate {
         &self.source
     }
 
-    /// The text of a conversation.
+    /// Renders a conversation.
     pub fn render(&self, request: &RenderRequest<'_>) -> Result<Rendered> {
         self.render_at(request, DateTime::now())
     }
 
-    /// The text of a conversation at a given time.
+    /// Renders a conversation at a given time.
     pub fn render_at(&self, request: &RenderRequest<'_>, now: DateTime) -> Result<Rendered> {
         let messages = request.messages.iter().map(normalised).collect();
         let tools = match request.tools {
@@ -83,7 +83,7 @@ impl ChatTemplate {
         };
         let output = self.template.render(cx, variable).map_err(|f| error(*f))?;
         let (text, plain) = mask.take(&output.text);
-        // Marked characters may be shorter once they are themselves again.
+        // Marked characters may become shorter when the marks are removed.
         let place = |at: usize| {
             let at = floor_char(&output.text, at);
             mask.open_text(&output.text[..at]).len()
@@ -99,7 +99,7 @@ impl ChatTemplate {
         })
     }
 
-    /// Marks what spells a control token in the inputs' texts.
+    /// Marks text in the inputs that spells a control token.
     fn guard(&self, inputs: &mut [Json], allowed: bool) -> Result<Mask> {
         let Some(control) = self.control.as_ref().filter(|_| !allowed) else {
             return Ok(Mask::NONE);
@@ -122,7 +122,7 @@ impl ChatTemplate {
         }
         let Some(mask) = Mask::unused_by(|p| planes & 1 << p != 0) else {
             return Err(Error::TemplateFailed(
-                "the text uses all planes of Unicode that have no characters".into(),
+                "the text uses all unassigned planes of Unicode".into(),
             ));
         };
         for input in inputs {
@@ -161,7 +161,7 @@ fn for_each_text(json: &mut Json, f: &mut impl FnMut(&mut String)) {
     }
 }
 
-/// A message as transformers hands it on: without keys that are null, and its reasoning under the names that
+/// A message as transformers passes it on: without null values, and with its reasoning under the names that
 /// templates read.
 fn normalised(message: &Message) -> Json {
     let mut fields: Map<String, Json> = message

@@ -1,6 +1,6 @@
 //! The local time, and Python's `strftime` of it in the C locale.
 
-/// A moment on the clock of the wall; it knows of no time zone, like Python's `datetime.now()`.
+/// A local date and time without a time zone, like Python's `datetime.now()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DateTime {
     pub year: i64,
@@ -78,7 +78,7 @@ impl DateTime {
         era * 146_097 + day - 719_468
     }
 
-    /// From Sunday, 0.
+    /// 0 is Sunday.
     fn weekday(&self) -> i64 {
         (self.days() + 4).rem_euclid(7)
     }
@@ -93,7 +93,7 @@ impl DateTime {
         self.days() - first.days()
     }
 
-    /// Year and week as ISO 8601 counts them.
+    /// ISO 8601 year and week.
     fn iso_week(&self) -> (i64, i64) {
         let from_monday = (self.weekday() + 6) % 7;
         // The week belongs to the year of its Thursday.
@@ -113,7 +113,7 @@ impl DateTime {
         (self.year, thursday / 7 + 1)
     }
 
-    /// Python's `strftime`, with glibc's flags and widths; a code that is not known stays as it is.
+    /// Python's `strftime`, with glibc's flags and widths; unknown codes are left unchanged.
     pub fn strftime(&self, format: &str) -> String {
         let mut out = String::new();
         let mut rest = format;
@@ -193,7 +193,7 @@ impl DateTime {
             'W' => number((of_year + 7 - (weekday + 6) % 7) / 7, 2),
             'y' => number(self.year.rem_euclid(100), 2),
             'Y' => number(self.year, 4),
-            // A moment without a zone has none to print.
+            // There is no time zone to print.
             'z' | 'Z' => text(String::new()),
             '%' => text("%".into()),
             _ => None,
@@ -203,7 +203,7 @@ impl DateTime {
 
 enum Field {
     Text(String),
-    /// Value, width, what fills it.
+    /// Value, width, fill character.
     Number(i64, usize, char),
 }
 
@@ -240,7 +240,7 @@ impl Field {
     }
 }
 
-/// Widths beyond any sense are cut, as the budgets of templates do not see them.
+/// Absurd widths are clamped, since they bypass the budgets of templates.
 fn fill_to(text: &str, width: usize, fill: char) -> String {
     let missing = width.min(1024).saturating_sub(text.chars().count());
     fill.to_string().repeat(missing) + text

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use crate::{Error, Result, TextModel};
 
 impl TextModel {
-    /// `tokenizer.json`. What this puts around plain text, transformers does by a post-processor.
+    /// `tokenizer.json`. Tokens around plain text become a post-processor, as in transformers.
     ///
     /// # Errors
     /// If the tokenizer cannot be written.
@@ -48,7 +48,7 @@ impl TextModel {
         })
     }
 
-    /// `tokenizer_config.json`: the special tokens by their names, and the chat template.
+    /// `tokenizer_config.json`: the special tokens by name, and the chat template.
     pub fn to_tokenizer_config(&self) -> Json {
         let mut config = json!({"tokenizer_class": "PreTrainedTokenizerFast"});
         for (name, token) in self.named_tokens() {

@@ -1,4 +1,4 @@
-//! A `tokenizer.json` as GGUF metadata. Which of GGUF's pre-tokenizers it is, no file says: each that is known is
+//! A `tokenizer.json` as GGUF metadata. No file names the matching GGUF pre-tokenizer, so each known one is
 //! tried until one gives the same tokens.
 
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use siskin_formats::{Array, Gguf, Header, SideFiles, Value};
 
 use crate::{Error, Result, TextModel};
 
-/// Words, digits, contractions, spaces, scripts and code: where the kinds of pre-tokenizers differ.
+/// Words, digits, contractions, spaces, scripts and code, on which pre-tokenizers differ.
 const PROBES: [&str; 6] = [
     "The quick brown fox doesn't jump; WE'LL see, I'd say 1234567 times!",
     "  leading spaces,\ttabs\r\nand\n\n\nlines   \n",
@@ -19,7 +19,7 @@ const PROBES: [&str; 6] = [
 ];
 const PRES: [&str; 5] = ["smollm", "gpt-2", "llama-bpe", "qwen2", "tekken"];
 
-/// ggml's kinds of tokens.
+/// ggml's token types.
 const NORMAL: i64 = 1;
 const UNKNOWN: i64 = 2;
 const CONTROL: i64 = 3;
@@ -30,11 +30,11 @@ const BYTE: i64 = 6;
 /// Keys `tokenizer.*` for a vocabulary of `vocab_size` rows.
 ///
 /// # Errors
-/// If the tokenizer is of a kind that GGUF files are not known to hold.
+/// If GGUF has no equivalent of the tokenizer.
 pub fn gguf_metadata(side: &SideFiles, vocab_size: usize) -> Result<Vec<(String, Value)>> {
     let unfit = |what: String| Error::Tokenizer {
         name: format!("{}/tokenizer.json", side.folder),
-        what: format!("it cannot become GGUF: {what}"),
+        what: format!("it cannot be converted to GGUF: {what}"),
     };
     let original = TextModel::from_side_files(side)?;
     let parse = |name: &str| -> Json {
@@ -54,7 +54,7 @@ pub fn gguf_metadata(side: &SideFiles, vocab_size: usize) -> Result<Vec<(String,
             .as_u64()
             .and_then(|id| types.get_mut(id as usize).map(|t| (id, t)));
         let (id, slot) =
-            slot.ok_or_else(|| unfit(format!("`{piece}` is beyond the model's vocabulary")))?;
+            slot.ok_or_else(|| unfit(format!("`{piece}` is outside the model's vocabulary")))?;
         *slot = match piece.as_str() {
             p if is_spm && is_byte(p) => BYTE,
             p if model["unk_token"] == p => UNKNOWN,
@@ -66,7 +66,7 @@ pub fn gguf_metadata(side: &SideFiles, vocab_size: usize) -> Result<Vec<(String,
         let (Some(id), Some(piece)) = (token["id"].as_u64(), token["content"].as_str()) else {
             continue;
         };
-        // A token without a row in the embedding, such as that of Gemma's images, cannot be said or read.
+        // A token without a row in the embedding, such as Gemma's image token, can be neither read nor generated.
         let Some(slot) = types.get_mut(id as usize) else {
             continue;
         };
@@ -95,7 +95,7 @@ pub fn gguf_metadata(side: &SideFiles, vocab_size: usize) -> Result<Vec<(String,
         Value::String(if is_spm { "llama" } else { "gpt2" }.into()),
     );
     if is_spm {
-        // A piece is as good as the merge that makes it is early.
+        // The earlier the merge that produces a piece, the higher its score.
         let ranks = merges.iter().enumerate().rev();
         let ranks: HashMap<String, usize> =
             ranks.map(|(i, m)| (m.replacen(' ', "", 1), i)).collect();
@@ -125,7 +125,7 @@ pub fn gguf_metadata(side: &SideFiles, vocab_size: usize) -> Result<Vec<(String,
         ("seperator_token_id", named("sep_token")),
         ("cls_token_id", named("cls_token")),
         ("mask_token_id", named("mask_token")),
-        // The other token that ends an answer, of a chat model whose tokenizer calls another one its end of text.
+        // The token that ends an answer, for chat models whose tokenizer has a different end-of-text token.
         (
             "eot_token_id",
             original.end_tokens().find(|id| Some(*id) != eos),
@@ -163,11 +163,11 @@ pub fn gguf_metadata(side: &SideFiles, vocab_size: usize) -> Result<Vec<(String,
         }
     }
     Err(unfit(
-        "no pre-tokenizer known from GGUF files splits text as it does".into(),
+        "no known GGUF pre-tokenizer splits text in the same way".into(),
     ))
 }
 
-/// Whether the metadata make a tokenizer that gives the same ids for every probe.
+/// Whether the metadata yields a tokenizer with the same ids for every probe.
 fn is_same(original: &TextModel, metadata: &[(String, Value)]) -> Result<bool> {
     let made = TextModel::from_gguf(&Gguf {
         name: "the new file".into(),

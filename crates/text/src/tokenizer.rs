@@ -12,11 +12,11 @@ use crate::{
     ChatTemplate, Error, MergedWord, Message, RenderRequest, Rendered, Result, check, encode,
 };
 
-/// A token and the bytes of the text that it stands for.
+/// A token and its byte range in the text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Token {
     pub id: u32,
-    /// As the vocabulary writes it.
+    /// As written in the vocabulary.
     pub piece: String,
     /// Byte span in the text.
     pub start: usize,
@@ -24,7 +24,7 @@ pub struct Token {
     pub special: bool,
 }
 
-/// All that a model knows of text: tokenizer, chat templates, and the tokens that end an answer.
+/// The text side of a model: tokenizer, chat templates, and the tokens that end an answer.
 #[derive(Debug)]
 pub struct TextModel {
     tokenizer: Tokenizer,
@@ -38,7 +38,7 @@ pub struct TextModel {
     twins: HashMap<u32, u32>,
     decoding: Decoding,
     kind: String,
-    /// Read when first asked for.
+    /// Computed on first use.
     merges: OnceLock<Option<Merges>>,
 }
 
@@ -46,25 +46,25 @@ pub struct TextModel {
 #[derive(Debug)]
 pub(crate) struct Templates {
     pub default: Result<ChatTemplate>,
-    /// For conversations with tools, where it is another.
+    /// For conversations with tools, if different.
     pub tools: Option<Result<ChatTemplate>>,
 }
 
-/// What a text model is made of.
+/// The parts of a text model.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub tokenizer: Tokenizer,
     pub templates: Templates,
-    /// Put before plain text, for the tokenizers that do not do so themselves.
+    /// Put before plain text, for tokenizers that do not do so themselves.
     pub before: Option<u32>,
     /// Put after plain text.
     pub after: Option<u32>,
     pub eos: BTreeSet<u32>,
     /// `bos_token`, `eos_token` and so on, as text.
     pub named: Map<String, Json>,
-    /// The one of them that the tokenizer itself calls its end of text.
+    /// The tokenizer's own end-of-text token, which is one of them.
     pub eos_token: Option<u32>,
-    /// Ids whose text the tokenizer knows by another id.
+    /// Ids whose text the tokenizer knows under another id.
     pub twins: HashMap<u32, u32>,
     pub kind: String,
 }
@@ -138,7 +138,7 @@ impl TextModel {
         next.special.then_some(next.id)
     }
 
-    /// Tokens of plain text, with the tokens at its ends that the model wants.
+    /// Tokens of plain text, with the tokens that the model expects at its ends.
     ///
     /// # Errors
     /// If the tokenizer cannot encode the text.
@@ -161,7 +161,7 @@ impl TextModel {
         Ok(tokens)
     }
 
-    /// Tokens of a rendered chat template, which has its special tokens in itself.
+    /// Tokens of a rendered chat template, which already contains its special tokens.
     ///
     /// # Errors
     /// If the tokenizer cannot encode the text.
@@ -197,19 +197,19 @@ impl TextModel {
             .collect()
     }
 
-    /// Text of tokens; special tokens have none.
+    /// Text of tokens; special tokens are omitted.
     pub fn decode(&self, ids: &[u32]) -> String {
         let ids: Vec<u32> = ids.iter().map(|id| self.own(*id)).collect();
         let text = check::guarded(|| self.tokenizer.decode(&ids, true));
         text.ok().and_then(|t| t.ok()).unwrap_or_default()
     }
 
-    /// The id by which the tokenizer knows a token's text.
+    /// The id under which the tokenizer knows a token's text.
     fn own(&self, id: u32) -> u32 {
         self.twins.get(&id).copied().unwrap_or(id)
     }
 
-    /// The bytes that a token stands for, be they whole characters or not; special tokens are spelled out.
+    /// The bytes of a token's text, which may be partial characters; special tokens are spelled out.
     pub fn token_bytes(&self, id: u32) -> Vec<u8> {
         if self.is_special(id) {
             return self.piece(id).into_bytes();
@@ -218,17 +218,17 @@ impl TextModel {
             .unwrap_or_else(|| self.decode(&[id]).into_bytes())
     }
 
-    /// The bytes of an ordinary token; `None` where only the tokenizer's decoder knows.
+    /// The bytes of an ordinary token; `None` if only the tokenizer's decoder can tell.
     pub(crate) fn text_bytes(&self, id: u32) -> Option<Vec<u8>> {
         self.decoding.bytes(&self.piece(id))
     }
 
-    /// Whether a text's first space is the tokenizer's own.
+    /// Whether a text's first space was added by the tokenizer.
     pub(crate) fn strips_first_space(&self) -> bool {
         matches!(self.decoding, Decoding::Spaces { strips: true, .. })
     }
 
-    /// How each word of a text was built; empty for a tokenizer that is no BPE.
+    /// How each word of a text is assembled; empty for a tokenizer that is not BPE.
     pub fn merges(&self, text: &str) -> Vec<MergedWord> {
         let merges = self.merges.get_or_init(|| Merges::of(&self.tokenizer));
         merges
@@ -236,10 +236,10 @@ impl TextModel {
             .map_or(vec![], |m| m.words(&self.tokenizer, text))
     }
 
-    /// The conversation as the model was taught to read it.
+    /// The conversation, rendered by the model's chat template.
     ///
     /// # Errors
-    /// If there is no template, or it does not take the conversation.
+    /// If there is no template, or it rejects the conversation.
     pub fn render(&self, request: &RenderRequest<'_>) -> Result<Rendered> {
         let template = match &self.templates.tools {
             Some(tools) if !request.tools.is_empty() => tools,
@@ -251,7 +251,7 @@ impl TextModel {
         }
     }
 
-    /// Tokens of a conversation up to where the assistant's answer begins.
+    /// Tokens of a conversation up to the beginning of the assistant's answer.
     pub fn prompt(&self, messages: &[Message], allow_special_tokens: bool) -> Result<Vec<u32>> {
         let rendered = self.render(&RenderRequest {
             messages,
@@ -279,17 +279,17 @@ impl TextModel {
         self.eos.contains(&id)
     }
 
-    /// The token that goes by a name of transformers': `bos_token`, `eos_token`, `pad_token`, `unk_token`, ….
+    /// The token with one of transformers' names: `bos_token`, `eos_token`, `pad_token`, `unk_token`, ….
     pub fn named_token(&self, name: &str) -> Option<u32> {
         self.tokenizer.token_to_id(self.named.get(name)?.as_str()?)
     }
 
-    /// Tokens that plain text gets before and after it where the tokenizer itself does not put them there.
+    /// Tokens that are put before and after plain text where the tokenizer itself does not add them.
     pub(crate) fn added_around(&self) -> [Option<u32>; 2] {
         [self.before, self.after]
     }
 
-    /// The token that ends a text, as the tokenizer itself has it.
+    /// The tokenizer's own end-of-text token.
     pub fn eos_token(&self) -> Option<u32> {
         self.eos_token
     }
@@ -303,7 +303,7 @@ impl TextModel {
         self.tokenizer.get_vocab_size(true)
     }
 
-    /// As `tokenizer.json` has it.
+    /// In the form of `tokenizer.json`.
     pub(crate) fn json(&self) -> serde_json::Result<Json> {
         serde_json::to_value(&self.tokenizer)
     }
@@ -312,12 +312,12 @@ impl TextModel {
         &self.named
     }
 
-    /// Where the tokenizer came from, for people.
+    /// The kind of tokenizer, for display.
     pub fn kind(&self) -> &str {
         &self.kind
     }
 
-    /// The chat template's source, where there is a valid one.
+    /// The source of the chat template, if there is a valid one.
     pub fn template(&self) -> Option<&str> {
         self.templates
             .default

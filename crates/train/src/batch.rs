@@ -1,11 +1,11 @@
-//! Examples into batches.
+//! Packs examples into batches.
 
 use siskin_graph::{Batch, Noise};
 
 use crate::Tokens;
 
-/// Batches of at most `max_rows` rows for one step. Each learned token weighs the same, so that packing
-/// changes nothing but the time a step takes. Without `packing` each example is a batch.
+/// Batches of at most `max_rows` rows for one step. Each learned token has the same weight, so packing
+/// changes only the time that a step takes. Without `packing` each example is a batch of its own.
 pub fn pack(examples: &[&Tokens], max_rows: usize, packing: bool, seed: u32) -> Vec<Batch> {
     let learned: usize = examples.iter().map(|e| e.learned_len()).sum();
     let weight = 1.0 / learned.max(1) as f32;
@@ -35,7 +35,7 @@ pub fn pack(examples: &[&Tokens], max_rows: usize, packing: bool, seed: u32) -> 
     batches
 }
 
-/// Places of `n` examples to learn from and of those held out, by the seed.
+/// Indices, out of `n`, of the examples to learn from and of those held out, chosen by the seed.
 pub fn split(n: usize, held_out: f32, seed: u64) -> (Vec<usize>, Vec<usize>) {
     let mut order: Vec<usize> = (0..n).collect();
     Noise::new(seed ^ 0x5b1d_e057).shuffle(&mut order);

@@ -1,26 +1,26 @@
-//! Files of examples, in the field's usual formats.
+//! Files of examples, in the usual formats.
 
 use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::file_kind::{broken_line, not_text};
 use crate::record::example;
-use crate::{BadRecord, Error, Example, Format, Record, Result};
+use crate::{BadRecord, Error, Example, Record, RecordFormat, Result};
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Debug, Clone, Serialize)]
 pub struct Dataset {
-    /// Of the first example.
-    pub format: Format,
+    /// The format of the first example.
+    pub format: RecordFormat,
     pub records: Vec<Record>,
     pub bad: Vec<BadRecord>,
 }
 
 impl Dataset {
-    /// Reads a file's bytes, which are to be UTF-8.
+    /// Reads a file's bytes, which must be UTF-8.
     ///
     /// # Errors
-    /// As [`Self::parse`], and where the bytes are not text.
+    /// As [`Self::parse`], and if the bytes are not text.
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self> {
         let error = |what| Error::NotText {
             name: name.into(),
@@ -38,10 +38,10 @@ impl Dataset {
         Self::parse(name, &String::from_utf8_lossy(bytes))
     }
 
-    /// Reads a file's text; the name's ending tells CSV and plain text from JSON lines.
+    /// Reads a file's text; the file extension distinguishes CSV and plain text from JSON lines.
     ///
     /// # Errors
-    /// If there is not one example in it. Bad records among good ones are listed, not dropped in silence.
+    /// If it contains no examples. Bad records among good ones are listed, not silently dropped.
     pub fn parse(name: &str, text: &str) -> Result<Self> {
         if let Some(what) = not_text(text.as_bytes()) {
             return Err(Error::NotText {
@@ -90,7 +90,7 @@ impl Dataset {
     }
 }
 
-type Parsed = std::result::Result<(Format, Example), String>;
+type Parsed = std::result::Result<(RecordFormat, Example), String>;
 
 fn json_lines(text: &str) -> Vec<(usize, Parsed)> {
     let lines = text.lines().enumerate().filter(|l| !l.1.trim().is_empty());
@@ -104,7 +104,7 @@ fn json_lines(text: &str) -> Vec<(usize, Parsed)> {
         .collect()
 }
 
-/// JSON objects that take several lines each; `None` where the lines are what counts.
+/// JSON objects that span several lines each; `None` if each line is a record.
 fn objects(text: &str) -> Option<Vec<(usize, Parsed)>> {
     let first = text.lines().find(|l| !l.trim().is_empty())?;
     let is_whole = serde_json::from_str::<Json>(first).is_ok();
@@ -126,10 +126,10 @@ fn objects(text: &str) -> Option<Vec<(usize, Parsed)>> {
     }
 }
 
-/// A text file may hold a byte that no tokenizer was made for.
-fn without_nul((format, example): (Format, Example)) -> Parsed {
+/// A text file may contain a byte that no tokenizer can handle.
+fn without_nul((format, example): (RecordFormat, Example)) -> Parsed {
     match &example {
-        Example::Text { text } if text.contains('\0') => Err("it holds a NUL byte".into()),
+        Example::Text { text } if text.contains('\0') => Err("it contains a NUL byte".into()),
         _ => Ok((format, example)),
     }
 }
@@ -170,7 +170,7 @@ fn paragraphs(text: &str) -> Vec<(usize, Parsed)> {
         }
     }
     out.into_iter()
-        .map(|(line, text)| (line, Ok((Format::Text, Example::Text { text }))))
+        .map(|(line, text)| (line, Ok((RecordFormat::Text, Example::Text { text }))))
         .collect()
 }
 
@@ -184,7 +184,7 @@ fn csv_records(text: &str, delimiter: u8) -> std::result::Result<Vec<(usize, Par
     let headers: Vec<String> = headers.iter().map(|h| h.trim().to_lowercase()).collect();
     for (i, key) in headers.iter().enumerate() {
         if headers[..i].contains(key) {
-            return Err(format!("two of its columns are called `{key}`"));
+            return Err(format!("two of its columns are named `{key}`"));
         }
     }
     let mut out = vec![];
@@ -192,14 +192,14 @@ fn csv_records(text: &str, delimiter: u8) -> std::result::Result<Vec<(usize, Par
         let line = |row: &csv::StringRecord| row.position().map_or(i + 2, |p| p.line() as usize);
         out.push(match row {
             Ok(row) if row.len() != headers.len() => {
-                let reason = format!("{} columns where there are {}", row.len(), headers.len());
+                let reason = format!("{} columns instead of {}", row.len(), headers.len());
                 (line(&row), Err(reason))
             }
             Ok(row) => {
                 let cells = headers.iter().zip(&row);
                 let cells = cells.map(|(key, cell)| (key.clone(), Json::String(cell.into())));
                 let parsed = match row.iter().any(|cell| cell.contains('\0')) {
-                    true => Err("it holds a NUL byte".into()),
+                    true => Err("it contains a NUL byte".into()),
                     false => example(&Json::Object(cells.collect())),
                 };
                 (line(&row), parsed)
@@ -236,29 +236,33 @@ mod tests {
             (
                 "a.jsonl",
                 r#"{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"yo"}]}"#,
-                Format::Messages,
+                RecordFormat::Messages,
             ),
             (
                 "a.jsonl",
                 r#"{"conversations":[{"from":"human","value":"hi"},{"from":"gpt","value":"yo"}]}"#,
-                Format::ShareGpt,
+                RecordFormat::ShareGpt,
             ),
             (
                 "a.json",
                 r#"[{"instruction":"hi","input":"","output":"yo"}]"#,
-                Format::Alpaca,
+                RecordFormat::Alpaca,
             ),
             (
                 "a.jsonl",
                 r#"{"prompt":"hi","completion":"yo"}"#,
-                Format::PromptCompletion,
+                RecordFormat::PromptCompletion,
             ),
             (
                 "a.csv",
                 "Prompt,Completion\nhi,yo\n",
-                Format::PromptCompletion,
+                RecordFormat::PromptCompletion,
             ),
-            ("a.tsv", "instruction\toutput\nhi\tyo\n", Format::Alpaca),
+            (
+                "a.tsv",
+                "instruction\toutput\nhi\tyo\n",
+                RecordFormat::Alpaca,
+            ),
         ] {
             let data = Dataset::parse(name, text).unwrap();
             assert_eq!(data.format, format, "{text}");
@@ -280,7 +284,7 @@ mod tests {
         let lines: Vec<usize> = data.bad.iter().map(|b| b.line).collect();
         assert_eq!(lines, [3, 4, 5, 6, 7]);
         assert!(data.bad[2].reason.contains("(x)"), "{}", data.bad[2].reason);
-        assert!(data.bad[3].reason.contains("no assistant's turn"));
+        assert!(data.bad[3].reason.contains("no assistant turn"));
         let none = Dataset::parse("a.jsonl", "{}").unwrap_err().to_string();
         assert!(
             none.contains("a.jsonl") && none.contains("record 1"),

@@ -2,7 +2,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{name} holds no examples: {what}")]
+    #[error("{name} contains no examples: {what}")]
     NoExamples { name: String, what: String },
     #[error("cannot read {name}: {what}")]
     Data { name: String, what: String },
@@ -15,7 +15,7 @@ pub enum Error {
         range: &'static str,
     },
     #[error(
-        "the loss of step {step} is {loss}, from which nothing can be learned; try a lower learning rate \
+        "the loss of step {step} is {loss}, so training cannot continue; try a lower learning rate \
          (it was {learning_rate:e})"
     )]
     NotFinite {
@@ -25,9 +25,9 @@ pub enum Error {
     },
     #[error("the checkpoint is damaged: {0}")]
     Checkpoint(String),
-    #[error("the checkpoint was made with other {0}; start anew, or give what it was made with")]
+    #[error("the checkpoint was made with other {0}; start over, or use what it was made with")]
     OtherTraining(String),
-    #[error("the checkpoint was made after step {done}, but this training has {steps} steps")]
+    #[error("the checkpoint was made after step {done}, but this training run has {steps} steps")]
     PastTheEnd { done: usize, steps: usize },
     #[error(transparent)]
     Engine(#[from] siskin_engine::Error),

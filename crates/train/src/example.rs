@@ -1,4 +1,4 @@
-//! What is learned from, once it is read.
+//! Examples, once they are read.
 
 use std::fmt;
 
@@ -10,13 +10,13 @@ use siskin_text::Message;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Example {
-    /// A conversation; the assistant's turns are what is learned.
+    /// A conversation, of which the assistant's turns are learned.
     Chat(Conversation),
     /// Plain text, all of which is learned.
     Text { text: String },
 }
 
-/// Turns, and what else the chat template is given.
+/// Turns, and the other inputs of the chat template.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conversation {
     /// An assistant's turn with `weight: 0` or `train: false` is read but not learned.
@@ -39,11 +39,11 @@ impl Conversation {
     }
 }
 
-/// How a file says its examples.
+/// The format of a file's records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// `{"messages": [{"role", "content"}]}`, as OpenAI and TRL have it.
+pub enum RecordFormat {
+    /// `{"messages": [{"role", "content"}]}`, as in OpenAI's and TRL's formats.
     Messages,
     /// `{"conversations": [{"from", "value"}]}`.
     ShareGpt,
@@ -55,7 +55,7 @@ pub enum Format {
     Text,
 }
 
-impl fmt::Display for Format {
+impl fmt::Display for RecordFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Messages => "messages",
@@ -67,16 +67,16 @@ impl fmt::Display for Format {
     }
 }
 
-/// An example and where it stands.
+/// An example and its position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Record {
-    /// Line of the file, or place in a JSON array; from 1.
+    /// Line of the file, or position in a JSON array; from 1.
     pub line: usize,
     #[serde(flatten)]
     pub example: Example,
 }
 
-/// A record that is not an example, and why.
+/// A record that is not a valid example, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BadRecord {
     pub line: usize,

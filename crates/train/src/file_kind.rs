@@ -1,18 +1,21 @@
-//! Files that are not text, by their first bytes.
+//! Recognises files that are not text by their first bytes.
 
-/// Beginnings of files that people give as data by mistake.
+/// Magic numbers of files that people pass as data by mistake.
 const BEGINNINGS: [(&[u8], &str); 11] = [
-    (b"PAR1", "Parquet, which is not read; convert it to JSONL"),
-    (b"ARROW1", "Arrow, which is not read; convert it to JSONL"),
+    (
+        b"PAR1",
+        "Parquet, which is not supported; convert it to JSONL",
+    ),
+    (
+        b"ARROW1",
+        "Arrow, which is not supported; convert it to JSONL",
+    ),
     (
         b"\xff\xff\xff\xff",
-        "Arrow, which is not read; convert it to JSONL",
+        "Arrow, which is not supported; convert it to JSONL",
     ),
     (b"\x1f\x8b", "compressed with gzip; decompress it first"),
-    (
-        b"PK\x03\x04",
-        "a zip archive; take the file out of it first",
-    ),
+    (b"PK\x03\x04", "a zip archive; extract the file first"),
     (
         b"\x28\xb5\x2f\xfd",
         "compressed with zstd; decompress it first",
@@ -21,17 +24,17 @@ const BEGINNINGS: [(&[u8], &str); 11] = [
     (b"\xfd7zXZ\0", "compressed with xz; decompress it first"),
     (
         b"SQLite format 3\0",
-        "a SQLite database, which is not read; export it as JSONL or CSV",
+        "a SQLite database, which is not supported; export it as JSONL or CSV",
     ),
     (b"\xff\xfe", "UTF-16, not UTF-8; save it as UTF-8"),
     (b"\xfe\xff", "UTF-16, not UTF-8; save it as UTF-8"),
 ];
 
-/// What a file is that is not text in UTF-8.
+/// What kind of file it is, if not UTF-8 text.
 pub(crate) fn not_text(bytes: &[u8]) -> Option<&'static str> {
     let known = BEGINNINGS.iter().find(|(b, _)| bytes.starts_with(b));
     known.map(|(_, what)| *what).or_else(|| {
-        // UTF-16 without its mark: every other byte of ASCII is 0.
+        // UTF-16 without a byte order mark: every other byte of ASCII text is 0.
         let start = &bytes[..bytes.len().min(64)];
         let zeros = |odd: usize| {
             let bytes = start.iter().skip(odd).step_by(2);
@@ -41,7 +44,7 @@ pub(crate) fn not_text(bytes: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// The line, from 1, with the first byte that is not UTF-8.
+/// The line, from 1, with the first byte that is not valid UTF-8.
 pub(crate) fn broken_line(bytes: &[u8]) -> Option<usize> {
     let at = std::str::from_utf8(bytes).err()?.valid_up_to();
     Some(1 + bytes[..at].iter().filter(|b| **b == b'\n').count())

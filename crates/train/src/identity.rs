@@ -1,4 +1,4 @@
-//! What tells a training's model and examples from others.
+//! Fingerprints of a training run's model and examples.
 
 use sha2::{Digest, Sha256};
 use siskin_engine::Session;
@@ -6,17 +6,17 @@ use siskin_formats::TensorInfo;
 
 use crate::{Record, Result};
 
-/// Tensors of which bytes are read, and the most of each that counts.
+/// The number of tensors whose bytes are sampled, and the maximum from each.
 const TENSORS: usize = 8;
 const BYTES: usize = 4096;
-/// Larger tensors are not read for this.
+/// Larger tensors are not sampled.
 const LARGEST: u64 = 1 << 24;
 
 fn hex(sum: Sha256) -> String {
     sum.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Of the records as they were given, and of the template that renders them.
+/// A hash of the records as given, and of the template that renders them.
 pub(crate) fn examples_sum(records: &[Record], template: Option<&str>) -> String {
     let mut sum = Sha256::new();
     for record in records {
@@ -28,7 +28,7 @@ pub(crate) fn examples_sum(records: &[Record], template: Option<&str>) -> String
     hex(sum)
 }
 
-/// Of the names, types and shapes of all weights, and of some of their bytes.
+/// A hash of the names, types and shapes of all weights, and of some of their bytes.
 pub(crate) async fn model_sum(session: &Session) -> Result<String> {
     let files = session.files();
     let mut tensors: Vec<&TensorInfo> = files.checkpoint.tensors.iter().collect();
@@ -40,7 +40,7 @@ pub(crate) async fn model_sum(session: &Session) -> Result<String> {
             tensor.name, tensor.ty, tensor.shape
         ));
     }
-    // Vectors are often the same in many models: scales of 1.
+    // Vectors are often identical across models: scales of 1.
     let is_told_by = |t: &&&TensorInfo| t.bytes <= LARGEST && t.shape.len() > 1;
     let small: Vec<_> = tensors.iter().filter(is_told_by).collect();
     let every = small.len().div_ceil(TENSORS).max(1);

@@ -1,29 +1,29 @@
-//! From examples and options to an adapter.
+//! Turns examples and options into an adapter.
 //!
-//! [`Dataset`] reads examples in the field's usual formats, [`Tokens`] knows which tokens of an example
-//! are learned, and a [`Trainer`] takes a session through the steps. Nothing here touches files: whoever
-//! calls keeps checkpoints and adapters.
+//! [`Dataset`] reads examples in the usual formats, [`Tokens`] determines which tokens of an example
+//! are learned, and a [`Trainer`] runs the steps on a session. Nothing here touches files: the
+//! caller stores checkpoints and adapters.
 
 mod batch;
-mod checkpoint;
 mod data;
 mod error;
 mod example;
 mod file_kind;
 mod identity;
 mod options;
-mod plan;
 mod record;
 mod spans;
 mod tokens;
 mod trainer;
+mod training_checkpoint;
+mod training_plan;
 mod turns;
 
 pub use batch::{pack, split};
 pub use data::Dataset;
 pub use error::{Error, Result};
-pub use example::{BadRecord, Conversation, Example, Format, Record};
+pub use example::{BadRecord, Conversation, Example, Record, RecordFormat};
 pub use options::{LossOn, Optim, Schedule, TrainOptions, nearest};
-pub use plan::{Plan, Summary, Unusable};
 pub use tokens::{Limit, Tokens};
 pub use trainer::{StepReport, Trainer};
+pub use training_plan::{Summary, TrainingPlan, Unusable};

@@ -1,27 +1,27 @@
-//! How to train. Names are those of PEFT's `LoraConfig` and transformers' `TrainingArguments`.
+//! Training options. Names are those of PEFT's `LoraConfig` and transformers' `TrainingArguments`.
 
 use serde::{Deserialize, Serialize};
 use siskin_engine::{AdamW, AdapterConfig, Checkpointing, MomentType};
 
 use crate::{Error, Result};
 
-/// How the learning rate goes on after warming up.
+/// The learning rate schedule after warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
     Constant,
-    /// Straight down to 0.
+    /// Linearly down to 0.
     Linear,
     /// Down to 0 along half a cosine.
     Cosine,
 }
 
-/// How the optimiser keeps its moments.
+/// How the optimiser stores its moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Optim {
     #[serde(rename = "adamw")]
     AdamW,
-    /// In 8 bits, by blocks: a third of an adapter's memory less.
+    /// In 8 bits, block-wise: saves a third of an adapter's memory.
     #[serde(rename = "adamw_8bit")]
     AdamW8bit,
 }
@@ -30,7 +30,7 @@ pub enum Optim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossOn {
-    /// The assistant's, and the end of each of its turns.
+    /// The assistant's, including the end of each of its turns.
     Assistant,
     All,
 }
@@ -51,25 +51,25 @@ pub struct TrainOptions {
     pub optim: Optim,
     pub learning_rate: f32,
     pub schedule: Schedule,
-    /// Steps over which the rate rises to its full height.
+    /// Steps over which the rate rises to its peak.
     pub warmup_steps: usize,
     pub weight_decay: f32,
     pub max_grad_norm: f32,
     pub epochs: usize,
-    /// Steps instead of epochs.
+    /// Number of steps, instead of epochs.
     pub steps: Option<usize>,
-    /// Examples a step. What does not fit one run is accumulated.
+    /// Examples per step. Gradients are accumulated over several runs where one run cannot hold them.
     pub batch_size: usize,
-    /// Longer examples are cut; packed runs have at most so many tokens.
+    /// Longer examples are truncated; packed runs have at most this many tokens.
     pub max_seq_len: usize,
-    /// Several examples a run, which do not see each other.
+    /// Put several examples into one run; they do not attend to each other.
     pub packing: bool,
     pub loss_on: LossOn,
-    /// The part of the examples that is held out, to see whether what is learned holds for others.
+    /// Fraction of the examples that is held out, to measure whether what is learned generalises.
     pub validation: f32,
-    /// Steps between scores of the held-out examples; by default one an epoch.
+    /// Steps between scores of the held-out examples; by default once per epoch.
     pub eval_every: Option<usize>,
-    /// Blocks that are computed again together in the backward pass, to save memory; 0 keeps all.
+    /// Blocks that are recomputed together in the backward pass, to save memory; 0 keeps all values.
     pub gradient_checkpointing: usize,
     pub seed: u64,
 }
@@ -123,78 +123,83 @@ impl TrainOptions {
             (1..=1024).contains(&self.rank),
             "rank",
             self.rank.to_string(),
-            "give 1 to 1024",
+            "it must be from 1 to 1024",
         )?;
         check(
             positive(self.alpha()),
             "lora_alpha",
             self.alpha().to_string(),
-            "give more than 0",
+            "it must be more than 0",
         )?;
         check(
             positive(rate),
             "learning_rate",
             rate.to_string(),
-            "give more than 0, such as 1e-3",
+            "it must be more than 0, such as 1e-3",
         )?;
         let drop = self.lora_dropout;
         check(
             (0.0..1.0).contains(&drop),
             "lora_dropout",
             drop.to_string(),
-            "give 0 to less than 1",
+            "it must be at least 0 and less than 1",
         )?;
         check(
             (0.0..1.0).contains(&decay),
             "weight_decay",
             decay.to_string(),
-            "give 0 to less than 1",
+            "it must be at least 0 and less than 1",
         )?;
         check(
             clip > 0.0 && !clip.is_nan(),
             "max_grad_norm",
             clip.to_string(),
-            "give more than 0",
+            "it must be more than 0",
         )?;
         check(
             self.batch_size > 0,
             "batch_size",
             self.batch_size.to_string(),
-            "give at least 1",
+            "it must be at least 1",
         )?;
         check(
             self.max_seq_len > 1,
             "max_seq_len",
             self.max_seq_len.to_string(),
-            "give at least 2",
+            "it must be at least 2",
         )?;
         check(
             self.steps != Some(0),
             "steps",
             "0".into(),
-            "give at least 1",
+            "it must be at least 1",
         )?;
         check(
             self.eval_every != Some(0),
             "eval_every",
             "0".into(),
-            "give at least 1",
+            "it must be at least 1",
         )?;
         let epochs = self.epochs > 0 || self.steps.is_some();
-        check(epochs, "epochs", self.epochs.to_string(), "give at least 1")?;
+        check(
+            epochs,
+            "epochs",
+            self.epochs.to_string(),
+            "it must be at least 1",
+        )?;
         let held = self.validation;
         check(
             (0.0..=0.9).contains(&held),
             "validation",
             held.to_string(),
-            "give 0 to 0.9",
+            "it must be from 0 to 0.9",
         )?;
         let targets = !self.target_modules.is_empty();
         check(
             targets,
             "target_modules",
             "empty".into(),
-            "give all-linear, or names such as q_proj",
+            "use all-linear, or names such as q_proj",
         )
     }
 
@@ -244,7 +249,7 @@ impl TrainOptions {
         }
     }
 
-    /// What PEFT shall know of the adapter.
+    /// The adapter's configuration for PEFT.
     pub fn adapter_config(&self, base: &str) -> AdapterConfig {
         let targets = match &self.target_modules[..] {
             [all] if all == "all-linear" => serde_json::json!(all),
@@ -261,7 +266,7 @@ impl TrainOptions {
     }
 }
 
-/// Of `known` names the one most like a wrong one, if any is.
+/// The `known` name most similar to a wrong one, if any is similar enough.
 pub fn nearest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
     let scored = known.iter().map(|k| (strsim::jaro_winkler(wrong, k), *k));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;

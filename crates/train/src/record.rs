@@ -1,14 +1,14 @@
-//! One record of a file as an example: each of its fields is understood, or the record is refused.
+//! Reads one record of a file as an example: every field must be understood, or the record is refused.
 
 use serde_json::{Map, Value as Json};
 use siskin_text::Message;
 
 use crate::turns::turns;
-use crate::{Conversation, Example, Format};
+use crate::{Conversation, Example, RecordFormat};
 
 type Result<T> = std::result::Result<T, String>;
 
-/// Fields that say where a record is from, not what is to be learned.
+/// Fields that describe a record's origin rather than content to learn.
 const ABOUT_THE_RECORD: [&str; 56] = [
     "_id",
     "__index_level_0__",
@@ -68,10 +68,10 @@ const ABOUT_THE_RECORD: [&str; 56] = [
     "uuid",
 ];
 
-/// Whether a field of a record or a message says nothing that could be learned.
+/// Whether a field of a record or a message is metadata, with nothing to learn.
 pub(crate) fn is_about_the_record(key: &str) -> bool {
     let key = key.trim().to_lowercase();
-    // Tables that were saved with their row numbers have a column without a name.
+    // Tables that were saved with row numbers have a column without a name.
     key.is_empty() || key.starts_with("unnamed: ") || ABOUT_THE_RECORD.contains(&key.as_str())
 }
 
@@ -79,11 +79,11 @@ const SYSTEM: [&str; 3] = ["system", "system_prompt", "system_message"];
 const PROMPT: [&str; 5] = ["prompt", "question", "query", "user", "input"];
 const ANSWER: [&str; 5] = ["completion", "response", "output", "answer", "assistant"];
 
-/// A record's fields, less those that were read.
+/// A record's fields that have not been read yet.
 struct Fields(Map<String, Json>);
 
 impl Fields {
-    /// The first of the keys with something in it.
+    /// The first of the keys that is not empty.
     fn find(&mut self, keys: &[&str]) -> Option<(String, Json)> {
         let full = |key: &&&str| self.0.get(**key).is_some_and(|v| !is_empty(v));
         let key = keys.iter().find(full)?;
@@ -93,17 +93,17 @@ impl Fields {
     fn text(&mut self, keys: &[&str]) -> Result<Option<String>> {
         match self.find(keys) {
             Some((_, Json::String(s))) => Ok(Some(s)),
-            Some((key, _)) => Err(format!("`{key}` is not a text")),
+            Some((key, _)) => Err(format!("`{key}` is not a string")),
             None => Ok(None),
         }
     }
 
-    /// JSON, which a table has as a text.
+    /// JSON, which tables hold as a string.
     fn json(&mut self, key: &str) -> Result<Option<Json>> {
         match self.find(&[key]) {
             Some((_, Json::String(s))) => serde_json::from_str(&s)
                 .map(Some)
-                .map_err(|e| format!("`{key}` is a text that is not JSON ({e})")),
+                .map_err(|e| format!("`{key}` is a string that is not valid JSON ({e})")),
             found => Ok(found.map(|f| f.1)),
         }
     }
@@ -120,7 +120,7 @@ impl Fields {
         }
     }
 
-    /// Nothing may be left that would be lost. Some data sets give an example a second time in other words.
+    /// No field may be left over and lost. Some data sets repeat an example in another form.
     fn nothing_is_left(&self, example: &Example) -> Result<()> {
         let messages = match example {
             Example::Chat(c) => &c.messages[..],
@@ -142,7 +142,7 @@ impl Fields {
                 Err(format!("`{key}`: only text can be learned from"))
             }
             Some((key, _)) => Err(format!(
-                "its field `{key}` is not understood and would be lost; rename it, or take it out"
+                "its field `{key}` is not understood and would be lost; rename or remove it"
             )),
         }
     }
@@ -160,38 +160,39 @@ fn is_empty(value: &Json) -> bool {
     }
 }
 
-pub(crate) fn example(json: &Json) -> Result<(Format, Example)> {
+pub(crate) fn example(json: &Json) -> Result<(RecordFormat, Example)> {
     let record = match json {
         Json::Object(record) => record.clone(),
-        // A conversation that is nothing but its turns.
+        // A conversation given as a bare list of turns.
         Json::Array(_) => Map::from_iter([("messages".to_string(), json.clone())]),
         _ => return Err("it is not an object with named fields".into()),
     };
     let preference = ["chosen", "rejected"].map(|k| record.contains_key(k));
     if preference.contains(&true) {
         return Err(
-            "it is preference data (`chosen` and `rejected`), which DPO learns from; here an example has one \
+            "it is preference data (`chosen` and `rejected`), as used by DPO; here an example has one \
              answer"
                 .into(),
         );
     }
     let mut fields = Fields(record);
     let (format, example) = read(&mut fields)?;
-    if format == Format::PromptCompletion && fields.0.get("label").is_some_and(Json::is_boolean) {
+    if format == RecordFormat::PromptCompletion
+        && fields.0.get("label").is_some_and(Json::is_boolean)
+    {
         return Err(
-            "it is preference data (`label`), which KTO learns from; here every answer is learned"
-                .into(),
+            "it is preference data (`label`), as used by KTO; here every answer is learned".into(),
         );
     }
     fields.nothing_is_left(&example)?;
     Ok((format, example))
 }
 
-fn read(fields: &mut Fields) -> Result<(Format, Example)> {
+fn read(fields: &mut Fields) -> Result<(RecordFormat, Example)> {
     for (key, format) in [
-        ("messages", Format::Messages),
-        ("conversations", Format::ShareGpt),
-        ("conversation", Format::ShareGpt),
+        ("messages", RecordFormat::Messages),
+        ("conversations", RecordFormat::ShareGpt),
+        ("conversation", RecordFormat::ShareGpt),
     ] {
         if let Some(list) = fields.list(key)? {
             return Ok((format, chat(fields, turns(&list)?)?));
@@ -203,11 +204,11 @@ fn read(fields: &mut Fields) -> Result<(Format, Example)> {
             Some(more) => format!("{instruction}\n\n{more}"),
             None => instruction,
         };
-        return Ok((Format::Alpaca, pair(fields, prompt)?));
+        return Ok((RecordFormat::Alpaca, pair(fields, prompt)?));
     }
     let is_list = |key| fields.0.get(key).is_some_and(Json::is_array);
     if is_list("prompt") || is_list("completion") {
-        return Ok((Format::PromptCompletion, conversational(fields)?));
+        return Ok((RecordFormat::PromptCompletion, conversational(fields)?));
     }
     let is_completion = ["prompt", "completion"].map(|k| fields.0.contains_key(k)) == [true; 2];
     if let Some(mut prompt) = fields.text(&PROMPT)? {
@@ -218,35 +219,35 @@ fn read(fields: &mut Fields) -> Result<(Format, Example)> {
         if let Example::Chat(c) = &mut example {
             c.is_completion = is_completion && c.messages.len() == 2;
         }
-        return Ok((Format::PromptCompletion, example));
+        return Ok((RecordFormat::PromptCompletion, example));
     }
     match fields.0.remove("text") {
         Some(Json::String(text)) if text.trim().is_empty() => Err("the text is empty".into()),
-        Some(Json::String(text)) => Ok((Format::Text, Example::Text { text })),
-        Some(_) => Err("`text` is not a text".into()),
+        Some(Json::String(text)) => Ok((RecordFormat::Text, Example::Text { text })),
+        Some(_) => Err("`text` is not a string".into()),
         None if let Some(key) = question(&fields.0) => Err(format!("`{key}` is empty")),
         None => {
             let keys: Vec<&str> = fields.0.keys().map(String::as_str).collect();
             Err(format!(
-                "none of messages, conversations, instruction, prompt, text among its fields ({})",
+                "none of its fields ({}) is messages, conversations, instruction, prompt or text",
                 keys.join(", ")
             ))
         }
     }
 }
 
-/// The field that would be the question, if it is there and empty.
+/// The field for the question, if present but empty.
 fn question(fields: &Map<String, Json>) -> Option<&str> {
     let mut keys = PROMPT.into_iter().chain(["instruction"]);
     keys.find(|key| fields.get(*key).is_some_and(is_empty))
 }
 
-/// A conversation with what stands beside its turns.
+/// A conversation with the fields that accompany its turns.
 fn chat(fields: &mut Fields, mut messages: Vec<Message>) -> Result<Example> {
     if let Some(system) = fields.text(&SYSTEM)? {
         match messages.first() {
             Some(first) if first.role() == "system" && first.content().trim() != system.trim() => {
-                return Err("it has a system message and another among its turns".into());
+                return Err("it has a system message and a different one among its turns".into());
             }
             Some(first) if first.role() == "system" => (),
             _ => messages.insert(0, Message::new("system", &system)),
@@ -254,10 +255,10 @@ fn chat(fields: &mut Fields, mut messages: Vec<Message>) -> Result<Example> {
     }
     let answers = || messages.iter().filter(|m| m.role() == "assistant");
     if answers().next().is_none() {
-        return Err("there is no assistant's turn to learn from".into());
+        return Err("there is no assistant turn to learn from".into());
     }
     if answers().all(|m| m.0.contains_key("weight")) {
-        return Err("none of its assistant's turns is to be learned".into());
+        return Err("none of its assistant turns is marked as learned".into());
     }
     let mut tools = fields.list("tools")?.unwrap_or_default();
     for tool in &mut tools {
@@ -265,7 +266,7 @@ fn chat(fields: &mut Fields, mut messages: Vec<Message>) -> Result<Example> {
             *tool = serde_json::from_str(text).unwrap_or_default();
         }
         if !tool.is_object() {
-            return Err("`tools` has one that is not an object".into());
+            return Err("`tools` has an entry that is not an object".into());
         }
     }
     let chat_template_kwargs = match fields.json("chat_template_kwargs")? {
@@ -281,7 +282,7 @@ fn chat(fields: &mut Fields, mut messages: Vec<Message>) -> Result<Example> {
     }))
 }
 
-/// A question and its answer, perhaps after earlier ones.
+/// A question and its answer, optionally after earlier ones.
 fn pair(fields: &mut Fields, prompt: String) -> Result<Example> {
     let answer = fields.text(&ANSWER)?;
     let answer = answer.ok_or("there is no answer to learn from")?;
@@ -291,7 +292,7 @@ fn pair(fields: &mut Fields, prompt: String) -> Result<Example> {
             Some([Json::String(question), Json::String(answer)]) => [question, answer],
             _ => {
                 return Err(format!(
-                    "`history` has in place {} what is not a question and its answer",
+                    "entry {} of `history` is not a question and its answer",
                     i + 1
                 ));
             }
@@ -304,12 +305,12 @@ fn pair(fields: &mut Fields, prompt: String) -> Result<Example> {
     chat(fields, messages)
 }
 
-/// TRL's lists of turns for `prompt` and `completion`, of which only the completion's are learned.
+/// TRL's lists of turns for `prompt` and `completion`; only the completion's turns are learned.
 fn conversational(fields: &mut Fields) -> Result<Example> {
     let mut side = |key: &str, role: &str| match fields.find(&[key]) {
         Some((_, Json::Array(list))) => turns(&list).map_err(|what| format!("`{key}`: {what}")),
         Some((_, Json::String(text))) => Ok(vec![Message::new(role, &text)]),
-        Some(_) => Err(format!("`{key}` is not a text or a list of turns")),
+        Some(_) => Err(format!("`{key}` is neither a string nor a list of turns")),
         None => Ok(vec![]),
     };
     let mut messages = side("prompt", "user")?;

@@ -1,10 +1,10 @@
-//! Where turns stand in a rendered conversation.
+//! Locates turns in a rendered conversation.
 //!
-//! Templates rewrite turns by what follows them (Qwen 3 drops the thoughts of earlier answers, Mistral puts the
-//! system message into the last question), so a beginning of a conversation, rendered by itself, need not be a
-//! beginning of the whole. What is learned is therefore looked for in the one rendering of the whole: a mark is put
-//! into a turn, the conversation is rendered again, and where the mark comes out, the turn stands, provided that
-//! the text around it is the same as without.
+//! Templates rewrite turns depending on what follows (Qwen 3 drops the thoughts of earlier answers, Mistral puts the
+//! system message into the last question), so the rendering of the first few turns need not be a
+//! prefix of the rendering of the whole. Learned turns are therefore located in a single rendering of the whole: a mark
+//! is put into a turn, the conversation is rendered again, and the turn is where the mark appears, provided that
+//! the surrounding text is the same as without it.
 
 use std::ops::Range;
 
@@ -13,10 +13,10 @@ use siskin_text::{Message, RenderRequest, TextModel, Token};
 
 use crate::Conversation;
 
-/// More places than this are not tried within one text.
+/// Maximum number of lines of one text at which the mark is tried.
 const MOST_LINES: usize = 64;
 
-/// A conversation and its one rendering.
+/// A conversation and its rendering.
 pub(crate) struct Rendering<'a> {
     pub model: &'a TextModel,
     pub conversation: &'a Conversation,
@@ -44,12 +44,12 @@ impl<'a> Rendering<'a> {
         }
     }
 
-    /// From where the model would begin to answer to the token that ends the turn.
+    /// From where the model would begin its answer to the token that ends the turn.
     pub fn answer(&self, turn: usize) -> Result<Range<usize>, String> {
         let messages = &self.conversation.messages;
         let before = self.render(&messages[..turn], true);
         let after = self.render(&messages[..=turn], false);
-        // Most templates write turn after turn.
+        // Most templates render one turn after another.
         if let (Some(before), Some(after)) = (&before, &after)
             && self.text.starts_with(before)
             && self.text.starts_with(after)
@@ -59,8 +59,8 @@ impl<'a> Rendering<'a> {
         }
         let said = self.said(turn).ok_or_else(|| {
             format!(
-                "turn {} is not found in what the chat template makes of the conversation; the template leaves \
-                 it out or changes it",
+                "turn {} cannot be found in the rendered conversation; the chat template omits \
+                 or changes it",
                 turn + 1
             )
         })?;
@@ -69,7 +69,7 @@ impl<'a> Rendering<'a> {
         Ok(self.with_its_end(turn, start..end))
     }
 
-    /// A turn that the template leaves out, other than the assistant's.
+    /// A turn that the template omits, other than the assistant's.
     pub fn left_out(&self) -> Option<usize> {
         let messages = &self.conversation.messages;
         (0..messages.len()).find(|i| {
@@ -78,7 +78,7 @@ impl<'a> Rendering<'a> {
                 || content.is_empty()
                 || self.text.contains(content)
                 || self.said(*i).is_some();
-            // The template may spell it otherwise.
+            // The template may write it differently.
             let shows_marked = || {
                 let marked = marked(&messages[*i], self.mark);
                 marked.into_iter().any(|m| {
@@ -90,12 +90,12 @@ impl<'a> Rendering<'a> {
         })
     }
 
-    /// Where the text of a turn stands, its thoughts and calls of tools included as far as they are shown.
+    /// The range of a turn's text, including its thoughts and tool calls as far as they are rendered.
     fn said(&self, turn: usize) -> Option<Range<usize>> {
         self.find(&self.conversation.messages, turn, false, self.text)
     }
 
-    /// The same in the rendering `text` of other messages.
+    /// The same in `text`, the rendering of other messages.
     fn find(
         &self,
         messages: &[Message],
@@ -124,7 +124,7 @@ impl<'a> Rendering<'a> {
         }
         let previous = turn.checked_sub(1);
         let previous_end = previous.and_then(|p| Some(self.said(p)?.end));
-        // What stands between a question and where the answer to it begins.
+        // The text between a question and the beginning of its answer.
         if let (Some(p), Some(end), Some(before)) = (previous, previous_end, before)
             && let Some(asked) = self.find(&messages[..turn], p, true, before)
         {
@@ -155,8 +155,8 @@ impl<'a> Rendering<'a> {
         }
     }
 
-    /// What follows a turn's end token is the template's, not the answer's; one that stands between this turn and
-    /// the next belongs to it.
+    /// Text after a turn's end token belongs to the template, not to the answer; an end token between this turn and
+    /// the next belongs to this turn.
     fn with_its_end(&self, turn: usize, span: Range<usize>) -> Range<usize> {
         let ends = || {
             let ends = self.tokens.iter();
@@ -174,7 +174,7 @@ impl<'a> Rendering<'a> {
         span.start..own.map_or(span.end, |t| t.end)
     }
 
-    /// What the template puts before an answer.
+    /// The text that the template puts before an answer.
     fn generation_prompt(&self) -> Option<String> {
         let messages = &self.conversation.messages;
         let question = messages.iter().rposition(|m| m.role() == "user");
@@ -192,7 +192,7 @@ impl<'a> Rendering<'a> {
     }
 }
 
-/// Some of a conversation's turns, with all that the template is given beside them.
+/// Some of a conversation's turns, with the template's other inputs.
 pub(crate) fn request<'a>(
     conversation: &'a Conversation,
     messages: &'a [Message],
@@ -213,7 +213,7 @@ fn with(messages: &[Message], turn: usize, message: Message) -> Vec<Message> {
     messages
 }
 
-/// A message with the mark in one of its texts, at each place where something of it may begin or end.
+/// Copies of a message with the mark in one of its texts, at each position where rendered text may begin or end.
 fn marked(message: &Message, mark: char) -> Vec<Message> {
     let mut out = vec![];
     for (key, value) in &message.0 {
@@ -230,7 +230,7 @@ fn marked(message: &Message, mark: char) -> Vec<Message> {
     out
 }
 
-/// The same of any value.
+/// The same for any value.
 fn in_texts(value: &Json, mark: char, changed: &mut dyn FnMut(Json)) {
     match value {
         Json::String(text) => {
@@ -262,8 +262,8 @@ fn in_texts(value: &Json, mark: char, changed: &mut dyn FnMut(Json)) {
     }
 }
 
-/// Places in a text where what a template shows of it may begin or end: both ends, with and without white space,
-/// after and before each tag of thoughts, and the ends of lines.
+/// Positions in a text where the rendered part may begin or end: both ends, with and without white space,
+/// before and after each tag of thoughts, and the ends of lines.
 fn edges(text: &str) -> Vec<usize> {
     let mut out = vec![0, text.len()];
     let mut around = |at: usize| {

@@ -1,4 +1,4 @@
-//! Which tokens of an example are learned.
+//! Determines which tokens of an example are learned.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::spans::{Rendering, request};
 use crate::turns::take_weight;
 use crate::{Conversation, Example, LossOn, Result};
 
-/// How many tokens of an example are kept, and whether that is the model's own limit.
+/// The number of tokens that are kept of an example, and whether that is the model's own limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
     pub tokens: usize,
@@ -31,11 +31,11 @@ impl From<usize> for Limit {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Tokens {
     pub ids: Vec<u32>,
-    /// For each token, whether it is to be predicted. The first never is.
+    /// For each token, whether it is a target. The first never is.
     pub learned: Vec<bool>,
-    /// Tokens that were cut off at the end.
+    /// Tokens that were truncated at the end.
     pub cut: usize,
-    /// For showing: each token's bytes in `text`.
+    /// For display: each token's byte range in `text`.
     #[serde(skip)]
     pub spans: Vec<(usize, usize)>,
     #[serde(skip)]
@@ -43,8 +43,8 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Renders the model's template, or takes plain text with an end after it; cuts to `limit` tokens.
-    /// `Ok(Err(reason))` says why an example cannot be learned from.
+    /// Renders the model's template, or takes plain text followed by an end token; truncates to `limit` tokens.
+    /// `Ok(Err(reason))` states why an example is unusable.
     ///
     /// # Errors
     /// If the tokenizer fails.
@@ -83,14 +83,14 @@ impl Tokens {
             return Ok(Ok(out));
         }
         Ok(Err(if cut == 0 {
-            "no token of it would be learned".into()
+            "none of its tokens would be learned".into()
         } else {
             let (len, kept) = (tokens.len(), limit.tokens);
             let which = match limit.is_the_models {
-                true => "more than which the model does not read",
-                false => "to which max_seq_len limits it",
+                true => "which is the model's limit",
+                false => "which is the limit set by max_seq_len",
             };
-            format!("what is to be learned begins after {kept} tokens, {which} (it has {len})")
+            format!("its learned part begins after {kept} tokens, {which} (it has {len})")
         }))
     }
 
@@ -98,13 +98,13 @@ impl Tokens {
         self.learned.iter().filter(|l| **l).count()
     }
 
-    /// Rows it takes in a batch: each token but the last predicts the next.
+    /// Rows that it occupies in a batch: each token but the last predicts the next.
     pub fn rows(&self) -> usize {
         self.ids.len() - 1
     }
 }
 
-/// Text, its tokens, and which of them are learned.
+/// A text, its tokens, and which of them are learned.
 type Learned = (String, Vec<Token>, Vec<bool>);
 
 fn chat(
@@ -112,7 +112,7 @@ fn chat(
     conversation: &Conversation,
     loss_on: LossOn,
 ) -> Result<std::result::Result<Learned, String>> {
-    // What says whether a turn is learned is not the template's.
+    // The keys that mark a turn as learned or not are not for the template.
     let mut conversation = conversation.clone();
     let mut weights = vec![];
     for (i, message) in conversation.messages.iter_mut().enumerate() {
@@ -142,11 +142,11 @@ fn chat(
     if let Some(turn) = place.left_out() {
         let role = conversation.messages[turn].role();
         return Ok(Err(format!(
-            "the chat template leaves out turn {}, which is by `{role}`",
+            "the chat template omits turn {}, which has the role `{role}`",
             turn + 1
         )));
     }
-    // Only an answer that is wanted need be found, unless some are to be left out of what is learned.
+    // Only answers with the wanted weight need to be found, unless some are excluded from what is learned.
     let answers = |wanted: bool| {
         let turns = conversation.messages.iter().enumerate();
         let turns = turns.filter(|(i, m)| m.role() == "assistant" && weights[*i] == wanted);
@@ -172,7 +172,7 @@ fn chat(
     Ok(Ok((rendered.text, tokens, learned)))
 }
 
-/// Gives an empty content to turns that call tools and say nothing, for templates that read it in any case.
+/// Gives an empty content to turns that only call tools, for templates that read it unconditionally.
 fn fill_contents(conversation: &mut Conversation) -> bool {
     let mut changed = false;
     for message in &mut conversation.messages {
@@ -184,7 +184,7 @@ fn fill_contents(conversation: &mut Conversation) -> bool {
     changed
 }
 
-/// A prompt and its completion as one text, as TRL joins them; other conversations need a template.
+/// A prompt and its completion as one text, joined as in TRL; other conversations need a template.
 fn completion(
     model: &TextModel,
     conversation: &Conversation,
@@ -206,10 +206,10 @@ fn completion(
     Ok(Ok((text, tokens, learned)))
 }
 
-const NO_TEMPLATE: &str = "the model has no chat template, which conversations need; it is looked for in \
+const NO_TEMPLATE: &str = "the model has no chat template, which conversations need; it is looked up in \
     chat_template.jinja, as `chat_template` in tokenizer_config.json, and as `tokenizer.chat_template` in GGUF files";
 
-/// Who learned from an empty answer would learn to say nothing.
+/// Learning from an empty answer would teach the model to say nothing.
 fn nothing_said(messages: &[Message], weights: &[bool]) -> Option<String> {
     let says_else = |m: &Message| {
         ["tool_calls", "reasoning_content", "function_call"]
@@ -227,7 +227,7 @@ fn nothing_said(messages: &[Message], weights: &[bool]) -> Option<String> {
     Some(format!("message {} is an empty answer", turn + 1))
 }
 
-/// What the template passes over in silence: it does not name it, and without it makes the same text.
+/// What the template silently ignores: it does not mention it, and renders the same text without it.
 fn not_read(model: &TextModel, conversation: &Conversation, text: &str) -> Option<String> {
     let template = model.template().unwrap_or_default();
     let is_lost = |key: &str, without: &dyn Fn(&mut Conversation)| {
@@ -241,7 +241,7 @@ fn not_read(model: &TextModel, conversation: &Conversation, text: &str) -> Optio
     };
     let lost = |what: String| {
         Some(format!(
-            "the chat template does not read {what}, which would be lost"
+            "the chat template ignores {what}, which would be lost"
         ))
     };
     if !conversation.tools.is_empty() && is_lost("tools", &|c| c.tools.clear()) {
@@ -253,7 +253,7 @@ fn not_read(model: &TextModel, conversation: &Conversation, text: &str) -> Optio
             return lost(format!("`{key}`"));
         }
     }
-    // Who is called by what name, and which call a result is of, is told for programs.
+    // Names and call ids are for programs.
     let known = ["role", "content", "name", "tool_call_id"];
     for (i, message) in conversation.messages.iter().enumerate() {
         for (key, value) in &message.0 {
@@ -268,8 +268,8 @@ fn not_read(model: &TextModel, conversation: &Conversation, text: &str) -> Optio
     None
 }
 
-/// Plain text between the token that begins a text, where the model has one, and the one that ends it: each
-/// once, though the text may spell them, too.
+/// Plain text between the model's beginning-of-text token, if it has one, and its end-of-text token: each
+/// once, even if the text spells them too.
 fn ended(model: &TextModel, text: &str) -> Result<Vec<Token>> {
     let mut tokens = model.encode(text)?;
     if let [first, second, ..] = &tokens[..]
@@ -293,13 +293,13 @@ fn ended(model: &TextModel, text: &str) -> Result<Vec<Token>> {
     Ok(tokens)
 }
 
-/// Tokens that lie within the spans.
+/// Tokens that lie entirely within the spans.
 fn inside(tokens: &[Token], spans: &[Range<usize>]) -> Vec<bool> {
     let is_in = |t: &Token| spans.iter().any(|s| t.start >= s.start && t.end <= s.end);
     tokens.iter().map(is_in).collect()
 }
 
-/// Tokens of which any part lies within the spans, as transformers' assistant mask has it.
+/// Tokens that overlap the spans, as in transformers' assistant mask.
 fn touched(tokens: &[Token], spans: &[Range<usize>]) -> Vec<bool> {
     let is_in = |t: &Token| spans.iter().any(|s| t.start < s.end && t.end > s.start);
     tokens.iter().map(is_in).collect()

@@ -1,4 +1,4 @@
-//! A session taken through the steps of a training.
+//! Runs the steps of a training run on a session.
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -7,20 +7,20 @@ use siskin_graph::Noise;
 use web_time::Instant;
 
 use crate::batch::pack;
-use crate::checkpoint::Checkpoint;
-use crate::{Error, Plan, Record, Result, Summary, Tokens, TrainOptions};
+use crate::training_checkpoint::TrainingCheckpoint;
+use crate::{Error, Record, Result, Summary, Tokens, TrainOptions, TrainingPlan};
 
-/// What a step did.
+/// The outcome of a step.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct StepReport {
     /// From 1.
     pub step: usize,
-    /// Mean over the step's learned tokens, before it.
+    /// Mean over the step's learned tokens, before the update.
     pub loss: f32,
     pub learning_rate: f32,
     /// Before clipping.
     pub grad_norm: f32,
-    /// Tokens that ran.
+    /// Tokens that were processed.
     pub tokens: usize,
     pub seconds: f64,
     /// Mean loss of the held-out examples after the step, where it was scored.
@@ -28,21 +28,21 @@ pub struct StepReport {
     pub held_out: Option<f32>,
 }
 
-/// A training under way. The session that it was made for is given to each call, so that it can answer
-/// with the adapter as it is in between.
+/// A training run in progress. Each call takes the session that it was created for, so that the session can answer
+/// with the current adapter between steps.
 #[derive(Debug)]
 pub struct Trainer {
-    plan: Plan,
-    /// Tells the model from others of the same shapes.
+    plan: TrainingPlan,
+    /// Distinguishes the model from others with the same shapes.
     model: String,
     step: usize,
 }
 
-/// Options that say how long a training is, not what it does.
+/// Options that determine how long a training run is, not what it does.
 const MAY_CHANGE: [&str; 3] = ["epochs", "steps", "eval_every"];
 
 impl Trainer {
-    pub(crate) fn at_start(plan: Plan, model: String) -> Self {
+    pub(crate) fn at_start(plan: TrainingPlan, model: String) -> Self {
         Self {
             plan,
             model,
@@ -50,23 +50,25 @@ impl Trainer {
         }
     }
 
-    /// Makes ready to train a new adapter.
+    /// Prepares the training of a new adapter.
     ///
     /// # Errors
-    /// As [`Plan::new`] and [`Plan::begin`].
+    /// As [`TrainingPlan::new`] and [`TrainingPlan::begin`].
     pub async fn new(
         session: &mut Session,
         records: &[Record],
         options: TrainOptions,
     ) -> Result<Self> {
-        Plan::new(session, records, options)?.begin(session).await
+        TrainingPlan::new(session, records, options)?
+            .begin(session)
+            .await
     }
 
     pub fn summary(&self) -> &Summary {
         &self.plan.summary
     }
 
-    /// Steps done.
+    /// Completed steps.
     pub fn done(&self) -> usize {
         self.step
     }
@@ -75,12 +77,12 @@ impl Trainer {
         self.step >= self.plan.summary.steps
     }
 
-    /// Which of the records given were held out.
+    /// Which of the given records are held out.
     pub fn held_out(&self) -> &[usize] {
         &self.plan.held_out_places
     }
 
-    /// The examples of a step, counted from 0: each epoch has its own order.
+    /// The examples of a step, counted from 0; each epoch has its own order.
     fn examples_of(&self, step: usize) -> Vec<&Tokens> {
         let epoch = step / self.plan.summary.steps_per_epoch;
         let mut order: Vec<usize> = (0..self.plan.examples.len()).collect();
@@ -101,7 +103,7 @@ impl Trainer {
         pack(&examples, self.plan.setup.rows, options.packing, seed)
     }
 
-    /// Seconds that a step takes, measured on the next one, which is not taken.
+    /// Seconds per step, measured on the next one without an update.
     pub async fn measure(&self, session: &mut Session) -> Result<f64> {
         let start = Instant::now();
         for batch in &self.batches() {
@@ -112,10 +114,10 @@ impl Trainer {
         Ok(seconds)
     }
 
-    /// One step over the next examples.
+    /// Takes one step on the next examples.
     ///
     /// # Errors
-    /// If the loss is no number: the adapter is then as it was before.
+    /// If the loss is not finite: the adapter is then unchanged.
     pub async fn step(&mut self, session: &mut Session) -> Result<StepReport> {
         let start = Instant::now();
         let step = self.step + 1;
@@ -126,7 +128,7 @@ impl Trainer {
             tokens += batch.rows();
         }
         let adamw = self.plan.options.adamw(step, self.plan.summary.steps);
-        // Clears the gradients, too, when they are of no use.
+        // Also clears gradients that are not used.
         let grad_norm = session.optimise(&adamw).await?;
         if !loss.is_finite() || !grad_norm.is_finite() {
             let loss = if loss.is_finite() { grad_norm } else { loss };
@@ -179,12 +181,12 @@ impl Trainer {
         Ok(Some(loss))
     }
 
-    /// The adapter as it is now.
+    /// The current adapter.
     pub async fn adapter(&self, session: &mut Session) -> Result<Adapter> {
         Ok(session.trained_adapter().await?)
     }
 
-    /// Options, examples and model: what a checkpoint must agree in.
+    /// Options, examples and model: what must match in a checkpoint.
     fn made_with(&self) -> Json {
         json!({
             "options": self.plan.options,
@@ -193,9 +195,9 @@ impl Trainer {
         })
     }
 
-    /// All that is needed to go on as if nothing had happened.
+    /// Everything needed to resume as if there had been no interruption.
     pub async fn checkpoint(&self, session: &mut Session) -> Result<Vec<u8>> {
-        let checkpoint = Checkpoint {
+        let checkpoint = TrainingCheckpoint {
             step: self.step,
             made_with: self.made_with(),
             state: session.training_state().await?,
@@ -203,12 +205,12 @@ impl Trainer {
         checkpoint.to_bytes()
     }
 
-    /// Goes on from a checkpoint of the same training, which may have been meant to be longer or shorter.
+    /// Resumes from a checkpoint of the same training run; its planned length may differ.
     ///
     /// # Errors
-    /// If it is damaged, or was made with other options, examples or another model; nothing is changed then.
+    /// If it is damaged, or was made with other options, examples or another model; nothing is changed in that case.
     pub fn resume(&mut self, session: &mut Session, bytes: &[u8]) -> Result<()> {
-        let checkpoint = Checkpoint::from_bytes(bytes)?;
+        let checkpoint = TrainingCheckpoint::from_bytes(bytes)?;
         let mine = self.made_with();
         if checkpoint.made_with["model"] != mine["model"] {
             return Err(Error::OtherTraining("weights of the model".into()));

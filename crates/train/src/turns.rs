@@ -1,14 +1,14 @@
-//! Lists of turns: OpenAI's `role` and `content`, ShareGPT's `from` and `value`, and mixtures of them.
+//! Lists of turns: OpenAI's `role` and `content`, ShareGPT's `from` and `value`, and mixtures of the two.
 
 use serde_json::{Map, Value as Json, json};
 use siskin_text::Message;
 
 type Result<T> = std::result::Result<T, String>;
 
-/// Keys by which a turn says whether it is learned: OpenAI's, and two that other trainers know.
+/// Keys that mark a turn as learned or not: OpenAI's, and two that other trainers use.
 const WEIGHTS: [&str; 3] = ["weight", "train", "training"];
 
-/// Messages of a list of turns, of which one at least is the assistant's.
+/// The messages of a list of turns, at least one of which is the assistant's.
 pub(crate) fn turns(list: &[Json]) -> Result<Vec<Message>> {
     if list.is_empty() {
         return Err("the conversation has no turns".into());
@@ -19,7 +19,7 @@ pub(crate) fn turns(list: &[Json]) -> Result<Vec<Message>> {
         .collect()
 }
 
-/// The role that models know it by.
+/// The role's name in chat templates.
 fn role(name: &str) -> Option<&'static str> {
     Some(match name {
         "system" => "system",
@@ -32,22 +32,22 @@ fn role(name: &str) -> Option<&'static str> {
     })
 }
 
-/// The reason that it gives continues a sentence about the turn.
+/// An error continues a sentence that begins with the turn.
 fn turn(json: &Json) -> Result<Message> {
     let mut turn = json
         .as_object()
         .ok_or("is not an object with a `role` and a `content`")?
         .clone();
-    // Tables have a cell for each key, empty where there is none.
+    // Tables have a cell for each key, empty if the key is absent.
     turn.retain(|key, value| !value.is_null() || key == "content");
     let name = one_of(&mut turn, "role", "from")?;
     let name = match &name {
         Some(Json::String(name)) => name.as_str(),
-        Some(_) => return Err("has a `role` that is not a text".into()),
+        Some(_) => return Err("has a `role` that is not a string".into()),
         None => return Err("has no `role`".into()),
     };
     let role = role(name).ok_or_else(|| {
-        format!("is by `{name}`; known are system, developer, user, assistant and tool")
+        format!("has the unknown role `{name}`; known roles are system, developer, user, assistant and tool")
     })?;
     let mut content = one_of(&mut turn, "content", "value")?;
     if name == "function_call" {
@@ -57,7 +57,7 @@ fn turn(json: &Json) -> Result<Message> {
             other => other.clone(),
         };
         if !call["name"].is_string() {
-            return Err("is a function call that is not JSON with a `name`".into());
+            return Err("is a function call that is not a JSON object with a `name`".into());
         }
         turn.insert(
             "tool_calls".into(),
@@ -75,7 +75,7 @@ fn turn(json: &Json) -> Result<Message> {
         Some(Json::Null) if says_else => Some(Json::Null),
         None if says_else => None,
         Some(Json::Null) | None => return Err("has no `content`".into()),
-        Some(_) => return Err("has a `content` that is not a text".into()),
+        Some(_) => return Err("has a `content` that is not a string".into()),
     };
     let is_learned = weight(&mut turn)?;
     let mut message = Map::from_iter([("role".to_string(), Json::from(role))]);
@@ -84,7 +84,7 @@ fn turn(json: &Json) -> Result<Message> {
     match is_learned {
         Some(true) if role != "assistant" => {
             return Err(format!(
-                "is to be learned, but it is by `{role}`; only the assistant's turns are"
+                "is marked as learned, but its role is `{role}`; only the assistant's turns are learned"
             ));
         }
         Some(false) if role == "assistant" => {
@@ -95,7 +95,7 @@ fn turn(json: &Json) -> Result<Message> {
     Ok(Message(message))
 }
 
-/// A field that goes by two names, of which a turn may use one.
+/// A field with two names, of which a turn may use one.
 fn one_of(turn: &mut Map<String, Json>, name: &str, other: &str) -> Result<Option<Json>> {
     match (turn.remove(name), turn.remove(other)) {
         (Some(a), Some(b)) if a != b => Err(format!("has both `{name}` and `{other}`")),
@@ -103,7 +103,7 @@ fn one_of(turn: &mut Map<String, Json>, name: &str, other: &str) -> Result<Optio
     }
 }
 
-/// The text of a content that is given in parts.
+/// The text of a content given in parts.
 fn text_of(parts: &[Json]) -> Result<String> {
     let text = |part: &Json| match (part, &part["type"], &part["text"]) {
         (Json::String(text), ..) => Ok(text.clone()),
@@ -117,7 +117,7 @@ fn text_of(parts: &[Json]) -> Result<String> {
     parts.iter().map(text).collect()
 }
 
-/// As a list; tables may have it as JSON in a text.
+/// As a list; tables may have it as a JSON string.
 fn tool_calls(turn: &mut Map<String, Json>) -> Result<()> {
     let Some(calls) = turn.remove("tool_calls") else {
         return Ok(());
@@ -125,7 +125,7 @@ fn tool_calls(turn: &mut Map<String, Json>) -> Result<()> {
     let calls = match calls {
         Json::String(text) if text.trim().is_empty() => return Ok(()),
         Json::String(text) => serde_json::from_str(&text)
-            .map_err(|e| format!("has `tool_calls` that are not JSON ({e})"))?,
+            .map_err(|e| format!("has `tool_calls` that are not valid JSON ({e})"))?,
         other => other,
     };
     match calls {
@@ -138,7 +138,7 @@ fn tool_calls(turn: &mut Map<String, Json>) -> Result<()> {
     }
 }
 
-/// Whether the turn says that it is learned, or that it is not. Takes the keys that say so.
+/// Whether the turn is marked as learned or as not learned. Removes the keys that say so.
 fn weight(turn: &mut Map<String, Json>) -> Result<Option<bool>> {
     let mut said = None;
     for key in WEIGHTS {
@@ -152,20 +152,22 @@ fn weight(turn: &mut Map<String, Json>) -> Result<Option<bool>> {
                 Some(is_learned) => is_learned,
                 None => {
                     return Err(format!(
-                        "has the {key} {value}; it is either learned (1) or not (0)"
+                        "has the {key} {value}; use 1 (learned) or 0 (not learned)"
                     ));
                 }
             },
         };
         if said.is_some_and(|s| s != is_learned) {
-            return Err(format!("is learned by one of its keys and not by `{key}`"));
+            return Err(format!(
+                "is marked as learned by one of its keys and as not learned by `{key}`"
+            ));
         }
         said = Some(is_learned);
     }
     Ok(said)
 }
 
-/// Takes what says whether a turn is learned out of it, so that no template sees it.
+/// Removes the key that marks a turn as learned or not, so that no template sees it.
 pub(crate) fn take_weight(message: &mut Message) -> Result<bool> {
     Ok(weight(&mut message.0)?.unwrap_or(true))
 }
@@ -223,7 +225,7 @@ mod tests {
             (json!({"role": "narrator", "content": "a"}), "`narrator`"),
             (json!({"role": "user"}), "no `content`"),
             (json!({"role": "user", "content": null}), "no `content`"),
-            (json!({"role": "user", "content": 4}), "not a text"),
+            (json!({"role": "user", "content": 4}), "not a string"),
             (
                 json!({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}),
                 "`image_url`",
@@ -234,11 +236,11 @@ mod tests {
             ),
             (
                 json!({"role": "user", "content": "a", "train": true}),
-                "by `user`",
+                "role is `user`",
             ),
             (
                 json!({"role": "assistant", "content": "a", "tool_calls": "[oops"}),
-                "not JSON",
+                "not valid JSON",
             ),
             (
                 json!({"role": "user", "from": "gpt", "content": "a"}),

@@ -6,7 +6,7 @@ pub type Result<T> = std::result::Result<T, JsValue>;
 
 fn error(code: &str, message: &str) -> JsValue {
     let error = js_sys::Error::new(message);
-    // Setting a property of a fresh object does not fail.
+    // Setting a property of a new object does not fail.
     let _ = Reflect::set(&error, &"code".into(), &code.into());
     error.into()
 }
@@ -27,14 +27,14 @@ fn remedy(e: &Error) -> Option<&'static str> {
         } if context < trained => "shorten it, or raise `context`",
         Error::PromptTooLong { .. } => "shorten it",
         Error::OutOfMemory { .. } => "a smaller model may fit",
-        Error::Text(Text::NoTemplate) => "use `generate` to give it plain text",
+        Error::Text(Text::NoTemplate) => "use `generate` to prompt it with plain text",
         Error::Formats(e) | Error::Models(Models::Formats(e)) | Error::Text(Text::Formats(e)) => {
             match e {
-                Formats::NotGguf { .. } => "give a GGUF file or a Hugging Face folder's files",
+                Formats::NotGguf { .. } => "pass a GGUF file or the files of a Hugging Face folder",
                 Formats::Truncated { .. }
                 | Formats::BeyondFile { .. }
-                | Formats::Damaged { .. } => "fetch it again",
-                Formats::Split { .. } => "give all parts",
+                | Formats::Damaged { .. } => "download it again",
+                Formats::Split { .. } => "pass all parts",
                 _ => return None,
             }
         }
@@ -87,7 +87,7 @@ fn code(e: &Error) -> &'static str {
 
 pub fn to_js(e: Error) -> JsValue {
     match e {
-        // What a page's own source threw goes back as it came.
+        // Errors thrown by a page's own source are passed back unchanged.
         Error::Read { .. } => {
             crate::source::thrown().unwrap_or_else(|| error("read", &e.to_string()))
         }

@@ -1,4 +1,4 @@
-//! A model of which only the headers were read.
+//! A model of which only the headers have been read.
 
 use js_sys::Function;
 use serde_json::{Map, Value, json as object};
@@ -7,7 +7,7 @@ use siskin_formats::{SideFiles, Value as Metadata};
 use wasm_bindgen::prelude::*;
 
 use crate::error::{Result, invalid, to_js};
-use crate::session::Session;
+use crate::session::{Session, memory_json};
 use crate::source::{JsSource, Source};
 use crate::tokenizer::Tokenizer;
 use crate::{json, parse};
@@ -29,7 +29,7 @@ impl Files {
         files.map(Self).map_err(to_js)
     }
 
-    /// Reads the headers of a folder's safetensors files. `side` is JSON of the small files' texts
+    /// Reads the headers of a folder's safetensors files. `side` is a JSON object with the texts of the small files
     /// by name.
     pub async fn folder(name: String, sources: Vec<JsSource>, side: String) -> Result<Files> {
         let mut files = SideFiles::new(&name);
@@ -83,17 +83,23 @@ impl Files {
         }))
     }
 
-    /// Whether it fits, as JSON; so is the request.
+    /// Whether it fits. The request and the result are JSON.
     pub fn fit(&self, request: &str) -> Result<String> {
         let fit = Fit::of(&self.0, &parse(request)?).map_err(to_js)?;
-        json(&fit)
+        json(&object!({
+            "fits": fit.fits,
+            "context": fit.context,
+            "memory": memory_json(&fit.memory),
+            "maxContext": fit.max_context,
+            "trainedContext": fit.trained_context,
+        }))
     }
 
     pub fn tokenizer(&self) -> Tokenizer {
         Tokenizer(self.0.text.clone())
     }
 
-    /// Loads the weights; `on_progress(bytes, total)` follows.
+    /// Loads the weights; calls `on_progress(bytes, total)`.
     pub async fn load(self, options: String, on_progress: Function) -> Result<Session> {
         let options = parse(&options)?;
         Session::load(self.0, options, &on_progress).await

@@ -1,5 +1,5 @@
-//! What a page calls. Values cross as numbers, typed arrays and JSON; errors as JavaScript `Error`s
-//! with a `code`. The npm package is the API for people: this is what it stands on.
+//! JavaScript bindings. Values are passed as numbers, typed arrays and JSON; errors as JavaScript `Error`s
+//! with a `code`. The public API is the npm package, which is built on these.
 
 #![cfg(target_arch = "wasm32")]
 
@@ -24,7 +24,7 @@ fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Result<T> {
     serde_json::from_str(json).map_err(|e| error::invalid(&in_words(json, &e)))
 }
 
-/// What is wrong and with which field, rather than at which column of JSON that nobody has seen.
+/// Names the field with the error, rather than a column of JSON that the caller has never seen.
 fn in_words(json: &str, e: &serde_json::Error) -> String {
     let place = format!(" at line {} column {}", e.line(), e.column());
     let what = e.to_string().replace(&place, "");
@@ -41,16 +41,16 @@ fn in_words(json: &str, e: &serde_json::Error) -> String {
     }
 }
 
-/// How serde names what it expects, and how people do.
+/// serde's names of what it expects, and plainer ones.
 const TYPES: [(&str, &str); 5] = [
-    ("expected usize", "expected a whole number from 0"),
-    ("expected u32", "expected a whole number from 0"),
+    ("expected usize", "expected a non-negative integer"),
+    ("expected u32", "expected a non-negative integer"),
     ("expected f32", "expected a number"),
     ("expected a sequence", "expected a list"),
     ("expected a boolean", "expected true or false"),
 ];
 
-/// The adapter a page would get, its limits and profile.
+/// The adapter that a page would get, its limits and its profile.
 #[wasm_bindgen]
 pub async fn adapter() -> Result<String> {
     let found = siskin_gpu::adapters().await;
@@ -71,7 +71,7 @@ pub async fn adapter() -> Result<String> {
     }))
 }
 
-/// Every kernel beside its CPU twin; `on_result` gets the JSON of each result.
+/// Tests every kernel against its CPU counterpart; `on_result` receives each result as JSON.
 #[wasm_bindgen(js_name = selfTest)]
 pub async fn self_test(profile: Option<String>, on_result: &Function) -> Result<()> {
     let profile = profile.map(|p| session::profile(&p)).transpose()?;
@@ -85,7 +85,7 @@ pub async fn self_test(profile: Option<String>, on_result: &Function) -> Result<
         .map_err(to_js)
 }
 
-/// SHA-256 of bytes that come piece by piece, which the browser's own cannot do.
+/// SHA-256 of bytes that arrive in pieces, which the browser's own does not support.
 #[wasm_bindgen]
 #[derive(Debug, Default)]
 pub struct Hash(Sha256);

@@ -6,7 +6,7 @@ use js_sys::{Array, Float32Array, Function, Promise, Reflect};
 use serde::Deserialize;
 use serde_json::json as object;
 use siskin_engine::{
-    Answer, CacheType, Device, DeviceRequest, Event, GenerateOptions, LookOptions, MemoryFigure,
+    Answer, CacheType, DeviceRequest, Event, GenerateOptions, LookOptions, MemoryFigure,
     ModelFiles, OpenOptions, Precision, Sampling,
 };
 use siskin_gpu::Profile;
@@ -21,22 +21,22 @@ use crate::{json, parse};
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct LoadOptions {
-    /// `webgpu`, `cpu`, or neither: what is faster.
+    /// `webgpu`, `cpu`, or unset: whichever is faster.
     device: Option<String>,
     profile: Option<String>,
     context: Option<usize>,
 }
 
-/// What to generate; the names are those of chat completions.
+/// What to generate.
 #[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 struct Request {
     temperature: f32,
     top_p: f32,
     top_k: u32,
     min_p: f32,
     repeat_penalty: f32,
-    /// As text: a 64-bit number is more than JSON's.
+    /// As a string: a 64-bit number exceeds the precision of JSON numbers.
     seed: String,
     max_tokens: usize,
     stop: Vec<String>,
@@ -117,7 +117,7 @@ impl Session {
     pub fn info(&self) -> Result<String> {
         let session = &self.session;
         let checkpoint = &session.files().checkpoint;
-        let is_gpu = matches!(session.device(), Device::Gpu(_));
+        let is_gpu = session.device().is_gpu();
         let memory = MemoryFigure::of(&session.model, checkpoint, session.context(), 2, is_gpu);
         json(&object!({
             "device": if is_gpu { "webgpu" } else { "cpu" },
@@ -125,13 +125,13 @@ impl Session {
             "profile": session.device().profile(),
             "context": session.context(),
             "contextUsed": session.tokens().len(),
-            "memory": memory.map_err(to_js)?,
+            "memory": memory_json(&memory.map_err(to_js)?),
         }))
     }
 
-    /// Answers a prompt of token ids. `on_event(kind, …)` gets `prefill, done, total`;
-    /// `token, id, text, logprob JSON or undefined`; `rest, text`; `lost`. It returns, or promises,
-    /// whether to go on.
+    /// Answers a prompt of token ids. Calls `on_event(kind, …)` with `prefill, done, total`;
+    /// `token, id, text, logprob JSON or undefined`; `rest, text`; `lost`. The callback returns, or promises,
+    /// whether to continue.
     pub async fn generate(
         &mut self,
         prompt: Vec<u32>,
@@ -175,13 +175,13 @@ impl Session {
         }
     }
 
-    /// Logits of the token after the prompt.
+    /// Logits for the token after the prompt.
     #[wasm_bindgen(js_name = nextLogits)]
     pub async fn next_logits(&mut self, prompt: Vec<u32>) -> Result<Vec<f32>> {
         self.session.next_logits(&prompt).await.map_err(to_js)
     }
 
-    /// `{ top, lens, nHeads }` as JSON in `json`, and a Float32Array a layer in `attention`.
+    /// `{ top, lens, nHeads }` as JSON in `json`, and a Float32Array per layer in `attention`.
     pub async fn look(&mut self, tokens: Vec<u32>, options: String) -> Result<JsValue> {
         let options: LookOptions = parse(&options)?;
         let look = self.session.look(&tokens, &options).await.map_err(to_js)?;
@@ -211,6 +211,16 @@ impl Session {
             })
         }))
     }
+}
+
+/// In the package's names.
+pub(crate) fn memory_json(memory: &MemoryFigure) -> serde_json::Value {
+    object!({
+        "weights": memory.weights,
+        "kvCache": memory.kv_cache,
+        "activations": memory.activations,
+        "total": memory.total,
+    })
 }
 
 async fn call(on_event: &Function, event: &Event<'_>) -> Result<JsValue> {

@@ -1,4 +1,4 @@
-//! A page's bytes: a Blob, or HTTP by range.
+//! A page's bytes: a Blob, or HTTP range requests.
 
 use std::cell::RefCell;
 
@@ -24,12 +24,12 @@ thread_local! {
     static THROWN: RefCell<Option<JsValue>> = const { RefCell::new(None) };
 }
 
-/// What a source threw last.
+/// The last error thrown by a source.
 pub fn thrown() -> Option<JsValue> {
     THROWN.take()
 }
 
-/// Large tensors are read in pieces: there are never two whole copies.
+/// Large tensors are read in pieces, so that there are never two complete copies.
 const PIECE: u64 = 8 << 20;
 
 #[derive(Debug)]
@@ -65,11 +65,11 @@ impl Source {
             .await
             .map_err(keep)?
             .dyn_into()
-            .map_err(|_| failed("its source gave no Uint8Array".into()))?;
+            .map_err(|_| failed("its source did not return a Uint8Array".into()))?;
         if bytes.length() as usize != out.len() {
             let found = bytes.length();
             return Err(failed(format!(
-                "{found} bytes came at {offset} instead of {}",
+                "its source returned {found} bytes at {offset} instead of {}",
                 out.len()
             )));
         }

@@ -9,7 +9,7 @@ use wasm_bindgen::prelude::*;
 use crate::error::{Result, to_js};
 use crate::{json, parse};
 
-/// What is to be answered.
+/// A prompt for the chat template.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Prompt {
@@ -20,7 +20,7 @@ struct Prompt {
     allow_special_tokens: bool,
 }
 
-/// Text to tokens and back. Lists are JSON.
+/// Converts text to tokens and back. Lists are JSON.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Tokenizer(pub(crate) Arc<TextModel>);
@@ -44,12 +44,12 @@ impl Tokenizer {
         self.0.decode(ids)
     }
 
-    /// As the vocabulary writes it.
-    pub fn piece(&self, id: u32) -> String {
-        self.0.piece(id)
+    /// The text of each token by itself.
+    pub fn texts(&self, ids: &[u32]) -> Vec<String> {
+        ids.iter().map(|id| self.0.decode(&[*id])).collect()
     }
 
-    /// A conversation's text and tokens up to where the answer begins: `{ text, ids }` of a [`Prompt`].
+    /// A conversation's text and tokens up to the beginning of the answer: `{ text, ids }` of a [`Prompt`].
     pub fn prompt(&self, request: &str) -> Result<String> {
         let request: Prompt = parse(request)?;
         let fail = |e| to_js(Error::Text(e));
@@ -77,7 +77,7 @@ impl Tokenizer {
         rendered.map(|r| r.text).map_err(|e| to_js(Error::Text(e)))
     }
 
-    /// `[{ word, steps: [[piece]] }]`: how BPE built each word.
+    /// `[{ word, steps: [[piece]] }]`: how BPE assembles each word.
     pub fn merges(&self, text: &str) -> Result<String> {
         json(&self.0.merges(text))
     }

@@ -1,17 +1,17 @@
-//! Training, and the adapters that it makes.
+//! Training, and the adapters that it produces.
 
 use js_sys::{Reflect, Uint8Array};
 use serde::Deserialize;
 use serde_json::{Value, json as object};
 use siskin_engine::Adapter;
-use siskin_train::{Dataset, Example, LossOn, Plan, Record, Tokens, TrainOptions, Trainer};
+use siskin_train::{Dataset, Example, LossOn, Record, Tokens, TrainOptions, Trainer, TrainingPlan};
 use wasm_bindgen::prelude::*;
 
 use crate::error::{Result, invalid, to_js, train_to_js};
 use crate::session::Session;
 use crate::{json, parse};
 
-/// Examples of a file's text, as JSON: `{ format, records, bad }`.
+/// The examples in a file's text, as JSON: `{ format, records, bad }`.
 #[wasm_bindgen(js_name = parseDataset)]
 pub fn parse_dataset(name: &str, text: &str) -> Result<String> {
     json(&Dataset::parse(name, text).map_err(train_to_js)?)
@@ -23,7 +23,7 @@ struct PreviewOptions {
     max_seq_len: usize,
 }
 
-/// Fields of an example: those of a conversation, or its text; and where it was read.
+/// Fields of an example: those of a conversation, or its text; and its position in the file.
 const FIELDS: [&str; 6] = [
     "messages",
     "tools",
@@ -36,9 +36,7 @@ const FIELDS: [&str; 6] = [
 fn read_example(json: Value, place: &str) -> Result<Example> {
     let mut fields = json.as_object().into_iter().flat_map(|o| o.keys());
     if let Some(key) = fields.find(|key| !FIELDS.contains(&key.as_str())) {
-        return Err(invalid(&format!(
-            "{place} has the field `{key}`, which is not known"
-        )));
+        return Err(invalid(&format!("{place} has an unknown field `{key}`")));
     }
     let example = serde_json::from_value(json);
     example.map_err(|_| invalid(&format!("{place} has neither `messages` nor `text`")))
@@ -89,15 +87,15 @@ impl Session {
         json(&object!({ "tokens": shown, "cut": tokens.cut }))
     }
 
-    /// What a training would do and take, as JSON; nothing runs.
+    /// What a training run would do and need, as JSON; nothing runs.
     #[wasm_bindgen(js_name = trainPlan)]
     pub fn train_plan(&self, records: &str, options: &str) -> Result<String> {
         let (records, options) = (read_records(records)?, parse(options)?);
-        let plan = Plan::new(&self.session, &records, options).map_err(train_to_js)?;
+        let plan = TrainingPlan::new(&self.session, &records, options).map_err(train_to_js)?;
         json(plan.summary())
     }
 
-    /// Makes ready to train a new adapter, or to go on from a checkpoint; the summary as JSON.
+    /// Prepares to train a new adapter, or to resume from a checkpoint; returns the summary as JSON.
     #[wasm_bindgen(js_name = trainStart)]
     pub async fn train_start(
         &mut self,
@@ -135,7 +133,7 @@ impl Session {
         json(&trainer.step(session).await.map_err(train_to_js)?)
     }
 
-    /// Seconds that a step takes, measured on one that is not taken.
+    /// Seconds per step, measured without an update.
     #[wasm_bindgen(js_name = trainMeasure)]
     pub async fn train_measure(&mut self) -> Result<f64> {
         let (trainer, session) = self.training()?;
@@ -155,15 +153,15 @@ impl Session {
         trainer.checkpoint(session).await.map_err(train_to_js)
     }
 
-    /// `{ config, weights }` of the adapter as it is now.
+    /// `{ config, weights }` of the current adapter.
     #[wasm_bindgen(js_name = trainAdapter)]
     pub async fn train_adapter(&mut self) -> Result<JsValue> {
         let (trainer, session) = self.training()?;
         files(&trainer.adapter(session).await.map_err(train_to_js)?)
     }
 
-    /// Uses an adapter from now on, or none. A training under way ends. Gives the name of the model that the
-    /// adapter was made for, if that seems to be another one.
+    /// Uses an adapter from now on, or none. A training run in progress ends. Returns the name of the model that the
+    /// adapter was made for, if it seems to be a different one.
     #[wasm_bindgen(js_name = setAdapter)]
     pub async fn set_adapter(
         &mut self,
@@ -192,7 +190,7 @@ impl Session {
 impl Session {
     fn training(&mut self) -> Result<(&mut Trainer, &mut siskin_engine::Session)> {
         let trainer = self.trainer.as_mut();
-        let trainer = trainer.ok_or_else(|| invalid("there is no training under way"))?;
+        let trainer = trainer.ok_or_else(|| invalid("there is no training run in progress"))?;
         Ok((trainer, &mut self.session))
     }
 }

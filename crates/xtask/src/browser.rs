@@ -10,7 +10,7 @@ use crate::driver::apt;
 use crate::wasm;
 
 fn npm(folder: &str, args: &[&str]) -> Command {
-    let mut npm = Command::new("npm");
+    let mut npm = Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" });
     npm.args(["--no-audit", "--no-fund", "--loglevel=error"])
         .args(args)
         .current_dir(root().join(folder));

@@ -51,7 +51,11 @@ pub fn program(name: &str) -> Result<Command> {
         "--bin",
         name,
     ]))?;
-    let mut program = Command::new(root().join("target/release").join(name));
+    let mut program = Command::new(
+        root()
+            .join("target/release")
+            .join(format!("{name}{}", std::env::consts::EXE_SUFFIX)),
+    );
     program.current_dir(root());
     Ok(program)
 }

@@ -64,6 +64,8 @@ enum Task {
     },
     /// Build the npm package into npm/dist
     Npm,
+    /// Build the page into web/dist
+    Page,
     /// Take screenshots of each of the page's views
     Shots,
     /// Measure siskin beside its peers in one browser
@@ -97,6 +99,7 @@ fn task(task: Task) -> Result<()> {
             browser::serve(port)
         }
         Task::Npm => browser::package(),
+        Task::Page => browser::page(),
         Task::Shots => {
             model::fetch()?;
             browser::shots()

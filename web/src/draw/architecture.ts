@@ -9,12 +9,12 @@ function node(name: string, attributes: Record<string, string | number>, text = 
   return element;
 }
 
-/** Draws a decoder: embedding, one block with its parts, how often it repeats, the head. */
+/** Draws a decoder: embedding, one block with its parts and repeat count, and the head. */
 export function drawArchitecture(svg: SVGSVGElement, m: ModelInfo): void {
   const layer = m.tensors.filter((t) => /(^|\.)(blk|layers)\.0\./.test(t.name));
   const has = (part: RegExp) => layer.some((t) => part.test(t.name));
   const kv = m.nHeads === m.nKvHeads ? `${m.nHeads} heads` : `${m.nHeads} heads, ${m.nKvHeads} kv`;
-  const norms = has(/(q_norm|attn_q_norm)/) ? ", q and k normed" : "";
+  const norms = has(/(q_norm|attn_q_norm)/) ? ", q and k normalised" : "";
   type Box = { text: string; detail: string; inner?: boolean };
   const boxes: Box[] = [
     { text: "Embedding", detail: `${m.vocabSize} tokens → ${m.hiddenSize}` },

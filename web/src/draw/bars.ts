@@ -5,7 +5,7 @@ export interface Bar {
   title?: string;
 }
 
-/** Draws bars as buttons, longest first as given; `onPick` gets the number of the one chosen. */
+/** Draws bars as buttons in the given order; `onPick` receives the index of the chosen one. */
 export function drawBars(element: HTMLElement, bars: readonly Bar[], onPick?: (index: number) => void): void {
   element.classList.add("bars");
   const most = Math.max(...bars.map((b) => b.value), 1e-9);

@@ -5,18 +5,18 @@ import "uplot/dist/uPlot.min.css";
 export interface Series {
   label: string;
   color: string;
-  /** On the right-hand scale. */
+  /** Uses the right-hand scale. */
   right?: boolean;
-  /** Points instead of a line: values that are few. */
+  /** Points instead of a line, for sparse values. */
   points?: boolean;
-  /** By step; null where there is none. */
+  /** By step; null if there is none. */
   values: (number | null)[];
 }
 
-/** Distances of the marks below: there is nothing between two steps. */
+/** Distances between axis marks: there is nothing between two steps. */
 const MARKS = [1, 2, 5].flatMap((n) => [n, n * 10, n * 100, n * 1000]).sort((a, b) => a - b);
 
-/** Draws the series that have values over steps; the chart redraws itself when it is called again for the same element. */
+/** Draws the series that have values, by step; calling it again for the same element redraws the chart. */
 export function drawChart(element: HTMLElement, steps: number[], all: readonly Series[]): void {
   const series = all.filter((s) => s.values.some((v) => v !== null));
   const style = getComputedStyle(element);

@@ -5,19 +5,19 @@ export interface Heatmap {
   cols: number;
 }
 
-/** The colour of a weight: nothing is the paper's, one is the deepest green. */
+/** The colour of a weight: zero is the background, one is the darkest green. */
 function colour(value: number, dark: boolean): string {
-  // The square root shows small weights.
+  // The square root makes small weights visible.
   const v = Math.sqrt(Math.min(Math.max(value, 0), 1));
   const [from, to] = dark ? [[30, 33, 38], [143, 226, 158]] : [[255, 255, 255], [20, 82, 42]];
   return `rgb(${from!.map((f, i) => Math.round(f + v * (to![i]! - f))).join(" ")})`;
 }
 
-/** Pixels for the names beside the rows and above the columns. */
+/** Pixels for the names of rows and columns. */
 const NAMES = 84;
 const cellSize = ({ rows, cols }: Heatmap) => Math.max(4, Math.min(28, Math.floor(520 / Math.max(rows, cols))));
 
-/** Draws a matrix, a square a value, with the names of its rows and columns where they can be read. */
+/** Draws a matrix, one square per value, with the names of its rows and columns where they are legible. */
 export function drawHeatmap(canvas: HTMLCanvasElement, map: Heatmap, names: readonly string[] = []): void {
   const { values, rows, cols } = map;
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;

@@ -1,9 +1,9 @@
-// Conversations, kept in this browser.
+// Conversations, stored in this browser.
 
 export interface Turn {
   role: "user" | "assistant";
   content: string;
-  /** Of an answer: tokens, and tokens a second. */
+  /** For an answer: tokens, and tokens per second. */
   tokens?: number;
   rate?: number;
 }
@@ -53,7 +53,7 @@ class Chats {
     try {
       localStorage.setItem(KEY, JSON.stringify(this.all));
     } catch {
-      // The browser keeps nothing here: the conversation lasts as long as the page.
+      // The browser stores nothing here: the conversation lasts as long as the page.
     }
   }
 }

@@ -1,5 +1,5 @@
-// What a training needs to go on after its tab was closed, in the origin's private file system. A file there is
-// replaced as a whole, when what was written is closed: one that is there is whole.
+// What a training run needs to resume after its tab was closed, in the origin's private file system. A file there is
+// replaced atomically when its writer is closed, so an existing file is complete.
 
 const FOLDER = "siskin-training";
 
@@ -8,7 +8,7 @@ async function folder(): Promise<FileSystemDirectoryHandle> {
   return root.getDirectoryHandle(FOLDER, { create: true });
 }
 
-/** False where the browser keeps nothing, or has no room. */
+/** Resolves to false if the browser stores nothing, or has no space. */
 export async function keep(name: string, body: string | Uint8Array<ArrayBuffer>): Promise<boolean> {
   try {
     const file = await (await folder()).getFileHandle(name, { create: true });
@@ -35,13 +35,13 @@ export async function kept(name: string): Promise<File | undefined> {
   }
 }
 
-/** The names that are kept, in order. */
+/** The stored names, in order. */
 export async function names(): Promise<string[]> {
   const found = [];
   try {
     for await (const name of (await folder()).keys()) found.push(name);
   } catch {
-    // Nothing is kept.
+    // Nothing is stored.
   }
   return found.sort();
 }
@@ -50,7 +50,7 @@ export async function drop(name: string): Promise<void> {
   try {
     await (await folder()).removeEntry(name);
   } catch {
-    // It was not kept.
+    // It was not stored.
   }
 }
 
@@ -58,6 +58,6 @@ export async function forget(): Promise<void> {
   try {
     await (await navigator.storage.getDirectory()).removeEntry(FOLDER, { recursive: true });
   } catch {
-    // Nothing was kept.
+    // Nothing was stored.
   }
 }

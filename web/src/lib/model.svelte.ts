@@ -2,14 +2,14 @@ import { Siskin, type Fit, type Info, type ModelSource, type Progress } from "si
 
 import { words } from "./words.js";
 
-/** Served beside the page by `cargo xtask web`. */
+/** Served with the page by `cargo xtask web`. */
 export const DEFAULT_MODEL = new URL("models/smollm2-135m-instruct.gguf", document.baseURI).href;
 
-/** The model of this page: chosen, measured, loaded. All views share it. */
+/** The page's model, shared by all views. */
 class Model {
   /** The loaded model's name. */
   name = $state("");
-  /** A name for what was chosen, to be loaded next. */
+  /** The name of the chosen model, to be loaded next. */
   chosen = $state("");
   fit = $state.raw<Fit | undefined>();
   progress = $state.raw<Progress | undefined>();
@@ -27,7 +27,7 @@ class Model {
     return this.progress !== undefined;
   }
 
-  /** Reads the headers and tells whether the model fits. */
+  /** Reads the headers and determines whether the model fits. */
   async choose(source: ModelSource, name: string): Promise<void> {
     this.error = "";
     this.fit = undefined;
@@ -35,7 +35,7 @@ class Model {
     this.#source = source;
     try {
       const fit = await Siskin.fits(source, { device: this.device || undefined });
-      // Another may have been chosen meanwhile.
+      // Another one may have been chosen in the meantime.
       if (this.#source === source) this.fit = fit;
     } catch (thrown) {
       if (this.#source === source) this.error = words(thrown);
@@ -56,7 +56,7 @@ class Model {
         context,
         signal: this.#stop.signal,
         onProgress: (p) => (this.progress = p),
-        onDeviceLost: () => (this.notice = "The GPU was lost and is being opened again; the answer goes on after that."),
+        onDeviceLost: () => (this.notice = "The GPU was lost and is being reopened; the answer will then continue."),
       });
       this.siskin = siskin;
       this.info = await siskin.info();

@@ -4,13 +4,13 @@ import { drop, forget, keep, kept, names } from "./kept.js";
 import { model } from "./model.svelte.js";
 import { words } from "./words.js";
 
-/** The examples that come with the page: they teach a name and a way to answer. */
+/** The examples that come with the page: they teach a name and a style of answering. */
 export const EXAMPLES = new URL("pip.jsonl", document.baseURI).href;
 /** Steps between checkpoints. */
 const EVERY = 5;
-/** Checkpoints are kept under names whose order is that of their steps. */
+/** Checkpoint names sort in the order of their steps. */
 const checkpointAt = (step: number) => `checkpoint-${String(step).padStart(7, "0")}`;
-/** What the adapter is called beside the model. */
+/** The name of the adapter. */
 export const NAME = "trained here";
 
 export interface Sample {
@@ -28,7 +28,7 @@ interface Kept {
   samples: Sample[];
 }
 
-/** The page's training: its examples, options, and what came of it. */
+/** The page's training run: its examples, options and results. */
 class PageTraining {
   examples = $state<Example[]>([]);
   bad = $state.raw<{ line: number; reason: string }[]>([]);
@@ -43,9 +43,9 @@ class PageTraining {
     useDora: false,
     optim: "adamw",
   });
-  /** What a training of these examples would take, before it is begun. */
+  /** What training on these examples would need, before it starts. */
   plan = $state.raw<TrainPlan | undefined>();
-  /** Seconds a step, once measured. */
+  /** Seconds per step, once measured. */
   secondsPerStep = $state<number | undefined>();
   summary = $state.raw<TrainSummary | undefined>();
   steps = $state.raw<TrainStep[]>([]);
@@ -53,10 +53,10 @@ class PageTraining {
   samples = $state.raw<Sample[]>([]);
   phase = $state<"" | "measuring" | "preparing" | "training" | "paused" | "answering" | "done">("");
   error = $state("");
-  /** A training that was kept when its tab was closed. */
+  /** A training run that was stored when its tab was closed. */
   found = $state.raw<Kept | undefined>();
   adapter = $state.raw<LoraAdapter | undefined>();
-  /** What the plan is of. */
+  /** The input of the current plan. */
   #planned = "";
   #run: Training | undefined;
   #pausing = false;
@@ -65,7 +65,7 @@ class PageTraining {
     return this.phase === "measuring" || this.phase === "preparing" || this.phase === "training" || this.phase === "answering";
   }
 
-  /** Seconds until the end, by the steps so far. */
+  /** Estimated seconds until the end. */
   get left(): number | undefined {
     const last = this.steps.slice(-5);
     if (!this.summary || last.length === 0) return undefined;
@@ -73,10 +73,10 @@ class PageTraining {
     return mean * (this.summary.steps - (this.steps.at(-1)?.step ?? 0));
   }
 
-  /** Takes the examples of a file; those there are stay before them. */
+  /** Appends the examples of a file. */
   async read(name: string, text: string): Promise<void> {
     this.error = "";
-    if (!model.siskin) return void (this.error = "Load a model first: it reads the examples.");
+    if (!model.siskin) return void (this.error = "Load a model first: it is needed to read the examples.");
     try {
       const data = await model.siskin.dataset(name, text);
       const clean = data.records.map(({ line: _, ...example }) => example as Example);
@@ -87,7 +87,7 @@ class PageTraining {
     }
   }
 
-  /** Looks for a training that was not ended. */
+  /** Looks for an unfinished training run. */
   async look(): Promise<void> {
     const found = await kept("training.json");
     try {
@@ -102,7 +102,7 @@ class PageTraining {
     await forget();
   }
 
-  /** Plans a training of what is there; undefined where that cannot be learned from. */
+  /** Plans training on the current examples; undefined if they are unusable. */
   async replan(): Promise<void> {
     if (!model.siskin || this.busy || this.phase === "paused") return;
     const { examples, options } = this.#asked();
@@ -111,7 +111,7 @@ class PageTraining {
     this.#planned = key;
     this.secondsPerStep = undefined;
     if (examples.length === 0) return void (this.plan = undefined);
-    // The example's own preview tells what is wrong with it.
+    // The example's preview shows what is wrong with it.
     this.plan = await model.siskin.planTraining(examples, options).catch(() => undefined);
   }
 
@@ -119,7 +119,7 @@ class PageTraining {
     return { examples: $state.snapshot(this.examples) as Example[], options: $state.snapshot(this.options) };
   }
 
-  /** Runs one step, which is not taken, to see how long it takes. */
+  /** Runs one step without an update, to estimate the time. */
   async measure(): Promise<void> {
     if (!model.siskin || this.busy) return;
     await this.replan();
@@ -143,7 +143,7 @@ class PageTraining {
     this.samples = [];
     this.adapter = undefined;
     this.heldOutBefore = undefined;
-    // What an older training kept is not to be taken for this one's.
+    // Files of an older training run must not be mistaken for this one's.
     this.found = undefined;
     await forget();
     await model.siskin.adapters.use(null);
@@ -152,13 +152,13 @@ class PageTraining {
     await this.#go(model.siskin.train(examples, options), true);
   }
 
-  /** Goes on, after a pause or in another tab. */
+  /** Resumes, after a pause or in another tab. */
   async resume(): Promise<void> {
     if (!model.siskin || this.busy) return;
     if (this.phase === "paused" && this.#run) return this.#go(this.#run, false);
     const { found } = this;
     if (!found) return;
-    if (found.model !== model.name) return void (this.error = `It was a training of ${found.model}: load that model first.`);
+    if (found.model !== model.name) return void (this.error = `This training run is for ${found.model}: load that model first.`);
     const run = await this.#fromCheckpoint(found);
     if (!run) return;
     this.examples = found.examples;
@@ -171,7 +171,7 @@ class PageTraining {
     await this.#go(run, false);
   }
 
-  /** From the newest checkpoint that is whole. */
+  /** Resumes from the newest intact checkpoint. */
   async #fromCheckpoint(found: Kept): Promise<Training | undefined> {
     this.phase = "preparing";
     try {
@@ -184,11 +184,11 @@ class PageTraining {
           return run;
         } catch (thrown) {
           if (!(thrown instanceof SiskinError && thrown.code === "checkpoint")) throw thrown;
-          // Cut off, or damaged: the one before may not be.
+          // Truncated or damaged: the previous one may be intact.
           this.error = words(thrown);
         }
       }
-      this.error ||= "Its checkpoint is gone.";
+      this.error ||= "Its checkpoint no longer exists.";
     } catch (thrown) {
       this.error = words(thrown);
     }
@@ -224,12 +224,12 @@ class PageTraining {
       this.phase = "answering";
       this.adapter = await run.adapter();
       this.samples = await this.#answers("after");
-      // Whether the other views answer with it is for the visitor to say.
+      // The user decides whether the other views use it.
       await model.siskin?.adapters.use(null);
       this.phase = "done";
       await forget();
     } catch (thrown) {
-      // What runs no more is not gone on with; a checkpoint that was kept may be.
+      // A failed run cannot be resumed, but a stored checkpoint can.
       this.#run = undefined;
       this.phase = "";
       if (!(thrown instanceof SiskinError && thrown.code === "aborted")) this.error = words(thrown);
@@ -248,8 +248,8 @@ class PageTraining {
     };
     const name = checkpointAt(this.steps.at(-1)?.step ?? 0);
     const whole = (await keep(name, await run.checkpoint())) && (await keep("training.json", JSON.stringify(state)));
-    if (!whole) return void (this.error = "The browser has no room for a checkpoint: if this tab is closed, what was learned since the last one is lost.");
-    // The one before stays, should this one be damaged.
+    if (!whole) return void (this.error = "The browser has no space for a checkpoint: if this tab is closed, progress since the last one is lost.");
+    // The previous one is kept in case this one is damaged.
     const older = (await names()).filter((n) => n.startsWith("checkpoint-") && n < name).slice(0, -1);
     await Promise.all(older.map(drop));
   }
@@ -272,7 +272,7 @@ class PageTraining {
     return out;
   }
 
-  /** Brings the adapter into use in all views. */
+  /** Uses the adapter in all views. */
   async use(on: boolean): Promise<void> {
     if (!model.siskin || !this.adapter) return;
     try {

@@ -1,12 +1,12 @@
-//! `value.name`, `value[key]` and `value[a:b:c]`, as Jinja's sandbox has them: an attribute goes before an item
-//! after a dot, an item before an attribute in brackets.
+//! `value.name`, `value[key]` and `value[a:b:c]`, as in Jinja's sandbox: attributes take precedence over items
+//! after a dot, and items over attributes in brackets.
 
 use super::cx::Cx;
 use super::fault::{Outcome, failed, limit};
 use super::value::{Value, list, range_len, tuple};
 use super::{list_methods, text_methods};
 
-/// A value's own attribute, where its type has one of that name.
+/// A value's own attribute, if its type has one with that name.
 fn own(cx: &Cx, value: &Value, name: &str) -> Outcome<Option<Value>> {
     Ok(match value {
         Value::Namespace(n) => n.get(name),
@@ -67,7 +67,7 @@ pub fn attribute(cx: &Cx, value: &Value, name: &str) -> Outcome<Value> {
     Ok(missing(value, name))
 }
 
-/// Only the attribute, for the filter `attr`.
+/// Only attributes, for the filter `attr`.
 pub fn attribute_only(cx: &Cx, value: &Value, name: &str) -> Outcome<Value> {
     if let Value::Undefined(what) = value {
         return failed(what.to_string());
@@ -114,7 +114,7 @@ pub fn item(cx: &Cx, value: &Value, key: &Value) -> Outcome<Value> {
     )))
 }
 
-/// Indices of a slice, as Python's `slice.indices` makes them.
+/// The indices of a slice, as computed by Python's `slice.indices`.
 pub fn slice_range(length: usize, parts: &[Option<i128>; 3]) -> Outcome<[i128; 3]> {
     let n = length as i128;
     let step = parts[2].unwrap_or(1);

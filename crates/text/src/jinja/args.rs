@@ -1,4 +1,4 @@
-//! Arguments of a call, bound to names.
+//! Arguments of a call, bound to parameter names.
 
 use super::fault::{Outcome, failed};
 use super::value::Value;
@@ -10,7 +10,7 @@ pub struct CallArgs {
 }
 
 impl CallArgs {
-    /// The argument of each parameter, where it was given.
+    /// The argument for each parameter, if given.
     pub fn bind<const N: usize>(
         self,
         function: &str,
@@ -45,7 +45,7 @@ impl CallArgs {
     }
 }
 
-/// An argument that must be there.
+/// A required argument.
 pub fn required(value: Option<Value>, function: &str, name: &str) -> Outcome<Value> {
     match value {
         Some(v) => Ok(v),
@@ -53,7 +53,7 @@ pub fn required(value: Option<Value>, function: &str, name: &str) -> Outcome<Val
     }
 }
 
-/// A whole number, or what stands for none.
+/// An integer, or a default.
 pub fn int_or(value: Option<Value>, default: i128) -> Outcome<i128> {
     match value {
         None | Some(Value::None) => Ok(default),
@@ -71,7 +71,7 @@ pub fn text_of(value: &Value, function: &str) -> Outcome<std::rc::Rc<str>> {
     match value.as_str() {
         Some(s) => Ok(s.clone()),
         None => failed(format!(
-            "{function}() wants a str, not {}",
+            "{function}() expects a str, not {}",
             value.type_name()
         )),
     }

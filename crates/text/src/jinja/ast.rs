@@ -1,5 +1,5 @@
-//! A template's tree. Names are numbers into a table, and what is called later (macros, loops) stands in lists,
-//! so that values can refer to it.
+//! A template's syntax tree. Names are indices into a table, and macros and loops, which are called later, are in lists
+//! so that values can refer to them.
 
 pub type Symbol = u32;
 
@@ -19,7 +19,7 @@ pub enum StmtKind {
     },
     For(usize),
     Set(Target, Expr),
-    /// The filters are around `Hole`, which is the block's text.
+    /// The filters wrap `Hole`, which is the block's text.
     SetBlock(Target, Option<Expr>, Vec<Stmt>),
     Macro(usize),
     /// The macro is the block's body.
@@ -55,7 +55,7 @@ pub struct Macro {
     pub name: String,
     pub params: Vec<(Symbol, Option<Expr>)>,
     pub body: Vec<Stmt>,
-    /// Whether the body names them: only then may a call give more than the parameters.
+    /// Whether the body uses them: only then may a call pass more than the parameters.
     pub uses_varargs: bool,
     pub uses_kwargs: bool,
     pub uses_caller: bool,
@@ -107,7 +107,7 @@ pub enum ExprKind {
     Float(f64),
     Str(String),
     Name(Symbol),
-    /// The text that a block's filters are put to.
+    /// The text to which a block's filters are applied.
     Hole,
     List(Vec<Expr>),
     Tuple(Vec<Expr>),

@@ -9,7 +9,7 @@ use super::render::{Frame, Renderer};
 use super::value::{MacroValue, Namespace, Value, dict, list, put, range_len, tuple};
 use super::{list_methods, print, text_methods};
 
-/// As Jinja's sandbox has it.
+/// As in Jinja's sandbox.
 const MAX_RANGE: usize = 100_000;
 
 impl Renderer<'_> {
@@ -165,7 +165,7 @@ impl Renderer<'_> {
         }
     }
 
-    /// Arguments of `dict` and `namespace`: a mapping or pairs, and names.
+    /// Arguments of `dict` and `namespace`: a mapping or pairs, and keyword arguments.
     fn entries(&mut self, args: CallArgs) -> Outcome<Vec<(Value, Value)>> {
         let mut entries = vec![];
         for value in args.positional {
@@ -180,7 +180,7 @@ impl Renderer<'_> {
                         let mut pair = pair.items(&self.cx)?;
                         let (Some(v), Some(k), true) = (pair.pop(), pair.pop(), pair.is_empty())
                         else {
-                            return failed("dictionary update sequence element is no pair");
+                            return failed("dictionary update sequence element is not a pair");
                         };
                         put(&self.cx, &mut entries, k, v)?;
                     }

@@ -1,4 +1,4 @@
-//! Upper and lower case, and what kind of characters a text has.
+//! Upper and lower case, and character classes of strings.
 
 use super::lexer::is_space;
 use super::mask::Mask;
@@ -11,7 +11,7 @@ pub fn upper(mask: Mask, text: &str) -> String {
 
 pub fn lower(mask: Mask, text: &str) -> String {
     if mask.is_none() {
-        // Knows that a sigma at the end of a word looks otherwise.
+        // Handles the final sigma of a word.
         return text.to_lowercase();
     }
     text.chars()
@@ -43,7 +43,7 @@ pub fn capitalize(mask: Mask, text: &str) -> String {
     first.unwrap_or_default() + &lower(mask, chars.as_str())
 }
 
-/// `str.title`: a letter after what is no letter begins a word.
+/// `str.title`: a letter after a non-letter begins a word.
 pub fn title(mask: Mask, text: &str) -> String {
     let mut in_word = false;
     text.chars()
@@ -78,13 +78,13 @@ pub fn title_words(mask: Mask, text: &str) -> String {
         .collect()
 }
 
-/// Superscripts and the like are digits for Python, but no decimals.
+/// Superscripts and the like are digits in Python, but not decimals.
 fn is_small_digit(c: char) -> bool {
     matches!(c, '²' | '³' | '¹' | '\u{2070}'..='\u{2089}' | '\u{2460}'..='\u{2468}')
 }
 
 fn is_decimal(c: char) -> bool {
-    // Of numbers, those that stand in runs of ten; the rest are letters, fractions and counts.
+    // Only numbers that come in runs of ten; the rest are letters, fractions and counting signs.
     c.is_ascii_digit()
         || c.is_numeric()
             && !is_small_digit(c)
@@ -96,7 +96,7 @@ fn is_decimal(c: char) -> bool {
                 | 0x4e00..=0x9fff | 0x3400..=0x4dbf | 0xf900..=0xfaff)
 }
 
-/// `str.is…`, for all of them; `text` has no marks.
+/// All of `str.is…`; `text` has no marks.
 pub fn is(name: &str, text: &str) -> bool {
     let all = |f: &dyn Fn(char) -> bool| !text.is_empty() && text.chars().all(f);
     let cased = |c: char| c.is_uppercase() || c.is_lowercase();

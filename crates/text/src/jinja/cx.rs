@@ -1,4 +1,4 @@
-//! What every part of a rendering is given.
+//! The context that is passed to all parts of a rendering.
 
 use super::fault::Budget;
 use super::mask::Mask;

@@ -1,4 +1,4 @@
-//! Values of expressions.
+//! Evaluates expressions.
 
 use std::rc::Rc;
 
@@ -9,7 +9,7 @@ use super::render::{Frame, Renderer};
 use super::value::{Value, dict, list, put, tuple};
 use super::{access, filters, ops, print, tests};
 
-/// Functions that every template has.
+/// Functions available in every template.
 const FUNCTIONS: [&str; 8] = [
     "lipsum",
     "range",
@@ -83,7 +83,7 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// Apart, so that the stack of nested conditions stays small.
+    /// A separate function, so that nested conditions use little stack.
     #[inline(never)]
     fn eval_compound(&mut self, kind: &'a ExprKind, frame: &Rc<Frame>) -> Outcome<Value> {
         match kind {
@@ -176,7 +176,7 @@ impl<'a> Renderer<'a> {
                 let args = self.args(args, frame)?;
                 self.call(&of, args)
             }
-            // The rest is `eval_kind`'s.
+            // The rest is handled by `eval_kind`.
             _ => Ok(Value::None),
         }
     }
@@ -195,7 +195,7 @@ impl<'a> Renderer<'a> {
         }
         if let Some(star_star) = &args.star_star {
             let Value::Dict(d) = self.eval(star_star, frame)? else {
-                return failed("what follows `**` is no mapping");
+                return failed("argument after `**` must be a mapping");
             };
             for (key, value) in &d.entries {
                 let Some(key) = key.as_str() else {

@@ -1,4 +1,4 @@
-//! Tokens to expressions, with Jinja's precedence.
+//! Parses expressions, with Jinja's precedence.
 
 use super::ast::{Binary, Compare, Expr, ExprKind};
 use super::fault::Outcome;
@@ -10,7 +10,7 @@ impl Parser {
         self.deeper(Self::conditional)
     }
 
-    /// One expression, or several with commas; `()` where `parenthesised`.
+    /// One expression, or several separated by commas; `()` is allowed if `parenthesised`.
     pub(super) fn tuple(&mut self, with_condition: bool, parenthesised: bool) -> Outcome<Expr> {
         let line = self.line();
         let mut items: Vec<Expr> = vec![];
@@ -40,7 +40,7 @@ impl Parser {
         self.many(line, items, ExprKind::Tuple)
     }
 
-    /// What a `for` goes over: `recursive` ends it, and an `if` is the loop's.
+    /// The iterable of a `for`: `recursive` ends it, and an `if` belongs to the loop.
     pub(super) fn tuple_until_recursive(&mut self) -> Outcome<Expr> {
         let line = self.line();
         let first = self.deeper(Self::or)?;
@@ -93,7 +93,7 @@ impl Parser {
         let unknown = self.unknown.len();
         let mut value = self.or()?;
         while self.skip_name("if") {
-            // What stands before an `if` may never run.
+            // The expression before an `if` may never run.
             self.unknown.truncate(unknown);
             let soft = std::mem::replace(&mut self.soft, true);
             let condition = self.or()?;

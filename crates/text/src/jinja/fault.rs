@@ -1,22 +1,22 @@
-//! What can go wrong with a template, and the limits that a template from the net is held to.
+//! Errors of templates, and the limits for untrusted templates.
 
 use std::cell::Cell;
 
 /// Source, in bytes.
 pub const MAX_SOURCE: usize = 1 << 20;
-/// Brackets and blocks within each other, in the source.
+/// Nesting of brackets and blocks in the source.
 pub const MAX_NESTING: usize = 64;
-/// Height of one expression's tree: a chain of calls or sums is as high as it is long.
+/// Height of an expression's tree: a chain of calls or sums is as high as it is long.
 pub const MAX_HEIGHT: usize = 200;
-/// Expressions, blocks and macros within each other, while rendering.
+/// Nesting of expressions, blocks and macros during rendering.
 pub const MAX_RUN_DEPTH: usize = 300;
-/// Lists and mappings within each other.
+/// Nesting of lists and mappings.
 pub const MAX_VALUE_DEPTH: usize = 200;
 /// Steps, of about 50 ns each.
 const MAX_STEPS: u64 = 20_000_000;
-/// Bytes of all strings and lists that are made, whether they are still needed or not.
+/// Total bytes of all strings and lists created, whether still needed or not.
 const MAX_BYTES: usize = 160 << 20;
-/// One string.
+/// Bytes of one string.
 pub const MAX_TEXT: usize = 16 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum Kind {
 pub struct Fault {
     pub kind: Kind,
     pub message: String,
-    /// 0 where it is not known.
+    /// 0 if unknown.
     pub line: usize,
 }
 
@@ -60,7 +60,7 @@ pub fn limit<T>(what: impl Into<String>) -> Outcome<T> {
     fault(Kind::Limit, what)
 }
 
-/// What a rendering has used up.
+/// The resources that a rendering has used.
 #[derive(Debug, Default)]
 pub struct Budget {
     steps: Cell<u64>,
@@ -75,22 +75,22 @@ impl Budget {
         limit(format!("more than {MAX_STEPS} steps"))
     }
 
-    /// For what cannot fail: whether there are steps left. The next `step` fails where there are none.
+    /// For code that cannot fail: whether any steps are left. If not, the next `step` fails.
     pub fn goes_on(&self, count: usize) -> bool {
         self.steps
             .set(self.steps.get().saturating_add(count as u64));
         self.steps.get() <= MAX_STEPS
     }
 
-    /// Room for a string of so many bytes.
+    /// Reserves a string of this many bytes.
     pub fn text(&self, bytes: usize) -> Outcome<()> {
         if bytes > MAX_TEXT {
-            return limit(format!("a text of more than {} MiB", MAX_TEXT >> 20));
+            return limit(format!("a string of more than {} MiB", MAX_TEXT >> 20));
         }
         self.room(bytes)
     }
 
-    /// Room for a list of so many values.
+    /// Reserves a list of this many values.
     pub fn list(&self, values: usize) -> Outcome<()> {
         self.room(values.saturating_mul(size_of::<super::value::Value>()))
     }
@@ -100,7 +100,7 @@ impl Budget {
         self.bytes.set(all);
         if all > MAX_BYTES {
             return limit(format!(
-                "more than {} MiB of texts and lists",
+                "more than {} MiB of strings and lists",
                 MAX_BYTES >> 20
             ));
         }

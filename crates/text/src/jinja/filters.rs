@@ -1,4 +1,4 @@
-//! Filters of one value. Those of lists, and those that call other filters, are in `list_filters`.
+//! Filters on single values. Those on lists, and those that call other filters, are in `list_filters`.
 
 use super::args::{CallArgs, int_or, required, text_of};
 use super::cx::Cx;
@@ -217,7 +217,7 @@ pub fn filter(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Val
             let with = with.map_or(Ok("\n".into()), |w| text(cx, &w))?;
             let text = shown()?;
             if text.contains('-') && is_true(hyphens, true)? {
-                return unsupported("`wordwrap` of a text with hyphens");
+                return unsupported("`wordwrap` of a string with hyphens");
             }
             let width = usize::try_from(int_or(width, 79)?).unwrap_or(0);
             wrap(cx, &text, width, is_true(break_long, true)?, &with)?.into()
@@ -225,7 +225,7 @@ pub fn filter(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Val
         "xmlattr" => {
             let [space] = args.bind(name, ["autospace"])?;
             let Value::Dict(d) = value else {
-                return failed("xmlattr wants a mapping");
+                return failed("xmlattr expects a mapping");
             };
             let mut parts = vec![];
             for (k, v) in &d.entries {
@@ -265,7 +265,7 @@ fn json_style(cx: &Cx, indent: Option<Value>, separators: Option<Value>) -> Outc
         }
         Some(both) => match both.items(cx)?.as_slice() {
             [a, b] => (text(cx, a)?, text(cx, b)?),
-            _ => return failed("separators are two texts"),
+            _ => return failed("separators must be two strings"),
         },
     };
     Ok(Style {

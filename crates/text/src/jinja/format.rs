@@ -6,7 +6,7 @@ use super::layout::{Spec, lay_float, lay_int, lay_text};
 use super::print::{repr, text};
 use super::value::Value;
 
-/// A value in a field of `str.format`.
+/// Formats a value for a field of `str.format`.
 pub fn with_spec(cx: &Cx, value: &Value, spec: &str) -> Outcome<String> {
     if spec.is_empty() {
         return text(cx, value);
@@ -132,7 +132,7 @@ pub fn str_format(
     Ok(out)
 }
 
-/// Fields within a format's own specification, one level deep.
+/// Fields within a format specification, one level deep.
 fn nested(
     cx: &Cx,
     spec: &str,

@@ -9,7 +9,7 @@ use super::value::Value;
 #[derive(Debug)]
 pub struct Style {
     pub ensure_ascii: bool,
-    /// What one level is indented by; without it, all is one line.
+    /// The indentation of one level; without it, the output is one line.
     pub indent: Option<String>,
     pub item: String,
     pub key: String,
@@ -26,7 +26,7 @@ pub fn dumps(cx: &Cx, value: &Value, style: &Style) -> Outcome<String> {
 fn write(cx: &Cx, out: &mut String, value: &Value, style: &Style, level: usize) -> Outcome<()> {
     cx.budget.step(1)?;
     if out.len() > MAX_TEXT {
-        return limit(format!("a text of more than {} MiB", MAX_TEXT >> 20));
+        return limit(format!("a string of more than {} MiB", MAX_TEXT >> 20));
     }
     match value {
         Value::None => out.push_str("null"),
@@ -94,7 +94,7 @@ fn newline(out: &mut String, style: &Style, level: usize) -> Outcome<()> {
     if let Some(indent) = &style.indent {
         let bytes = indent.len().saturating_mul(level);
         if out.len().saturating_add(bytes) > MAX_TEXT {
-            return limit(format!("a text of more than {} MiB", MAX_TEXT >> 20));
+            return limit(format!("a string of more than {} MiB", MAX_TEXT >> 20));
         }
         out.push('\n');
         for _ in 0..level {

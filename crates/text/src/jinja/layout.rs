@@ -1,11 +1,11 @@
-//! Numbers and texts in fields: what `%` and `str.format` have in common.
+//! Formats numbers and strings in fields: shared by `%` and `str.format`.
 
 use super::fault::{Outcome, failed, limit};
 use super::print::float;
 
 const MAX_WIDTH: usize = 1 << 20;
 
-/// How a number or a text is laid out.
+/// A format specification.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Spec {
     pub fill: Option<char>,
@@ -33,7 +33,7 @@ pub(super) fn check(width: usize) -> Outcome<()> {
     Ok(())
 }
 
-/// Puts what fills a field around its text; signs and prefixes stay in front of filling zeros.
+/// Pads a field; signs and prefixes stay in front of padding zeros.
 pub(super) fn pad(prefix: &str, body: &str, spec: &Spec, default_align: char) -> Outcome<String> {
     check(spec.width)?;
     let used = prefix.chars().count() + body.chars().count();

@@ -1,5 +1,5 @@
-//! Source to tokens, with Jinja's control of white space (`trim_blocks` and `lstrip_blocks` on, as
-//! transformers has them).
+//! Splits source into tokens, with Jinja's white space control (`trim_blocks` and `lstrip_blocks` on, as
+//! in transformers).
 
 use super::fault::{Kind, Outcome, fault};
 
@@ -30,7 +30,7 @@ const OPERATORS: [&str; 27] = [
     ">", "<", "=", ".", ":", "|", ",", ";", "!",
 ];
 
-/// White space as Python's `str.isspace` has it.
+/// White space as defined by Python's `str.isspace`.
 pub fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
@@ -60,7 +60,7 @@ struct Lexer<'a> {
     source: &'a str,
     at: usize,
     line: usize,
-    /// Whether what was consumed last ended with a newline.
+    /// Whether the consumed source ends with a newline.
     line_starts: bool,
     out: Vec<Token>,
 }
@@ -130,7 +130,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// Text before a tag, without the white space that the tag takes away.
+    /// Text before a tag, without the white space that the tag strips.
     fn before(&self, text: &'a str, sign: Option<u8>, strips: bool) -> &'a str {
         match sign {
             Some(b'-') => text.trim_end_matches(is_space),
@@ -150,7 +150,7 @@ impl<'a> Lexer<'a> {
     fn comment(&mut self) -> Outcome<()> {
         let rest = self.rest();
         let Some(end) = rest.find("#}") else {
-            return self.fail("a comment without an end");
+            return self.fail("unterminated comment");
         };
         let sign = rest[..end].bytes().last();
         self.take(end + 2);
@@ -158,7 +158,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// Takes the white space after a tag that ended with `sign`.
+    /// Skips the white space after a tag that ended with `sign`.
     fn after(&mut self, sign: Option<u8>) {
         let rest = self.rest();
         match sign {
@@ -193,7 +193,7 @@ impl<'a> Lexer<'a> {
             self.after(Some(closing));
             return Ok(());
         }
-        self.fail("a raw block without an end")
+        self.fail("unterminated raw block")
     }
 
     fn code(&mut self, begin: Tok, end: Tok) -> Outcome<()> {
@@ -209,7 +209,7 @@ impl<'a> Lexer<'a> {
                 continue;
             }
             let Some(c) = rest.chars().next() else {
-                return self.fail(format!("a tag without `{close}`"));
+                return self.fail(format!("missing `{close}` at the end of a tag"));
             };
             if open.is_empty() {
                 let signed = match c {
@@ -280,7 +280,7 @@ impl<'a> Lexer<'a> {
                 .count();
             let text = rest[2..2 + length].replace('_', "");
             let Ok(n) = i128::from_str_radix(&text, radix) else {
-                return self.fail("a number that cannot be read");
+                return self.fail("invalid number");
             };
             self.push(Tok::Int(n));
             self.take(2 + length);
@@ -309,7 +309,7 @@ impl<'a> Lexer<'a> {
             text.parse().ok().map(Tok::Int)
         };
         let Some(tok) = tok else {
-            return self.fail("a number that cannot be read");
+            return self.fail("invalid number");
         };
         self.push(tok);
         self.take(length);
@@ -325,10 +325,10 @@ impl<'a> Lexer<'a> {
             ends
         });
         let Some((end, _)) = end else {
-            return self.fail("a string without an end");
+            return self.fail("unterminated string");
         };
         let Some(text) = unescape(&rest[1..end]) else {
-            return self.fail("an escape that cannot be read");
+            return self.fail("invalid escape sequence");
         };
         self.push(Tok::Str(text));
         self.take(end + 1);
@@ -336,8 +336,8 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// Length of ` raw %}` with its white space, where that is what follows; the end tag may have `+`, and neither
-/// takes what follows.
+/// Length of ` raw %}` with its white space, if it follows; the end tag may have `+`, and neither
+/// strips what follows.
 fn word_tag(rest: &str, word: &str, may_plus: bool) -> Option<usize> {
     let after = rest.trim_start_matches(is_space).strip_prefix(word)?;
     let close = after.trim_start_matches(is_space);
@@ -351,7 +351,7 @@ fn word_tag(rest: &str, word: &str, may_plus: bool) -> Option<usize> {
     Some(length)
 }
 
-/// Python's `unicode-escape`; `None` for an escape that it refuses.
+/// Python's `unicode-escape`; `None` for an invalid escape.
 fn unescape(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -379,7 +379,7 @@ fn unescape(text: &str) -> Option<String> {
                 };
                 let hex: String = chars.by_ref().take(digits).collect();
                 let value = (hex.len() == digits).then(|| u32::from_str_radix(&hex, 16).ok())??;
-                // A lone surrogate, which no text can hold.
+                // A lone surrogate, which a string cannot contain.
                 out.push(char::from_u32(value).unwrap_or('\u{fffd}'));
                 continue;
             }

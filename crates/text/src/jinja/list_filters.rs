@@ -1,4 +1,4 @@
-//! Filters of lists and mappings.
+//! Filters on lists and mappings.
 
 use super::args::{CallArgs, int_or, required, text_of};
 use super::ast::Binary;
@@ -207,7 +207,7 @@ pub fn filter(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Val
     }
 }
 
-/// An attribute by its path, as `map(attribute="a.0.b")` names it.
+/// An attribute given by its path, as in `map(attribute="a.0.b")`.
 fn get(cx: &Cx, item: &Value, attribute: &Value, default: Option<&Value>) -> Outcome<Value> {
     let mut value = item.clone();
     let mut step = |key: &Value| -> Outcome<()> {
@@ -256,7 +256,7 @@ fn sort_key(cx: &Cx, item: &Value, attribute: Option<&Value>, sensitive: bool) -
 
 fn map(cx: &Cx, value: &Value, mut args: CallArgs) -> Outcome<Value> {
     let mut out = vec![];
-    // Jinja goes over nothing that is false: `none|map` is empty.
+    // Jinja does not iterate over false values: `none|map` is empty.
     if !value.is_true(cx)? {
         return iter(cx, out);
     }

@@ -1,5 +1,5 @@
-//! Methods of lists, tuples, mappings and Jinja's own small objects. Those that change a value are known but out of
-//! reach, as in Jinja's immutable sandbox.
+//! Methods of lists, tuples, mappings and Jinja's helper objects. Methods that modify a value are known but
+//! forbidden, as in Jinja's immutable sandbox.
 
 use std::rc::Rc;
 
@@ -139,7 +139,7 @@ pub fn call(cx: &Cx, value: &Value, name: &'static str, args: CallArgs) -> Outco
     }
 }
 
-/// `cycler`, whose values must be some.
+/// `cycler`, which needs at least one value.
 pub fn cycler(items: Vec<Value>) -> Outcome<Value> {
     if items.is_empty() {
         return failed("at least one item has to be provided");

@@ -1,11 +1,11 @@
-//! Marks on characters. Text from a message that spells a control token is marked, character by character, before
-//! it goes through a template: a marked character is another code point, so that it is known again in the result,
-//! but every comparison sees the character that it stands for.
+//! Marks on characters. Text in a message that spells a control token is marked, character by character, before
+//! rendering: a marked character is a different code point, so it can be recognised in the result,
+//! but every comparison sees the original character.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Planes of Unicode that have no characters: one is taken that the input does not use.
+/// Unassigned planes of Unicode, of which one that the input does not use is chosen.
 const PLANES: std::ops::RangeInclusive<u32> = 4..=13;
 
 /// The plane of marked characters, if any are marked.
@@ -15,7 +15,7 @@ pub struct Mask(Option<u32>);
 impl Mask {
     pub const NONE: Self = Self(None);
 
-    /// A mask whose plane none of the texts uses.
+    /// A mask with a plane that none of the texts uses.
     pub fn unused_by(used: impl Fn(u32) -> bool) -> Option<Self> {
         PLANES
             .into_iter()
@@ -33,7 +33,7 @@ impl Mask {
         };
         let mark = |c: char| {
             let code = c as u32;
-            // Characters beyond the first plane stay: one marked character is enough to spoil a token.
+            // Characters beyond the first plane are left alone: one marked character is enough to break up a token.
             if code < 0xfffe {
                 char::from_u32(plane << 16 | code).unwrap_or(c)
             } else {
@@ -47,7 +47,7 @@ impl Mask {
         self.0.is_some_and(|plane| (c as u32) >> 16 == plane)
     }
 
-    /// The character itself.
+    /// The original character.
     pub fn open(self, c: char) -> char {
         if self.is_marked(c) {
             char::from_u32(c as u32 & 0xffff).unwrap_or(c)
@@ -63,7 +63,7 @@ impl Mask {
         Cow::Owned(text.chars().map(|c| self.open(c)).collect())
     }
 
-    /// A function of characters, on a character that may be marked: what comes out is marked, too.
+    /// Applies a function to a character that may be marked; its results are then marked, too.
     pub fn through(self, c: char, f: impl Fn(char) -> String) -> String {
         if self.is_marked(c) {
             self.mark(&f(self.open(c)))
@@ -76,7 +76,7 @@ impl Mask {
         a == b || (!self.is_none() && self.open_text(a) == self.open_text(b))
     }
 
-    /// Where a needle stands, from left to right without overlaps.
+    /// Occurrences of a needle, from left to right without overlaps.
     pub fn matches(self, hay: &str, needle: &str) -> Vec<Range<usize>> {
         let open = self.open_text(hay);
         let needle = self.open_text(needle);
@@ -91,7 +91,7 @@ impl Mask {
         }
     }
 
-    /// The byte in a marked text for each byte of the open one.
+    /// The offset in a marked text for each byte of the unmarked one.
     fn offsets(self, text: &str) -> Vec<usize> {
         let mut back = vec![];
         for (i, c) in text.char_indices() {
@@ -101,7 +101,7 @@ impl Mask {
         back
     }
 
-    /// How many bytes of a text its prefix takes.
+    /// The number of bytes of a text's prefix.
     pub fn prefix(self, text: &str, prefix: &str) -> Option<usize> {
         if text.starts_with(prefix) {
             return Some(prefix.len());
@@ -117,7 +117,7 @@ impl Mask {
         Some(chars.next().map_or(text.len(), |(i, _)| i))
     }
 
-    /// Where a text's suffix begins.
+    /// The offset of a text's suffix.
     pub fn suffix(self, text: &str, suffix: &str) -> Option<usize> {
         if text.ends_with(suffix) {
             return Some(text.len() - suffix.len());
@@ -133,7 +133,7 @@ impl Mask {
             .map(|(i, _)| i)
     }
 
-    /// The text without marks, and where they were.
+    /// The text without marks, and the marked ranges.
     pub fn take(self, text: &str) -> (String, Vec<Range<usize>>) {
         let mut out = String::with_capacity(text.len());
         let mut ranges: Vec<Range<usize>> = vec![];

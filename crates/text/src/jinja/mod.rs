@@ -1,9 +1,9 @@
-//! Jinja as Python runs it, for chat templates.
+//! Jinja with Python's semantics, for chat templates.
 //!
-//! Chat templates are written for Jinja2 and lean on Python: `%` on strings, `True` in print, tuples, methods of
-//! `str` and `dict`, integer and true division, a sandbox that forbids changes. `minijinja` has switches for some of
-//! these, but operators, printing inside of texts, tags of one's own and marked text are out of its callbacks'
-//! reach; so this is an interpreter of its own, with budgets for all that a template can make large.
+//! Chat templates are written for Jinja2 and rely on Python: `%` on strings, `True` in output, tuples, methods of
+//! `str` and `dict`, integer and true division, a sandbox that forbids mutation. `minijinja` has options for some of
+//! these, but its callbacks cannot change operators, printing within strings, custom tags or marked text;
+//! hence this separate interpreter, with budgets for everything that a template can make large.
 
 mod access;
 mod args;
@@ -48,7 +48,7 @@ use value::Value;
 #[derive(Debug)]
 pub(crate) struct Template(ast::Tree);
 
-/// A template's text, still marked, and the byte ranges of its `{% generation %}` blocks.
+/// A rendered text, still with marks, and the byte ranges of its `{% generation %}` blocks.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub text: String,
@@ -60,7 +60,7 @@ impl Template {
         parser::parse(source).map(Self)
     }
 
-    /// Renders with the variables that a function gives by name.
+    /// Renders with variables that a function returns by name.
     pub fn render(&self, cx: Cx, variable: impl Fn(&str) -> Option<Json>) -> Outcome<Output> {
         let mut renderer = render::Renderer::new(&self.0, cx);
         for (symbol, name) in self.0.symbols.iter().enumerate() {

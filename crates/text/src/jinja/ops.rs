@@ -131,7 +131,7 @@ fn int(op: Binary, a: i128, b: i128) -> Outcome<Value> {
     };
     match result {
         Some(n) => Ok(Value::Int(n)),
-        None => limit("whole numbers of more than 127 bits"),
+        None => limit("integers of more than 127 bits"),
     }
 }
 
@@ -191,7 +191,7 @@ pub fn compare(cx: &Cx, op: Compare, a: &Value, b: &Value) -> Outcome<bool> {
     })
 }
 
-/// Python's `<` and its kin; `None` for what is no number.
+/// Python's ordering comparisons; `None` if one is NaN.
 pub fn order(cx: &Cx, a: &Value, b: &Value, sign: &str) -> Outcome<Option<Ordering>> {
     use Value as V;
     Ok(match (a, b) {
@@ -264,7 +264,7 @@ pub fn contains(cx: &Cx, container: &Value, item: &Value) -> Outcome<bool> {
     }
 }
 
-/// A sort that stops at the first pair that cannot be compared.
+/// A sort that fails at the first pair that cannot be compared.
 pub fn sort(cx: &Cx, items: &mut [(Value, Value)], reverse: bool) -> Outcome<()> {
     cx.budget
         .step(items.len() * (items.len().max(2).ilog2() as usize))?;
@@ -278,7 +278,7 @@ pub fn sort(cx: &Cx, items: &mut [(Value, Value)], reverse: bool) -> Outcome<()>
                 Ordering::Equal
             }
         };
-        // Python keeps equal elements in order when it reverses.
+        // Python keeps equal elements in order when reversing.
         if reverse {
             ordering.reverse()
         } else {

@@ -1,4 +1,4 @@
-//! The parser itself: its tokens, names and limits. Statements and expressions have files of their own.
+//! The parser: its tokens, names and limits. Statements and expressions are in separate files.
 
 use std::collections::HashMap;
 
@@ -11,13 +11,13 @@ pub(super) struct Parser {
     pub(super) at: usize,
     pub(super) tree: Tree,
     symbols: HashMap<String, Symbol>,
-    /// Names that are read, in order: what stands after a macro's start is read by the macro.
+    /// Names that are used, in order: those after a macro's start are used by the macro.
     pub(super) read: Vec<Symbol>,
     pub(super) nesting: usize,
     pub(super) loops: usize,
-    /// Within a branch that may never run, where Jinja forgives what it does not know.
+    /// Within a branch that may never run, where Jinja tolerates unknown names.
     pub(super) soft: bool,
-    /// Filters and tests that are not known, outside of such branches.
+    /// Unknown filters and tests outside such branches.
     pub(super) unknown: Vec<String>,
 }
 
@@ -146,7 +146,7 @@ impl Parser {
         })
     }
 
-    /// Runs a part of the parser one level deeper.
+    /// Runs part of the parser one level deeper.
     pub(super) fn deeper<T>(&mut self, part: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
         if self.nesting >= MAX_NESTING {
             return limit(format!("more than {MAX_NESTING} levels of nesting"));

@@ -6,7 +6,7 @@ use super::layout::{Spec, character, check, lay_float, lay_int, lay_text, sign_o
 use super::print::{repr, text};
 use super::value::Value;
 
-/// Python's `%` on a text.
+/// Python's `%` on a string.
 pub fn percent(cx: &Cx, pattern: &str, value: &Value) -> Outcome<Value> {
     let args: Vec<Value> = match value {
         Value::Tuple(s) => s.items.clone(),
@@ -65,7 +65,7 @@ pub fn percent(cx: &Cx, pattern: &str, value: &Value) -> Outcome<Value> {
         let mut size = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| -> Outcome<usize> {
             if chars.next_if_eq(&'*').is_some() {
                 let Some(n) = take(&mut None)?.as_int() else {
-                    return failed("* wants int");
+                    return failed("* requires int");
                 };
                 if n < 0 {
                     left = true;
@@ -153,7 +153,7 @@ pub fn percent(cx: &Cx, pattern: &str, value: &Value) -> Outcome<Value> {
     Ok(out.into())
 }
 
-/// As `%d` lays a number out: the precision is a least number of digits.
+/// Formats a number as `%d` does: the precision is a minimum number of digits.
 fn int_percent(n: i128, spec: &Spec, digits: Option<usize>) -> Outcome<String> {
     let Some(digits) = digits else {
         return lay_int(n, spec);

@@ -1,4 +1,4 @@
-//! What follows an expression: attributes, items, calls, filters, tests.
+//! Parses suffixes of expressions: attributes, items, calls, filters, tests.
 
 use super::ast::{Args, Expr, ExprKind};
 use super::fault::{Kind, Outcome, fault, unsupported};
@@ -103,7 +103,7 @@ impl Parser {
                 height = height.max(value.height);
                 args.positional.push(value);
             } else {
-                return fault(Kind::Syntax, "an argument after named ones");
+                return fault(Kind::Syntax, "positional argument after keyword arguments");
             }
         }
         Ok((args, height))
@@ -123,7 +123,7 @@ impl Parser {
         }
     }
 
-    /// A filter whose `|` is read.
+    /// A filter whose `|` has been read.
     pub(super) fn filter(&mut self, node: Expr) -> Outcome<Expr> {
         let line = self.line();
         let name = self.dotted()?;
@@ -162,7 +162,7 @@ impl Parser {
             _ => false,
         };
         if self.is_name("is") {
-            return fault(Kind::Syntax, "a test after a test");
+            return fault(Kind::Syntax, "chained tests");
         }
         let (args, height) = if self.is_op("(") {
             self.args()?

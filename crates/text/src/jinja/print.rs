@@ -1,4 +1,4 @@
-//! Values as Python prints them: `str()` and `repr()`.
+//! Prints values as Python does: `str()` and `repr()`.
 
 use super::cx::Cx;
 use super::fault::{MAX_TEXT, Outcome, limit};
@@ -32,7 +32,7 @@ pub fn write_text(cx: &Cx, out: &mut String, value: &Value) -> Outcome<()> {
 
 fn check(bytes: usize) -> Outcome<()> {
     if bytes > MAX_TEXT {
-        return limit(format!("a text of more than {} MiB", MAX_TEXT >> 20));
+        return limit(format!("a string of more than {} MiB", MAX_TEXT >> 20));
     }
     Ok(())
 }
@@ -94,7 +94,7 @@ pub fn write_repr(cx: &Cx, out: &mut String, value: &Value) -> Outcome<()> {
                 }
                 quote(cx, out, k);
                 out.push_str(": ");
-                // A namespace may hold itself.
+                // A namespace may contain itself.
                 if matches!(v, Value::Namespace(_)) {
                     out.push_str("<Namespace …>");
                 } else {
@@ -132,7 +132,7 @@ fn sequence(cx: &Cx, out: &mut String, open: char, seq: &Seq, close: char) -> Ou
     Ok(())
 }
 
-/// A string as Python writes it in a program.
+/// A string as a Python literal.
 fn quote(cx: &Cx, out: &mut String, text: &str) {
     let mark = if text.contains('\'') && !text.contains('"') {
         '"'
@@ -164,8 +164,8 @@ fn quote(cx: &Cx, out: &mut String, text: &str) {
     out.push(mark);
 }
 
-/// Python's `str.isprintable`, as far as `char` knows: no controls, no spaces but the plain one, no formatting
-/// characters, nothing private or unassigned (of which Rust's own escaping of `Debug` knows the most).
+/// Python's `str.isprintable`, as far as `char` can tell: no controls, no spaces but the plain one, no formatting
+/// characters, nothing private or unassigned (most of which Rust's `Debug` escaping knows).
 fn is_printable(c: char) -> bool {
     if c == ' ' || ('!'..='~').contains(&c) {
         return true;
@@ -179,18 +179,18 @@ fn is_printable(c: char) -> bool {
         | 0xe000..=0xf8ff | 0xe0001..=0xe007f | 0xf0000..=0x10ffff);
     let escaped = || {
         let is_combining = c.escape_debug().count() == 1;
-        // Combining characters are escaped by `Debug`, and printable in Python.
+        // Combining characters are escaped by `Debug`, but printable in Python.
         is_combining || is_combining_mark(c)
     };
     !format && escaped()
 }
 
 fn is_combining_mark(c: char) -> bool {
-    // `escape_debug` leaves a grapheme extender alone when something stands before it.
+    // `escape_debug` does not escape a grapheme extender that follows another character.
     format!("a{c}").escape_debug().count() == 2
 }
 
-/// `repr(float)`: the shortest digits that read back the same.
+/// `repr(float)`: the shortest digits that round-trip.
 pub fn float(f: f64) -> String {
     if f.is_nan() {
         return "nan".into();

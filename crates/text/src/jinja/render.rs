@@ -10,7 +10,7 @@ use super::fault::{Fault, MAX_RUN_DEPTH, Outcome, failed, limit};
 use super::print::write_text;
 use super::value::{MacroValue, Value, equal};
 
-/// Variables of one scope. Scopes are few and small, so they are searched from end to start.
+/// Variables of one scope. Scopes are small, so they are searched linearly, from the end.
 #[derive(Debug, Default)]
 pub struct Frame {
     pub vars: RefCell<Vec<(Symbol, Value)>>,
@@ -58,7 +58,7 @@ pub struct LoopState {
     at: std::cell::Cell<usize>,
     depth: usize,
     changed: RefCell<Option<Vec<Value>>>,
-    /// The loop in the tree, and where it stands, for a recursive one.
+    /// For a recursive loop: its index in the tree, and its frame.
     pub again: Option<(usize, Rc<Frame>)>,
 }
 
@@ -123,13 +123,13 @@ pub struct Renderer<'a> {
     pub tree: &'a Tree,
     pub cx: Cx,
     pub root: Rc<Frame>,
-    /// Texts under way, the template's own first.
+    /// Outputs in progress, the template's own first.
     out: Vec<String>,
-    /// What block filters are put to.
+    /// The texts to which block filters are applied.
     pub holes: Vec<Value>,
     pub generation: Vec<Range<usize>>,
     depth: usize,
-    /// Scopes that macros hold: emptied at the end, as they hold each other.
+    /// Scopes held by macros: cleared at the end, since they refer to each other.
     held: Vec<Rc<Frame>>,
     pub loop_symbol: Option<Symbol>,
     pub namespaces: Vec<Rc<super::value::Namespace>>,
@@ -176,7 +176,7 @@ impl<'a> Renderer<'a> {
         Ok(std::mem::take(&mut self.out[0]))
     }
 
-    /// Goes one level deeper; `leave` comes back.
+    /// Enters a deeper level; `leave` returns from it.
     pub fn enter(&mut self) -> Outcome<()> {
         self.depth += 1;
         if self.depth > MAX_RUN_DEPTH {
@@ -218,7 +218,7 @@ impl<'a> Renderer<'a> {
         Ok(Flow::On)
     }
 
-    /// The text that a body gives, instead of its being written.
+    /// The output of a body, returned instead of written.
     pub fn captured(&mut self, body: &'a [Stmt], frame: &Rc<Frame>) -> Outcome<String> {
         self.out.push(String::new());
         let result = self.statements(body, frame);
@@ -299,7 +299,7 @@ impl<'a> Renderer<'a> {
                 return self.statements(body, &inner);
             }
             StmtKind::Generation(body) => {
-                // As transformers measures: from what is out so far, also within a macro.
+                // As in transformers: relative to the output so far, even within a macro.
                 let start = self.out[0].len();
                 let text = self.captured(body, &Frame::within(frame))?;
                 self.generation.push(start..start + text.len());
@@ -316,7 +316,7 @@ impl<'a> Renderer<'a> {
     }
 
     fn macro_value(&mut self, id: usize, frame: &Rc<Frame>) -> Outcome<Value> {
-        // A scope and a macro take room, and the scope keeps it to the end.
+        // A scope and a macro use memory, and the scope keeps it until the end.
         self.cx.budget.list(32)?;
         self.held.push(frame.clone());
         let params = self.tree.macros[id].params.iter();
@@ -376,14 +376,14 @@ impl<'a> Renderer<'a> {
                 Flow::On => whole = true,
             }
         }
-        // Jinja's `else` is for loops of which no round came to its end.
+        // Jinja's `else` runs if no iteration of the loop completed.
         if !whole {
             self.statements(&stmt.otherwise, &Frame::within(frame))?;
         }
         Ok(())
     }
 
-    /// A recursive loop, called: its text.
+    /// The output of a call to a recursive loop.
     pub fn loop_again(&mut self, state: &LoopState, over: &Value) -> Outcome<Value> {
         let Some((id, frame)) = state.again.clone() else {
             return failed("a loop that is not `recursive` was called");
@@ -425,7 +425,7 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// Marks a fault with the line of the expression that it came from.
+    /// Adds the line of the expression to an error.
     pub fn at_line<T>(result: Outcome<T>, line: usize) -> Outcome<T> {
         result.map_err(|mut f: Box<Fault>| {
             if f.line == 0 {

@@ -1,4 +1,4 @@
-//! Filters that lay text out: margins, cuts, wrapping.
+//! Filters for text layout: indentation, truncation, wrapping.
 
 use super::cx::Cx;
 use super::fault::{Outcome, failed, unsupported};
@@ -63,7 +63,7 @@ pub(super) fn file_size(value: &Value, binary: bool) -> Outcome<String> {
         other => other.as_float(),
     };
     let Some(bytes) = bytes else {
-        return failed("filesizeformat wants a number");
+        return failed("filesizeformat expects a number");
     };
     let base: f64 = if binary { 1024.0 } else { 1000.0 };
     if bytes == 1.0 {

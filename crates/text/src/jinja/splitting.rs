@@ -41,7 +41,7 @@ pub fn split(
             pieces
         }
     };
-    // Each piece is a string of its own.
+    // Each piece is a separate string.
     cx.budget.text(text.len())?;
     cx.budget.list(2 * pieces.len())?;
     list(cx, pieces.into_iter().map(Value::from).collect())
@@ -59,7 +59,7 @@ fn matches_from_right(cx: &Cx, text: &str, by: &str) -> Vec<std::ops::Range<usiz
     found
 }
 
-/// Where a needle stands, once there is room for the list.
+/// Occurrences of a needle, after reserving the list.
 pub fn matches(cx: &Cx, text: &str, needle: &str) -> Outcome<Vec<std::ops::Range<usize>>> {
     if cx.mask.is_none() {
         cx.budget.list(text.matches(needle).count())?;
@@ -69,7 +69,7 @@ pub fn matches(cx: &Cx, text: &str, needle: &str) -> Outcome<Vec<std::ops::Range
     Ok(cx.mask.matches(text, needle))
 }
 
-/// Words between white space, of which there is none at the ends; what `most` leaves over keeps its own.
+/// Words separated by white space, which is stripped at the ends; the rest after `most` splits keeps its own.
 fn words(text: &str, most: usize, from_right: bool) -> Vec<&str> {
     let mut out = vec![];
     if from_right {

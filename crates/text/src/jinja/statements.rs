@@ -1,4 +1,4 @@
-//! Tokens to statements.
+//! Parses statements.
 
 use super::ast::{Expr, ExprKind, For, Macro, Stmt, StmtKind, Symbol, Target};
 use super::fault::{Kind, Outcome, fault, unsupported};
@@ -14,7 +14,7 @@ impl Parser {
         self.unexpected("`%}`")
     }
 
-    /// Statements up to one of the tags `ends`, whose name is left to be read.
+    /// Statements up to one of the tags `ends`, whose name is not consumed.
     pub(super) fn body(&mut self, ends: &[&str]) -> Outcome<Vec<Stmt>> {
         self.deeper(|p| p.statements(ends))
     }
@@ -26,7 +26,7 @@ impl Parser {
             match self.next() {
                 Tok::Eof if ends.is_empty() => return Ok(out),
                 Tok::Eof => {
-                    return fault(Kind::Syntax, format!("no `{}` before the end", ends[0]));
+                    return fault(Kind::Syntax, format!("missing `{}`", ends[0]));
                 }
                 Tok::Data(text) => out.push(Stmt {
                     line,
@@ -82,7 +82,7 @@ impl Parser {
                 Ok(StmtKind::Macro(id))
             }
             "call" => {
-                // `{% call(user) list() %}`: the parameters come before what is called.
+                // `{% call(user) list() %}`: the parameters precede the call.
                 let params = self.params()?;
                 let line = self.line();
                 let call = self.expression()?;
@@ -132,7 +132,7 @@ impl Parser {
             "break" | "continue" => {
                 self.block_end()?;
                 if self.loops == 0 {
-                    return fault(Kind::Syntax, format!("`{tag}` outside of a loop"));
+                    return fault(Kind::Syntax, format!("`{tag}` outside a loop"));
                 }
                 Ok(if tag == "break" {
                     StmtKind::Break
@@ -241,7 +241,10 @@ impl Parser {
             let default = if self.skip_op("=") {
                 Some(self.expression()?)
             } else if params.last().is_some_and(|(_, d)| d.is_some()) {
-                return fault(Kind::Syntax, "a parameter without a default after one with");
+                return fault(
+                    Kind::Syntax,
+                    "parameter without a default after one with a default",
+                );
             } else {
                 None
             };

@@ -1,4 +1,4 @@
-//! What stands after `is`.
+//! Tests, as in `x is defined`.
 
 use std::rc::Rc;
 
@@ -60,12 +60,12 @@ pub fn test(cx: &Cx, name: &str, value: &Value, args: &[Value]) -> Outcome<bool>
     use Value as V;
     let arg = || match args.first() {
         Some(a) => Ok(a),
-        None => failed(format!("the test `{name}` wants an argument")),
+        None => failed(format!("the test `{name}` needs an argument")),
     };
     let whole = |v: &Value| match (v, v.as_int()) {
         (V::Undefined(what), _) => failed(what.to_string()),
         (_, Some(i)) => Ok(i),
-        _ => failed(format!("the test `{name}` wants a whole number")),
+        _ => failed(format!("the test `{name}` needs an integer")),
     };
     Ok(match name {
         "defined" => !matches!(value, V::Undefined(_)),

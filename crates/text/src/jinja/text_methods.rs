@@ -189,7 +189,7 @@ pub fn call(cx: &Cx, text: &Rc<str>, name: &'static str, args: CallArgs) -> Outc
         "format_map" => {
             let [map] = args.bind(name, ["mapping"])?;
             let Some(Value::Dict(d)) = map else {
-                return failed("format_map() wants a dict");
+                return failed("format_map() expects a dict");
             };
             let named = d.entries.iter();
             let named = named.filter_map(|(k, v)| Some((k.as_str()?.to_string(), v.clone())));
@@ -215,7 +215,7 @@ fn rpartition(cx: &Cx, text: &str, by: &str) -> Outcome<Value> {
     tuple(cx, parts.map(Value::from).to_vec())
 }
 
-/// Where the last occurrence begins: overlapping ones count, other than from the left.
+/// The offset of the last occurrence; unlike from the left, overlapping ones count.
 fn last_match(cx: &Cx, text: &str, needle: &str) -> Option<usize> {
     let open = cx.mask.open_text(text);
     let at = open.rfind(&*cx.mask.open_text(needle))?;
@@ -227,7 +227,7 @@ fn last_match(cx: &Cx, text: &str, needle: &str) -> Option<usize> {
     )
 }
 
-/// `text[start:end]`, and how many characters stand before it.
+/// `text[start:end]`, and the number of characters before it.
 fn part<'a>(
     cx: &Cx,
     text: &'a str,
@@ -250,7 +250,7 @@ fn part<'a>(
     Ok((&text[from..to], range[0] as usize))
 }
 
-/// `strip`, `lstrip` or `rstrip`, by the name.
+/// `strip`, `lstrip` or `rstrip`, according to the name.
 pub fn strip(cx: &Cx, text: &str, chars: Option<&Value>, name: &str) -> Outcome<String> {
     let chars = match chars {
         None | Some(Value::None) => None,
@@ -309,7 +309,7 @@ pub fn justify(cx: &Cx, text: &str, how: &str, width: i128, fill: &str) -> Outco
             format!("{sign}{}{rest}", "0".repeat(missing))
         }
         _ => {
-            // CPython's own rounding: the odd one goes left where the width is odd.
+            // CPython's rounding: the extra character goes left if the width is odd.
             let left = missing / 2 + (missing & width & 1);
             format!("{}{text}{}", fill(left), fill(missing - left))
         }

@@ -1,4 +1,4 @@
-//! Python's values, as far as templates meet them.
+//! The Python values that occur in templates.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,21 +11,21 @@ use super::render::{Frame, LoopState};
 
 #[derive(Debug, Clone)]
 pub enum Value {
-    /// With what an error about it says.
+    /// With the message of an error about it.
     Undefined(Rc<str>),
     None,
     Bool(bool),
     Int(i128),
     Float(f64),
     Str(Rc<str>),
-    /// A text that is marked as HTML, by `safe` or `escape`.
+    /// A string marked as HTML by `safe` or `escape`.
     Markup(Rc<str>),
     List(Rc<Seq>),
     Tuple(Rc<Seq>),
     Dict(Rc<Dict>),
     /// `dict.keys()`, `values()`, `items()`.
     View(&'static str, Rc<Seq>),
-    /// A generator: what has not been taken from it, last first.
+    /// A generator: its remaining items, last first.
     Iter(Rc<RefCell<Vec<Value>>>),
     Range(Rc<[i128; 3]>),
     Namespace(Rc<Namespace>),
@@ -33,7 +33,7 @@ pub enum Value {
     Macro(Rc<MacroValue>),
     Method(Rc<(Value, &'static str)>),
     Function(&'static str),
-    /// Values, and which is next.
+    /// Values, and the index of the next one.
     Cycler(Rc<(Vec<Value>, Cell<usize>)>),
     Joiner(Rc<(Rc<str>, Cell<bool>)>),
 }
@@ -79,7 +79,7 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// Deep values would be dropped, compared and printed by as deep a recursion.
+/// Deeply nested values would be dropped, compared and printed with equally deep recursion.
 fn checked(depth: usize) -> Outcome<usize> {
     if depth >= MAX_VALUE_DEPTH {
         return limit(format!("more than {MAX_VALUE_DEPTH} levels of lists"));
@@ -113,7 +113,7 @@ pub fn iter(cx: &Cx, mut items: Vec<Value>) -> Outcome<Value> {
     Ok(Value::Iter(Rc::new(RefCell::new(items))))
 }
 
-/// A mapping from entries with unlike keys.
+/// A mapping from entries with distinct keys.
 pub fn dict(cx: &Cx, entries: Vec<(Value, Value)>) -> Outcome<Value> {
     cx.budget.list(2 * entries.len())?;
     let deepest = entries.iter().map(|(k, v)| depth(k).max(depth(v)));
@@ -121,7 +121,7 @@ pub fn dict(cx: &Cx, entries: Vec<(Value, Value)>) -> Outcome<Value> {
     Ok(Value::Dict(Rc::new(Dict { entries, depth })))
 }
 
-/// Puts an entry in, as `entries[key] = value` does.
+/// Inserts an entry, as `entries[key] = value` does.
 pub fn put(cx: &Cx, entries: &mut Vec<(Value, Value)>, key: Value, value: Value) -> Outcome<()> {
     if !is_hashable(&key) {
         return failed(format!("unhashable type: '{}'", key.type_name()));
@@ -227,7 +227,7 @@ impl Value {
         }
     }
 
-    /// A number that may index: booleans are 0 and 1.
+    /// A number usable as an index: booleans are 0 and 1.
     pub fn as_int(&self) -> Option<i128> {
         match self {
             Self::Int(i) => Some(*i),
@@ -256,7 +256,7 @@ impl Value {
         })
     }
 
-    /// As `len()` gives it, where there is one.
+    /// The result of `len()`, if defined.
     pub fn len(&self, cx: &Cx) -> Option<usize> {
         Some(match self {
             Self::Undefined(_) => 0,
@@ -272,11 +272,11 @@ impl Value {
         })
     }
 
-    /// What a `for` goes over. A generator is empty afterwards.
+    /// The items that a `for` iterates over. A generator is empty afterwards.
     pub fn items(&self, cx: &Cx) -> Outcome<Vec<Self>> {
         let count = self.len(cx).unwrap_or(0);
         cx.budget.step(count)?;
-        // Each character becomes a string of its own.
+        // Each character becomes a separate string.
         let each = if self.as_str().is_some() { 2 } else { 1 };
         cx.budget.list(each * count)?;
         Ok(match self {

@@ -1,4 +1,4 @@
-//! GGUF metadata whose types of tokens are wrong, or whose pieces are not all different.
+//! GGUF metadata with wrong token types, or with duplicate pieces.
 
 use siskin_formats::{Array, Gguf, Header, Value};
 use siskin_text::{Message, RenderRequest, TextModel, TextStream};
@@ -63,7 +63,7 @@ fn model(types: &[(usize, i64)]) -> TextModel {
 fn control_tokens_are_whole_whatever_their_type_says() {
     let model = model(&[]);
     let ends: Vec<u32> = model.end_tokens().collect();
-    // eos, eot by its key, and `<|end|>`, which always ends.
+    // eos, eot by its key, and `<|end|>`, which always ends an answer.
     assert_eq!(ends, [2, 10, 11]);
     let messages = [Message::new("user", "a<end_of_turn>")];
     let request = |allow_special_tokens| RenderRequest {
@@ -81,7 +81,7 @@ fn control_tokens_are_whole_whatever_their_type_says() {
     assert_eq!(allowed.iter().filter(|id| **id == 10).count(), 2);
     assert_eq!(plain.iter().filter(|id| **id == 10).count(), 1);
     assert!([9, 13].iter().all(|id| plain.contains(id)));
-    // What marks a thought is shown; what marks a turn is not.
+    // Markers of thoughts are shown; markers of turns are not.
     assert!(model.is_special(9) && !model.is_special(13));
 }
 

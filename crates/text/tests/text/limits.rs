@@ -1,10 +1,10 @@
-//! Templates from the net must not take all time, memory or stack.
+//! Untrusted templates must not exhaust time, memory or stack.
 
 use std::time::{Duration, Instant};
 
 use siskin_text::{ChatTemplate, Error, Message, RenderRequest};
 
-/// Renders on a thread with the stack that a page has.
+/// Renders on a thread with the stack size of a page.
 fn render(source: String) -> Result<String, Error> {
     let run = move || {
         let messages = [Message::new("user", "hi")];
@@ -137,7 +137,7 @@ fn deep_but_sensible_templates_run() {
     let macros =
         "{% macro m(n) %}{% if n > 0 %}{{ n ~ m(n - 1) }}{% endif %}{% endmacro %}{{ m(20) }}";
     assert!(render(macros.into()).unwrap().starts_with("2019"));
-    // A long conversation, built up in a namespace.
+    // A long conversation, accumulated in a namespace.
     let long = "{% set ns = namespace(s='') %}{% for i in range(500) %}{% set ns.s = ns.s ~ 'word ' * 50 %}\
                 {% endfor %}{{ ns.s|length }}";
     assert_eq!(render(long.into()).unwrap(), "125000");

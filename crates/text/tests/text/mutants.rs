@@ -1,4 +1,4 @@
-//! Damaged `tokenizer.json` files: an error or a tokenizer, but no panic, no hang, no flood.
+//! Damaged `tokenizer.json` files give an error or a tokenizer, but no panic, hang or excessive memory.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ fn fixture(name: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Whether it opened. What opens must encode and decode.
+/// Whether it opened. A tokenizer that opens must encode and decode.
 fn tried(text: &str) -> bool {
     let start = Instant::now();
     let mut side = SideFiles::new("folder");
@@ -80,7 +80,7 @@ fn files_that_broke_tokenizers_are_refused_or_read() {
     assert!(!tried("{}") && !tried("[]") && !tried("null") && !tried("\"x\""));
 }
 
-/// Paths of all values, but few of the many in the vocabulary.
+/// Paths of all values, but only a few of the vocabulary's.
 fn paths(json: &Value, at: &str, out: &mut Vec<String>) {
     out.push(at.into());
     match json {
@@ -139,7 +139,7 @@ proptest! {
         for (index, value) in changes {
             let mut all = vec![];
             paths(&json, "", &mut all);
-            // The whole file is no part of it.
+            // Excluding the whole file.
             all.remove(0);
             if all.is_empty() {
                 break;

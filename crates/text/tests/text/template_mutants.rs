@@ -1,4 +1,4 @@
-//! Chat templates with pieces of others in them: they render or are refused, soon and without a panic.
+//! Chat templates with pieces of others spliced in: they render or are refused, quickly and without a panic.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ fn sources() -> Vec<String> {
     all
 }
 
-/// The nearest place between two characters.
+/// The nearest character boundary.
 fn boundary(text: &str, at: prop::sample::Index) -> usize {
     let mut at = at.index(text.len() + 1);
     while !text.is_char_boundary(at) {
@@ -36,7 +36,7 @@ fn boundary(text: &str, at: prop::sample::Index) -> usize {
     at
 }
 
-/// What tends to be large, deep or odd.
+/// Snippets that tend to be large, deep or unusual.
 const PIECES: [&str; 12] = [
     "{% for i in range(99999) %}",
     "{{ messages * 9999 }}",

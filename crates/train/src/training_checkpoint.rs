@@ -1,5 +1,5 @@
-//! A training's state as bytes: safetensors, with the step and what it was made with as metadata, and a
-//! SHA-256 at the end, so that a file which was not written whole is not believed.
+//! The state of a training run as bytes: safetensors with the step and the run's identity as metadata, and a
+//! SHA-256 at the end, so that an incompletely written file is rejected.
 
 use std::collections::HashMap;
 
@@ -12,8 +12,8 @@ use crate::{Error, Result};
 
 const SUM: usize = 32;
 
-pub(crate) struct Checkpoint {
-    /// Steps done.
+pub(crate) struct TrainingCheckpoint {
+    /// Completed steps.
     pub step: usize,
     /// Options and examples, as JSON.
     pub made_with: serde_json::Value,
@@ -24,7 +24,7 @@ fn damaged(what: impl std::fmt::Display) -> Error {
     Error::Checkpoint(what.to_string())
 }
 
-impl Checkpoint {
+impl TrainingCheckpoint {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let bytes = |v: &[f32]| -> Vec<u8> { v.iter().flat_map(|v| v.to_le_bytes()).collect() };
         let params = &self.state.params;
@@ -61,7 +61,7 @@ impl Checkpoint {
         let end = end.ok_or_else(|| damaged("it is too short"))?;
         let (body, sum) = bytes.split_at(end);
         if Sha256::digest(body).as_slice() != sum {
-            return Err(damaged("its checksum is another"));
+            return Err(damaged("checksum mismatch"));
         }
         let (_, header) = SafeTensors::read_metadata(body).map_err(damaged)?;
         let metadata = header.metadata().clone().unwrap_or_default();
@@ -95,7 +95,7 @@ impl Checkpoint {
             Moments::Int8 { peaks, .. } => is_finite(peaks.as_flattened()),
         };
         if !kept || !is_finite(&floats("params")?) {
-            return Err(damaged("a parameter or moment is not a number"));
+            return Err(damaged("a parameter or moment is not finite"));
         }
         if step > 0 && moments.is_empty() {
             return Err(damaged("it has no moments"));
@@ -122,7 +122,7 @@ mod tests {
             peaks: vec![[0.5, 2.0]],
         };
         for moments in [Moments::F32(vec![[0.5, 0.25], [3.0, 4.0]]), int8] {
-            let checkpoint = Checkpoint {
+            let checkpoint = TrainingCheckpoint {
                 step: 7,
                 made_with: serde_json::json!({"options": {"rank": 4}}),
                 state: TrainingState {
@@ -131,21 +131,27 @@ mod tests {
                 },
             };
             let bytes = checkpoint.to_bytes().unwrap();
-            let back = Checkpoint::from_bytes(&bytes).unwrap();
+            let back = TrainingCheckpoint::from_bytes(&bytes).unwrap();
             assert_eq!((back.step, back.state), (7, checkpoint.state));
             assert_eq!(back.made_with, checkpoint.made_with);
             for at in 0..bytes.len() {
-                assert!(Checkpoint::from_bytes(&bytes[..at]).is_err(), "cut at {at}");
+                assert!(
+                    TrainingCheckpoint::from_bytes(&bytes[..at]).is_err(),
+                    "cut at {at}"
+                );
                 let mut changed = bytes.clone();
                 changed[at] ^= 1;
-                assert!(Checkpoint::from_bytes(&changed).is_err(), "changed at {at}");
+                assert!(
+                    TrainingCheckpoint::from_bytes(&changed).is_err(),
+                    "changed at {at}"
+                );
             }
         }
     }
 
     #[test]
     fn what_cannot_be_is_not_believed() {
-        let made = |step, value| Checkpoint {
+        let made = |step, value| TrainingCheckpoint {
             step,
             made_with: serde_json::json!({}),
             state: TrainingState {
@@ -153,7 +159,7 @@ mod tests {
                 moments: Moments::F32(vec![[0.5, 0.25]]),
             },
         };
-        let read = |c: Checkpoint| Checkpoint::from_bytes(&c.to_bytes().unwrap());
+        let read = |c: TrainingCheckpoint| TrainingCheckpoint::from_bytes(&c.to_bytes().unwrap());
         assert!(read(made(7, 1.0)).is_ok());
         for wrong in [made(usize::MAX, 1.0), made(7, f32::NAN)] {
             assert!(matches!(read(wrong), Err(Error::Checkpoint(_))));

@@ -1,4 +1,4 @@
-//! What a training would do and take, before anything runs.
+//! What a training run would do and need, determined before anything runs.
 
 use serde::Serialize;
 use siskin_engine::{Adapter, Session, TrainingMemory, TrainingSetup};
@@ -11,43 +11,43 @@ use crate::{BadRecord, Error, Limit, Record, Result, Tokens, TrainOptions, Train
 /// A record that cannot be learned from, and why.
 pub type Unusable = BadRecord;
 
-/// What there is to do.
+/// What a training run consists of.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
     pub examples: usize,
     pub held_out: usize,
-    /// Of all examples together: tokens, and those that are learned.
+    /// Over all examples: tokens, and learned tokens.
     pub tokens: usize,
     pub learned: usize,
-    /// Examples that were cut to `max_seq_len`, or to what the model reads.
+    /// Examples that were truncated to `max_seq_len`, or to the model's context.
     pub cut: usize,
-    /// Tokens that an example may have.
+    /// Maximum tokens per example.
     pub max_len: usize,
     pub unusable: Vec<Unusable>,
     pub steps: usize,
-    /// Steps in one pass over the examples.
+    /// Steps per pass over the examples.
     pub steps_per_epoch: usize,
     pub parameters: usize,
     pub memory: TrainingMemory,
 }
 
-/// A training to be: what is known before anything runs.
+/// A planned training run: what is known before anything runs.
 #[derive(Debug)]
-pub struct Plan {
+pub struct TrainingPlan {
     pub(crate) options: TrainOptions,
     pub(crate) examples: Vec<Tokens>,
     pub(crate) held_out: Vec<Tokens>,
-    /// Places in the records given of the held-out examples.
+    /// Indices of the held-out examples in the given records.
     pub(crate) held_out_places: Vec<usize>,
     pub(crate) summary: Summary,
-    /// Of the records as they were given: what a template makes of them may depend on the day.
+    /// A hash of the records as given: what a template renders may depend on the date.
     pub(crate) examples_sum: String,
     adapter: Adapter,
     pub(crate) setup: TrainingSetup,
 }
 
-impl Plan {
-    /// Of a new adapter for the session's model.
+impl TrainingPlan {
+    /// Plans the training of a new adapter for the session's model.
     ///
     /// # Errors
     /// If an option is out of range, or no example can be learned from.
@@ -86,7 +86,7 @@ impl Plan {
         let examples: Vec<Tokens> = learn.iter().map(|i| usable[*i].clone()).collect();
         let held_out: Vec<Tokens> = hold.iter().map(|i| usable[*i].clone()).collect();
         let longest = usable.iter().map(Tokens::rows).max().unwrap_or(1);
-        // A step's examples together may be shorter than a run could be.
+        // The examples of a step may add up to less than a run can hold.
         let mut lengths: Vec<usize> = examples.iter().map(Tokens::rows).collect();
         lengths.sort_unstable_by(|a, b| b.cmp(a));
         let step_rows: usize = lengths.iter().take(options.batch_size).sum();
@@ -143,7 +143,7 @@ impl Plan {
         &self.summary
     }
 
-    /// Puts the new adapter on the session, ready to be trained.
+    /// Applies the new adapter to the session, ready for training.
     ///
     /// # Errors
     /// If the device lacks memory.

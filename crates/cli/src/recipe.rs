@@ -1,0 +1,118 @@
+//! The settings of `siskin train`: a TOML recipe, overridden by flags.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::ValueEnum;
+use siskin_train::{TrainOptions, nearest};
+use toml::{Table, Value};
+
+use crate::args::{CacheArg, ModelArgs, OptimArg, PrecisionArg, TrainArgs, parse_device};
+
+/// What a recipe sets besides the training options.
+pub struct Recipe {
+    pub model: ModelArgs,
+    pub data: PathBuf,
+    pub out: PathBuf,
+    pub options: TrainOptions,
+}
+
+/// As written in a recipe.
+fn optim_name(optim: OptimArg) -> Option<String> {
+    Some(optim.to_possible_value()?.get_name().into())
+}
+
+const OWN_KEYS: [&str; 4] = ["model", "data", "out", "device"];
+
+impl Recipe {
+    pub fn read(args: &TrainArgs) -> Result<Self> {
+        let mut table = match &args.recipe {
+            Some(path) => {
+                let name = path.display();
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read the recipe {name}"))?;
+                text.parse::<Table>()
+                    .with_context(|| format!("the recipe {name} is not valid TOML"))?
+            }
+            None => Table::new(),
+        };
+        let path = |p: &Option<PathBuf>| p.as_ref().map(|p| Value::from(p.display().to_string()));
+        let count = |n: Option<usize>| n.map(|n| Value::from(n as i64));
+        let number = |n: Option<f32>| n.map(|n| Value::from(f64::from(n)));
+        let flags = [
+            ("model", args.model.clone().map(Value::from)),
+            ("data", path(&args.data)),
+            ("out", path(&args.out)),
+            ("device", args.device.clone().map(Value::from)),
+            ("epochs", count(args.epochs)),
+            ("steps", count(args.steps)),
+            ("rank", count(args.rank)),
+            ("use_dora", args.dora.then_some(Value::from(true))),
+            ("optim", args.optim.and_then(optim_name).map(Value::from)),
+            ("learning_rate", number(args.learning_rate)),
+            ("batch_size", count(args.batch_size)),
+            ("max_seq_len", count(args.max_seq_len)),
+            ("validation", number(args.validation)),
+            ("seed", args.seed.map(|s| Value::from(s as i64))),
+        ];
+        for (key, value) in flags {
+            table.extend(value.map(|v| (key.to_string(), v)));
+        }
+        // A flag's steps override a recipe's epochs, and vice versa.
+        if args.epochs.is_some() {
+            table.remove("steps");
+        }
+        let mut own = |key: &str| match table.remove(key) {
+            Some(Value::String(s)) => Ok(Some(s)),
+            None => Ok(None),
+            Some(other) => bail!(
+                "`{key}` is a {}; it must be a string in quotes",
+                other.type_str()
+            ),
+        };
+        let [model, data, out, device] = OWN_KEYS.map(&mut own);
+        let needed = |v: Option<String>, key: &str| {
+            v.with_context(|| format!("no {key}; use --{key}, or a recipe that sets it"))
+        };
+        let device = device?.unwrap_or_else(|| "auto".into());
+        let options = options(table)?;
+        Ok(Self {
+            model: ModelArgs {
+                model: needed(model?, "model")?.into(),
+                device: parse_device(&device).map_err(|e| anyhow!("device: {e}"))?,
+                profile: args.profile,
+                ctx: None,
+                cache: CacheArg::F16,
+                precision: PrecisionArg::Fast,
+            },
+            data: needed(data?, "data")?.into(),
+            out: needed(out?, "out")?.into(),
+            options,
+        })
+    }
+}
+
+fn options(table: Table) -> Result<TrainOptions> {
+    let known = serde_json::to_value(TrainOptions::default())?;
+    let known: Vec<&str> = known
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(k, _)| k.as_str())
+        .collect();
+    let names: Vec<&str> = known.iter().copied().chain(OWN_KEYS).collect();
+    if let Some(wrong) = table.keys().find(|k| !known.contains(&k.as_str())) {
+        match nearest(wrong, &names) {
+            Some(right) => {
+                bail!("the recipe has an unknown key `{wrong}`; did you mean `{right}`?")
+            }
+            None => bail!(
+                "the recipe has an unknown key `{wrong}`; known keys are {}",
+                names.join(", ")
+            ),
+        }
+    }
+    let options: TrainOptions = table.try_into().context("the recipe")?;
+    options.check()?;
+    Ok(options)
+}

@@ -1,0 +1,285 @@
+//! The CPU as a backend.
+
+use std::collections::VecDeque;
+
+use siskin_cpu::{CacheType, CpuDevice, CpuPart, CpuPlan, CpuWeight, Precision};
+use siskin_formats::TensorType;
+use siskin_graph::{AdamW, Batch, Graph, MomentType, Sampling};
+
+use crate::backend::{
+    Backend, BatchPlan, Chosen, LocalFuture, MatrixUpload, PREFILL_ROWS, TrainingGraphs,
+};
+use crate::training::TrainingState;
+use crate::{Error, Result};
+
+/// The CPU with the plans of a session.
+#[derive(Debug)]
+pub(crate) struct Cpu {
+    device: CpuDevice,
+    inference: Option<Inference>,
+    training: Option<Training>,
+    /// Tokens that were chosen and not taken.
+    pending: VecDeque<u32>,
+}
+
+#[derive(Debug)]
+struct Inference {
+    prefill: CpuPlan,
+    decode: CpuPlan,
+}
+
+#[derive(Debug)]
+struct Training {
+    backward: CpuPlan,
+    loss: CpuPlan,
+    moments: MomentType,
+}
+
+impl Inference {
+    /// The plan for a step of so many tokens.
+    fn plan(&self, rows: usize) -> &CpuPlan {
+        if rows == 1 {
+            &self.decode
+        } else {
+            &self.prefill
+        }
+    }
+}
+
+impl Cpu {
+    pub fn new(precision: Precision) -> Self {
+        Self {
+            device: CpuDevice::new(precision),
+            inference: None,
+            training: None,
+            pending: VecDeque::new(),
+        }
+    }
+
+    fn evaluate(
+        &mut self,
+        graph: &Graph,
+        tokens: &[u32],
+        position: usize,
+    ) -> Result<Vec<Vec<f32>>> {
+        let plan = self.device.plan(graph.clone(), tokens.len());
+        self.device
+            .run(&plan, tokens, position, &Sampling::default(), true)?;
+        let read = |id| self.device.read(&plan, id, tokens.len());
+        Ok(graph.outputs.iter().map(|id| read(*id)).collect())
+    }
+
+    fn run_batch(&mut self, which: BatchPlan, batch: &Batch) -> Result<f32> {
+        let training = self.training.as_ref().ok_or(Error::NotTraining)?;
+        let plan = match which {
+            BatchPlan::Backward => &training.backward,
+            BatchPlan::Loss => &training.loss,
+        };
+        Ok(self.device.run_batch(plan, batch)?)
+    }
+}
+
+/// What is computed already.
+fn done<'a, T: 'a>(result: Result<T>) -> LocalFuture<'a, T> {
+    Box::pin(std::future::ready(result))
+}
+
+impl Backend for Cpu {
+    fn name(&self) -> String {
+        "cpu".into()
+    }
+
+    fn profile(&self) -> String {
+        match self.device.precision {
+            Precision::F32 => "f32".into(),
+            Precision::Fast => "q16".into(),
+        }
+    }
+
+    fn is_gpu(&self) -> bool {
+        false
+    }
+
+    fn add_vector(&mut self, name: &str, values: Vec<f32>) -> Result<()> {
+        self.device.add_weight(name, CpuWeight::Vector(values));
+        Ok(())
+    }
+
+    fn matrix<'a>(
+        &'a mut self,
+        name: &str,
+        parts: &[(TensorType, usize)],
+        cols: usize,
+    ) -> Result<Box<dyn MatrixUpload + 'a>> {
+        Ok(Box::new(Upload {
+            device: &mut self.device,
+            name: name.into(),
+            cols,
+            to_come: parts.iter().copied().collect(),
+            parts: vec![],
+        }))
+    }
+
+    fn set_params(&mut self, _graph: &Graph, params: Vec<f32>) -> Result<()> {
+        self.device.set_params(params);
+        Ok(())
+    }
+
+    fn prepare(
+        &mut self,
+        graph: Graph,
+        context: usize,
+        cache_type: CacheType,
+        rows: usize,
+    ) -> LocalFuture<'_, ()> {
+        self.device.set_context(&graph, context, cache_type);
+        self.inference = Some(Inference {
+            prefill: self.device.plan(graph.clone(), rows),
+            decode: self.device.plan(graph, 1),
+        });
+        done(Ok(()))
+    }
+
+    fn prefill(
+        &mut self,
+        tokens: &[u32],
+        position: usize,
+        sampling: &Sampling,
+        head: bool,
+    ) -> Result<()> {
+        if let Some(plans) = &self.inference {
+            let plan = plans.plan(tokens.len());
+            self.device.run(plan, tokens, position, sampling, head)?;
+        }
+        if head {
+            self.pending.push_back(self.device.chosen());
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self, position: usize, sampling: &Sampling) -> Result<()> {
+        let token = self.device.chosen();
+        self.prefill(&[token], position, sampling, true)
+    }
+
+    fn take(&mut self, logits: bool) -> LocalFuture<'_, Chosen> {
+        let token = self.pending.pop_front().unwrap_or_default();
+        let plans = self.inference.as_ref().filter(|_| logits);
+        let values = plans.map_or(vec![], |plans| {
+            let plan = plans.plan(self.device.last_rows());
+            self.device.read(plan, plan.graph.outputs[0], 1)
+        });
+        done(Ok((token, values)))
+    }
+
+    fn discard(&mut self) -> LocalFuture<'_, ()> {
+        self.pending.clear();
+        done(Ok(()))
+    }
+
+    fn set_seen(&mut self, tokens: &[u32]) {
+        self.device.set_seen(tokens);
+    }
+
+    fn prefill_rows(&self) -> usize {
+        // A page hears nothing while its only thread computes: it wants to, now and then.
+        if cfg!(target_arch = "wasm32") {
+            PREFILL_ROWS / 4
+        } else {
+            PREFILL_ROWS
+        }
+    }
+
+    fn lookahead(&self) -> usize {
+        0
+    }
+
+    fn evaluate<'a>(
+        &'a mut self,
+        graph: &'a Graph,
+        tokens: &'a [u32],
+        position: usize,
+    ) -> LocalFuture<'a, Vec<Vec<f32>>> {
+        done(self.evaluate(graph, tokens, position))
+    }
+
+    fn factors<'a>(&'a mut self, graph: &'a Graph) -> LocalFuture<'a, Vec<f32>> {
+        let factors = self.device.factors(graph).map(<[f32]>::to_vec);
+        done(factors.map_err(Error::from))
+    }
+
+    fn prepare_training(
+        &mut self,
+        graphs: TrainingGraphs,
+        rows: usize,
+        moments: MomentType,
+    ) -> LocalFuture<'_, ()> {
+        self.training = Some(Training {
+            backward: self.device.plan(graphs.backward, rows),
+            loss: self.device.plan(graphs.loss, rows),
+            moments,
+        });
+        done(Ok(()))
+    }
+
+    fn run_batch<'a>(&'a mut self, which: BatchPlan, batch: &'a Batch) -> LocalFuture<'a, f32> {
+        done(self.run_batch(which, batch))
+    }
+
+    fn forget_gradients(&mut self) {
+        self.device.forget_gradients();
+    }
+
+    fn optimise<'a>(&'a mut self, step: &'a AdamW) -> LocalFuture<'a, f32> {
+        let training = self.training.as_ref().ok_or(Error::NotTraining);
+        done(training.map(|t| self.device.optimise(step, t.moments)))
+    }
+
+    fn gradients(&mut self) -> LocalFuture<'_, Vec<f32>> {
+        done(Ok(self.device.grads().to_vec()))
+    }
+
+    fn training_state(&mut self) -> LocalFuture<'_, TrainingState> {
+        done(Ok(TrainingState {
+            params: self.device.params().to_vec(),
+            moments: self.device.moments().clone(),
+        }))
+    }
+
+    fn set_training_state(&mut self, state: TrainingState) -> Result<()> {
+        self.device.set_params(state.params);
+        self.device.set_moments(state.moments);
+        Ok(())
+    }
+}
+
+/// The parts of a matrix so far.
+struct Upload<'a> {
+    device: &'a mut CpuDevice,
+    name: String,
+    cols: usize,
+    /// Types and rows of the parts that are still to come.
+    to_come: VecDeque<(TensorType, usize)>,
+    parts: Vec<CpuPart>,
+}
+
+impl MatrixUpload for Upload<'_> {
+    fn part(&mut self, bytes: Vec<u8>) -> Result<()> {
+        if let Some((ty, rows)) = self.to_come.pop_front() {
+            self.parts.push(CpuPart { ty, rows, bytes });
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        let Self {
+            device,
+            name,
+            cols,
+            parts,
+            ..
+        } = *self;
+        device.add_weight(&name, CpuWeight::Matrix { parts, cols });
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! A GPU as a backend.
+
+use siskin_cpu::CacheType;
+use siskin_formats::TensorType;
+use siskin_gpu::{GpuDevice, Upload};
+use siskin_graph::{AdamW, Batch, Graph, MomentType, Sampling};
+
+use crate::Result;
+use crate::backend::{Backend, BatchPlan, Chosen, LocalFuture, MatrixUpload, TrainingGraphs};
+use crate::training::TrainingState;
+
+impl Backend for GpuDevice {
+    fn name(&self) -> String {
+        self.name().into()
+    }
+
+    fn profile(&self) -> String {
+        self.profile().to_string()
+    }
+
+    fn gpu(&mut self) -> Option<&mut GpuDevice> {
+        Some(self)
+    }
+
+    fn is_gpu(&self) -> bool {
+        true
+    }
+
+    fn add_vector(&mut self, name: &str, values: Vec<f32>) -> Result<()> {
+        Ok(self.add_vector(name, &values)?)
+    }
+
+    fn matrix<'a>(
+        &'a mut self,
+        name: &str,
+        parts: &[(TensorType, usize)],
+        cols: usize,
+    ) -> Result<Box<dyn MatrixUpload + 'a>> {
+        Ok(Box::new(self.matrix(name, parts, cols)?))
+    }
+
+    fn set_params(&mut self, graph: &Graph, params: Vec<f32>) -> Result<()> {
+        Ok(self.set_params(graph, &params)?)
+    }
+
+    fn prepare(
+        &mut self,
+        graph: Graph,
+        context: usize,
+        cache_type: CacheType,
+        rows: usize,
+    ) -> LocalFuture<'_, ()> {
+        Box::pin(async move {
+            self.set_context(&graph, context, cache_type == CacheType::F32)?;
+            self.prepare(graph, rows)?;
+            Ok(self.settle().await?)
+        })
+    }
+
+    fn prefill(
+        &mut self,
+        tokens: &[u32],
+        position: usize,
+        sampling: &Sampling,
+        head: bool,
+    ) -> Result<()> {
+        Ok(self.prefill(tokens, position, sampling, head)?)
+    }
+
+    fn decode(&mut self, position: usize, sampling: &Sampling) -> Result<()> {
+        Ok(self.decode(position, sampling)?)
+    }
+
+    fn take(&mut self, logits: bool) -> LocalFuture<'_, Chosen> {
+        Box::pin(async move { Ok(self.take(logits).await?) })
+    }
+
+    fn discard(&mut self) -> LocalFuture<'_, ()> {
+        Box::pin(async move { Ok(self.discard().await?) })
+    }
+
+    fn set_seen(&mut self, tokens: &[u32]) {
+        self.set_seen(tokens);
+    }
+
+    fn lookahead(&self) -> usize {
+        1
+    }
+
+    fn evaluate<'a>(
+        &'a mut self,
+        graph: &'a Graph,
+        tokens: &'a [u32],
+        position: usize,
+    ) -> LocalFuture<'a, Vec<Vec<f32>>> {
+        Box::pin(async move { Ok(self.evaluate(graph, tokens, position).await?) })
+    }
+
+    fn factors<'a>(&'a mut self, _graph: &'a Graph) -> LocalFuture<'a, Vec<f32>> {
+        Box::pin(async move { Ok(self.factors().await?) })
+    }
+
+    fn prepare_training(
+        &mut self,
+        graphs: TrainingGraphs,
+        rows: usize,
+        moments: MomentType,
+    ) -> LocalFuture<'_, ()> {
+        Box::pin(async move {
+            self.prepare_training(graphs.backward, graphs.loss, rows, moments)?;
+            Ok(self.settle().await?)
+        })
+    }
+
+    fn run_batch<'a>(&'a mut self, which: BatchPlan, batch: &'a Batch) -> LocalFuture<'a, f32> {
+        let which = match which {
+            BatchPlan::Backward => 0,
+            BatchPlan::Loss => 1,
+        };
+        Box::pin(async move { Ok(self.run_batch(which, batch).await?) })
+    }
+
+    fn forget_gradients(&mut self) {
+        self.forget_gradients();
+    }
+
+    fn optimise<'a>(&'a mut self, step: &'a AdamW) -> LocalFuture<'a, f32> {
+        Box::pin(async move { Ok(self.optimise(step).await?) })
+    }
+
+    fn gradients(&mut self) -> LocalFuture<'_, Vec<f32>> {
+        Box::pin(async move { Ok(self.grads().await?) })
+    }
+
+    fn training_state(&mut self) -> LocalFuture<'_, TrainingState> {
+        Box::pin(async move {
+            let (params, moments) = self.training_state().await?;
+            Ok(TrainingState { params, moments })
+        })
+    }
+
+    fn set_training_state(&mut self, state: TrainingState) -> Result<()> {
+        Ok(self.set_training_state(&state.params, &state.moments)?)
+    }
+}
+
+impl MatrixUpload for Upload<'_> {
+    fn part(&mut self, bytes: Vec<u8>) -> Result<()> {
+        Ok(self.part(&bytes)?)
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        Ok((*self).finish()?)
+    }
+}
