@@ -41,7 +41,7 @@ enum Task {
     /// Set up what the tests need, then run format, lints and all tests
     #[command(after_help = stages::listing())]
     Test {
-        /// Formats, lints, the tests without a GPU and one tiny model on each: at most 3 minutes once compiled
+        /// Format, lints, the tests without a GPU, and one tiny model on each GPU driver
         #[arg(long)]
         quick: bool,
         /// One stage with what it needs; may be given several times
