@@ -1,8 +1,8 @@
-// out = each head of x rotated for its token's position in its segment, or back (BACK): dimension i goes with
-// i + HEAD_DIM / 2. Shapes: x [T, STRIDE] from START on, table [positions, HEAD_DIM / 2] of cos and sin,
-// out [T, N]. Dispatch: one thread a pair of values (x) and a token (y).
+// out = each head of x rotated for its token's position in its segment, or back (BACK).
+// Shapes: x [T, STRIDE] from START on, table [positions, N_FREQS] of cos and sin, out [T, N].
+// Dispatch: one thread per pair of values (x) and token (y).
 // @use lib/batch
-// @use lib/head_dim
+// @use lib/rotate
 override N: u32;
 override STRIDE: u32;
 override START: u32 = 0u;
@@ -16,12 +16,17 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if id.x >= N / 2u {
         return;
     }
-    let half = HEAD_DIM / 2u;
-    let i = id.x / half * HEAD_DIM + id.x % half;
-    let turn = table[batch[id.y].position * half + id.x % half];
+    let pairs = HEAD_DIM / 2u;
+    let i = id.x % pairs;
+    let pair = id.x / pairs * HEAD_DIM + pair_of(i);
+    var turn = vec2<f32>(1.0, 0.0);
+    if i < N_FREQS {
+        turn = table[batch[id.y].position * N_FREQS + i];
+    }
     let sin = select(turn.y, -turn.y, BACK);
-    let a = x[id.y * STRIDE + START + i];
-    let b = x[id.y * STRIDE + START + i + half];
-    out[id.y * N + i] = a * turn.x - b * sin;
-    out[id.y * N + i + half] = b * turn.x + a * sin;
+    let row = id.y * STRIDE + START;
+    let a = x[row + pair.x];
+    let b = x[row + pair.y];
+    out[id.y * N + pair.x] = a * turn.x - b * sin;
+    out[id.y * N + pair.y] = b * turn.x + a * sin;
 }

@@ -6,7 +6,7 @@ pub mod command;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
-use siskin_gpu::{AdapterReport, GpuType, Profile, Reduce, Variant};
+use siskin_gpu::{AdapterReport, GpuType, Product, Profile, Reduce, Variant};
 
 pub use siskin_engine::self_test::{noise, values, weights};
 
@@ -59,10 +59,14 @@ pub fn shader_variants() -> Vec<(&'static str, Variant)> {
     for kernel in siskin_gpu::kernels() {
         for weights in GpuType::ALL {
             for reduce in [Reduce::Workgroup, Reduce::Subgroup] {
-                for (kv_f32, integer) in [(false, false), (true, false), (false, true)] {
+                for (kv_f32, product) in [
+                    (false, Product::Float),
+                    (true, Product::Float),
+                    (false, Product::Dot4),
+                ] {
                     let variant = Variant {
                         weights,
-                        integer,
+                        product,
                         reduce,
                         kv_f32,
                     };
@@ -91,7 +95,7 @@ pub fn adapters() -> Vec<AdapterReport> {
 pub fn devices() -> Vec<(usize, Profile)> {
     let mut all = vec![];
     for (i, adapter) in adapters().iter().enumerate() {
-        for profile in Profile::ALL {
+        for (_, profile) in Profile::NAMED {
             if adapter.subgroups || !profile.needs_subgroups() {
                 all.push((i, profile));
             }
@@ -103,9 +107,9 @@ pub fn devices() -> Vec<(usize, Profile)> {
 /// Largest error of a value, relative to the largest value: of one op as the page's self-test has
 /// it, and of a whole model.
 pub fn tolerance(op: &str, profile: Profile) -> f32 {
-    match (op, profile) {
-        ("model", Profile::Cpu | Profile::SgDot4) => 1e-3,
-        ("model", _) => 2e-4,
+    match (op, profile.product) {
+        ("model", Product::Dot4) => 1e-3,
+        ("model", Product::Float) => 2e-4,
         _ => siskin_engine::self_test::tolerance(op, profile),
     }
 }

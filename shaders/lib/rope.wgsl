@@ -1,6 +1,7 @@
-// Norm and rope of one head by the workgroup. The table holds cos and sin of position · inv_freq,
-// [CONTEXT, HEAD_DIM / 2]; dimension i goes with i + HEAD_DIM / 2.
+// Norm and rope of one head by the workgroup. The table contains cos and sin of position · inv_freq,
+// [CONTEXT, N_FREQS].
 // @use lib/heads
+// @use lib/rotate
 override HAS_NORM: bool = false;
 override EPS: f32 = 0.0;
 @group(0) @binding(4) var<storage, read> q_norm: array<f32>;
@@ -19,22 +20,25 @@ fn rotate(at: u32, is_q: bool, position: u32, t: u32) {
         }
         scale = 1.0 / sqrt(reduce_sum(vec4<f32>(squares), t).x / f32(HEAD_DIM) + EPS);
     }
-    let half = HEAD_DIM / 2u;
-    for (var i = t; i < half; i += WG) {
-        var a = x[at + i];
-        var b = x[at + i + half];
+    for (var i = t; i < HEAD_DIM / 2u; i += WG) {
+        let pair = pair_of(i);
+        var a = x[at + pair.x];
+        var b = x[at + pair.y];
         if HAS_NORM {
             if is_q {
-                a *= scale * q_norm[i];
-                b *= scale * q_norm[i + half];
+                a *= scale * q_norm[pair.x];
+                b *= scale * q_norm[pair.y];
             } else {
-                a *= scale * k_norm[i];
-                b *= scale * k_norm[i + half];
+                a *= scale * k_norm[pair.x];
+                b *= scale * k_norm[pair.y];
             }
         }
-        let turn = table[position * half + i];
-        rotated[i] = a * turn.x - b * turn.y;
-        rotated[i + half] = b * turn.x + a * turn.y;
+        var turn = vec2<f32>(1.0, 0.0);
+        if i < N_FREQS {
+            turn = table[position * N_FREQS + i];
+        }
+        rotated[pair.x] = a * turn.x - b * turn.y;
+        rotated[pair.y] = b * turn.x + a * turn.y;
     }
     workgroupBarrier();
 }

@@ -67,7 +67,7 @@ fn check_logits(what: &str, args: &[&str], wanted: &Path, tmp: &Path) {
     ok(&[args, &rest].concat());
     assert_close(what, &read_logits(Path::new(&out)), &wanted, 2e-4);
     for (index, profile) in devices() {
-        if index > 0 && profile != Profile::Base {
+        if index > 0 && profile != Profile::BASE {
             continue;
         }
         let device = DeviceRequest::Gpu {

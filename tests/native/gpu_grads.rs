@@ -5,7 +5,7 @@ use pollster::block_on;
 use siskin_engine::self_test::{Learning, LearningSpec};
 use siskin_formats::TensorType;
 use siskin_gpu::GpuDevice;
-use siskin_graph::{Activation, MomentType};
+use siskin_graph::{Activation, MomentType, Pairs};
 use siskin_tests::{assert_close, devices, tolerance};
 
 fn check(what: &str, i: usize, case: &Learning, rounded: bool) {
@@ -83,6 +83,7 @@ fn through_weights_of_every_type() {
             types: [ty, TensorType::F32],
             window,
             activation,
+            pairs: [Pairs::Halves, Pairs::Neighbours][i % 4 / 2],
             rows,
             use_dora: i % 2 == 1,
             moments: if i % 4 < 2 {

@@ -5,7 +5,7 @@ use pollster::block_on;
 use siskin_engine::self_test::{CONTEXT, Case, self_test};
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, LimitRequest, Profile};
-use siskin_graph::{Activation, AttentionSpec, Sampling};
+use siskin_graph::{Activation, AttentionSpec, Pairs, Sampling};
 use siskin_tests::{assert_close, devices, tolerance};
 
 /// Compares every device, however the tokens come.
@@ -118,6 +118,29 @@ fn attention_of_many_shapes() {
                     &[&[1, 1, 1], &[9, 1, 5], &[100, 30]],
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn rope_on_a_part_of_each_head_and_on_neighbours() {
+    let spec = AttentionSpec {
+        n_heads: 4,
+        n_kv_heads: 2,
+        head_dim: 32,
+        scale: 0.2,
+        window: None,
+    };
+    for rope in [
+        (16, Pairs::Neighbours),
+        (5, Pairs::Neighbours),
+        (4, Pairs::Halves),
+    ] {
+        for norms in [false, true] {
+            let types = [TensorType::F32, TensorType::F32];
+            let case = Case::attention_with(spec, norms, types, rope).unwrap();
+            let runs: [&[usize]; 2] = [&[1, 1, 1], &[9, 1, 5]];
+            check(&case, &format!("rope {rope:?}"), "attention", &runs);
         }
     }
 }
@@ -267,7 +290,7 @@ fn the_gpu_chooses_what_the_cpu_chooses() {
 
 #[test]
 fn the_self_test_of_a_page_passes() {
-    for profile in [None, Some(Profile::Base)] {
+    for profile in [None, Some(Profile::BASE)] {
         let mut results = vec![];
         block_on(self_test(profile, &mut |r| results.push(r))).unwrap();
         assert!(results.len() > 30, "only {} kernels", results.len());

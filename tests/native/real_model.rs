@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use pollster::block_on;
 use siskin_engine::{CacheType, DeviceRequest, GenerateOptions, OpenOptions, Precision, Session};
-use siskin_gpu::Profile;
+use siskin_gpu::{Product, Profile};
 use siskin_tests::{Tensors, adapters, devices};
 use siskin_text::Message;
 
@@ -129,7 +129,7 @@ fn logits_are_those_of_transformers() {
             index: Some(index),
             profile: Some(profile),
         };
-        let integer = matches!(profile, Profile::Cpu | Profile::SgDot4);
+        let integer = profile.product == Product::Dot4;
         let cache = if integer {
             CacheType::F16
         } else {
@@ -139,7 +139,7 @@ fn logits_are_those_of_transformers() {
         // On a processor a GPU's kernels take a second per token; tiny models say the same of their arithmetic. What
         // the sizes of a real model add are long rows and many tiles: some tokens show that.
         let tokens = match (index, profile) {
-            (0, Profile::Cpu) => [256, 64],
+            (0, Profile::CPU) => [256, 64],
             (0, _) => [64, 16],
             _ => [8, 2],
         };

@@ -54,7 +54,7 @@ fn requests() -> Vec<(DeviceRequest, Profile)> {
             p,
         )
     };
-    let cpu = (DeviceRequest::Cpu, Profile::Base);
+    let cpu = (DeviceRequest::Cpu, Profile::BASE);
     std::iter::once(cpu)
         .chain(devices().into_iter().map(gpu))
         .collect()
@@ -256,8 +256,8 @@ fn a_decode_step_creates_nothing() {
             let counts = block_on(session.decode_counts()).unwrap().unwrap();
             let layers = session.model.dims().n_layers as u64;
             let norms = if family == "gemma3" { 2 } else { 0 };
-            // On a processor rope and attention are two kernels.
-            let a_layer = norms + if profile == Profile::Cpu { 6 } else { 5 };
+            // On a CPU rope and attention are two kernels.
+            let a_layer = norms + if profile == Profile::CPU { 6 } else { 5 };
             assert_eq!(
                 counts.dispatches,
                 a_layer * layers + 3,

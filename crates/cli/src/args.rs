@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use siskin_gpu::Profile;
 
 /// Chat with, inspect, measure and fine-tune language models, on the CPU or any GPU.
 #[derive(Debug, Parser)]
@@ -103,13 +105,10 @@ pub fn parse_device(s: &str) -> Result<DeviceArg, String> {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum ProfileArg {
-    Cpu,
-    Base,
-    Sg,
-    SgDot4,
+/// The profiles that have names, by name.
+fn profile_parser() -> impl TypedValueParser<Value = Profile> {
+    PossibleValuesParser::new(Profile::NAMED.map(|(name, _)| name))
+        .try_map(|name| name.parse::<Profile>())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -134,8 +133,8 @@ pub struct ModelArgs {
     #[arg(long, default_value = "auto", value_parser = parse_device)]
     pub device: DeviceArg,
     /// Kernel profile on the GPU, instead of the one chosen for it
-    #[arg(long)]
-    pub profile: Option<ProfileArg>,
+    #[arg(long, value_parser = profile_parser())]
+    pub profile: Option<Profile>,
     /// Context length in tokens [default: the model's own, at most 4096]
     #[arg(long)]
     pub ctx: Option<usize>,
@@ -182,8 +181,8 @@ pub struct TrainArgs {
     #[arg(long)]
     pub device: Option<String>,
     /// Kernel profile on the GPU, instead of the one chosen for it
-    #[arg(long)]
-    pub profile: Option<ProfileArg>,
+    #[arg(long, value_parser = profile_parser())]
+    pub profile: Option<Profile>,
     /// Passes over the examples [default: 3]
     #[arg(long, conflicts_with = "steps")]
     pub epochs: Option<usize>,

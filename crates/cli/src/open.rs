@@ -9,12 +9,9 @@ use siskin_engine::{
     new_seed,
 };
 use siskin_formats::Checkpoint;
-use siskin_gpu::Profile;
 use siskin_models::Model;
 
-use crate::args::{
-    AdapterArgs, CacheArg, DeviceArg, ModelArgs, PrecisionArg, ProfileArg, SamplingArgs,
-};
+use crate::args::{AdapterArgs, CacheArg, DeviceArg, ModelArgs, PrecisionArg, SamplingArgs};
 use crate::stop;
 
 /// Where `cargo xtask demo` keeps the models that it downloads; `SISKIN_MODELS` sets another folder.
@@ -50,12 +47,7 @@ pub fn resolve(model: &Path) -> Result<PathBuf> {
 }
 
 pub fn device_request(args: &ModelArgs) -> Result<DeviceRequest> {
-    let profile = args.profile.map(|p| match p {
-        ProfileArg::Cpu => Profile::Cpu,
-        ProfileArg::Base => Profile::Base,
-        ProfileArg::Sg => Profile::Sg,
-        ProfileArg::SgDot4 => Profile::SgDot4,
-    });
+    let profile = args.profile;
     Ok(match args.device {
         DeviceArg::Cpu if profile.is_some() => {
             bail!("--profile needs a GPU; add --device gpu")

@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use serde::Serialize;
 use siskin_cpu::{CacheType, CpuDevice, CpuPart, CpuWeight, Precision};
 use siskin_formats::{TensorType, encode};
-use siskin_gpu::{GpuDevice, Profile};
+use siskin_gpu::{GpuDevice, Product, Profile};
 use siskin_graph::{
-    Activation, AttentionSpec, Graph, MomentType, NodeId, Sampling, WeightId, WeightKind,
+    Activation, AttentionSpec, Graph, MomentType, NodeId, Pairs, Sampling, WeightId, WeightKind,
 };
 
 use crate::Result;
@@ -243,6 +243,16 @@ impl Case {
         norms: bool,
         types: [TensorType; 2],
     ) -> siskin_graph::Result<Self> {
+        Self::attention_with(spec, norms, types, (spec.head_dim / 2, Pairs::Halves))
+    }
+
+    /// The same, with so many frequencies of rope, and which dimensions rotate together.
+    pub fn attention_with(
+        spec: AttentionSpec,
+        norms: bool,
+        types: [TensorType; 2],
+        (n_freqs, pairs): (usize, Pairs),
+    ) -> siskin_graph::Result<Self> {
         let AttentionSpec {
             n_heads,
             n_kv_heads,
@@ -268,15 +278,14 @@ impl Case {
             q = case.graph.rms_norm(q, qn, 1e-6)?;
             k = case.graph.rms_norm(k, kn, 1e-6)?;
         }
-        let half = head_dim / 2;
-        let freqs = (0..half)
-            .map(|i| 10_000f32.powf(-(i as f32) / half as f32))
+        let freqs = (0..n_freqs)
+            .map(|i| 10_000f32.powf(-(i as f32) / n_freqs as f32))
             .collect();
         let inv_freq = case
             .graph
             .constant(&format!("inv_freq of {head_dim}"), freqs);
-        let q = case.graph.rope(q, inv_freq, head_dim)?;
-        let k = case.graph.rope(k, inv_freq, head_dim)?;
+        let q = case.graph.rope_of(q, inv_freq, head_dim, pairs)?;
+        let k = case.graph.rope_of(k, inv_freq, head_dim, pairs)?;
         let cache = case.graph.cache(n_kv_heads, head_dim);
         case.graph.kv_append(k, v, cache)?;
         let y = case.graph.attention(q, cache, spec)?;
@@ -309,7 +318,7 @@ impl KernelResult {
 
 /// Largest error of a value relative to the largest value, by what is computed and how.
 pub fn tolerance(op: &str, profile: Profile) -> f32 {
-    let integer = matches!(profile, Profile::Cpu | Profile::SgDot4);
+    let integer = profile.product == Product::Dot4;
     match op {
         // Sums of some hundred products; integer activations have 15 bits.
         "linear" if integer => 1e-4,
@@ -408,6 +417,7 @@ pub async fn self_test(
             types: [ty, TensorType::F32],
             window,
             activation,
+            pairs: Pairs::Halves,
             rows: 40,
             use_dora,
             moments: MomentType::F32,

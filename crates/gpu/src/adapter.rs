@@ -38,15 +38,15 @@ pub(crate) fn is_software(info: &wgpu::AdapterInfo) -> bool {
     info.device_type == wgpu::DeviceType::Cpu || info.name.contains("SwiftShader")
 }
 
-/// The profile that suits an adapter. `SgDot4` is never chosen by itself: whether integer products
+/// The profile that suits an adapter. `SG_DOT4` is never chosen automatically: whether integer products
 /// gain speed differs from GPU to GPU.
 pub(crate) fn profile_of(adapter: &wgpu::Adapter) -> Profile {
     if is_software(&adapter.get_info()) {
-        Profile::Cpu
+        Profile::CPU
     } else if adapter.features().contains(wgpu::Features::SUBGROUP) {
-        Profile::Sg
+        Profile::SG
     } else {
-        Profile::Base
+        Profile::BASE
     }
 }
 

@@ -7,7 +7,7 @@ use crate::opened::Opened;
 use crate::prepared::Prepared;
 use crate::train::Training;
 use crate::weights::GpuWeight;
-use crate::{Counts, Error, LimitRequest, Profile, Result};
+use crate::{Counts, Error, Layout, LimitRequest, Profile, Result};
 
 /// Chosen tokens that may wait to be read back.
 const RING: usize = 4;
@@ -180,7 +180,7 @@ impl GpuDevice {
             gated: single,
             rope: true,
             // Its workgroups compute some things several times over, which only a GPU has room for.
-            attention: single && self.profile != Profile::Cpu,
+            attention: single && self.profile.layout == Layout::Shared,
         };
         let uniform: Vec<bool> = (0..graph.weights.len())
             .map(|i| self.is_one_run(&graph, siskin_graph::WeightId(i)))

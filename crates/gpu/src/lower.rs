@@ -137,11 +137,7 @@ impl Lowering<'_> {
     }
 
     fn reduce(&self) -> Reduce {
-        if self.device.profile.needs_subgroups() {
-            Reduce::Subgroup
-        } else {
-            Reduce::Workgroup
-        }
+        self.device.profile.reduce
     }
 
     /// A kernel whose `threads` add up.

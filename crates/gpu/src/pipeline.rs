@@ -33,7 +33,10 @@ impl Kernel {
 
     /// For people: the kernel and its type of weights.
     pub fn label(&self) -> String {
-        let dot4 = if self.variant.integer { " dot4" } else { "" };
+        let dot4 = match self.variant.product {
+            Product::Dot4 => " dot4",
+            Product::Float => "",
+        };
         match self.variant.weights {
             GpuType::F32 => self.name.to_string(),
             ty => format!("{} {ty:?}{dot4}", self.name).to_lowercase(),

@@ -1,34 +1,94 @@
 use std::fmt;
+use std::str::FromStr;
 
-/// Which kernels run, chosen when the device is opened. All give the same results up to rounding;
-/// `SgDot4` computes with integer activations, as `Cpu` does in prefills.
+/// How the threads of a workgroup add up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Profile {
-    /// For drivers that run shaders on the processor: no reductions across threads.
-    Cpu,
-    /// Shared memory only; runs everywhere.
-    Base,
-    /// Reductions by subgroups.
-    Sg,
-    /// Subgroups, and dot products of packed 8-bit integers.
-    SgDot4,
+pub enum Reduce {
+    /// Through shared memory.
+    Workgroup,
+    /// By subgroup operations.
+    Subgroup,
+}
+
+/// How quantised weights are multiplied with activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Product {
+    /// In f32.
+    Float,
+    /// As packed 8-bit integers, in kernels that have that form.
+    Dot4,
+}
+
+/// How threads share the rows of a matrix of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// Every thread computes whole rows: no reductions across threads.
+    Rows,
+    /// The threads of a workgroup share each row, or a tile of rows.
+    Shared,
+}
+
+/// Which kernels run, chosen when the device is opened. All give the same results up to rounding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Profile {
+    pub reduce: Reduce,
+    pub product: Product,
+    pub layout: Layout,
 }
 
 impl Profile {
-    pub const ALL: [Self; 4] = [Self::Cpu, Self::Base, Self::Sg, Self::SgDot4];
+    /// For drivers that run shaders on the CPU. Integer products are in prefills.
+    pub const CPU: Self = Self {
+        reduce: Reduce::Workgroup,
+        product: Product::Dot4,
+        layout: Layout::Rows,
+    };
+    /// Runs everywhere.
+    pub const BASE: Self = Self {
+        reduce: Reduce::Workgroup,
+        product: Product::Float,
+        layout: Layout::Shared,
+    };
+    pub const SG: Self = Self {
+        reduce: Reduce::Subgroup,
+        ..Self::BASE
+    };
+    /// Integer products are in decoding.
+    pub const SG_DOT4: Self = Self {
+        product: Product::Dot4,
+        ..Self::SG
+    };
+
+    /// The profiles that have names.
+    pub const NAMED: [(&str, Self); 4] = [
+        ("cpu", Self::CPU),
+        ("base", Self::BASE),
+        ("sg", Self::SG),
+        ("sg_dot4", Self::SG_DOT4),
+    ];
 
     pub fn needs_subgroups(self) -> bool {
-        matches!(self, Self::Sg | Self::SgDot4)
+        self.reduce == Reduce::Subgroup
     }
 }
 
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cpu => "cpu",
-            Self::Base => "base",
-            Self::Sg => "sg",
-            Self::SgDot4 => "sg_dot4",
+        match Self::NAMED.iter().find(|(_, profile)| profile == self) {
+            Some((name, _)) => f.write_str(name),
+            None => write!(f, "{:?}_{:?}_{:?}", self.reduce, self.product, self.layout),
+        }
+    }
+}
+
+impl FromStr for Profile {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::NAMED.iter().find(|(known, _)| *known == name);
+        found.map(|(_, profile)| *profile).ok_or_else(|| {
+            let known = Self::NAMED.map(|(name, _)| name).join(", ");
+            format!("there is no profile `{name}`; there are {known}")
         })
     }
 }

@@ -5,7 +5,7 @@ use half::f16;
 use siskin_formats::{Format, TensorType, decode, formats};
 
 /// One way to keep a matrix.
-struct Layout {
+struct Packing {
     /// Whether kernels can compute with its values as integers.
     is_integer: bool,
     /// Weights whose sizes are whole.
@@ -26,7 +26,7 @@ macro_rules! layouts {
             $($(#[$doc])* $T,)*
         }
 
-        static LAYOUTS: [Layout; GpuType::ALL.len()] = [$($layout),*];
+        static PACKINGS: [Packing; GpuType::ALL.len()] = [$($layout),*];
 
         impl GpuType {
             pub const ALL: [Self; [$(Self::$T),*].len()] = [$(Self::$T),*];
@@ -34,8 +34,8 @@ macro_rules! layouts {
     };
 }
 
-const fn values(len: usize, values: usize, scales: usize, library: &'static str) -> Layout {
-    Layout {
+const fn values(len: usize, values: usize, scales: usize, library: &'static str) -> Packing {
+    Packing {
         is_integer: false,
         len,
         values,
@@ -44,8 +44,8 @@ const fn values(len: usize, values: usize, scales: usize, library: &'static str)
     }
 }
 
-const fn integers(len: usize, values: usize, scales: usize, library: &'static str) -> Layout {
-    Layout {
+const fn integers(len: usize, values: usize, scales: usize, library: &'static str) -> Packing {
+    Packing {
         is_integer: true,
         len,
         values,
@@ -74,27 +74,27 @@ impl GpuType {
         kept(ty).ty
     }
 
-    fn layout(self) -> &'static Layout {
-        &LAYOUTS[self as usize]
+    fn packing(self) -> &'static Packing {
+        &PACKINGS[self as usize]
     }
 
     /// Whether kernels can compute with its values as integers.
     pub fn is_integer(self) -> bool {
-        self.layout().is_integer
+        self.packing().is_integer
     }
 
     /// Bytes of values of `n` weights.
     pub fn value_bytes(self, n: usize) -> usize {
-        n / self.layout().len * self.layout().values
+        n / self.packing().len * self.packing().values
     }
 
     /// Bytes of scales of `n` weights.
     pub fn scale_bytes(self, n: usize) -> usize {
-        n / self.layout().len * self.layout().scales
+        n / self.packing().len * self.packing().scales
     }
 
     pub(crate) fn library(self) -> &'static str {
-        self.layout().library
+        self.packing().library
     }
 }
 

@@ -2,7 +2,7 @@
 //! (`values`, `block`, `product`, `reduce`, `kv`) that a variant fills. Each
 //! file is there once, where it is used first.
 
-use crate::{Error, GpuType, Result};
+use crate::{Error, GpuType, Product, Reduce, Result};
 
 macro_rules! sources {
     ($($name:literal)*) => {
@@ -14,7 +14,7 @@ const LIBRARY: &[(&str, &str)] = sources!(
     "lib/activation" "lib/adamw" "lib/attend" "lib/batch" "lib/block" "lib/block_q4_0" "lib/block_q4_1"
     "lib/block_q4_k" "lib/block_q6_k" "lib/block_q8_0" "lib/block_q8_1" "lib/dot_bytes" "lib/dot_q16"
     "lib/head_dim" "lib/heads" "lib/kv_f16" "lib/kv_f32" "lib/linear_out" "lib/lora_span" "lib/matvec_in" "lib/pcg"
-    "lib/product_f32" "lib/product_int" "lib/q16" "lib/qkv" "lib/qkv_grad" "lib/reduce_sg" "lib/reduce_wg" "lib/rope"
+    "lib/product_f32" "lib/product_int" "lib/q16" "lib/qkv" "lib/qkv_grad" "lib/reduce_sg" "lib/reduce_wg" "lib/rope" "lib/rotate"
     "lib/step" "lib/values" "lib/values_bf16" "lib/values_f16" "lib/values_f32" "lib/values_halves" "lib/values_nf4"
     "lib/values_quantised" "lib/weights"
 );
@@ -27,21 +27,12 @@ const KERNELS: &[(&str, &str)] = sources!(
     "self_attention_grad_q" "self_attention_stats" "square_sum"
 );
 
-/// How threads of a workgroup add up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reduce {
-    /// By shared memory.
-    Workgroup,
-    /// By subgroups.
-    Subgroup,
-}
-
 /// What fills a kernel's slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variant {
     pub weights: GpuType,
-    /// Products of packed integers instead of f32s; for quantised weights.
-    pub integer: bool,
+    /// For quantised weights.
+    pub product: Product,
     pub reduce: Reduce,
     pub kv_f32: bool,
 }
@@ -50,7 +41,7 @@ impl Default for Variant {
     fn default() -> Self {
         Self {
             weights: GpuType::F32,
-            integer: false,
+            product: Product::Float,
             reduce: Reduce::Workgroup,
             kv_f32: false,
         }
@@ -65,8 +56,10 @@ impl Variant {
             "values" => vec![library],
             "block" if is_integer => vec![library],
             "block" => return None,
-            "product" if self.integer => vec!["lib/product_int"],
-            "product" => vec!["lib/product_f32"],
+            "product" => vec![match self.product {
+                Product::Float => "lib/product_f32",
+                Product::Dot4 => "lib/product_int",
+            }],
             "reduce" => vec![match self.reduce {
                 Reduce::Workgroup => "lib/reduce_wg",
                 Reduce::Subgroup => "lib/reduce_sg",

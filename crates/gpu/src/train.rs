@@ -10,7 +10,7 @@ use siskin_graph::{
 use crate::lower::Bound;
 use crate::pipeline::Kernel;
 use crate::prepared::Prepared;
-use crate::{Error, GpuDevice, Reduce, Result};
+use crate::{Error, GpuDevice, Result};
 
 /// Workgroups that share the sum of squares.
 const PARTIALS: u64 = 256;
@@ -235,11 +235,7 @@ impl GpuDevice {
         self.queue
             .write_buffer(&self.training.optimiser, 0, bytemuck::cast_slice(&words));
         let len = self.training.len;
-        let reduce = if self.profile.needs_subgroups() {
-            Reduce::Subgroup
-        } else {
-            Reduce::Workgroup
-        };
+        let reduce = self.profile.reduce;
         let kernel = |name, threads| {
             let mut kernel = Kernel::new(name).size("WG", threads).size("N", len);
             kernel.variant.reduce = reduce;

@@ -439,19 +439,6 @@ impl Graph {
         })
     }
 
-    /// Whether a node is rope on whole heads, by halves.
-    pub fn is_whole_rope(&self, id: NodeId) -> bool {
-        match self.node(id).op {
-            Op::Rope {
-                inv_freq,
-                head_dim,
-                pairs,
-                ..
-            } => pairs == Pairs::Halves && 2 * self.weight(inv_freq).rows() == head_dim,
-            _ => false,
-        }
-    }
-
     pub fn kv_append(&mut self, k: NodeId, v: NodeId, cache: CacheId) -> Result<NodeId> {
         let Cache {
             n_kv_heads,

@@ -73,7 +73,7 @@ pub fn kernels() -> Result<Vec<FamilyKernel>> {
     let mut out = vec![];
     for (family, config, types) in configs() {
         let graph = Model::from_config(config)?.graph(Head::Next)?;
-        for profile in [Profile::Base, Profile::Sg, Profile::SgDot4] {
+        for profile in [Profile::BASE, Profile::SG, Profile::SG_DOT4] {
             let opened = GpuDevice::open_with(Some(index), Some(profile), LimitRequest::Adapter);
             let mut gpu = block_on(opened)?;
             for weight in &graph.weights {

@@ -63,10 +63,7 @@ impl Default for Request {
 }
 
 pub fn profile(name: &str) -> Result<Profile> {
-    Profile::ALL
-        .into_iter()
-        .find(|p| p.to_string() == name)
-        .ok_or_else(|| invalid(&format!("there is no profile `{name}`")))
+    name.parse().map_err(|e: String| invalid(&e))
 }
 
 #[wasm_bindgen]

@@ -25,6 +25,8 @@ pub struct LearningSpec {
     pub types: [TensorType; 2],
     pub window: Option<usize>,
     pub activation: Activation,
+    /// Of rope; neighbours are rotated in the first half of each head only.
+    pub pairs: Pairs,
     /// Tokens, in three segments.
     pub rows: usize,
     pub use_dora: bool,
@@ -62,6 +64,7 @@ impl Learning {
             types,
             window,
             activation,
+            pairs,
             rows,
             use_dora,
             ..
@@ -93,7 +96,11 @@ impl Learning {
         // Magnitudes leave biases alone.
         let bias = use_dora.then(|| case.vector("bias of q, k, v", 2 * d));
         let head = case.vector("norm of heads", d / 4);
-        let freqs = (0..d / 8).map(|i| 0.9f32.powi(i as i32)).collect();
+        let n_freqs = match pairs {
+            Pairs::Halves => d / 8,
+            Pairs::Neighbours => d / 16,
+        };
+        let freqs = (0..n_freqs).map(|i| 0.9f32.powi(i as i32)).collect();
         let inv_freq = case.graph.constant("inv_freq", freqs);
         let out_w = case.matrix(names[2], &[(ty, d)], d);
         let both_w = case.matrix(names[3], &[(ty, d), (ty, d)], d);
@@ -106,7 +113,8 @@ impl Learning {
         let (q, k) = (g.slice(qkv, 0, d)?, g.slice(qkv, d, d / 2)?);
         let v = g.slice(qkv, d + d / 2, d / 2)?;
         let (q, k) = (g.rms_norm(q, head, 1e-6)?, g.rms_norm(k, head, 1e-6)?);
-        let (q, k) = (g.rope(q, inv_freq, d / 4)?, g.rope(k, inv_freq, d / 4)?);
+        let q = g.rope_of(q, inv_freq, d / 4, pairs)?;
+        let k = g.rope_of(k, inv_freq, d / 4, pairs)?;
         let cache = g.cache(2, d / 4);
         g.kv_append(k, v, cache)?;
         let y = g.attention(q, cache, spec)?;

@@ -1,11 +1,11 @@
 //! Rope, the KV cache and attention: in two kernels for several tokens, in one for one token.
 
-use siskin_graph::{AttentionSpec, CacheId, NodeId, Op, Rows, WeightId};
+use siskin_graph::{AttentionSpec, CacheId, NodeId, Op, Pairs, Rows, WeightId};
 
 use super::{Bound, Lowering};
 use crate::pipeline::Kernel;
 use crate::prepared::Size;
-use crate::{Error, Profile, Result};
+use crate::{Error, Layout, Result};
 
 /// Threads of an attention: at least one for each four columns.
 fn attention_threads(head_dim: usize) -> usize {
@@ -20,11 +20,25 @@ const MOST_SPLITS: usize = 8;
 impl Lowering<'_> {
     fn splits(&self, window: Option<usize>) -> usize {
         let reach = self.device.context.min(window.unwrap_or(usize::MAX));
-        match self.device.profile {
-            // A processor is busy with one workgroup.
-            Profile::Cpu => 1,
-            _ => (reach / POSITIONS_A_SPLIT).clamp(1, MOST_SPLITS),
+        match self.device.profile.layout {
+            // A CPU is busy with one workgroup.
+            Layout::Rows => 1,
+            Layout::Shared => (reach / POSITIONS_A_SPLIT).clamp(1, MOST_SPLITS),
         }
+    }
+
+    /// What lib/rotate.wgsl needs of a rope, but for HEAD_DIM, and its frequencies.
+    pub(super) fn rope_constants(&self, kernel: Kernel, id: NodeId) -> Result<(Kernel, WeightId)> {
+        let Op::Rope {
+            inv_freq, pairs, ..
+        } = self.graph().node(id).op
+        else {
+            return Err(Error::Unsupported("attention without rope".into()));
+        };
+        let kernel = kernel
+            .size("N_FREQS", self.graph().weight(inv_freq).rows())
+            .flag("NEIGHBOURS", pairs == Pairs::Neighbours);
+        Ok((kernel, inv_freq))
     }
 
     /// What lib/heads.wgsl wants to know, and the cache's bindings.
@@ -62,19 +76,11 @@ impl Lowering<'_> {
         attention: Option<NodeId>,
     ) -> Result<()> {
         let graph = self.graph();
-        let (
-            Op::KvAppend { cache },
-            Op::Rope {
-                inv_freq, head_dim, ..
-            },
-        ) = (graph.node(append).op, graph.node(ropes[0]).op)
-        else {
+        let Op::KvAppend { cache } = graph.node(append).op else {
             return Err(Error::Unsupported("rope".into()));
         };
-        if !ropes.iter().all(|r| graph.is_whole_rope(*r)) {
-            return Err(Error::Unsupported(
-                "rope on a part of each head or on neighbouring dimensions".into(),
-            ));
+        if graph.node(ropes[0]).op != graph.node(ropes[1]).op {
+            return Err(Error::Unsupported("different ropes on q and k".into()));
         }
         let [q, k] = ropes.map(|r| self.plan.view(r));
         let v = self.input(append, 1);
@@ -88,17 +94,17 @@ impl Lowering<'_> {
             }
         };
         let [(q_norm, eps), (k_norm, _)] = norms.map(norm_of);
-        let table = self
-            .device
-            .tables
-            .get(&graph.weight(inv_freq).name)
-            .cloned();
-        let table = table.ok_or_else(|| Error::MissingWeight("rope table".into()))?;
+        let head_dim = graph.caches[cache.0].head_dim;
         let n_heads = q.cols / head_dim;
         let kernel = match attention {
             Some(_) => self.reducing("attention_step", attention_threads(head_dim)),
             None => self.reducing("rope_append", 32),
         };
+        let (kernel, inv_freq) = self.rope_constants(kernel, ropes[0])?;
+        let table = self.device.tables.get(&graph.weight(inv_freq).name);
+        let table = table
+            .cloned()
+            .ok_or_else(|| Error::MissingWeight("rope table".into()))?;
         let (kernel, mut entries) = self.heads(kernel, cache, n_heads, q.stride);
         let kernel = kernel
             .size("Q_START", q.start)

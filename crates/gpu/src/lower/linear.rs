@@ -5,7 +5,8 @@ use siskin_graph::{Activation, NodeId, Op, Rows, View};
 use super::{Bound, Lowering, threads_for};
 use crate::pipeline::Kernel;
 use crate::prepared::Size;
-use crate::{Error, Profile, Result};
+use crate::weights::Run;
+use crate::{Error, Layout, Product, Profile, Result};
 
 /// Dispatches have at most 65535 workgroups a dimension: more go into the second.
 pub(super) fn spread(n: usize) -> Size {
@@ -49,15 +50,14 @@ impl Lowering<'_> {
             } else {
                 run.rows
             };
-            let common = |kernel: Kernel| {
-                let mut kernel = kernel
+            let common = |mut kernel: Kernel| {
+                kernel.variant.weights = run.ty;
+                kernel
                     .size("K", k)
                     .size("N", n)
                     .set("MODE", mode)
                     .size("ROW0", run.row0)
-                    .flag("HAS_BIAS", bias.is_some());
-                kernel.variant.weights = run.ty;
-                kernel
+                    .flag("HAS_BIAS", bias.is_some())
             };
             let mut entries = vec![
                 (1, run.values.clone().into()),
@@ -66,49 +66,64 @@ impl Lowering<'_> {
             ];
             entries.extend(run.scales.clone().map(|s| (2, s.into())));
             let bytes = run.bytes + (rows * (k + n)) as u64 * 4;
-            let by_rows = self.device.profile == Profile::Cpu && run.ty.is_integer();
-            if rows == 1 {
+            let (kernel, size) = if rows == 1 {
                 entries.extend([(3, self.bound(x)), (4, self.vector(norm_weight)?)]);
-                let threads = threads_for(k / 32);
-                let dot4 = self.device.profile == Profile::SgDot4 && run.ty.is_integer();
-                let (kernel, size) = if by_rows {
-                    let wg = 32;
-                    (
-                        Kernel::new("matvec_rows").size("WG", wg),
-                        spread(n.div_ceil(4 * wg)),
-                    )
-                } else {
-                    let mut kernel = self.reducing("matvec", threads);
-                    kernel.variant.integer = dot4;
-                    (kernel, spread(n.div_ceil(4)))
-                };
-                let kernel = common(kernel)
-                    .flag("HAS_NORM", norm.is_some())
-                    .set("EPS", eps);
-                self.push(&kernel, size, node.rows, bytes, &entries)?;
+                let (kernel, size) = self.matvec(run, n, k);
+                let kernel = kernel.flag("HAS_NORM", norm.is_some()).set("EPS", eps);
+                (common(kernel), size)
             } else {
+                let (kernel, size, inputs) = self.matmul(run, n, x, k)?;
                 entries.push((0, self.step_uniform()));
-                if by_rows {
-                    let (q, s) = self.quantise(x, k)?;
-                    entries.extend([(3, q), (4, s)]);
-                    let kernel = common(Kernel::new("matmul_rows")).size("STRIDE", out.stride);
-                    let size = Size::Tiles {
-                        x: n.div_ceil(64) as u32,
-                        rows: 8,
-                    };
-                    self.push(&kernel, size, node.rows, bytes, &entries)?;
-                } else {
-                    entries.push((3, self.bound(x)));
-                    let kernel = common(Kernel::new("matmul")).size("STRIDE", out.stride);
-                    let size = Size::Tiles {
-                        x: n.div_ceil(64) as u32,
-                        rows: 32,
-                    };
-                    self.push(&kernel, size, node.rows, bytes, &entries)?;
-                }
-            }
+                entries.extend(inputs);
+                (common(kernel).size("STRIDE", out.stride), size)
+            };
+            self.push(&kernel, size, node.rows, bytes, &entries)?;
         }
         Ok(())
+    }
+
+    /// The kernel of one token's product with `n` rows of quantised or plain weights.
+    fn matvec(&self, run: &Run, n: usize, k: usize) -> (Kernel, Size) {
+        let Profile {
+            layout, product, ..
+        } = self.device.profile;
+        if layout == Layout::Rows && run.ty.is_integer() {
+            let threads = 32;
+            let kernel = Kernel::new("matvec_rows").size("WG", threads);
+            return (kernel, spread(n.div_ceil(4 * threads)));
+        }
+        let mut kernel = self.reducing("matvec", threads_for(k / 32));
+        if run.ty.is_integer() {
+            kernel.variant.product = product;
+        }
+        (kernel, spread(n.div_ceil(4)))
+    }
+
+    /// The kernel of several tokens' product with `n` rows, and the bindings of x in the form it reads.
+    fn matmul(
+        &mut self,
+        run: &Run,
+        n: usize,
+        x: View,
+        k: usize,
+    ) -> Result<(Kernel, Size, Vec<(u32, Bound)>)> {
+        let tiles = |rows| Size::Tiles {
+            x: n.div_ceil(64) as u32,
+            rows,
+        };
+        if self.makes_integers(run) {
+            let (q, s) = self.quantise(x, k)?;
+            return Ok((Kernel::new("matmul_rows"), tiles(8), vec![(3, q), (4, s)]));
+        }
+        Ok((Kernel::new("matmul"), tiles(32), vec![(3, self.bound(x))]))
+    }
+
+    /// Whether several tokens' products with these weights are of integers made beforehand.
+    pub(super) fn makes_integers(&self, run: &Run) -> bool {
+        let Profile {
+            layout, product, ..
+        } = self.device.profile;
+        (layout, product) == (Layout::Rows, Product::Dot4) && run.ty.is_integer()
     }
 
     /// Makes integers of x [T, k] in the scratch buffers, which are as large as the largest needs.

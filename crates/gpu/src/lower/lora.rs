@@ -45,6 +45,53 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    pub(super) fn lora_down_grad(&mut self, id: NodeId, lora: LoraId) -> Result<()> {
+        let lora = self.graph().lora(lora).clone();
+        let params = &self.device.training.params;
+        let entries = [
+            (3, self.dense(self.input(id, 0), "lora_down_grad")?),
+            (4, self.params(params, lora.a, lora.a_len())),
+            (6, self.bound(self.plan.view(id))),
+        ];
+        let kernel = Kernel::new("lora_down_grad")
+            .size("INNER", lora.inner())
+            .size("K", lora.k);
+        self.push_values(id, &kernel, lora.k, &entries)
+    }
+
+    pub(super) fn lora_grad_a(&mut self, id: NodeId, lora: LoraId) -> Result<()> {
+        let lora = self.graph().lora(lora).clone();
+        let (x, du) = (self.input(id, 0), self.input(id, 1));
+        let kernel = Kernel::new("lora_grad")
+            .size("M", lora.inner())
+            .size("N", lora.k);
+        self.lora_grad(kernel, du, x, lora.a, lora.a_len(), lora.a_len())
+    }
+
+    pub(super) fn lora_grad_b(&mut self, id: NodeId, lora: LoraId) -> Result<()> {
+        let lora = self.graph().lora(lora).clone();
+        let (u, dy) = (self.input(id, 0), self.input(id, 1));
+        let mut row = 0;
+        for (s, span) in lora.spans.iter().enumerate() {
+            let kernel = Kernel::new("lora_grad")
+                .size("M", span.len)
+                .size("N", lora.rank)
+                .set("SCALE", lora.scale)
+                .size("ROW", row);
+            let dy = View {
+                start: dy.start + span.start,
+                ..dy
+            };
+            let u = View {
+                start: u.start + s * lora.rank,
+                ..u
+            };
+            self.lora_grad(kernel, dy, u, lora.b, lora.b_len(), span.len * lora.rank)?;
+            row += span.len;
+        }
+        Ok(())
+    }
+
     /// One dispatch a span, with what `lora_up` and its gradient share.
     fn each_span(
         &mut self,

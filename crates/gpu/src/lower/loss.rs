@@ -4,10 +4,10 @@ use siskin_graph::{NodeId, Rows, View, WeightId};
 
 use super::train::groups;
 use super::{Bound, Lowering};
+use crate::Result;
 use crate::pipeline::Kernel;
 use crate::prepared::Size;
 use crate::weights::Run;
-use crate::{Profile, Result};
 
 /// Tokens of the vocabulary whose logits exist at a time. A multiple of 256, so that each chunk of any
 /// type's rows begins where a binding may.
@@ -163,9 +163,10 @@ impl Lowering<'_> {
         k: usize,
         chunks: &[(usize, Chunk)],
     ) -> Result<(Bound, Option<(Bound, Bound)>)> {
-        let is_integer = |c: &(usize, Chunk)| c.1.run.ty.is_integer();
-        let by_rows = self.device.profile == Profile::Cpu && chunks.iter().any(is_integer);
-        let integers = if by_rows {
+        let integers = if chunks
+            .iter()
+            .any(|(_, chunk)| self.makes_integers(&chunk.run))
+        {
             Some(self.quantise(x, k)?)
         } else {
             None

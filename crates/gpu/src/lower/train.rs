@@ -1,6 +1,6 @@
 //! What only training has, but for adapters and the loss.
 
-use siskin_graph::{Activation, AttentionSpec, NodeId, Op, Rows, View};
+use siskin_graph::{Activation, AttentionSpec, NodeId, Op, Rows, View, WeightId};
 
 use super::{Bound, Lowering};
 use crate::pipeline::Kernel;
@@ -52,161 +52,21 @@ impl Lowering<'_> {
     }
 
     pub(super) fn training_node(&mut self, id: NodeId) -> Result<()> {
-        let node = self.graph().node(id).clone();
-        let (n, traffic) = (node.cols, self.traffic(id));
-        match node.op {
+        match self.graph().node(id).op {
             Op::LoraDown { lora } => self.lora_down(id, lora),
             Op::LoraUp { lora } => self.lora_up(id, lora),
             Op::LoraUpGrad { lora } => self.lora_up_grad(id, lora),
+            Op::LoraDownGrad { lora } => self.lora_down_grad(id, lora),
+            Op::LoraGradA { lora } => self.lora_grad_a(id, lora),
+            Op::LoraGradB { lora } => self.lora_grad_b(id, lora),
             Op::Dora { lora, bias } => self.dora(id, lora, bias),
             Op::DoraGrad { lora } => self.dora_grad(id, lora),
             Op::DoraGradM { lora, bias } => self.dora_grad_m(id, lora, bias),
-            Op::LoraDownGrad { lora } => {
-                let lora = self.graph().lora(lora).clone();
-                let params = &self.device.training.params;
-                let entries = [
-                    (3, self.dense(self.input(id, 0), "lora_down_grad")?),
-                    (4, self.params(params, lora.a, lora.a_len())),
-                    (6, self.bound(self.plan.view(id))),
-                ];
-                let kernel = Kernel::new("lora_down_grad")
-                    .size("INNER", lora.inner())
-                    .size("K", lora.k);
-                self.push(&kernel, Size::Rows(groups(n)), node.rows, traffic, &entries)?;
-                Ok(())
-            }
-            Op::LoraGradA { lora } => {
-                let lora = self.graph().lora(lora).clone();
-                let (x, du) = (self.input(id, 0), self.input(id, 1));
-                let kernel = Kernel::new("lora_grad")
-                    .size("M", lora.inner())
-                    .size("N", lora.k);
-                self.lora_grad(kernel, du, x, lora.a, lora.a_len(), lora.a_len())
-            }
-            Op::LoraGradB { lora } => {
-                let lora = self.graph().lora(lora).clone();
-                let (u, dy) = (self.input(id, 0), self.input(id, 1));
-                let mut row = 0;
-                for (s, span) in lora.spans.iter().enumerate() {
-                    let kernel = Kernel::new("lora_grad")
-                        .size("M", span.len)
-                        .size("N", lora.rank)
-                        .set("SCALE", lora.scale)
-                        .size("ROW", row);
-                    let dy = View {
-                        start: dy.start + span.start,
-                        ..dy
-                    };
-                    let u = View {
-                        start: u.start + s * lora.rank,
-                        ..u
-                    };
-                    self.lora_grad(kernel, dy, u, lora.b, lora.b_len(), span.len * lora.rank)?;
-                    row += span.len;
-                }
-                Ok(())
-            }
-            Op::Dropout { p, salt } => {
-                let entries = [
-                    (0, self.step_uniform()),
-                    (3, self.dense(self.input(id, 0), "dropout")?),
-                    (6, self.bound(self.plan.view(id))),
-                ];
-                let kernel = Kernel::new("dropout")
-                    .size("N", n)
-                    .set("P", p)
-                    .set("SALT", salt);
-                self.push(&kernel, Size::Rows(groups(n)), node.rows, traffic, &entries)?;
-                Ok(())
-            }
-            Op::RmsNormGrad { weight, eps } => {
-                let x = self.input(id, 0);
-                let (kernel, runs) = self.norm_runs("rms_norm_grad", weight, x)?;
-                let entries = [
-                    (3, self.bound(x)),
-                    (4, self.vector(Some(weight))?),
-                    (5, self.dense(self.input(id, 1), "rms_norm_grad")?),
-                    (6, self.bound(self.plan.view(id))),
-                ];
-                let kernel = kernel.set("EPS", eps);
-                self.push(&kernel, Size::Rows(runs), node.rows, traffic, &entries)?;
-                Ok(())
-            }
-            Op::Rope {
-                inv_freq,
-                head_dim,
-                back,
-                ..
-            } => {
-                if !self.graph().is_whole_rope(id) {
-                    return Err(Error::Unsupported(
-                        "rope on a part of each head or on neighbouring dimensions".into(),
-                    ));
-                }
-                let x = self.input(id, 0);
-                let table = self
-                    .device
-                    .training
-                    .tables
-                    .get(&self.graph().weight(inv_freq).name);
-                let table = table.ok_or_else(|| Error::Unsupported("rope by itself".into()))?;
-                let entries = [
-                    (2, self.batch()),
-                    (3, self.bound(x)),
-                    (4, table.clone().into()),
-                    (6, self.bound(self.plan.view(id))),
-                ];
-                let kernel = Kernel::new("rope")
-                    .size("HEAD_DIM", head_dim)
-                    .size("N", n)
-                    .size("STRIDE", x.stride)
-                    .size("START", x.start)
-                    .flag("BACK", back);
-                let size = Size::Rows(groups(n / 2));
-                self.push(&kernel, size, node.rows, traffic, &entries)?;
-                Ok(())
-            }
-            Op::GatedGrad { activation } => {
-                let (gate, up) = (self.input(id, 0), self.input(id, 1));
-                let stacked = gate.offset == up.offset
-                    && gate.stride == n
-                    && (gate.start, up.start) == (0, n / 2);
-                if !stacked {
-                    return Err(Error::Unsupported(
-                        "a gate and up that are not stacked".into(),
-                    ));
-                }
-                let entries = [
-                    (3, self.bound(gate)),
-                    (4, self.dense(self.input(id, 2), "gated_grad")?),
-                    (6, self.bound(self.plan.view(id))),
-                ];
-                let kernel = Kernel::new("gated_grad")
-                    .size("N", n / 2)
-                    .flag("GELU", activation == Activation::GeluTanh);
-                let size = Size::Rows(groups(n / 2));
-                self.push(&kernel, size, node.rows, traffic, &entries)?;
-                Ok(())
-            }
-            Op::Concat => {
-                let out = self.plan.view(id);
-                let mut start = 0;
-                for i in 0..node.inputs.len() {
-                    let x = self.input(id, i);
-                    let entries = [(3, self.bound(x)), (6, self.bound(out))];
-                    let kernel = Kernel::new("concat")
-                        .size("N", x.cols)
-                        .size("X_STRIDE", x.stride)
-                        .size("X_START", x.start)
-                        .size("STRIDE", n)
-                        .size("START", start);
-                    let bytes = (self.plan.max_rows * x.cols) as u64 * 8;
-                    let size = Size::Rows(groups(x.cols));
-                    self.push(&kernel, size, node.rows, bytes, &entries)?;
-                    start += x.cols;
-                }
-                Ok(())
-            }
+            Op::Dropout { p, salt } => self.dropout(id, p, salt),
+            Op::RmsNormGrad { weight, eps } => self.rms_norm_grad(id, weight, eps),
+            Op::Rope { head_dim, back, .. } => self.rope(id, head_dim, back),
+            Op::GatedGrad { activation } => self.gated_grad(id, activation),
+            Op::Concat => self.concat(id),
             Op::SelfAttention { spec } => self.self_attention(id, &spec),
             Op::SelfAttentionGrad { spec } => self.self_attention_grad(id, &spec),
             Op::LinearGrad { weight } => self.linear_grad(id, weight),
@@ -214,6 +74,111 @@ impl Lowering<'_> {
             Op::CrossEntropyGrad { weight } => self.cross_entropy_grad(id, weight),
             op => Err(Error::Unsupported(format!("{op:?}"))),
         }
+    }
+
+    /// Queues a dispatch of one thread per `n` values of each of the node's rows.
+    pub(super) fn push_values(
+        &mut self,
+        id: NodeId,
+        kernel: &Kernel,
+        n: usize,
+        entries: &[(u32, Bound)],
+    ) -> Result<()> {
+        let (rows, traffic) = (self.graph().node(id).rows, self.traffic(id));
+        self.push(kernel, Size::Rows(groups(n)), rows, traffic, entries)?;
+        Ok(())
+    }
+
+    fn dropout(&mut self, id: NodeId, p: f32, salt: u32) -> Result<()> {
+        let n = self.graph().node(id).cols;
+        let entries = [
+            (0, self.step_uniform()),
+            (3, self.dense(self.input(id, 0), "dropout")?),
+            (6, self.bound(self.plan.view(id))),
+        ];
+        let kernel = Kernel::new("dropout")
+            .size("N", n)
+            .set("P", p)
+            .set("SALT", salt);
+        self.push_values(id, &kernel, n, &entries)
+    }
+
+    fn rms_norm_grad(&mut self, id: NodeId, weight: WeightId, eps: f32) -> Result<()> {
+        let x = self.input(id, 0);
+        let (kernel, runs) = self.norm_runs("rms_norm_grad", weight, x)?;
+        let kernel = kernel.set("EPS", eps);
+        let entries = [
+            (3, self.bound(x)),
+            (4, self.vector(Some(weight))?),
+            (5, self.dense(self.input(id, 1), "rms_norm_grad")?),
+            (6, self.bound(self.plan.view(id))),
+        ];
+        let (rows, traffic) = (self.graph().node(id).rows, self.traffic(id));
+        self.push(&kernel, Size::Rows(runs), rows, traffic, &entries)?;
+        Ok(())
+    }
+
+    fn rope(&mut self, id: NodeId, head_dim: usize, back: bool) -> Result<()> {
+        let (x, n) = (self.input(id, 0), self.graph().node(id).cols);
+        let (kernel, inv_freq) = self.rope_constants(Kernel::new("rope"), id)?;
+        let tables = &self.device.training.tables;
+        let table = tables.get(&self.graph().weight(inv_freq).name);
+        let table = table.ok_or_else(|| Error::Unsupported("rope by itself".into()))?;
+        let entries = [
+            (2, self.batch()),
+            (3, self.bound(x)),
+            (4, table.clone().into()),
+            (6, self.bound(self.plan.view(id))),
+        ];
+        let kernel = kernel
+            .size("HEAD_DIM", head_dim)
+            .size("N", n)
+            .size("STRIDE", x.stride)
+            .size("START", x.start)
+            .flag("BACK", back);
+        self.push_values(id, &kernel, n / 2, &entries)
+    }
+
+    fn gated_grad(&mut self, id: NodeId, activation: Activation) -> Result<()> {
+        let n = self.graph().node(id).cols;
+        let (gate, up) = (self.input(id, 0), self.input(id, 1));
+        let stacked =
+            gate.offset == up.offset && gate.stride == n && (gate.start, up.start) == (0, n / 2);
+        if !stacked {
+            return Err(Error::Unsupported(
+                "a gate and up that are not stacked".into(),
+            ));
+        }
+        let entries = [
+            (3, self.bound(gate)),
+            (4, self.dense(self.input(id, 2), "gated_grad")?),
+            (6, self.bound(self.plan.view(id))),
+        ];
+        let kernel = Kernel::new("gated_grad")
+            .size("N", n / 2)
+            .flag("GELU", activation == Activation::GeluTanh);
+        self.push_values(id, &kernel, n / 2, &entries)
+    }
+
+    fn concat(&mut self, id: NodeId) -> Result<()> {
+        let node = self.graph().node(id).clone();
+        let out = self.plan.view(id);
+        let mut start = 0;
+        for i in 0..node.inputs.len() {
+            let x = self.input(id, i);
+            let entries = [(3, self.bound(x)), (6, self.bound(out))];
+            let kernel = Kernel::new("concat")
+                .size("N", x.cols)
+                .size("X_STRIDE", x.stride)
+                .size("X_START", x.start)
+                .size("STRIDE", node.cols)
+                .size("START", start);
+            let bytes = (self.plan.max_rows * x.cols) as u64 * 8;
+            let size = Size::Rows(groups(x.cols));
+            self.push(&kernel, size, node.rows, bytes, &entries)?;
+            start += x.cols;
+        }
+        Ok(())
     }
 
     /// What lib/qkv.wgsl wants to know; `v` may be what stands in v's place.
