@@ -1,6 +1,6 @@
-// out = each head of x rotated for its token's position in its segment, or back (BACK): dimension i goes with
+// out = each head of x rotated for its token's position in its segment, or back (BACK): dimension i is paired with
 // i + HEAD_DIM / 2. Shapes: x [T, STRIDE] from START on, table [positions, HEAD_DIM / 2] of cos and sin,
-// out [T, N]. Dispatch: one thread a pair of values (x) and a token (y).
+// out [T, N]. Dispatch: one thread per pair of values (x) and token (y).
 // @use lib/batch
 // @use lib/head_dim
 override N: u32;

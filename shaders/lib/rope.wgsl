@@ -1,5 +1,5 @@
 // Norm and rope of one head by the workgroup. The table holds cos and sin of position · inv_freq,
-// [CONTEXT, HEAD_DIM / 2]; dimension i goes with i + HEAD_DIM / 2.
+// [CONTEXT, HEAD_DIM / 2]; dimension i is paired with i + HEAD_DIM / 2.
 // @use lib/heads
 override HAS_NORM: bool = false;
 override EPS: f32 = 0.0;
@@ -9,7 +9,7 @@ override EPS: f32 = 0.0;
 
 var<workgroup> rotated: array<f32, HEAD_DIM>;
 
-// Leaves the head that begins at x[at], rotated for its position, in `rotated`.
+// Writes the head that begins at x[at], rotated for its position, to `rotated`.
 fn rotate(at: u32, is_q: bool, position: u32, t: u32) {
     var scale = 1.0;
     if HAS_NORM {

@@ -256,7 +256,7 @@ fn a_decode_step_creates_nothing() {
             let counts = block_on(session.decode_counts()).unwrap().unwrap();
             let layers = session.model.dims().n_layers as u64;
             let norms = if family == "gemma3" { 2 } else { 0 };
-            // On a processor rope and attention are two kernels.
+            // On a CPU rope and attention are two kernels.
             let a_layer = norms + if profile == Profile::Cpu { 6 } else { 5 };
             assert_eq!(
                 counts.dispatches,

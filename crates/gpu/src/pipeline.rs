@@ -31,7 +31,7 @@ impl Kernel {
         self.set(name, u32::from(value))
     }
 
-    /// For people: the kernel and its type of weights.
+    /// For display: the kernel and its type of weights.
     pub fn label(&self) -> String {
         let dot4 = if self.variant.integer { " dot4" } else { "" };
         match self.variant.weights {

@@ -4,7 +4,7 @@ use std::fmt;
 /// `SgDot4` computes with integer activations, as `Cpu` does in prefills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Profile {
-    /// For drivers that run shaders on the processor: no reductions across threads.
+    /// For drivers that run shaders on the CPU: no reductions across threads.
     Cpu,
     /// Shared memory only; runs everywhere.
     Base,

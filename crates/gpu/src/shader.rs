@@ -1,6 +1,6 @@
 //! Composition of shaders: a kernel names the library files it uses (`// @use lib/step`), and slots
 //! (`values`, `block`, `product`, `reduce`, `kv`) that a variant fills. Each
-//! file is there once, where it is used first.
+//! file is included once, where it is first used.
 
 use crate::{Error, GpuType, Result};
 
@@ -27,7 +27,7 @@ const KERNELS: &[(&str, &str)] = sources!(
     "self_attention_grad_q" "self_attention_stats" "square_sum"
 );
 
-/// How threads of a workgroup add up.
+/// How threads of a workgroup reduce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reduce {
     /// By shared memory.
@@ -98,7 +98,7 @@ pub fn link(kernel: &str, variant: &Variant) -> Result<String> {
     Ok(gather(kernel, variant)?.text)
 }
 
-/// As browsers want it: with the extensions it uses named, which naga rejects.
+/// The form that browsers need: with the extensions it uses enabled, a directive that naga rejects.
 pub fn link_for_browser(kernel: &str, variant: &Variant) -> Result<String> {
     let linked = gather(kernel, variant)?;
     let uses_subgroups = linked.done.contains(&"lib/reduce_sg");

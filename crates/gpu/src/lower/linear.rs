@@ -1,4 +1,4 @@
-//! Linears: one token's by a matrix-vector kernel, several tokens' by a matrix-matrix kernel.
+//! Linears: a matrix-vector kernel for one token, a matrix-matrix kernel for several.
 
 use siskin_graph::{Activation, NodeId, Op, Rows, View};
 
@@ -7,7 +7,7 @@ use crate::pipeline::Kernel;
 use crate::prepared::Size;
 use crate::{Error, Profile, Result};
 
-/// Dispatches have at most 65535 workgroups a dimension: more go into the second.
+/// Dispatches have at most 65535 workgroups per dimension; the rest goes into the second.
 pub(super) fn spread(n: usize) -> Size {
     const MOST: usize = 65_535;
     let y = n.div_ceil(MOST);
@@ -111,7 +111,7 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Makes integers of x [T, k] in the scratch buffers, which are as large as the largest needs.
+    /// Quantises x [T, k] into the scratch buffers, which are as large as the largest linear needs.
     pub(super) fn quantise(&mut self, x: View, k: usize) -> Result<(Bound, Bound)> {
         let blocks = self.plan.max_rows * k / 32;
         let large_enough = |s: &&(wgpu::Buffer, wgpu::Buffer)| s.0.size() >= blocks as u64 * 64;

@@ -1,4 +1,4 @@
-//! What only training has, but for adapters and the loss.
+//! Nodes that only training has, except adapters and the loss.
 
 use siskin_graph::{Activation, AttentionSpec, NodeId, Op, Rows, View};
 
@@ -7,7 +7,7 @@ use crate::pipeline::Kernel;
 use crate::prepared::Size;
 use crate::{Error, Result};
 
-/// Threads for one value or column each.
+/// Threads per workgroup of kernels with one thread per value or column.
 pub(super) fn groups(n: usize) -> u32 {
     n.div_ceil(64) as u32
 }
@@ -24,7 +24,7 @@ impl Lowering<'_> {
         self.device.training.batch.clone().into()
     }
 
-    /// Room that is kept for all dispatches that name it.
+    /// Storage shared by all dispatches that use this name.
     pub(super) fn room(&mut self, what: &'static str, bytes: u64) -> Result<Bound> {
         let found = self.between.get(what).filter(|b| b.size() >= bytes);
         if let Some(found) = found {
@@ -140,7 +140,7 @@ impl Lowering<'_> {
             } => {
                 if !self.graph().is_whole_rope(id) {
                     return Err(Error::Unsupported(
-                        "rope on a part of each head or on neighbouring dimensions".into(),
+                        "rope on part of each head or on adjacent dimensions".into(),
                     ));
                 }
                 let x = self.input(id, 0);
@@ -149,7 +149,8 @@ impl Lowering<'_> {
                     .training
                     .tables
                     .get(&self.graph().weight(inv_freq).name);
-                let table = table.ok_or_else(|| Error::Unsupported("rope by itself".into()))?;
+                let table =
+                    table.ok_or_else(|| Error::Unsupported("rope without a table".into()))?;
                 let entries = [
                     (2, self.batch()),
                     (3, self.bound(x)),
@@ -173,7 +174,7 @@ impl Lowering<'_> {
                     && (gate.start, up.start) == (0, n / 2);
                 if !stacked {
                     return Err(Error::Unsupported(
-                        "a gate and up that are not stacked".into(),
+                        "gate and up that are not stacked".into(),
                     ));
                 }
                 let entries = [
@@ -216,7 +217,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// What lib/qkv.wgsl wants to know; `v` may be what stands in v's place.
+    /// The constants of lib/qkv.wgsl; `v` may be another value in v's place.
     fn qkv(
         &self,
         name: &'static str,
@@ -224,7 +225,9 @@ impl Lowering<'_> {
         [q, k, v]: [View; 3],
     ) -> Result<(Kernel, Vec<(u32, Bound)>)> {
         if !spec.head_dim.is_multiple_of(4) {
-            return Err(Error::Unsupported("heads of odd columns".into()));
+            return Err(Error::Unsupported(
+                "heads whose columns are not a multiple of 4".into(),
+            ));
         }
         let threads = (spec.head_dim / 4).next_power_of_two().max(64);
         let kernel = self
