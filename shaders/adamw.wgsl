@@ -1,5 +1,5 @@
 // A step of the optimiser with moments in f32; the gradients are 0 afterwards.
-// Shapes: moments [N] of first and second. Dispatch: one thread a parameter, in workgroups of 256.
+// Shapes: moments [N] of first and second. Dispatch: one thread per parameter, in workgroups of 256.
 // @use lib/adamw
 @group(0) @binding(4) var<storage, read_write> moments: array<vec2<f32>>;
 

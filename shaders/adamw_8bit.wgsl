@@ -1,7 +1,8 @@
-// A step of the optimiser with moments in 8 bits, relative to the peaks of blocks of 256 parameters; of the second
-// moment the root is kept. Parameters move by the moments as they are before they are rounded again. The gradients
-// are 0 afterwards. Shapes: codes [2 N / 4], four a word, first moments before second ones; peaks [N / 256]; maps
-// [512], the values of the codes of both (dynamic.rs). Dispatch: a workgroup of 64 threads a block, 4 parameters each.
+// A step of the optimiser with moments in 8 bits, relative to the peaks of blocks of 256 parameters; the second
+// moment is stored as its square root. Parameters are updated with the moments before these are rounded. The gradients
+// are 0 afterwards. Shapes: codes [2 N / 4], four per word, first moments before second ones; peaks [N / 256]; maps
+// [512], the values of the codes of both (dynamic.rs).
+// Dispatch: a workgroup of 64 threads per block, 4 parameters each.
 // @use lib/adamw
 @group(0) @binding(1) var<storage, read> maps: array<f32>;
 @group(0) @binding(4) var<storage, read_write> codes: array<u32>;

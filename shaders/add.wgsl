@@ -1,4 +1,4 @@
-// out = a + b. Shapes: all [T, N]. Dispatch: one thread a value (x) and a token (y).
+// out = a + b. Shapes: all [T, N]. Dispatch: one thread per value (x) and token (y).
 override N: u32;
 @group(0) @binding(3) var<storage, read_write> a: array<f32>;
 @group(0) @binding(4) var<storage, read_write> b: array<f32>;

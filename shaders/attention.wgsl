@@ -1,6 +1,6 @@
 // out = softmax(SCALE · q Kᵀ) V, causal, over the last WINDOW positions (0: all), for several tokens
 // whose keys and values are in the cache. Shapes: x, cache: lib/heads; out [T, N_HEADS · HEAD_DIM].
-// Dispatch: one workgroup a head of q (x) and a token (y).
+// Dispatch: one workgroup per head of q (x) and token (y).
 // @use lib/heads
 override SCALE: f32;
 override WINDOW: u32 = 0u;

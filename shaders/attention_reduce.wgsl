@@ -1,5 +1,5 @@
-// Puts the splits of attention_step together: out [N_HEADS · HEAD_DIM], parts as that leaves them.
-// Dispatch: one workgroup a head.
+// Combines the splits of attention_step: out [N_HEADS · HEAD_DIM], parts as that kernel leaves them.
+// Dispatch: one workgroup per head.
 override HEAD_DIM: u32;
 override SPLITS: u32;
 @group(0) @binding(3) var<storage, read_write> parts: array<vec4<f32>>;

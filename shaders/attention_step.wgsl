@@ -2,9 +2,9 @@
 // out = softmax(SCALE · q Kᵀ) V over the last WINDOW positions (0: all). Every workgroup rotates its
 // own q and k, so that none waits for another; the first of each group of heads writes the cache.
 // Shapes: x, cache: lib/heads; out [N_HEADS · HEAD_DIM]. With SPLITS > 1 the keys are shared among
-// that many workgroups a head, and out is what attention_reduce puts together: for each head and
+// that many workgroups per head, and out is what attention_reduce combines: for each head and
 // split HEAD_DIM / 4 columns of four, then (peak, total, 0, 0).
-// Dispatch: one workgroup a head of q (x) and a split (y).
+// Dispatch: one workgroup per head of q (x) and split (y).
 // @use lib/rope
 override SCALE: f32;
 override WINDOW: u32 = 0u;

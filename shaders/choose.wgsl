@@ -1,8 +1,7 @@
 // The next token from logits [N], as crates/cpu/src/ops/choose.rs defines it: filters are thresholds
 // on the scaled logits, found by bisection over the floats' bits; then the largest of logit plus
-// Gumbel noise, of equal ones the lowest id. The token is left where the next step reads it, and in
-// the ring that is read back. Where a logit is infinite or no number, the ring gets 0xffffffff. Dispatch: one
-// workgroup.
+// Gumbel noise, of equal ones the lowest id. The token is written where the next step reads it, and to
+// the ring that is read back. Where a logit is not finite, the ring gets 0xffffffff. Dispatch: one workgroup.
 // @use lib/step
 // @use lib/pcg
 // @use reduce
@@ -90,7 +89,7 @@ fn main(@builtin(local_invocation_index) t: u32) {
     var value = -3e38;
     var chosen = 0xffffffffu;
     for (var id = t; id < N; id += WG) {
-        // By the exponent's bits: compilers may take it that floats are numbers.
+        // By the exponent's bits: compilers may assume that floats are finite.
         if (bitcast<u32>(logits[id]) & 0x7f800000u) == 0x7f800000u {
             value = 3.4e38;
             chosen = 0xffffffffu;

@@ -1,5 +1,5 @@
-// Some columns of out = all of x. Shapes: x [T, X_STRIDE] from X_START on, N columns; out [T, STRIDE] from
-// START on. Dispatch: one thread a value (x) and a token (y).
+// Copies all of x to some columns of out. Shapes: x [T, X_STRIDE] from X_START on, N columns; out [T, STRIDE] from
+// START on. Dispatch: one thread per value (x) and token (y).
 override N: u32;
 override X_STRIDE: u32;
 override X_START: u32 = 0u;

@@ -1,7 +1,7 @@
-// Takes the logits of N tokens of the vocabulary, from FIRST on, into each row's loss; chunk by chunk, so
-// that all logits never exist. Shapes: logits [T, STRIDE]; sums [T] of peak, sum of exponentials, the
+// Accumulates the logits of N tokens of the vocabulary, from FIRST on, into each row's loss, chunk by chunk, so
+// that the logits never exist all at once. Shapes: logits [T, STRIDE]; sums [T] of peak, sum of exponentials, the
 // target's logit; out [T, 2]: weight · loss and log-sum-exp, right after the last chunk; 0 where the weight
-// is. Dispatch: one workgroup a token.
+// is 0. Dispatch: one workgroup per token.
 // @use lib/batch
 // @use reduce
 override N: u32;

@@ -1,6 +1,6 @@
 // logits = weight · (softmax − onehot(target)), in place, for N tokens of the vocabulary from FIRST on.
-// Shapes: logits [T, STRIDE]; stats [T, 2] of which the second is the log-sum-exp. Dispatch: one thread a
-// logit (x) and a token (y).
+// Shapes: logits [T, STRIDE]; stats [T, 2] of which the second is the log-sum-exp. Dispatch: one thread per
+// logit (x) and token (y).
 // @use lib/batch
 override N: u32;
 override FIRST: u32 = 0u;

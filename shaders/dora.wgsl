@@ -1,5 +1,5 @@
 // y = (y − bias) · factors + bias, column by column, in place. Shapes: y [T, N], factors, bias [N].
-// Dispatch: one thread a column (x) and a token (y).
+// Dispatch: one thread per column (x) and token (y).
 override N: u32;
 override HAS_BIAS: bool = false;
 @group(0) @binding(3) var<storage, read_write> factors: array<f32>;

@@ -1,6 +1,6 @@
 // factors[i] = m / ‖W + SCALE · B A‖, row by row: DoRA's magnitudes over the norms of an adapted weight's rows, for
 // N rows of one span; 1 for rows of zeros. Shapes: W [.., K] of any type, rows from ROW on; A [.., K], RANK rows from
-// A_ROW on; B [.., RANK] and m, rows from B_ROW on; factors, from OUT on. Dispatch: one workgroup a row.
+// A_ROW on; B [.., RANK] and m, rows from B_ROW on; factors, from OUT on. Dispatch: one workgroup per row.
 // @use values
 // @use reduce
 override K: u32;

@@ -1,5 +1,5 @@
 // dx = dy · factors, column by column. Shapes: dx [T, N], dy [T, STRIDE] from START on, factors [N].
-// Dispatch: one thread a column (x) and a token (y).
+// Dispatch: one thread per column (x) and token (y).
 override N: u32;
 override STRIDE: u32;
 override START: u32 = 0u;

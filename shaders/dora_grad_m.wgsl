@@ -1,6 +1,6 @@
-// grad += Σ dy · (y − bias) / m over the batch's tokens, for one span of magnitudes; 0 where m is.
+// grad += Σ dy · (y − bias) / m over the batch's tokens, for one span of magnitudes; 0 where m is 0.
 // Shapes: y [T, STRIDE] and dy [T, DY_STRIDE], LEN columns from START and DY_START on; bias, from COLUMN on; m and
-// grad, from ROW on. Dispatch: one thread a column.
+// grad, from ROW on. Dispatch: one thread per column.
 // @use lib/step
 override LEN: u32;
 override STRIDE: u32;

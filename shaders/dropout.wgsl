@@ -1,5 +1,5 @@
 // out = 0 with probability P, else x / (1 − P), decided by the step's seed, SALT and the value's place.
-// Shapes: x, out [T, N]. Dispatch: one thread a value (x) and a token (y).
+// Shapes: x, out [T, N]. Dispatch: one thread per value (x) and token (y).
 // @use lib/step
 // @use lib/pcg
 override N: u32;

@@ -1,6 +1,6 @@
-// out[t] = table[token[t]] · SCALE, and marks the token as standing in the context.
-// Shapes: table [vocab, K], tokens [T], out [T, K]. Dispatch: one workgroup a token.
-// A table in several buffers takes one dispatch each: ROW0 is the first row of this one's ROWS.
+// out[t] = table[token[t]] · SCALE, and marks the token as present in the context.
+// Shapes: table [vocab, K], tokens [T], out [T, K]. Dispatch: one workgroup per token.
+// A table in several buffers takes one dispatch per buffer: ROW0 is the first row of this one's ROWS.
 // @use lib/step
 // @use values
 override K: u32;

@@ -1,5 +1,5 @@
 // out = act(gate) · up, where gate and up are the halves of each row of x [T, 2 N]; out [T, N].
-// Dispatch: one thread a value (x) and a token (y). GELU: tanh-approximated GELU instead of SiLU.
+// Dispatch: one thread per value (x) and token (y). GELU: tanh-approximated GELU instead of SiLU.
 // @use lib/activation
 override N: u32;
 override GELU: bool = false;

@@ -1,5 +1,5 @@
 // The gradients of gate and up, side by side: dy · up · act'(gate) and dy · act(gate).
-// Shapes: x [T, 2 N] (gate, then up); dy [T, N]; out [T, 2 N]. Dispatch: one thread a value of dy (x) and a
+// Shapes: x [T, 2 N] (gate, then up); dy [T, N]; out [T, 2 N]. Dispatch: one thread per value of dy (x) and
 // token (y). GELU: tanh-approximated GELU instead of SiLU.
 // @use lib/activation
 override N: u32;

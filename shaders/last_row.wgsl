@@ -1,4 +1,4 @@
-// out [1, N] = the last row of x [T, N]. Dispatch: one thread a value.
+// out [1, N] = the last row of x [T, N]. Dispatch: one thread per value.
 // @use lib/step
 override N: u32;
 @group(0) @binding(3) var<storage, read_write> x: array<f32>;

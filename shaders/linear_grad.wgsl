@@ -1,7 +1,7 @@
 // dX = dY · W through weights of any type, or added to dX (ADD); dY [T, STRIDE], N columns from ROW0 on,
 // W [N, K], dX [T, K]. Dispatch: a workgroup of 128 threads for 64 columns of W (x) and 32 tokens (y); each
-// thread makes 4 × 4 results. Tiles of 32 rows of W are decoded into shared memory, with a word of padding
-// a row of dY against bank conflicts.
+// thread computes 4 × 4 results. Tiles of 32 rows of W are decoded into shared memory, with a word of padding
+// per row of dY to avoid bank conflicts.
 // @use lib/step
 // @use values
 override K: u32;

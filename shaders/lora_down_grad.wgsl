@@ -1,5 +1,5 @@
 // dx = du · A. Shapes: du [T, INNER]; A [INNER, K]; dx [T, K].
-// Dispatch: one thread a value of dx (x) and a token (y).
+// Dispatch: one thread per value of dx (x) and token (y).
 override INNER: u32;
 override K: u32;
 @group(0) @binding(3) var<storage, read_write> du: array<f32>;

@@ -1,6 +1,6 @@
 // The gradient of A or of a span of B: grad += SCALE · pᵀ · q, summed over the batch's tokens.
 // Shapes: p [T, P_STRIDE], M columns from P_START on; q [T, Q_STRIDE], N columns from Q_START on; grad
-// [.., N], M rows from ROW on. Dispatch: one thread a value of the gradient.
+// [.., N], M rows from ROW on. Dispatch: one thread per value of the gradient.
 // @use lib/step
 override M: u32;
 override N: u32;

@@ -1,6 +1,6 @@
 // out += SCALE · u · Bᵀ for one span of an adapter, in place.
 // Shapes: u [T, U_STRIDE], RANK columns from U_START on; B [.., RANK], LEN rows from B_ROW on; out
-// [T, STRIDE], LEN columns from START on. Dispatch: one thread a column of the span (x) and a token (y).
+// [T, STRIDE], LEN columns from START on. Dispatch: one thread per column of the span (x) and token (y).
 // @use lib/lora_span
 @group(0) @binding(3) var<storage, read_write> u: array<f32>;
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;

@@ -1,6 +1,6 @@
 // du = SCALE · dy · B for one span of an adapter.
 // Shapes: dy [T, STRIDE], LEN columns from START on; B [.., RANK], LEN rows from B_ROW on; du [T, U_STRIDE],
-// RANK columns from U_START on. Dispatch: one workgroup a token (y) and a column of the rank (x).
+// RANK columns from U_START on. Dispatch: one workgroup per token (y) and column of the rank (x).
 // @use lib/lora_span
 // @use reduce
 @group(0) @binding(3) var<storage, read_write> dy: array<f32>;

@@ -1,7 +1,7 @@
 // Y = X · Wᵀ for several tokens, in f32; W [N, K] of any type, X [T, K], Y [T, STRIDE].
-// Dispatch: a workgroup of 128 threads for 64 rows of W (x) and 32 tokens (y); each thread makes
-// 4 × 4 results. Tiles of 32 columns are decoded into shared memory, with a word of padding a row
-// against bank conflicts.
+// Dispatch: a workgroup of 128 threads for 64 rows of W (x) and 32 tokens (y); each thread computes
+// 4 × 4 results. Tiles of 32 columns are decoded into shared memory, with a word of padding per row
+// to avoid bank conflicts.
 // @use lib/step
 // @use values
 // @use lib/linear_out

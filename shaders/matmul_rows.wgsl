@@ -1,5 +1,5 @@
-// Y = X · Wᵀ for several tokens, for processors that run shaders in software: X is integers already
-// (quantise_q16.wgsl); each thread walks 2 whole rows of W for 8 tokens, and all threads of a
+// Y = X · Wᵀ for several tokens, for drivers that run shaders on the CPU: X consists of integers already
+// (quantise_q16.wgsl); each thread processes 2 whole rows of W for 8 tokens, and all threads of a
 // workgroup read the same X.
 // Shapes: W [N, K] of a quantised type, Y [T, STRIDE]. Dispatch: 64 rows (x) by 8 tokens (y).
 // @use lib/step

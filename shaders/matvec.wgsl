@@ -1,8 +1,8 @@
 // y = W · x for one token; W [N, K] of any type, the products in f32 or, for quantised types, of
-// integers. With HAS_NORM, x is rms_norm(x) · norm: the sum of squares is gathered on the way and
+// integers. With HAS_NORM, x is rms_norm(x) · norm: the sum of squares is accumulated in passing and
 // applied at the end.
 // Dispatch: one workgroup for 4 rows of W (and, gated, the 4 rows N further down); its threads
-// share the blocks of 32 columns, so that neighbours read neighbouring 16 bytes.
+// divide the blocks of 32 columns, so that adjacent threads read adjacent 16 bytes.
 // @use product
 // @use reduce
 // @use lib/linear_out

@@ -1,5 +1,5 @@
-// y = W · x for one token, for processors that run shaders in software: the workgroup prepares x
-// together, then each thread walks 4 whole rows of W (and, gated, the 4 rows N further
+// y = W · x for one token, for drivers that run shaders on the CPU: the workgroup prepares x
+// together, then each thread processes 4 whole rows of W (and, gated, the 4 rows N further
 // down), so that nothing is reduced across threads.
 // Dispatch: one workgroup for 4 · WG rows.
 // @use block
@@ -8,7 +8,7 @@
 // @use lib/linear_out
 // @use lib/matvec_in
 
-// x is taken 2048 columns at a time.
+// x is processed 2048 columns at a time.
 const CHUNK: u32 = 64u;
 var<workgroup> x_lo: array<mat4x4<f32>, 64>;
 var<workgroup> x_hi: array<mat4x4<f32>, 64>;

@@ -1,6 +1,6 @@
-// Makes activations integers: x [T, K] → q, 64 bytes a block of 32, coarse then fine, and the
+// Quantises activations: x [T, K] → q, 64 bytes per block of 32, coarse then fine, and the
 // block's (d, s, 0) in s.
-// Dispatch: one thread a block of 32.
+// Dispatch: one thread per block of 32.
 // @use lib/step
 // @use lib/q16
 override K: u32;

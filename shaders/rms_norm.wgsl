@@ -1,6 +1,6 @@
 // out = x / sqrt(mean(x²) + eps) · w over each of the RUNS runs of K columns, or added to out (ADD).
 // Shapes: x [T, STRIDE · 4] from START · 4 on; w [K]; out [T, RUNS · K].
-// Dispatch: one workgroup a run (x) and a token (y).
+// Dispatch: one workgroup per run (x) and token (y).
 // @use reduce
 override K: u32;
 override RUNS: u32 = 1u;

@@ -1,6 +1,6 @@
 // dx = r · (w dy − x · r² / K · Σ(w dy x)) with r = 1 / sqrt(mean(x²) + eps), over each of RUNS runs.
 // Shapes: x [T, STRIDE · 4] from START · 4 on; w [K]; dy and dx [T, RUNS · K].
-// Dispatch: one workgroup a run (x) and a token (y).
+// Dispatch: one workgroup per run (x) and token (y).
 // @use reduce
 override K: u32;
 override RUNS: u32 = 1u;

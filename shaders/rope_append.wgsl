@@ -1,5 +1,5 @@
-// Head norms (HAS_NORM) and rope on q and k, in place in the stacked projection; then k and v go to
-// the cache. Dispatch: one workgroup a head of q, k and v (x) and a token (y).
+// Head norms (HAS_NORM) and rope on q and k, in place in the stacked projection; then k and v are appended to
+// the cache. Dispatch: one workgroup per head of q, k and v (x) and token (y).
 // @use lib/rope
 
 @compute @workgroup_size(WG)
@@ -17,7 +17,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let head = wid.x - N_HEADS;
         let at = row + K_START + head * HEAD_DIM;
         rotate(at, false, position, t);
-        // Attention reads the cache; this is for whoever looks at k.
+        // Attention reads the cache; this is for traces of k.
         for (var i = t; i < HEAD_DIM; i += WG) {
             x[at + i] = rotated[i];
         }

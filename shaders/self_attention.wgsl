@@ -1,5 +1,5 @@
 // out = softmax(SCALE · q Kᵀ) V of each token of a batch over its own segment.
-// Shapes: lib/qkv; out [T, N_HEADS · HEAD_DIM]. Dispatch: one workgroup a head of q (x) and a token (y).
+// Shapes: lib/qkv; out [T, N_HEADS · HEAD_DIM]. Dispatch: one workgroup per head of q (x) and token (y).
 // @use lib/qkv
 @group(0) @binding(6) var<storage, read_write> out: array<vec4<f32>>;
 

@@ -1,6 +1,7 @@
 // The gradients of k and v: Σ_queries ds q and Σ_queries p dy, over the queries of all heads that read
 // them (self_attention_grad_q.wgsl says what p and ds are).
-// Shapes: lib/qkv_grad, of whose out this writes the columns after q's. Dispatch: one workgroup a head of k (x) and a token (y).
+// Shapes: lib/qkv_grad, of whose out this writes the columns after q's.
+// Dispatch: one workgroup per head of k (x) and token (y).
 // @use lib/qkv_grad
 
 var<workgroup> key: array<vec4<f32>, HEAD_DIM / 4u>;

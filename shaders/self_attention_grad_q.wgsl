@@ -1,5 +1,6 @@
 // The gradient of q: Σ_keys ds k with ds = SCALE · p (dy · v − y · dy), p = exp(score − log-sum-exp).
-// Shapes: lib/qkv_grad, of whose out this writes the first columns. Dispatch: one workgroup a head of q (x) and a token (y).
+// Shapes: lib/qkv_grad, of whose out this writes the first columns.
+// Dispatch: one workgroup per head of q (x) and token (y).
 // @use lib/qkv_grad
 
 var<workgroup> query: array<vec4<f32>, HEAD_DIM / 4u>;

@@ -1,6 +1,6 @@
-// What the gradients of attention need of each query: the log-sum-exp of its scores, and y · dy.
-// Shapes: lib/qkv, where v is the result y; dy as y; stats [T, N_HEADS]. Dispatch: one workgroup a head of
-// q (x) and a token (y).
+// What the gradients of attention need for each query: the log-sum-exp of its scores, and y · dy.
+// Shapes: lib/qkv, where v is the result y; dy as y; stats [T, N_HEADS]. Dispatch: one workgroup per head of
+// q (x) and token (y).
 // @use lib/qkv
 @group(0) @binding(6) var<storage, read_write> dy: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> stats: array<vec2<f32>>;

@@ -1,4 +1,4 @@
-// partial[i] = the squares of all gradients, a share each. Shapes: grads [N], partial [256].
+// partial[i] = the sum of the squares of the i-th share of all gradients. Shapes: grads [N], partial [256].
 // Dispatch: 256 workgroups.
 // @use reduce
 override N: u32;

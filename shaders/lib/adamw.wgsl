@@ -1,9 +1,9 @@
-// One step of AdamW after clipping by the global norm, as torch.optim.AdamW and clip_grad_norm_; for a norm that
-// is not finite nothing is to be changed. Shapes: grads, params [N], partial [256] of square_sum.wgsl.
+// One step of AdamW after clipping by the global norm, as torch.optim.AdamW and clip_grad_norm_; if the norm
+// is not finite, nothing must be changed. Shapes: grads, params [N], partial [256] of square_sum.wgsl.
 // @use reduce
 override N: u32;
 struct Optimiser {
-    // Learning rate over the first moment's correction.
+    // The learning rate divided by the first moment's correction.
     rate: f32,
     beta1: f32,
     beta2: f32,
@@ -20,7 +20,7 @@ struct Optimiser {
 @group(0) @binding(6) var<storage, read_write> partial_sums: array<f32>;
 @group(0) @binding(7) var<storage, read_write> norm: array<f32>;
 
-// Of all gradients; the first workgroup leaves it in norm[0].
+// The norm of all gradients; the first workgroup writes it to norm[0].
 fn global_norm(group: u32, t: u32) -> f32 {
     var squares = 0.0;
     for (var i = t; i < 256u; i += WG) {

@@ -1,7 +1,7 @@
-// softmax(q Kᵀ) V of one query by the workgroup, over the keys first .. end. The kernel brings
+// softmax(q Kᵀ) V of one query by the workgroup, over the keys first .. end. The kernel defines
 // score_of(key) and value_of(key, column of four).
-// Keys come WG at a time, one a thread, with a running maximum (online softmax, M. Milakov and
-// N. Gimelshein 2018); then the threads share the values: HEAD_DIM / 4 columns by PARTS keys.
+// Keys are processed WG at a time, one per thread, with a running maximum (online softmax, M. Milakov and
+// N. Gimelshein 2018); then the threads divide the values: HEAD_DIM / 4 columns by PARTS keys.
 // @use lib/head_dim
 // @use reduce
 var<workgroup> weights: array<f32, WG>;

@@ -1,10 +1,10 @@
-// What is known of each token of a batch for training.
+// The data of each token of a training batch.
 struct Info {
     // In its own example; 0 begins a segment.
     position: u32,
     // The token to be predicted.
     target_id: u32,
-    // What the loss is multiplied by; 0 leaves the row out.
+    // The factor of the row's loss; 0 excludes the row.
     weight: f32,
     // The row after its segment.
     end: u32,

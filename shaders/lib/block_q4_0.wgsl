@@ -1,4 +1,4 @@
-// d (q - 8): 16 bytes of nibbles a block; an f16 scale each.
+// d (q - 8): 16 bytes of nibbles per block, with an f16 scale.
 // @use lib/weights
 // @use lib/block
 fn load_block(b: u32) -> Block {

@@ -1,4 +1,4 @@
-// d q + m: 16 bytes of nibbles a block; f16 d and m in one word.
+// d q + m: 16 bytes of nibbles per block; f16 d and m in one word.
 // @use lib/weights
 // @use lib/block
 fn load_block(b: u32) -> Block {

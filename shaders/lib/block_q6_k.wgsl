@@ -1,5 +1,5 @@
 // Blocks of 256, d s (q - 32): 128 bytes of nibbles, then 64 bytes of two high bits. Scales, 5
-// words: f16 d; 16 signed bytes s, one for 16 weights. Q3_K is kept so too.
+// words: f16 d; 16 signed bytes s, one per 16 weights. Q3_K is stored this way too.
 // @use lib/weights
 // @use lib/block
 fn load_block(b: u32) -> Block {

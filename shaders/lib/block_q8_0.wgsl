@@ -1,4 +1,4 @@
-// d q: 32 signed bytes a block; an f16 scale each.
+// d q: 32 signed bytes per block, with an f16 scale.
 // @use lib/weights
 // @use lib/block
 fn load_block(b: u32) -> Block {

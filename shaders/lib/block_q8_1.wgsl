@@ -1,4 +1,4 @@
-// d q + m: 32 bytes a block; f16 d and m in one word. Q5_1 is kept so.
+// d q + m: 32 bytes per block; f16 d and m in one word. Q5_1 is stored this way.
 // @use lib/weights
 // @use lib/block
 fn load_block(b: u32) -> Block {

@@ -1,15 +1,15 @@
-// Products of integer blocks with f32 activations, for drivers that run shaders on the processor,
-// where shifts and packed products are slow: each byte is masked where it stands, which makes it
-// 2^8j too large, and the activations are that much smaller.
+// Products of integer blocks with f32 activations, for drivers that run shaders on the CPU,
+// where shifts and packed products are slow: each byte is masked in place, which makes it
+// 2^8j too large, and the activations are scaled down by as much.
 // Needs a block library.
 // @use lib/values
 struct Scaled {
-    // Columns 0–15 and 16–31: row j holds those that meet byte j of each word.
+    // Columns 0–15 and 16–31: row j holds those that are multiplied by byte j of each word.
     lo: mat4x4<f32>,
     hi: mat4x4<f32>,
     // The sum of the values of each half, for formats with a minimum.
     s: vec2<f32>,
-    // 128 times the sum of those that meet bytes 0–2.
+    // 128 times the sum of those that are multiplied by bytes 0–2.
     t: vec2<f32>,
 }
 
@@ -33,7 +33,7 @@ fn scaled(x: Values) -> Scaled {
     return Scaled(bytes_apart(x.a), bytes_apart(x.b), s, 128.0 * (s - vec2<f32>(a.w, b.w)));
 }
 
-// Bytes 0–2 become unsigned, 128 too large; byte 3 brings its sign.
+// Bytes 0–2 become unsigned, 128 too large; byte 3 keeps its sign.
 fn dot16_bytes(w: vec4<u32>, x: mat4x4<f32>) -> f32 {
     let u = w ^ vec4<u32>(0x00808080u);
     let sum = vec4<f32>(vec4<i32>(u & vec4<u32>(0xffu))) * x[0]

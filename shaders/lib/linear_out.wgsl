@@ -1,10 +1,10 @@
-// How a linear leaves its results. MODE: 0 stores, 1 adds to what is there, 2 and 3 store
+// How a linear stores its results. MODE: 0 stores, 1 adds to the previous value, 2 and 3 store
 // silu(y) · up and gelu(y) · up.
 // @use lib/activation
 override N: u32;
 override MODE: u32 = 0u;
 override HAS_BIAS: bool = false;
-// The first of this dispatch's rows of W among the linear's.
+// The first of this dispatch's rows of W within the linear.
 override ROW0: u32 = 0u;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;

@@ -1,7 +1,7 @@
 // Activations for integer dot products: a block of 32 is d · (coarse + fine / 254), with
 // d = max|x| / 127 and both parts 8-bit. One part alone would be the usual 8-bit activation, whose
-// error decides close choices of a small model; with two the product is as good as one in f32, at
-// the price of a second integer product of weights that are unpacked already.
+// error changes close choices of a small model; with two the product is as accurate as one in f32, at
+// the cost of a second integer product of weights that are unpacked already.
 // s is the sum of the values of each half, for formats with a minimum.
 // @use lib/values
 struct Q16 {

@@ -1,5 +1,5 @@
-// q, k and v of a batch, each with rows of its own stride, and which keys a token sees: those of its
-// segment up to itself, within the last WINDOW (0: all). Strides and starts are in fours.
+// q, k and v of a batch, each with rows of its own stride, and which keys a token attends to: those of its
+// segment up to itself, within the last WINDOW (0: all). Strides and starts are in units of four columns.
 // @use lib/batch
 // @use lib/head_dim
 // @use reduce

@@ -10,7 +10,7 @@ override EPS: f32 = 0.0;
 
 var<workgroup> rotated: array<f32, HEAD_DIM>;
 
-// Leaves the head that begins at x[at], rotated for its position, in `rotated`.
+// Writes the head that begins at x[at], rotated for its position, to `rotated`.
 fn rotate(at: u32, is_q: bool, position: u32, t: u32) {
     var scale = 1.0;
     if HAS_NORM {

@@ -1,4 +1,4 @@
-// What changes from one step to the next; written once a step.
+// What changes from one step to the next; written once per step.
 struct Step {
     rows: u32,
     position: u32,
@@ -9,7 +9,7 @@ struct Step {
     min_p: f32,
     repeat_penalty: f32,
     top_k: u32,
-    // Where the chosen token is left to be read back.
+    // Where the chosen token is written, to be read back.
     slot: u32,
 }
 @group(0) @binding(0) var<uniform> step: Step;

@@ -1,4 +1,4 @@
-// 32 values of 16 bits each; the file that uses this brings halves(lo, hi).
+// 32 values of 16 bits each; the file that uses this defines halves(lo, hi).
 // @use lib/weights
 // @use lib/values
 fn load_values(b: u32) -> Values {

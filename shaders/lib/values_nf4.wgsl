@@ -1,4 +1,4 @@
-// 32 values of NF4: codes of 16 fixed values, eight a word and the first of each byte in its high bits, with an f32
+// 32 values of NF4: codes of 16 fixed values, eight per word and the first of each byte in its high bits, with an f32
 // scale for each 64. Source: bitsandbytes.functional.get_4bit_type("nf4").
 // @use lib/weights
 // @use lib/values

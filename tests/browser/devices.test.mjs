@@ -67,8 +67,8 @@ test("a lost device is reopened, and the answer continues", async () => {
       devices.push(await request.apply(this, args));
       return devices.at(-1);
     };
-    let told = 0;
-    const options = { device: "webgpu", profile: "cpu", context: 64, worker: false, onDeviceLost: () => told++ };
+    let reported = 0;
+    const options = { device: "webgpu", profile: "cpu", context: 64, worker: false, onDeviceLost: () => reported++ };
     const model = await Siskin.load(url, options);
     let n = 0;
     const inAnswer = await model.generate("hello", { maxTokens: 30 }, {
@@ -78,12 +78,12 @@ test("a lost device is reopened, and the answer continues", async () => {
     const between = await model.generate("hello", { maxTokens: 30 });
     devices.at(-1).destroy();
     const trace = await model.trace("hello", { topK: 1 });
-    return { inAnswer: inAnswer.ids, between: between.ids, traced: trace.top.at(-1)[0].id, told, opened: devices.length };
+    return { inAnswer: inAnswer.ids, between: between.ids, traced: trace.top.at(-1)[0].id, reported, opened: devices.length };
   }, `${server.url}tiny/llama/`);
   assert.deepEqual(found.inAnswer, expected);
   assert.deepEqual(found.between, expected);
   assert.equal(found.traced, expected[0]);
-  assert.equal(found.told, 2);
+  assert.equal(found.reported, 2);
   assert.equal(found.opened, 4);
   assert.deepEqual(noise.filter((n) => n.startsWith("uncaught")), []);
   await close();
@@ -107,7 +107,7 @@ test("without WebGPU the CPU answers, and the reason is reported", async () => {
     ids: nativeRun(join(tiny, "llama"), "hello", 8, ["--ctx", "64"]).ids,
   });
   await plain.close();
-  // A folder's optional files are asked for: the browser tells of each that is not there.
+  // A folder's optional files are asked for: the browser reports each that is missing.
   assert.deepEqual(noise.filter((n) => !n.includes("404")), []);
 });
 

@@ -292,7 +292,7 @@ test("bad addresses and files are typed errors", async () => {
   hostile.writeBigUInt64LE(2n ** 60n, 8);
   writeFileSync(join(folder, "hostile.gguf"), hostile);
   writeFileSync(join(folder, "cut.gguf"), readFileSync(model).subarray(0, 5000));
-  writeFileSync(join(folder, "text.gguf"), "this is no model at all");
+  writeFileSync(join(folder, "text.gguf"), "this is not a model");
   writeFileSync(join(folder, "empty.gguf"), "");
   server.faults.set("/m/page.gguf", { html: true });
   server.faults.set("/m/broken.gguf", { status: 503 });

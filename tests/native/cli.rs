@@ -392,7 +392,7 @@ fn mistakes_are_told_in_one_line() {
         ),
         (
             &["run", &model, "x", "--device", "gpu:99"],
-            &["no adapter 99", "siskin devices"],
+            &["no GPU 99", "siskin devices"],
         ),
         (
             &["logits", &model, "--tokens", "1,99999", "--out", "x"],

@@ -74,7 +74,7 @@ fn an_adapter_is_trained_used_and_merged() {
     assert_eq!(
         steps.len(),
         7,
-        "a line before the first step, and one a step"
+        "a line before the first step, and one per step"
     );
     assert!(steps[6]["held_out"].as_f64() < steps[0]["held_out"].as_f64());
     for key in ["loss", "learning_rate", "grad_norm", "tokens", "seconds"] {
@@ -185,7 +185,7 @@ fn magnitudes_are_trained_and_merged() {
     assert!(error.contains("siskin merge"), "{error}");
 }
 
-/// Ctrl-C ends the step, keeps a checkpoint, and says how to go on.
+/// Ctrl-C ends the step, keeps a checkpoint, and says how to continue.
 #[cfg(unix)]
 #[test]
 fn an_interrupted_training_resumes() {
@@ -223,7 +223,7 @@ fn an_interrupted_training_resumes() {
     assert_eq!(losses(&out), losses(&unbroken));
 }
 
-/// Killed at any moment, and its last checkpoint damaged, a training still ends as an unbroken one does.
+/// Killed at any moment, and its last checkpoint damaged, a training run still ends as an uninterrupted one does.
 #[test]
 fn a_killed_training_resumes() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
 //! Examples as people have them, trained on for one step: how many tokens, how many of them learned, and the loss,
-//! which tells whether they are the right ones. Each folder of `conformance/training` is a case.
+//! which shows whether they are the right ones. Each folder of `conformance/training` is a case.
 
 use std::path::{Path, PathBuf};
 
@@ -141,9 +141,9 @@ fn ten(folder: &Path) -> String {
     file.display().to_string()
 }
 
-/// A training goes on for longer, but not with another model of the same shapes.
+/// A training run can be extended, but not with another model of the same shapes.
 #[test]
-fn a_training_goes_on_for_more_epochs() {
+fn a_training_run_continues_for_more_epochs() {
     let folder = tempfile::tempdir().unwrap();
     let (data, out) = (ten(folder.path()), path(folder.path(), "out"));
     let dated = model("dated");
@@ -194,7 +194,7 @@ fn what_a_folder_holds_is_kept() {
         "1", "--force",
     ]);
     assert!(theirs[1].exists() && losses(&out).len() > 1);
-    // Without its adapter and checkpoints, what is left is of a training that came to nothing.
+    // Without its adapter and checkpoints, what is left belongs to a training run that produced nothing.
     for file in std::fs::read_dir(&out).unwrap() {
         let path = file.unwrap().path();
         if !path.ends_with("metrics.jsonl") {

@@ -136,7 +136,7 @@ fn logits_are_those_of_transformers() {
             CacheType::F32
         };
         let gpu = || open(device, Precision::F32, cache);
-        // On a processor a GPU's kernels take a second per token; tiny models say the same of their arithmetic. What
+        // On a CPU a GPU's kernels take a second per token; tiny models say the same of their arithmetic. What
         // the sizes of a real model add are long rows and many tiles: some tokens show that.
         let tokens = match (index, profile) {
             (0, Profile::CPU) => [256, 64],

@@ -183,7 +183,7 @@ fn metadata_is_read_skipped_or_too_much() {
     let file = std::fs::File::options().write(true).open(&sparse).unwrap();
     file.set_len(3 << 30).unwrap();
     let error = fails(&["inspect", &sparse.display().to_string()]);
-    assert!(error.contains("more than is read"), "{error}");
+    assert!(error.contains("exceeds the limit"), "{error}");
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn side_files_are_regular_and_stay_in_the_folder() {
     std::fs::rename(&config, &outside).unwrap();
     std::os::unix::fs::symlink(&outside, &config).unwrap();
     let model = model.display().to_string();
-    assert!(fails(&["inspect", &model]).contains("leads out of the folder"));
+    assert!(fails(&["inspect", &model]).contains("points outside the folder"));
     std::fs::remove_file(&config).unwrap();
     std::os::unix::fs::symlink("/dev/zero", &config).unwrap();
     assert!(fails(&["inspect", &model]).contains("config.json"));
@@ -330,7 +330,7 @@ fn a_language_model_within_one_for_images() {
     }
     let text = std::fs::read_to_string(from.join("config.json")).unwrap();
     let mut text: Value = serde_json::from_str(&text).unwrap();
-    // Only what stands above says whether the head is tied.
+    // Only the outer configuration says whether the head is tied.
     text["tie_word_embeddings"] = json!(false);
     let whole = json!({
         "architectures": ["Gemma3ForConditionalGeneration"],

@@ -249,7 +249,7 @@ fn losses(run: &mut Run, n: usize) -> Vec<(f32, Option<f32>)> {
     (0..n).map(step).collect()
 }
 
-/// From any checkpoint on, the losses are those of a training that was never stopped.
+/// From any checkpoint on, the losses are those of a training run that was never stopped.
 #[test]
 fn a_resumed_training_goes_on_as_if_nothing_had_happened() {
     for device in devices().into_iter().filter(|d| !is_second(*d)) {
@@ -349,7 +349,7 @@ fn packed_and_unpacked_steps_are_the_same() {
     }
 }
 
-/// A loss that is no number changes nothing.
+/// A loss that is not finite changes nothing.
 #[test]
 fn a_step_without_a_number_is_not_taken() {
     let wild = TrainOptions {

@@ -12,6 +12,6 @@ pub enum Error {
     },
     #[error("token {id} is not in the vocabulary of {vocab}")]
     Token { id: u32, vocab: usize },
-    #[error("`{0}` runs only when training")]
+    #[error("`{0}` runs only in training")]
     NotTraining(&'static str),
 }

@@ -144,7 +144,7 @@ mod tests {
                 .take(n)
                 .map(|v| (v * 256.0) as u8)
                 .collect();
-            // Scales of a sensible size, wherever they are: no exponent above 1.
+            // Scales within limits, wherever they are: no exponent above 1.
             bytes.chunks_exact_mut(2).for_each(|b| b[1] &= 0xbb);
             let mut w = vec![0.0; 3 * k];
             decode(ty, &bytes, &mut w);

@@ -12,7 +12,7 @@ pub enum Error {
     },
     #[error("{path} is {what}, not a regular file")]
     NotAFile { path: PathBuf, what: &'static str },
-    #[error("{path} leads out of the folder, to {target}")]
+    #[error("{path} points outside the folder, to {target}")]
     Outside { path: PathBuf, target: PathBuf },
     #[error("{name} is not a GGUF file (it starts with {found:02x?})")]
     NotGguf { name: String, found: Vec<u8> },
@@ -43,8 +43,8 @@ pub enum Error {
     },
     #[error("{name} is damaged: {what}")]
     Damaged { name: String, what: String },
-    /// Sound, perhaps, but more than is read.
-    #[error("{name} has {what}, which is more than is read")]
+    /// Possibly valid, but beyond the limits of this reader.
+    #[error("{name} has {what}, which exceeds the limit")]
     TooLarge { name: String, what: String },
     #[error(
         "{name}: tensor `{tensor}` has the type {found}, which is not supported; supported: {known}",
@@ -56,7 +56,7 @@ pub enum Error {
         found: String,
     },
     #[error(
-        "{name}: tensor `{tensor}` of shape {shape:?} does not fit its type {ty}, whose rows come in blocks of {block}"
+        "{name}: tensor `{tensor}` of shape {shape:?} does not fit its type {ty}, whose block size is {block}"
     )]
     BlockShape {
         name: String,

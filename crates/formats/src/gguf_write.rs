@@ -117,8 +117,9 @@ pub fn write_gguf<E: From<io::Error>>(
         head.extend(ty.to_le_bytes());
         head.extend(offset.to_le_bytes());
         let len = t.ty.bytes_of(t.shape.iter().product());
-        let len =
-            len.ok_or_else(|| io::Error::other(format!("`{}` is not whole blocks", t.name)))?;
+        let len = len.ok_or_else(|| {
+            io::Error::other(format!("`{}` is not a whole number of blocks", t.name))
+        })?;
         lengths.push(len);
         offset = (offset + len as u64).next_multiple_of(ALIGNMENT);
     }

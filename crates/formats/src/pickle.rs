@@ -24,11 +24,11 @@ pub fn read_torch(file: &[u8]) -> Result<BTreeMap<String, TorchTensor>, String> 
     let folder = name.trim_end_matches("data.pkl");
     let mut out = BTreeMap::new();
     let Object::Dict(items) = Machine::run(pickle)? else {
-        return Err("it does not hold a dictionary".into());
+        return Err("it does not contain a dictionary".into());
     };
     for (key, value) in items {
         let (Object::Text(key), Object::Tensor(t)) = (key, value) else {
-            return Err("its dictionary holds something else than tensors by name".into());
+            return Err("its dictionary contains something other than named tensors".into());
         };
         let storage = entries.get(&format!("{folder}data/{}", t.storage));
         let values = storage.and_then(|s| t.read(s));
@@ -142,7 +142,7 @@ impl<'a> Machine<'a> {
                 return machine.stack.pop().ok_or("its pickle is empty".into());
             }
             machine.step(op).ok_or_else(|| {
-                format!("its pickle does what a dictionary of tensors does not need (0x{op:02x})")
+                format!("its pickle uses an operation that a dictionary of tensors does not need (0x{op:02x})")
             })?;
         }
     }

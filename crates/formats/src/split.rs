@@ -60,7 +60,10 @@ pub(crate) fn open(path: &Path) -> Result<Vec<Part>> {
     for name in names {
         let path = path.with_file_name(&name);
         if !path.exists() {
-            return Err(incomplete(&first.0, format!("and {name} is not beside it")));
+            return Err(incomplete(
+                &first.0,
+                format!("and {name} is not next to it"),
+            ));
         }
         parts.push(read(&path)?);
     }
@@ -88,7 +91,7 @@ pub(crate) fn join(mut parts: Vec<Part>) -> Result<(Gguf, Vec<Box<dyn ByteSource
     let mut files = vec![file];
     for (part, file) in parts {
         if part_of(&part).is_none_or(|p| p.1 != count) {
-            return Err(incomplete(&part, format!("beside one of {count}")));
+            return Err(incomplete(&part, format!("next to one of {count}")));
         }
         let tensors = part.header.tensors.into_iter();
         let at = files.len();

@@ -9,13 +9,13 @@ pub struct Limits {
     pub max_workgroup_memory: u32,
 }
 
-/// What `siskin devices` tells of an adapter.
+/// What `siskin devices` reports about an adapter.
 #[derive(Debug, Clone)]
 pub struct AdapterReport {
     pub name: String,
     pub backend: String,
     pub driver: String,
-    /// Runs shaders on the processor.
+    /// Runs shaders on the CPU.
     pub software: bool,
     pub subgroups: bool,
     /// Smallest and largest subgroup; 0 where unknown.
@@ -39,7 +39,7 @@ pub(crate) fn is_software(info: &wgpu::AdapterInfo) -> bool {
 }
 
 /// The profile that suits an adapter. `SG_DOT4` is never chosen automatically: whether integer products
-/// gain speed differs from GPU to GPU.
+/// are faster differs from GPU to GPU.
 pub(crate) fn profile_of(adapter: &wgpu::Adapter) -> Profile {
     if is_software(&adapter.get_info()) {
         Profile::CPU

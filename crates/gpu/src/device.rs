@@ -9,7 +9,7 @@ use crate::train::Training;
 use crate::weights::GpuWeight;
 use crate::{Counts, Error, Layout, LimitRequest, Profile, Result};
 
-/// Chosen tokens that may wait to be read back.
+/// How many chosen tokens may be waiting to be read back.
 const RING: usize = 4;
 
 /// A GPU with weights, caches and prepared plans.
@@ -29,14 +29,14 @@ pub struct GpuDevice {
     pub(crate) step: wgpu::Buffer,
     /// Token ids of the step; the first is the one chosen last.
     pub(crate) tokens: wgpu::Buffer,
-    /// Bits of the tokens that stand in the context.
+    /// A bit for each token id, set if the context contains it.
     pub(crate) seen: wgpu::Buffer,
     pub(crate) ring: wgpu::Buffer,
     /// What is bound where a kernel does not read.
     pub(crate) nothing: wgpu::Buffer,
     staging: Vec<wgpu::Buffer>,
     slot: usize,
-    /// Slots of tokens that wait to be taken, oldest first.
+    /// Slots of pending tokens, oldest first.
     pending: VecDeque<usize>,
     pub(crate) prefill: Option<Prepared>,
     pub(crate) decode: Option<Prepared>,
@@ -112,7 +112,7 @@ impl GpuDevice {
         self.profile
     }
 
-    /// Whether the adapter runs shaders on the processor.
+    /// Whether the adapter runs shaders on the CPU.
     pub fn is_software(&self) -> bool {
         self.opened.software
     }
@@ -126,7 +126,7 @@ impl GpuDevice {
         self.context = context;
         self.kv_f32 = kv_f32;
         self.caches.clear();
-        // They are as long as the context, and another model's frequencies may have the same name.
+        // Their length is the context's, and another model's frequencies may have the same name.
         self.tables.clear();
         for cache in &graph.caches {
             let bytes = (cache.n_kv_heads * cache.head_dim * context * self.kv_bytes()) as u64;
@@ -172,14 +172,14 @@ impl GpuDevice {
     }
 
     fn lower_for(&mut self, graph: Graph, rows: usize) -> Result<Prepared> {
-        // Several tokens share a tile: norm and activation are computed once, apart.
+        // Several tokens share a tile: norm and activation are computed once, separately.
         let single = rows == 1;
         let fusion = Fusion {
             norm: single,
             residual: true,
             gated: single,
             rope: true,
-            // Its workgroups compute some things several times over, which only a GPU has room for.
+            // Its workgroups compute some values redundantly, which is cheap only on a GPU.
             attention: single && self.profile.layout == Layout::Shared,
         };
         let uniform: Vec<bool> = (0..graph.weights.len())
@@ -238,7 +238,7 @@ impl GpuDevice {
         Ok(())
     }
 
-    /// Runs some tokens of a prompt; with `head` the next token is chosen and waits to be taken.
+    /// Runs some tokens of a prompt; with `head` the next token is chosen and is then pending.
     pub fn prefill(
         &mut self,
         tokens: &[u32],
@@ -267,7 +267,7 @@ impl GpuDevice {
         result
     }
 
-    /// Feeds the token chosen last; the next one waits to be taken.
+    /// Feeds the token chosen last; the next one is then pending.
     pub fn decode(&mut self, position: usize, sampling: &Sampling) -> Result<()> {
         let Some(prepared) = self.decode.take() else {
             return Err(Error::Unsupported("a run before prepare".into()));
@@ -278,10 +278,10 @@ impl GpuDevice {
         result
     }
 
-    /// The token chosen first of those that wait; with `logits`, the logits of the last run too.
+    /// The oldest pending token; with `logits`, also the logits of the last run.
     pub async fn take(&mut self, logits: bool) -> Result<(u32, Vec<f32>)> {
         let Some(slot) = self.pending.pop_front() else {
-            return Err(Error::Unsupported("no token waits".into()));
+            return Err(Error::Unsupported("no token is pending".into()));
         };
         let staging = self.staging[slot].clone();
         let bytes = self.map(&staging, 4).await?;
@@ -308,7 +308,7 @@ impl GpuDevice {
         ))
     }
 
-    /// Forgets the tokens that wait.
+    /// Discards the pending tokens.
     pub async fn discard(&mut self) -> Result<()> {
         while !self.pending.is_empty() {
             self.take(false).await?;
@@ -316,7 +316,7 @@ impl GpuDevice {
         Ok(())
     }
 
-    /// Says which tokens stand in the context.
+    /// Sets which tokens the context contains.
     pub fn set_seen(&mut self, tokens: &[u32]) {
         let mut bits = vec![0u32; (self.seen.size() / 4) as usize];
         for id in tokens {
@@ -354,7 +354,7 @@ impl GpuDevice {
             let read: Vec<f32> = self
                 .read_buffer(&prepared.arena, view.offset as u64 * 4, bytes)
                 .await?;
-            // A slice stands in the columns of a wider value.
+            // A slice occupies some columns of a wider value.
             out.push(if view.cols == view.stride {
                 read
             } else {
@@ -369,7 +369,7 @@ impl GpuDevice {
 }
 
 impl Drop for GpuDevice {
-    /// Waits for what is in flight: the memory of buffers that nothing uses is given back at once, although
+    /// Waits for what is in flight, so that the memory of unused buffers is released at once although
     /// wgpu's device is kept.
     fn drop(&mut self) {
         let _ = self.device.poll(wgpu::PollType::wait_indefinitely());

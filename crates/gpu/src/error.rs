@@ -2,18 +2,18 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("no GPU adapter was found")]
+    #[error("no GPU was found")]
     NoAdapter,
-    #[error("there is no adapter {index}, of {count}")]
+    #[error("there is no GPU {index}; {count} were found")]
     NoSuchAdapter { index: usize, count: usize },
-    #[error("{adapter} does not open: {what}")]
+    #[error("{adapter} could not be opened: {what}")]
     Open { adapter: String, what: String },
     #[error("{adapter} has no subgroups, which the profile `{profile}` needs")]
     Profile {
         adapter: String,
         profile: crate::Profile,
     },
-    #[error("{what} needs {needed} bytes in one binding, {adapter} allows {limit}")]
+    #[error("{what} needs {needed} bytes in one binding; {adapter} allows {limit}")]
     TooLarge {
         what: String,
         needed: u64,
@@ -30,11 +30,11 @@ pub enum Error {
         position: usize,
         context: usize,
     },
-    #[error("the plan has a step that no kernel runs: {0}")]
+    #[error("no kernel implements a step of the plan: {0}")]
     Unsupported(String),
-    #[error("the GPU was lost: its driver was reset or the page gave it up")]
+    #[error("the GPU was lost: its driver was reset or the page released it")]
     Lost,
-    #[error("the GPU has no room for the model: {0}")]
+    #[error("the GPU does not have enough memory for the model: {0}")]
     OutOfMemory(String),
     #[error("the GPU failed: {0}")]
     Device(String),

@@ -1,4 +1,4 @@
-//! From a plan's steps to dispatches: which kernel, which constants, what it binds.
+//! Lowers a plan's steps to dispatches: which kernel, which constants, which bindings.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ fn threads_for(blocks: usize) -> usize {
     blocks.next_power_of_two().clamp(32, 128)
 }
 
-/// Some of a buffer, bound.
+/// A bound range of a buffer.
 #[derive(Debug, Clone)]
 pub(crate) struct Bound {
     pub buffer: wgpu::Buffer,
@@ -44,11 +44,11 @@ struct Lowering<'a> {
     device: &'a mut GpuDevice,
     plan: &'a Plan,
     arena: wgpu::Buffer,
-    /// Integer activations and their scales, where a kernel wants them made beforehand.
+    /// Integer activations and their scales, where a kernel needs them in advance.
     scratch: Option<(wgpu::Buffer, wgpu::Buffer)>,
-    /// What splits of an attention leave for their sum.
+    /// Partial results of the splits of an attention, until they are combined.
     splits: Option<wgpu::Buffer>,
-    /// What training keeps from one dispatch to the next, by what it is.
+    /// Buffers that training keeps from one dispatch to the next, by name.
     between: HashMap<&'static str, wgpu::Buffer>,
     dispatches: Vec<Dispatch>,
 }
@@ -99,7 +99,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// A vector's buffer; for none, a buffer that stands in for what the kernel does not read.
+    /// A vector's buffer; for none, a placeholder that the kernel does not read.
     fn vector(&self, id: Option<WeightId>) -> Result<Bound> {
         let Some(id) = id else {
             return Ok(self.device.nothing.clone().into());
@@ -140,14 +140,14 @@ impl Lowering<'_> {
         self.device.profile.reduce
     }
 
-    /// A kernel whose `threads` add up.
+    /// A kernel whose `threads` reduce together.
     fn reducing(&self, name: &'static str, threads: usize) -> Kernel {
         let mut kernel = Kernel::new(name).size("WG", threads);
         kernel.variant.reduce = self.reduce();
         kernel
     }
 
-    /// Queues a dispatch that reads and writes `bytes` a run, and binds `entries`.
+    /// Queues a dispatch that reads and writes `bytes` per run, and binds `entries`.
     fn push(
         &mut self,
         kernel: &Kernel,
@@ -230,7 +230,7 @@ impl Lowering<'_> {
                     || (gate.start, up.start) != (0, n)
                 {
                     return Err(Error::Unsupported(
-                        "a gate and up that are not stacked".into(),
+                        "gate and up that are not stacked".into(),
                     ));
                 }
                 let entries = [(3, self.bound(gate)), (6, self.bound(self.plan.view(id)))];
@@ -300,7 +300,9 @@ impl Lowering<'_> {
     fn norm_runs(&self, name: &'static str, weight: WeightId, x: View) -> Result<(Kernel, u32)> {
         let k = self.graph().weight(weight).rows();
         if [k, x.stride, x.start].iter().any(|n| n % 4 != 0) {
-            return Err(Error::Unsupported("an rms_norm of odd columns".into()));
+            return Err(Error::Unsupported(
+                "rms_norm whose columns are not a multiple of 4".into(),
+            ));
         }
         let runs = x.cols / k;
         let kernel = self

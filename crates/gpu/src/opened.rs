@@ -9,19 +9,19 @@ use crate::pipeline::Kernel;
 use crate::shader::link;
 use crate::{Error, Profile, Result};
 
-/// Which limits to ask the adapter for.
+/// Which limits to request from the adapter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LimitRequest {
-    /// All it has.
+    /// All that it supports.
     #[default]
     Adapter,
     /// WebGPU's defaults, which every adapter in a browser has.
     WebGpuDefault,
-    /// The adapter's, but bindings of at most so many bytes: for tests of split tensors.
+    /// The adapter's, but bindings of at most this many bytes: for tests of split tensors.
     Binding(u64),
 }
 
-/// What a device reported by itself.
+/// An error that a device reported asynchronously.
 #[derive(Debug, Clone)]
 enum Failure {
     Lost,
@@ -132,7 +132,7 @@ impl Opened {
             lock(&sink).get_or_insert(found);
         }));
         let sink = failure.clone();
-        // Whatever a lost device reports after that is of no interest.
+        // Whatever a lost device reports after that is irrelevant.
         device.set_device_lost_callback(move |_, _| {
             lock(&sink).get_or_insert(Failure::Lost);
         });
@@ -154,7 +154,7 @@ impl Opened {
         self.device.features().contains(wgpu::Features::SUBGROUP)
     }
 
-    /// The first error that the device reported by itself since it was opened.
+    /// The first error that the device reported asynchronously since it was opened.
     pub fn check(&self) -> Result<()> {
         match &*lock(&self.failure) {
             None => Ok(()),

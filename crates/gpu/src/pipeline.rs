@@ -31,7 +31,7 @@ impl Kernel {
         self.set(name, u32::from(value))
     }
 
-    /// For people: the kernel and its type of weights.
+    /// For display: the kernel and its type of weights.
     pub fn label(&self) -> String {
         let dot4 = match self.variant.product {
             Product::Dot4 => " dot4",

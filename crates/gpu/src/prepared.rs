@@ -9,11 +9,11 @@ use crate::{GpuDevice, KernelTime};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
     Fixed([u32; 3]),
-    /// One a token.
+    /// One per token.
     Tokens,
-    /// x, and one a token.
+    /// x, and one per token.
     Rows(u32),
-    /// x, and one for each `rows` tokens.
+    /// x, and one per `rows` tokens.
     Tiles {
         x: u32,
         rows: u32,
@@ -43,11 +43,11 @@ pub(crate) struct Dispatch {
     pub pipeline: wgpu::ComputePipeline,
     pub bind_group: wgpu::BindGroup,
     pub size: Size,
-    /// Bytes it reads and writes, beside the KV cache.
+    /// Bytes it reads and writes, apart from the KV cache.
     pub bytes: u64,
     /// Whether it runs for all tokens or for the last row only.
     pub rows: Rows,
-    /// Bytes a token that it reads from the KV cache, and the window.
+    /// Bytes per token that it reads from the KV cache, and the window.
     pub kv: Option<(u64, Option<usize>)>,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Dispatch {
 pub(crate) struct Prepared {
     pub plan: Plan,
     pub arena: wgpu::Buffer,
-    /// What makes DoRA's factors, before all others once the parameters have changed.
+    /// Dispatches that compute DoRA's factors, run before all others once the parameters have changed.
     pub factors: Vec<Dispatch>,
     pub dispatches: Vec<Dispatch>,
 }
@@ -79,7 +79,7 @@ impl Dispatch {
 
 impl GpuDevice {
     /// Records a prepared plan's dispatches for `rows` tokens from `position` on. Without `head`,
-    /// leaves out those for the last row alone.
+    /// omits those for the last row alone.
     pub(crate) fn record(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -100,7 +100,7 @@ impl GpuDevice {
         }
     }
 
-    /// Makes DoRA's factors, where the parameters have changed.
+    /// Computes DoRA's factors if the parameters have changed.
     pub(crate) fn record_factors(&mut self, pass: &mut wgpu::ComputePass<'_>, prepared: &Prepared) {
         if !std::mem::take(&mut self.training.are_stale) {
             return;

@@ -1,4 +1,4 @@
-//! Bringing values back from the GPU, without blocking where a page cannot.
+//! Reading values back from the GPU, without blocking in a page.
 
 use bytemuck::AnyBitPattern;
 use futures_channel::oneshot;
@@ -6,7 +6,7 @@ use futures_channel::oneshot;
 use crate::{Error, GpuDevice, Result};
 
 impl GpuDevice {
-    /// Maps a staging buffer and takes `bytes` of it out.
+    /// Maps a staging buffer and copies `bytes` out of it.
     pub(crate) async fn map(&mut self, staging: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
         let (sender, receiver) = oneshot::channel();
         staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
@@ -34,7 +34,7 @@ impl GpuDevice {
         Ok(out)
     }
 
-    /// Reads part of a buffer by way of a staging buffer of its own.
+    /// Reads part of a buffer through a staging buffer of its own.
     pub(crate) async fn read_buffer<T: AnyBitPattern>(
         &mut self,
         source: &wgpu::Buffer,
@@ -53,12 +53,12 @@ impl GpuDevice {
             .collect())
     }
 
-    /// The first error that the device reported by itself since it was opened.
+    /// The first error that the device reported asynchronously since it was opened.
     pub(crate) fn check(&self) -> Result<()> {
         self.opened.check()
     }
 
-    /// Waits until all that was handed over is done, so that its errors are known.
+    /// Waits until all submitted work is done, so that its errors are known.
     pub async fn settle(&mut self) -> Result<()> {
         let ring = self.ring.clone();
         self.read_buffer::<u32>(&ring, 0, 4).await?;

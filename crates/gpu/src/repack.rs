@@ -1,19 +1,19 @@
-//! From a file's blocks to what kernels read: values in one buffer, 16 bytes at a time, scales in
-//! another. One row for each type of a file ([`kept`]), and one for each way to keep it here ([`GpuType`]).
+//! Converts a file's blocks to what kernels read: values in one buffer, 16 bytes at a time, scales in
+//! another. One row for each type of a file ([`kept`]), and one for each layout on the GPU ([`GpuType`]).
 
 use half::f16;
 use siskin_formats::{Format, TensorType, decode, formats};
 
-/// One way to keep a matrix.
+/// One layout of a matrix.
 struct Packing {
     /// Whether kernels can compute with its values as integers.
     is_integer: bool,
-    /// Weights whose sizes are whole.
+    /// The smallest number of weights with whole sizes.
     len: usize,
     /// Bytes of the values and scales of that many.
     values: usize,
     scales: usize,
-    /// The file of WGSL with its `load_block`, or for types of values with their `load`.
+    /// The WGSL file with its `load_block`, or for types of values with their `load`.
     library: &'static str,
 }
 
@@ -101,7 +101,7 @@ impl GpuType {
 /// How one of a file's types is kept.
 struct Kept {
     ty: GpuType,
-    /// What `inspect` says of it.
+    /// What `inspect` says about it.
     says: &'static str,
     /// Appends whole blocks to the values and scales.
     repack: fn(&[u8], &mut Vec<u8>, &mut Vec<u8>),
@@ -147,7 +147,7 @@ const fn kept(ty: TensorType) -> Kept {
             ty: GpuType::BF16,
             says: "as BF16 (exact)",
             repack: |blocks, values, _| {
-                // Two bits of each value are not zero: cutting it off loses nothing.
+                // At most two bits of each value are set: truncation loses nothing.
                 let bf16 = |v: f32| ((v.to_bits() >> 16) as u16).to_le_bytes();
                 decoded::<32>(TensorType::MXFP4, blocks, |v| values.extend(bf16(v)));
             },
@@ -178,7 +178,7 @@ const fn kept(ty: TensorType) -> Kept {
 
 const ROUNDED: &str = "as F16 (rounded)";
 
-/// What `inspect` says of how a type runs on the GPU.
+/// What `inspect` says about how a type runs on the GPU.
 pub fn stored_as(ty: TensorType) -> &'static str {
     kept(ty).says
 }
@@ -192,7 +192,7 @@ fn copied(blocks: &[u8], values: &mut Vec<u8>, _: &mut Vec<u8>) {
     values.extend(blocks);
 }
 
-/// Of blocks that have their scales before their values.
+/// For blocks whose scales precede their values.
 fn split<const BYTES: usize, const SCALES: usize>(
     blocks: &[u8],
     values: &mut Vec<u8>,

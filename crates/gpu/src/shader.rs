@@ -1,6 +1,6 @@
 //! Composition of shaders: a kernel names the library files it uses (`// @use lib/step`), and slots
 //! (`values`, `block`, `product`, `reduce`, `kv`) that a variant fills. Each
-//! file is there once, where it is used first.
+//! file is included once, where it is first used.
 
 use crate::{Error, GpuType, Product, Reduce, Result};
 
@@ -91,7 +91,7 @@ pub fn link(kernel: &str, variant: &Variant) -> Result<String> {
     Ok(gather(kernel, variant)?.text)
 }
 
-/// As browsers want it: with the extensions it uses named, which naga rejects.
+/// The form that browsers need: with the extensions it uses enabled, a directive that naga rejects.
 pub fn link_for_browser(kernel: &str, variant: &Variant) -> Result<String> {
     let linked = gather(kernel, variant)?;
     let uses_subgroups = linked.done.contains(&"lib/reduce_sg");

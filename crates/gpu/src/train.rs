@@ -15,16 +15,16 @@ use crate::{Error, GpuDevice, Result};
 /// Workgroups that share the sum of squares.
 const PARTIALS: u64 = 256;
 
-/// What adapters and training keep on the device.
+/// The state of adapters and training on the device.
 #[derive(Debug)]
 pub(crate) struct Training {
     /// Of all adapters together, in the order of `siskin_graph::Lora`.
     pub params: wgpu::Buffer,
     pub grads: wgpu::Buffer,
-    /// What magnitudes multiply columns by, in the order of `siskin_graph::Dora`.
+    /// The factors by which magnitudes multiply columns, in the order of `siskin_graph::Dora`.
     pub factors: wgpu::Buffer,
     factors_len: usize,
-    /// Whether the parameters have changed since the factors were made.
+    /// Whether the parameters have changed since the factors were computed.
     pub are_stale: bool,
     moment_type: MomentType,
     /// In f32, or the codes.
@@ -79,7 +79,7 @@ impl GpuDevice {
     pub fn set_params(&mut self, graph: &Graph, params: &[f32]) -> Result<()> {
         let factors_len = graph.factors_len();
         let factors = self.storage("factors of magnitudes", factors_len as u64 * 4)?;
-        // Columns without an adapter stay as they are.
+        // Columns without an adapter are unchanged.
         let ones = vec![1f32; factors_len];
         self.queue
             .write_buffer(&factors, 0, bytemuck::cast_slice(&ones));
@@ -94,7 +94,7 @@ impl GpuDevice {
         Ok(())
     }
 
-    /// What magnitudes multiply columns by, with the parameters as they are now.
+    /// The factors by which magnitudes multiply columns, for the current parameters.
     pub async fn factors(&mut self) -> Result<Vec<f32>> {
         let Some(prepared) = self.decode.take() else {
             return Err(Error::Unsupported("factors before prepare".into()));
@@ -294,7 +294,7 @@ impl GpuDevice {
             .await
     }
 
-    /// Makes them 0.
+    /// Sets them to 0.
     pub fn forget_gradients(&mut self) {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.clear_buffer(&self.training.grads, 0, None);
@@ -321,7 +321,7 @@ impl GpuDevice {
         Ok((params, moments))
     }
 
-    /// Goes on from such a state, whose moments are none or of the type that was prepared for.
+    /// Resumes from such a state, whose moments are empty or of the type that was prepared.
     pub fn set_training_state(&mut self, params: &[f32], moments: &Moments) -> Result<()> {
         let t = &self.training;
         self.queue

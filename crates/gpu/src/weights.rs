@@ -20,7 +20,7 @@ pub(crate) enum GpuWeight {
     Vector(wgpu::Buffer),
 }
 
-/// A matrix on its way to the GPU, part by part.
+/// A matrix that is being written to the GPU, part by part.
 #[derive(Debug)]
 pub struct Upload<'a> {
     device: &'a mut GpuDevice,
@@ -40,7 +40,7 @@ pub struct Upload<'a> {
 const PIECE: usize = 4 << 20;
 
 impl GpuDevice {
-    /// Makes room for a matrix that is the stack of `parts` (type in the file, rows).
+    /// Allocates a matrix that is the stack of `parts` (type in the file, rows).
     pub fn matrix(
         &mut self,
         name: &str,
@@ -120,7 +120,7 @@ impl GpuDevice {
 }
 
 impl Upload<'_> {
-    /// The next part's bytes, as the file has them.
+    /// Writes the next part's bytes, as in the file.
     pub fn part(&mut self, bytes: &[u8]) -> Result<()> {
         let Some((ty, rows)) = self.parts.pop_front() else {
             return Err(Error::Unsupported(format!(
@@ -175,7 +175,7 @@ impl Upload<'_> {
                 run.scales = Some(buffer);
             }
         }
-        // Hands the writes over, so that their staging memory is given back.
+        // Submits the writes, so that their staging memory is released.
         self.device.queue.submit([]);
         let weight = GpuWeight::Matrix {
             runs: self.runs,

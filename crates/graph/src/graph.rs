@@ -373,7 +373,7 @@ impl Graph {
         let (w, Node { cols, rows, .. }) = (self.weight(weight), self.node(x));
         let (n, cols, rows) = (w.rows(), *cols, *rows);
         self.check("rms_norm", &w.name, n > 0 && cols % n == 0, || {
-            format!("{cols} columns do not come in runs of {n} weights")
+            format!("{cols} columns are not a multiple of {n} weights")
         })?;
         Ok(self.push(Op::RmsNorm { weight, eps }, &[x], rows, cols))
     }

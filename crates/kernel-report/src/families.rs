@@ -68,7 +68,7 @@ fn nf4(weight: &Weight) -> Vec<(TensorType, usize)> {
 pub fn kernels() -> Result<Vec<FamilyKernel>> {
     let adapters = block_on(siskin_gpu::adapters());
     let Some(index) = adapters.iter().position(|a| a.subgroups) else {
-        bail!("no adapter with subgroups; install mesa-vulkan-drivers");
+        bail!("no GPU driver with subgroups; install mesa-vulkan-drivers");
     };
     let mut out = vec![];
     for (family, config, types) in configs() {

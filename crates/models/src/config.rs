@@ -159,7 +159,7 @@ impl<'a> Source<'a> {
         self.json_value(key).is_some_and(Json::is_null)
     }
 
-    /// A whole number by its name in `config.json` and in GGUF; `None` where it is missing or null.
+    /// An integer by its name in `config.json` and in GGUF; `None` where it is missing or null.
     pub fn uint(&self, json_key: &str, gguf_key: &str) -> Result<Option<usize>> {
         let json = self.json_value(json_key).filter(|v| !v.is_null());
         let found = match (json, self.gguf_value(gguf_key)) {
@@ -172,7 +172,7 @@ impl<'a> Source<'a> {
                     let first = list.first().copied();
                     if list.iter().any(|v| Some(*v) != first) {
                         let key = self.label(json_key, gguf_key);
-                        return Err(self.unsupported(&key, "another number in each layer"));
+                        return Err(self.unsupported(&key, "different in each layer"));
                     }
                     first.and_then(|v| u64::try_from(v).ok())
                 }
@@ -184,7 +184,7 @@ impl<'a> Source<'a> {
             None => Ok(None),
             Some(v) => match v.and_then(|v| usize::try_from(v).ok()) {
                 Some(v) => Ok(Some(v)),
-                None => Err(self.wrong(&self.label(json_key, gguf_key), "a whole number")),
+                None => Err(self.wrong(&self.label(json_key, gguf_key), "an integer")),
             },
         }
     }
@@ -276,7 +276,7 @@ impl<'a> Source<'a> {
         let value = self.uint(json_key, gguf_key)?.or(default);
         value.filter(|v| (1..=max).contains(v)).ok_or_else(|| {
             let key = self.label(json_key, gguf_key);
-            self.wrong(&key, "a positive number of a sensible size")
+            self.wrong(&key, "a positive number within limits")
         })
     }
 
@@ -360,7 +360,7 @@ fn shortened(value: String) -> String {
     }
 }
 
-/// A whole number, even if it is written `1e6`.
+/// An integer, even if it is written `1e6`.
 fn as_uint(v: &Json) -> Option<u64> {
     let whole = |v: &f64| *v >= 0.0 && v.fract() == 0.0 && *v < 9e15;
     v.as_u64()

@@ -9,7 +9,7 @@ pub enum Error {
         known: String,
     },
     #[error(
-        "{name}: tensor `{tensor}` has the shape {found:?}, the configuration asks for {wanted:?}"
+        "{name}: tensor `{tensor}` has the shape {found:?}, the configuration requires {wanted:?}"
     )]
     Shape {
         name: String,
@@ -32,7 +32,7 @@ pub enum Error {
         value: String,
     },
     #[error(
-        "{name}: the tensor `{tensor}`{} is not part of the architecture {arch} as it is supported",
+        "{name}: the tensor `{tensor}`{} is not part of the supported architecture {arch}",
         if *more > 0 { format!(" (and {more} more)") } else { String::new() }
     )]
     UnusedTensor {
@@ -47,12 +47,12 @@ pub enum Error {
         key: String,
         expected: &'static str,
     },
-    #[error("the configuration does not fit together: {0}")]
+    #[error("the configuration is inconsistent: {0}")]
     Graph(#[from] siskin_graph::Error),
     #[error(transparent)]
     Formats(#[from] siskin_formats::Error),
-    #[error("config.json: `{key}` would have to be {needed} for the model to become a GGUF file")]
+    #[error("config.json: `{key}` must be {needed} to convert the model to GGUF")]
     NoGguf { key: String, needed: &'static str },
-    #[error("{name} cannot become a Hugging Face folder: {what}")]
+    #[error("{name} cannot be converted to a Hugging Face folder: {what}")]
     NoFolder { name: String, what: &'static str },
 }

@@ -122,7 +122,7 @@ impl Rope {
         let partial = number("partial_rotary_factor")?;
         let partial = partial.or(source.float("partial_rotary_factor", "")?);
         if partial.is_some_and(|f| f != 1.0) {
-            return Err(source.unsupported("partial_rotary_factor", "less than whole heads"));
+            return Err(source.unsupported("partial_rotary_factor", "less than 1"));
         }
         let mut known = vec!["rope_type", "type", "rope_theta", "partial_rotary_factor"];
         let mut inv_freq = plain(dims.head_dim, theta);

@@ -17,7 +17,7 @@ fn npm(folder: &str, args: &[&str]) -> Command {
     npm
 }
 
-/// Installs what the lock file says, unless it is there.
+/// Installs what the lock file lists, unless it is installed.
 fn install(folder: &str) -> Result<()> {
     let path = root().join(folder);
     let modified = |file: &str| path.join(file).metadata().and_then(|m| m.modified());
@@ -74,7 +74,7 @@ pub fn serve(port: u16) -> Result<()> {
     ))
 }
 
-/// Chromium and Firefox, where they are missing and apt can bring them.
+/// Installs Chromium and Firefox where they are missing and apt can provide them.
 pub fn ensure_browsers() -> Result<()> {
     let missing: Vec<&str> = [("CHROMIUM", "chromium"), ("FIREFOX", "firefox-esr")]
         .into_iter()
@@ -117,7 +117,7 @@ fn fixture_app() -> Result<()> {
     run(&mut npm("tests/browser", &["run", "--silent", "build"]))
 }
 
-/// Builds the package and the page, and the app that looks at them in browsers.
+/// Builds the package and the page, and the app that tests them in browsers.
 pub fn build_all() -> Result<()> {
     page()?;
     fixture_app()
@@ -134,7 +134,7 @@ pub fn test() -> Result<()> {
     run(&mut npm("tests/browser", &["test"]))
 }
 
-/// The programs that browser tests compare with, and all that they look at.
+/// Builds the programs that browser tests compare with, and everything that they test.
 fn build_for_browsers() -> Result<()> {
     ensure_browsers()?;
     build_workspace()?;
@@ -149,10 +149,10 @@ pub fn shots() -> Result<()> {
         .current_dir(root().join("tests/browser")))
 }
 
-/// siskin beside Transformers.js and wllama in one browser.
+/// Measures siskin, Transformers.js and wllama in one browser.
 pub fn peers(args: &[String]) -> Result<()> {
     build_for_browsers()?;
-    // `ci` wants every platform's optional package of node-llama-cpp listed; not all are published.
+    // `ci` requires every platform's optional package of node-llama-cpp in the lock file; not all are published.
     run(&mut npm("benches", &["install", "--no-save"]))?;
     run(Command::new("node")
         .arg("browser.mjs")

@@ -1,4 +1,4 @@
-//! Running programs: with this process's terminal, or within a stage, whose name begins each line.
+//! Running programs: with this process's terminal, or within a stage, whose name precedes each line.
 
 use std::cell::Cell;
 use std::io::{BufRead, BufReader, Read};
@@ -12,7 +12,7 @@ thread_local! {
     static STAGE: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
-/// Does something as a stage: all that is printed has its name in front.
+/// Runs something as a stage: each printed line is preceded by its name.
 pub fn within<T>(stage: &'static str, work: impl FnOnce() -> T) -> T {
     STAGE.set(Some(stage));
     let done = work();
@@ -20,7 +20,7 @@ pub fn within<T>(stage: &'static str, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Prints a line, with the stage's name in front.
+/// Prints a line, preceded by the stage's name.
 pub fn say(line: &str) {
     match STAGE.get() {
         Some(stage) => println!("{stage:>12} │ {line}"),
@@ -28,7 +28,7 @@ pub fn say(line: &str) {
     }
 }
 
-/// The folder of the workspace.
+/// The workspace's root folder.
 pub fn root() -> PathBuf {
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
     crate_dir.ancestors().nth(2).unwrap_or(crate_dir).into()
@@ -40,7 +40,7 @@ pub fn cargo(args: &[&str]) -> Command {
     cargo
 }
 
-/// A program of the workspace, built if need be; with the features that the whole workspace has, so that the tests
+/// A program of the workspace, built if necessary, with the features that the whole workspace has, so that the tests
 /// compile nothing a second time.
 pub fn program(name: &str) -> Result<Command> {
     run(&mut cargo(&[
@@ -104,7 +104,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Prints what a program says, line by line.
+/// Prints a program's output line by line.
 fn prefix(stage: &str, from: Option<impl Read>) {
     let Some(from) = from else { return };
     let mut lines = BufReader::new(from);

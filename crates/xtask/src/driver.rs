@@ -1,4 +1,4 @@
-//! What the system must have: a Vulkan driver (Mesa's lavapipe runs shaders on the processor), and
+//! System requirements: a Vulkan driver (Mesa's lavapipe runs shaders on the CPU), and
 //! Debian packages in general.
 
 use std::path::Path;
@@ -27,7 +27,7 @@ fn has_driver() -> bool {
             .any(|f| Path::new(f).join("libvulkan.so.1").exists())
 }
 
-/// Installs a driver where there is none and apt can.
+/// Installs a driver with apt where there is none.
 pub fn ensure() -> Result<()> {
     if !cfg!(target_os = "linux") || has_driver() {
         return Ok(());
@@ -52,7 +52,7 @@ pub fn second() -> Result<Option<&'static Path>> {
 pub fn apt(packages: &[&str]) -> Result<()> {
     if !Path::new("/usr/bin/apt-get").exists() {
         bail!(
-            "{} must be installed, and there is no apt to do it",
+            "{} must be installed, and apt, which could install it, is missing",
             packages.join(", ")
         );
     }

@@ -32,7 +32,7 @@ enum Task {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Fetch the default model, teach it the example's manners, and ask it before and after
+    /// Fetch the default model, fine-tune it on the example, and compare its answers before and after
     Train {
         /// More arguments for `siskin train`, such as `--device gpu`
         #[arg(last = true)]
@@ -48,11 +48,11 @@ enum Task {
         #[arg(long, value_name = "STAGE", value_parser = stages::names(), conflicts_with = "quick")]
         only: Vec<String>,
     },
-    /// Fetch the default model, or check the one that is there
+    /// Fetch the default model, or verify the existing one
     Model,
-    /// Draw the README's picture from what the program really prints
+    /// Draw the README's picture from the program's actual output
     Picture,
-    /// What a real GPU's compiler makes of the kernels: no GPU needed, but Mesa's RADV
+    /// Compile the kernels with a real GPU's compiler and report its statistics: needs Mesa's RADV, but no GPU
     KernelReport {
         #[arg(last = true)]
         args: Vec<String>,
@@ -68,7 +68,7 @@ enum Task {
     Page,
     /// Take screenshots of each of the page's views
     Shots,
-    /// Measure siskin beside its peers in one browser
+    /// Measure siskin and other engines in one browser
     BrowserBench {
         #[arg(last = true)]
         args: Vec<String>,
@@ -117,7 +117,7 @@ fn task(task: Task) -> Result<()> {
     }
 }
 
-/// The example that comes with the page, from nothing to an adapter that answers.
+/// Trains an adapter on the page's example, and asks it questions.
 fn train(args: &[String]) -> Result<()> {
     let model = model::fetch()?;
     let out = command::root().join("target/pip");

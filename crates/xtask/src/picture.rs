@@ -1,4 +1,4 @@
-//! The README's picture: commands and what the program really prints, drawn as a terminal in SVG.
+//! The README's picture: commands and the program's actual output, drawn as a terminal in SVG.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -17,7 +17,7 @@ enum Line {
     Output(String),
 }
 
-/// Runs the program and takes its output, wrapped.
+/// Runs the program and returns its output, wrapped.
 fn session(args: &[&str], input: &[&str]) -> Result<Vec<String>> {
     let mut child = siskin()?
         .args(args)

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: stages that run side by side as far as they do not wait for one another.
+//! `cargo xtask test`: stages that run in parallel unless one waits for another.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ struct Stage {
     run: fn() -> Result<()>,
 }
 
-/// In the order in which they start, where nothing else decides: what others wait for comes first.
+/// In the order in which they start, all else being equal: those that others wait for come first.
 const STAGES: [Stage; 12] = [
     Stage {
         name: "build",
@@ -56,7 +56,7 @@ const STAGES: [Stage; 12] = [
     },
     Stage {
         name: "kernels",
-        about: "what a real GPU's compiler makes of the kernels",
+        about: "compile the kernels with a real GPU's compiler, and check registers and spills",
         needs: &["build", "set-up"],
         run: || run(&mut tests(&["--test", "gate"])),
     },
@@ -145,7 +145,7 @@ fn lints() -> Result<()> {
     ]))
 }
 
-/// The whole workspace's features, whichever tests are chosen: nothing is compiled anew.
+/// The whole workspace's features, whichever tests are chosen, so that nothing is compiled again.
 fn tests(chosen: &[&str]) -> std::process::Command {
     let mut test = cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
     test.args(chosen);
@@ -168,7 +168,7 @@ pub fn quick() -> Result<()> {
     run(tests(&["--test", "native", "--"]).args(QUICK_NATIVE))
 }
 
-/// The stages of these names with all that they need; all stages where there are no names.
+/// The stages of these names and all that they need; all stages if no names are given.
 pub fn test(only: &[String]) -> Result<()> {
     let mut wanted: Vec<&str> = match only {
         [] => names(),
@@ -250,7 +250,7 @@ fn start_stages(
         let (sender, stage) = (sender.clone(), *stage);
         std::thread::spawn(move || {
             let result = within(stage.name, stage.run).map_err(|e| format!("{e:#}"));
-            // Nobody waits any more only where this process ends.
+            // The receiver is gone only when this process is ending.
             let _ = sender.send((i, result));
         });
     }

@@ -1,5 +1,5 @@
-//! A toolchain that builds for wasm32. rustup's own target serves wherever it can be fetched; where
-//! it cannot, Debian's packages bring a compiler that knows the target, and the standard library is
+//! A toolchain that builds for wasm32. rustup's own target is used wherever it can be fetched; where
+//! it cannot, Debian's packages provide a compiler that supports the target, and the standard library is
 //! built with it once.
 
 use std::fs;
@@ -29,7 +29,7 @@ pub fn wasm_cargo() -> Result<Command> {
     Ok(command)
 }
 
-/// Compiles all that a page runs, and tells where it is.
+/// Compiles the wasm that a page runs, and returns its path.
 pub fn build() -> Result<PathBuf> {
     let mut command = wasm_cargo()?;
     command.args(["build", "--profile", "wasm", "--target", TARGET]);
@@ -40,7 +40,7 @@ pub fn build() -> Result<PathBuf> {
         .join("wasm/siskin_wasm.wasm"))
 }
 
-/// Lints it: the rest of the workspace's lints do not see what is for wasm32 alone.
+/// Lints it: the workspace's other lints do not cover what is compiled for wasm32 alone.
 pub fn lint() -> Result<()> {
     let mut command = wasm_cargo()?;
     if command.get_program() == "rustup" {
@@ -76,7 +76,7 @@ fn holds_std(lib: &Path) -> bool {
         .any(|f| f.to_string_lossy().starts_with("libstd-"))
 }
 
-/// Quiet when it fails: there is another way.
+/// Silent when it fails: there is an alternative.
 fn add_target() -> bool {
     Command::new("rustup")
         .args(["target", "add", TARGET])
@@ -102,14 +102,14 @@ fn install_debian() -> Result<()> {
         "building the standard library for {TARGET} with Debian's compiler"
     ));
     apt(&["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm"])?;
-    // The linker must be of the compiler's LLVM.
+    // The linker must have the compiler's LLVM version.
     let version = output("/usr/bin/rustc", &["-vV"])?;
     let llvm = version
         .lines()
         .find_map(|l| l.strip_prefix("LLVM version: "));
     let major = llvm
         .and_then(|v| v.split('.').next())
-        .context("rustc does not tell its LLVM")?;
+        .context("rustc does not report its LLVM version")?;
     apt(&[&format!("lld-{major}")])?;
 
     let work = root().join("target/wasm-std");
@@ -132,7 +132,7 @@ fn install_debian() -> Result<()> {
 
     let to = debian_std()?;
     fs::create_dir_all(&to).with_context(|| format!("cannot create {}", to.display()))?;
-    // What an older compiler left would not fit.
+    // An older compiler's output would be incompatible.
     for old in to.read_dir()?.flatten() {
         if old.path().extension().is_some_and(|e| e == "rlib") {
             fs::remove_file(old.path())?;

@@ -7,7 +7,7 @@ use siskin_graph::Sampling;
 /// Whether a token is in the context, a bit each.
 pub type Seen = [u32];
 
-/// In place of a token where a logit is infinite or no number.
+/// In place of a token where a logit is not finite.
 pub const NOT_FINITE: u32 = u32::MAX;
 
 /// The token for `position`, of equal ones the lowest id; or [`NOT_FINITE`].

@@ -7,13 +7,13 @@ use crate::pipeline::Kernel;
 use crate::prepared::Size;
 use crate::{Error, Layout, Result};
 
-/// Threads of an attention: at least one for each four columns.
+/// Threads of an attention workgroup: at least one per four columns.
 fn attention_threads(head_dim: usize) -> usize {
     (head_dim / 4).next_power_of_two().max(64)
 }
 
-/// Positions that one workgroup of a single token's attention takes before the keys are shared
-/// among several: a head alone would leave most of a GPU idle.
+/// Positions that one workgroup of a single token's attention processes before the keys are divided
+/// among several: one workgroup per head would leave most of a GPU idle.
 const POSITIONS_A_SPLIT: usize = 512;
 const MOST_SPLITS: usize = 8;
 
@@ -21,13 +21,13 @@ impl Lowering<'_> {
     fn splits(&self, window: Option<usize>) -> usize {
         let reach = self.device.context.min(window.unwrap_or(usize::MAX));
         match self.device.profile.layout {
-            // A CPU is busy with one workgroup.
+            // One workgroup per head keeps a CPU busy.
             Layout::Rows => 1,
             Layout::Shared => (reach / POSITIONS_A_SPLIT).clamp(1, MOST_SPLITS),
         }
     }
 
-    /// What lib/rotate.wgsl needs of a rope, but for HEAD_DIM, and its frequencies.
+    /// The constants of lib/rotate.wgsl, except HEAD_DIM, and the frequencies' weight.
     pub(super) fn rope_constants(&self, kernel: Kernel, id: NodeId) -> Result<(Kernel, WeightId)> {
         let Op::Rope {
             inv_freq, pairs, ..
@@ -41,7 +41,7 @@ impl Lowering<'_> {
         Ok((kernel, inv_freq))
     }
 
-    /// What lib/heads.wgsl wants to know, and the cache's bindings.
+    /// The constants of lib/heads.wgsl, and the cache's bindings.
     fn heads(
         &self,
         kernel: Kernel,
@@ -137,13 +137,13 @@ impl Lowering<'_> {
         }
     }
 
-    /// Bytes that a position in the cache costs to read.
+    /// Bytes read per position in the cache.
     fn kv_bytes(&self, spec: &AttentionSpec) -> u64 {
         (2 * spec.n_kv_heads * spec.head_dim * self.device.kv_bytes()) as u64
     }
 
-    /// One token's rope, append and attention, and where its keys are shared among workgroups the
-    /// sum of what they found.
+    /// One token's rope, append and attention, and, where its keys are divided among workgroups, the
+    /// combination of their results.
     fn attention_step(
         &mut self,
         id: NodeId,

@@ -1,4 +1,4 @@
-//! DoRA's magnitudes, forward and backward, and the factors they make.
+//! DoRA's magnitudes, forward and backward, and the factors computed from them.
 
 use siskin_graph::{Dora, Lora, LoraId, NodeId, Rows, WeightId};
 
@@ -10,7 +10,7 @@ use crate::prepared::{Dispatch, Size};
 use crate::{Error, Result};
 
 impl Lowering<'_> {
-    /// What makes all factors anew out of the parameters.
+    /// Dispatches that recompute all factors from the parameters.
     pub(super) fn factors(&mut self) -> Result<Vec<Dispatch>> {
         let before = std::mem::take(&mut self.dispatches);
         for lora in self.graph().loras.clone() {
@@ -27,7 +27,7 @@ impl Lowering<'_> {
         let mut b_row = 0;
         for (s, span) in lora.spans.iter().enumerate() {
             for run in &runs {
-                // The rows of the span that this run has.
+                // The rows of the span that are in this run.
                 let first = span.start.max(run.row0);
                 let end = (span.start + span.len).min(run.row0 + run.rows);
                 if first >= end {

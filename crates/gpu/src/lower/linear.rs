@@ -1,4 +1,4 @@
-//! Linears: one token's by a matrix-vector kernel, several tokens' by a matrix-matrix kernel.
+//! Linears: a matrix-vector kernel for one token, a matrix-matrix kernel for several.
 
 use siskin_graph::{Activation, NodeId, Op, Rows, View};
 
@@ -8,7 +8,7 @@ use crate::prepared::Size;
 use crate::weights::Run;
 use crate::{Error, Layout, Product, Profile, Result};
 
-/// Dispatches have at most 65535 workgroups a dimension: more go into the second.
+/// Dispatches have at most 65535 workgroups per dimension; the rest goes into the second.
 pub(super) fn spread(n: usize) -> Size {
     const MOST: usize = 65_535;
     let y = n.div_ceil(MOST);
@@ -118,7 +118,7 @@ impl Lowering<'_> {
         Ok((Kernel::new("matmul"), tiles(32), vec![(3, self.bound(x))]))
     }
 
-    /// Whether several tokens' products with these weights are of integers made beforehand.
+    /// Whether products of several tokens with these weights use activations quantised beforehand.
     pub(super) fn makes_integers(&self, run: &Run) -> bool {
         let Profile {
             layout, product, ..
@@ -126,7 +126,7 @@ impl Lowering<'_> {
         (layout, product) == (Layout::Rows, Product::Dot4) && run.ty.is_integer()
     }
 
-    /// Makes integers of x [T, k] in the scratch buffers, which are as large as the largest needs.
+    /// Quantises x [T, k] into the scratch buffers, which are as large as the largest linear needs.
     pub(super) fn quantise(&mut self, x: View, k: usize) -> Result<(Bound, Bound)> {
         let blocks = self.plan.max_rows * k / 32;
         let large_enough = |s: &&(wgpu::Buffer, wgpu::Buffer)| s.0.size() >= blocks as u64 * 64;

@@ -92,7 +92,7 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// One dispatch a span, with what `lora_up` and its gradient share.
+    /// One dispatch per span, with what `lora_up` and its gradient have in common.
     fn each_span(
         &mut self,
         lora: LoraId,
@@ -154,7 +154,7 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// `values` of the gradient that begins at `at` among all gradients, and is `len` long.
+    /// `values` of the gradient that begins at `at` among all gradients and has `len` values.
     pub(super) fn lora_grad(
         &mut self,
         kernel: Kernel,

@@ -1,4 +1,4 @@
-//! The loss by chunks of the vocabulary, and gradients through weights.
+//! The loss in chunks of the vocabulary, and gradients through weights.
 
 use siskin_graph::{NodeId, Rows, View, WeightId};
 
@@ -21,7 +21,7 @@ struct Chunk {
 }
 
 impl Chunk {
-    /// Bindings of its values and scales alone.
+    /// Bindings of only its values and scales.
     fn entries(&self, cols: usize) -> Vec<(u32, Bound)> {
         let ty = self.run.ty;
         let part = |buffer: &wgpu::Buffer, bytes: &dyn Fn(usize) -> usize| {
@@ -108,17 +108,17 @@ impl Lowering<'_> {
         Ok((chunks, k))
     }
 
-    /// Room for the logits of one chunk, and how many it has a row.
+    /// Storage for the logits of one chunk, and how many there are per row.
     fn chunk_logits(&mut self, chunks: &[(usize, Chunk)]) -> Result<(Bound, usize)> {
         let stride = chunks.iter().map(|c| c.1.rows).max().unwrap_or(0);
         let bytes = (self.plan.max_rows * stride) as u64 * 4;
         Ok((
-            self.room("logits of a part of the vocabulary", bytes)?,
+            self.room("logits of part of the vocabulary", bytes)?,
             stride,
         ))
     }
 
-    /// Logits of one chunk. `integers` are x's, where the profile wants them.
+    /// Logits of one chunk. `integers` are x's, where the profile uses them.
     fn logits_of(
         &mut self,
         chunk: &Chunk,

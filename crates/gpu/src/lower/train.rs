@@ -1,4 +1,4 @@
-//! What only training has, but for adapters and the loss.
+//! Nodes that only training has, except adapters and the loss.
 
 use siskin_graph::{Activation, AttentionSpec, NodeId, Op, Rows, View, WeightId};
 
@@ -7,7 +7,7 @@ use crate::pipeline::Kernel;
 use crate::prepared::Size;
 use crate::{Error, Result};
 
-/// Threads for one value or column each.
+/// Threads per workgroup of kernels with one thread per value or column.
 pub(super) fn groups(n: usize) -> u32 {
     n.div_ceil(64) as u32
 }
@@ -24,7 +24,7 @@ impl Lowering<'_> {
         self.device.training.batch.clone().into()
     }
 
-    /// Room that is kept for all dispatches that name it.
+    /// Storage shared by all dispatches that use this name.
     pub(super) fn room(&mut self, what: &'static str, bytes: u64) -> Result<Bound> {
         let found = self.between.get(what).filter(|b| b.size() >= bytes);
         if let Some(found) = found {
@@ -123,7 +123,7 @@ impl Lowering<'_> {
         let (kernel, inv_freq) = self.rope_constants(Kernel::new("rope"), id)?;
         let tables = &self.device.training.tables;
         let table = tables.get(&self.graph().weight(inv_freq).name);
-        let table = table.ok_or_else(|| Error::Unsupported("rope by itself".into()))?;
+        let table = table.ok_or_else(|| Error::Unsupported("rope without a table".into()))?;
         let entries = [
             (2, self.batch()),
             (3, self.bound(x)),
@@ -146,7 +146,7 @@ impl Lowering<'_> {
             gate.offset == up.offset && gate.stride == n && (gate.start, up.start) == (0, n / 2);
         if !stacked {
             return Err(Error::Unsupported(
-                "a gate and up that are not stacked".into(),
+                "gate and up that are not stacked".into(),
             ));
         }
         let entries = [
@@ -189,7 +189,9 @@ impl Lowering<'_> {
         [q, k, v]: [View; 3],
     ) -> Result<(Kernel, Vec<(u32, Bound)>)> {
         if !spec.head_dim.is_multiple_of(4) {
-            return Err(Error::Unsupported("heads of odd columns".into()));
+            return Err(Error::Unsupported(
+                "heads whose columns are not a multiple of 4".into(),
+            ));
         }
         let threads = (spec.head_dim / 4).next_power_of_two().max(64);
         let kernel = self
