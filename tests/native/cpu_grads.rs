@@ -109,7 +109,7 @@ fn rope_turns_back() {
         ..whole
     };
     let neighbours = rope::Turn {
-        pairs: Pairs::Neighbours,
+        pairs: Pairs::Interleaved,
         ..part
     };
     for (what, turn) in [("whole", whole), ("part", part), ("pairs", neighbours)] {

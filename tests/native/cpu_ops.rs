@@ -163,7 +163,7 @@ fn rope_takes_part_of_a_head() {
     let (x, freqs) = (values(3, 12), [1.0, 0.3]);
     for (pairs, order) in [
         (Pairs::Halves, [0, 1, 2, 3]),
-        (Pairs::Neighbours, [0, 2, 1, 3]),
+        (Pairs::Interleaved, [0, 2, 1, 3]),
     ] {
         let turn = Turn {
             head_dim: 6,
@@ -191,7 +191,7 @@ fn graphs_refuse_rope_that_does_not_fit() {
     let x = g.embed(table, 1.0);
     let freqs = g.constant("inv_freq", vec![1.0, 0.3]);
     assert!(g.rope(x, freqs, 6).is_err());
-    assert!(g.rope_of(x, freqs, 6, Pairs::Neighbours).is_ok());
+    assert!(g.rope_of(x, freqs, 6, Pairs::Interleaved).is_ok());
     assert!(g.rope_of(x, freqs, 5, Pairs::Halves).is_err());
     assert!(g.rope_of(x, freqs, 2, Pairs::Halves).is_err());
     assert!(g.rope(x, freqs, 4).is_ok());

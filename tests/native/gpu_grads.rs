@@ -83,7 +83,7 @@ fn through_weights_of_every_type() {
             types: [ty, TensorType::F32],
             window,
             activation,
-            pairs: [Pairs::Halves, Pairs::Neighbours][i % 4 / 2],
+            pairs: [Pairs::Halves, Pairs::Interleaved][i % 4 / 2],
             rows,
             use_dora: i % 2 == 1,
             moments: if i % 4 < 2 {

@@ -123,7 +123,7 @@ fn attention_of_many_shapes() {
 }
 
 #[test]
-fn rope_on_a_part_of_each_head_and_on_neighbours() {
+fn rope_partial_and_interleaved() {
     let spec = AttentionSpec {
         n_heads: 4,
         n_kv_heads: 2,
@@ -132,8 +132,8 @@ fn rope_on_a_part_of_each_head_and_on_neighbours() {
         window: None,
     };
     for rope in [
-        (16, Pairs::Neighbours),
-        (5, Pairs::Neighbours),
+        (16, Pairs::Interleaved),
+        (5, Pairs::Interleaved),
         (4, Pairs::Halves),
     ] {
         for norms in [false, true] {

@@ -53,7 +53,7 @@ pub enum Pairs {
     /// Each of the first half with its like in the second, as Hugging Face's checkpoints have them.
     Halves,
     /// 2i and 2i + 1, as GPT-J has them.
-    Neighbours,
+    Interleaved,
 }
 
 /// Keys and values of all earlier tokens, `[n_kv_heads, context, head_dim]` each.

@@ -39,7 +39,7 @@ pub fn rope(x: &[f32], turn: Turn<'_>, position: usize, out: &mut [f32]) {
         for (i, (sin, cos)) in angles.iter().enumerate() {
             let (first, second) = match turn.pairs {
                 Pairs::Halves => (i, i + half),
-                Pairs::Neighbours => (2 * i, 2 * i + 1),
+                Pairs::Interleaved => (2 * i, 2 * i + 1),
             };
             let (a, b) = (x[first], x[second]);
             out[first] = a * cos - b * sin;

@@ -25,7 +25,7 @@ pub struct LearningSpec {
     pub types: [TensorType; 2],
     pub window: Option<usize>,
     pub activation: Activation,
-    /// Of rope; neighbours are rotated in the first half of each head only.
+    /// Of rope; the interleaved form rotates the first half of each head only.
     pub pairs: Pairs,
     /// Tokens, in three segments.
     pub rows: usize,
@@ -98,7 +98,7 @@ impl Learning {
         let head = case.vector("norm of heads", d / 4);
         let n_freqs = match pairs {
             Pairs::Halves => d / 8,
-            Pairs::Neighbours => d / 16,
+            Pairs::Interleaved => d / 16,
         };
         let freqs = (0..n_freqs).map(|i| 0.9f32.powi(i as i32)).collect();
         let inv_freq = case.graph.constant("inv_freq", freqs);

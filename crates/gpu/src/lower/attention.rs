@@ -37,7 +37,7 @@ impl Lowering<'_> {
         };
         let kernel = kernel
             .size("N_FREQS", self.graph().weight(inv_freq).rows())
-            .flag("NEIGHBOURS", pairs == Pairs::Neighbours);
+            .flag("INTERLEAVED", pairs == Pairs::Interleaved);
         Ok((kernel, inv_freq))
     }
 
