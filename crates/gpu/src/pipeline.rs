@@ -1,5 +1,5 @@
 use crate::shader::link;
-use crate::{GpuDevice, GpuType, Result, Variant};
+use crate::{GpuDevice, GpuType, Product, Result, Variant};
 
 /// A kernel with its variant and constants.
 #[derive(Debug, Clone, PartialEq)]

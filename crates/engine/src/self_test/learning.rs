@@ -3,7 +3,7 @@
 use siskin_formats::TensorType;
 use siskin_gpu::GpuDevice;
 use siskin_graph::{
-    Activation, AdamW, AttentionSpec, Batch, Checkpointing, Graph, LoraSpec, MomentType,
+    Activation, AdamW, AttentionSpec, Batch, Checkpointing, Graph, LoraSpec, MomentType, Pairs,
 };
 
 use super::{Case, noise, values};
