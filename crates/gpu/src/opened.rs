@@ -9,15 +9,15 @@ use crate::pipeline::Kernel;
 use crate::shader::link;
 use crate::{Error, Profile, Result};
 
-/// Which limits to ask the adapter for.
+/// Which limits a device is opened with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LimitRequest {
-    /// All it has.
+    /// All that the adapter has.
     #[default]
     Adapter,
-    /// WebGPU's defaults, which every adapter in a browser has.
+    /// WebGPU's defaults, which every adapter of a browser has.
     WebGpuDefault,
-    /// The adapter's, but bindings of at most so many bytes: for tests of split tensors.
+    /// The adapter's, but bindings of at most this many bytes: for tests of split matrices.
     Binding(u64),
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 /// `SgDot4` computes with integer activations, as `Cpu` does in prefills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Profile {
-    /// For drivers that run shaders on the processor: no reductions across threads.
+    /// For drivers that run shaders on the CPU: no reductions across threads.
     Cpu,
     /// Shared memory only; runs everywhere.
     Base,
@@ -15,8 +15,10 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// All profiles.
     pub const ALL: [Self; 4] = [Self::Cpu, Self::Base, Self::Sg, Self::SgDot4];
 
+    /// Whether its kernels use subgroups.
     pub fn needs_subgroups(self) -> bool {
         matches!(self, Self::Sg | Self::SgDot4)
     }

@@ -6,22 +6,25 @@ use siskin_shaders::{KERNELS, LIBRARY};
 
 use crate::{Error, GpuType, Result};
 
-/// How threads of a workgroup add up.
+/// How the threads of a workgroup sum up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reduce {
-    /// By shared memory.
+    /// Through shared memory.
     Workgroup,
-    /// By subgroups.
+    /// Through subgroups, then shared memory.
     Subgroup,
 }
 
 /// What fills a kernel's slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variant {
+    /// The type of the matrix: fills `values` and `block`.
     pub weights: GpuType,
-    /// Products of packed integers instead of f32s; for quantised weights.
+    /// Whether products are of packed integers instead of f32s, for quantised weights: fills `product`.
     pub integer: bool,
+    /// How a workgroup sums up: fills `reduce`.
     pub reduce: Reduce,
+    /// Whether keys and values are f32 instead of f16: fills `kv`.
     pub kv_f32: bool,
 }
 
@@ -65,11 +68,11 @@ pub fn kernels() -> impl Iterator<Item = &'static str> {
     KERNELS.iter().map(|k| k.0)
 }
 
-/// The WGSL of a kernel's variant.
+/// The complete WGSL of a kernel's variant.
 ///
 /// # Errors
-/// If a file or slot is not known, or the variant cannot fill a slot (a kernel over integer blocks,
-/// and weights in f32).
+/// If there is no such kernel, or the variant cannot fill one of its slots (a kernel over integer blocks, and weights
+/// in f32).
 pub fn link(kernel: &str, variant: &Variant) -> Result<String> {
     if cfg!(target_arch = "wasm32") {
         return link_for_browser(kernel, variant);
@@ -77,7 +80,10 @@ pub fn link(kernel: &str, variant: &Variant) -> Result<String> {
     Ok(gather(kernel, variant)?.text)
 }
 
-/// As browsers want it: with the extensions it uses named, which naga rejects.
+/// As [`link`], with the `enable` directives that browsers need and naga rejects.
+///
+/// # Errors
+/// As [`link`].
 pub fn link_for_browser(kernel: &str, variant: &Variant) -> Result<String> {
     let linked = gather(kernel, variant)?;
     let uses_subgroups = linked.done.contains(&"lib/reduce_sg");
