@@ -12,9 +12,7 @@ use siskin_formats::Checkpoint;
 use siskin_gpu::Profile;
 use siskin_models::Model;
 
-use crate::args::{
-    AdapterArgs, CacheArg, DeviceArg, ModelArgs, PrecisionArg, ProfileArg, SamplingArgs,
-};
+use crate::args::{AdapterArgs, CacheArg, ModelArgs, PrecisionArg, ProfileArg, SamplingArgs};
 use crate::stop;
 
 /// Where `cargo xtask demo` keeps the models that it downloads; `SISKIN_MODELS` sets another folder.
@@ -57,16 +55,15 @@ pub fn device_request(args: &ModelArgs) -> Result<DeviceRequest> {
         ProfileArg::SgDot4 => Profile::SgDot4,
     });
     Ok(match args.device {
-        DeviceArg::Cpu if profile.is_some() => {
+        DeviceRequest::Cpu if profile.is_some() => {
             bail!("--profile needs a GPU; add --device gpu")
         }
-        DeviceArg::Cpu => DeviceRequest::Cpu,
-        DeviceArg::Auto if profile.is_none() => DeviceRequest::Auto,
-        DeviceArg::Auto => DeviceRequest::Gpu {
+        DeviceRequest::Auto if profile.is_some() => DeviceRequest::Gpu {
             index: None,
             profile,
         },
-        DeviceArg::Gpu(index) => DeviceRequest::Gpu { index, profile },
+        DeviceRequest::Gpu { index, .. } => DeviceRequest::Gpu { index, profile },
+        device => device,
     })
 }
 

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -67,6 +68,16 @@ pub enum Event<'a> {
     DeviceLost,
 }
 
+impl Event<'_> {
+    /// The text that became final with this event; empty for events without any.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Token { text, .. } | Self::Rest { text } => text,
+            Self::Prefill { .. } | Self::DeviceLost => "",
+        }
+    }
+}
+
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -90,6 +101,13 @@ pub struct TopLogprob {
     pub bytes: Vec<u8>,
     /// The natural logarithm of its probability.
     pub logprob: f32,
+}
+
+impl TopLogprob {
+    /// The token's text; partial characters are replaced by U+FFFD.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.bytes)
+    }
 }
 
 /// The log-probability of a chosen token: the natural logarithm of its probability by the logits, before any penalty or

@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 use std::pin::Pin;
+use std::str::FromStr;
 
 use siskin_cpu::ops::attention;
 use siskin_cpu::{CacheType, Precision};
@@ -10,9 +11,9 @@ use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, Profile};
 use siskin_graph::{AdamW, AttentionSpec, Batch, Graph, MomentType, Sampling};
 
-use crate::Result;
 use crate::cpu::Cpu;
 use crate::training::TrainingState;
+use crate::{Error, Result};
 
 pub(crate) use siskin_cpu::ops::choose::NOT_FINITE;
 
@@ -33,6 +34,28 @@ pub enum DeviceRequest {
         /// The kernels to use; `None` for the adapter's own.
         profile: Option<Profile>,
     },
+}
+
+/// From `auto`, `cpu`, `gpu` or `gpu:N`, where N is an index in [`siskin_gpu::adapters`].
+impl FromStr for DeviceRequest {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        let gpu = |index| Self::Gpu {
+            index,
+            profile: None,
+        };
+        let index = |s: &str| s.strip_prefix("gpu:")?.parse().ok();
+        match s {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "gpu" => Ok(gpu(None)),
+            _ => match index(s) {
+                Some(index) => Ok(gpu(Some(index))),
+                None => Err(Error::NoDevice(s.into())),
+            },
+        }
+    }
 }
 
 /// A future of the thread that created it, since a page's GPU belongs to one thread.

@@ -48,6 +48,9 @@ pub enum Error {
         /// The longest context of the model.
         max: usize,
     },
+    /// A device's name that is none of `auto`, `cpu`, `gpu` and `gpu:N`.
+    #[error("`{0}` is not a device; devices are auto, cpu, gpu and gpu:N")]
+    NoDevice(String),
     /// The model needs more memory than the process can have, as a page's 32-bit heap.
     #[error("{needed} bytes more than the available memory are needed")]
     OutOfMemory {

@@ -33,6 +33,16 @@ impl Default for OpenOptions {
     }
 }
 
+impl OpenOptions {
+    /// The default options, on this device.
+    pub fn on(device: DeviceRequest) -> Self {
+        Self {
+            device,
+            ..Self::default()
+        }
+    }
+}
+
 /// How much of a model has been loaded, in bytes of its tensors.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {

@@ -35,6 +35,24 @@ pub struct Look {
     pub n_heads: usize,
 }
 
+impl Look {
+    /// The weight of the query at one position for each key, `[T]`, averaged over the heads of a layer.
+    ///
+    /// # Panics
+    /// If attention was not requested, or there is no such layer or position.
+    pub fn mean_attention(&self, layer: usize, position: usize) -> Vec<f32> {
+        let n = (self.attention[layer].len() / self.n_heads).isqrt();
+        let rows = self.attention[layer].chunks_exact(n);
+        let mut mean = vec![0.0; n];
+        for row in rows.skip(position).step_by(n) {
+            for (mean, weight) in mean.iter_mut().zip(row) {
+                *mean += weight / self.n_heads as f32;
+            }
+        }
+        mean
+    }
+}
+
 /// The most bytes of logits in one step of the lens.
 const LENS_BYTES: usize = 64 << 20;
 
