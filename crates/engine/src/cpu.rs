@@ -182,7 +182,7 @@ impl Backend for Cpu {
     }
 
     fn prefill_rows(&self) -> usize {
-        // While a page's only thread computes, the page is not responsive: smaller steps keep it so.
+        // A page does not respond while its only thread computes: shorter steps let it.
         if cfg!(target_arch = "wasm32") {
             PREFILL_ROWS / 4
         } else {
