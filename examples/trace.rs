@@ -1,5 +1,5 @@
-//! What happens inside a model: the next token, what it would be if the model ended after each layer, and where the
-//! last token looks: `cargo run --release -p siskin-train --example trace -- MODEL TEXT [DEVICE]`.
+//! The likeliest next tokens, and for each layer: the token if the model ended there, and the one it attends to most (but
+//! for the first): `cargo run --release -p siskin-train --example trace -- MODEL TEXT [DEVICE]`.
 
 use std::error::Error;
 use std::path::Path;
@@ -27,7 +27,7 @@ async fn trace() -> Result<(), Box<dyn Error>> {
     }
     for (layer, lens) in look.lens.iter().enumerate() {
         let weights = look.mean_attention(layer, last);
-        let most = (0..=last).max_by(|a, b| weights[*a].total_cmp(&weights[*b]));
+        let most = (1..=last).max_by(|a, b| weights[*a].total_cmp(&weights[*b]));
         let key = session.text.decode(&[tokens[most.unwrap_or(0)]]);
         println!("layer {layer:2}: {:?}, from {key:?}", lens[last].text());
     }

@@ -27,7 +27,7 @@ pub struct AdapterModule {
 /// use siskin_engine::{Adapter, OpenOptions, Session};
 ///
 /// # let path = &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny/llama");
-/// # let folder = &path.join("lora");
+/// # let folder = &path.join("lora/adapter");
 /// # pollster::block_on(async {
 /// let mut session = Session::open(path, &OpenOptions::default(), &mut |_| ()).await?;
 /// let adapter = Adapter::open(folder)?;

@@ -1,5 +1,16 @@
 //! Compares every kernel with its counterpart on the CPU, on the adapter of this machine: small graphs over random
 //! values run on both. The page shows the results; the tests run many more cases.
+//!
+//! ```
+//! use siskin_engine::self_test::Case;
+//! use siskin_formats::TensorType;
+//!
+//! // Five tokens through a linear over Q4_0 weights, three of them in one step.
+//! let case = Case::linear(TensorType::Q4_0)?;
+//! let out = case.on_cpu(&case.tokens(5), &[3, 1, 1])?;
+//! assert_eq!(out.len() % 5, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod learning;
 

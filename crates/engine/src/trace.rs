@@ -46,6 +46,22 @@ impl Session {
     /// # Errors
     /// If a name does not exist, the tokens are empty or more than the context, the logits are not finite, or the
     /// device fails.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use siskin_engine::{OpenOptions, Session, TRACE_ROWS};
+    ///
+    /// # let path = &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny/llama");
+    /// # pollster::block_on(async {
+    /// let mut session = Session::open(path, &OpenOptions::default(), &mut |_| ()).await?;
+    /// let names = ["model.layers.0.hidden".to_string()];
+    /// let traced = session.trace(&[1, 2, 3], &names, TRACE_ROWS).await?;
+    /// assert_eq!(traced[0].values.len(), 3 * session.model.dims().vocab_size);
+    /// assert_eq!(traced[1].cols, session.model.dims().hidden_size);
+    /// # Ok::<(), siskin_engine::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn trace(
         &mut self,
         tokens: &[u32],

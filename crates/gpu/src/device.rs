@@ -17,6 +17,31 @@ const RING: usize = 4;
 /// The methods run in this order: weights ([`Self::matrix`], [`Self::add_vector`]), [`Self::set_context`],
 /// [`Self::prepare`], then [`Self::prefill`] and [`Self::decode`], which submit work without waiting, and
 /// [`Self::take`], which waits for the token that was chosen first. `siskin_engine::Session` does all of this.
+///
+/// ```
+/// use siskin_formats::TensorType;
+/// use siskin_gpu::{Error, GpuDevice};
+/// use siskin_graph::Graph;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut gpu = match pollster::block_on(GpuDevice::open(None, None)) {
+///     Err(Error::NoAdapter) => return Ok(()),
+///     opened => opened?,
+/// };
+/// // An embedding of 100 tokens in 32 dimensions, all of them 0.5.
+/// let mut g = Graph::default();
+/// let table = g.matrix("table", &[("table", 100)], 32);
+/// let x = g.embed(table, 2.0);
+/// g.output(x);
+/// let mut upload = gpu.matrix("table", &[(TensorType::F32, 100)], 32)?;
+/// upload.part(&0.5f32.to_le_bytes().repeat(100 * 32))?;
+/// upload.finish()?;
+/// gpu.set_context(&g, 16, false)?;
+/// let outputs = pollster::block_on(gpu.evaluate(&g, &[7, 8], 0))?;
+/// assert_eq!(outputs, [vec![1.0; 2 * 32]]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct GpuDevice {
     pub(crate) opened: Arc<Opened>,

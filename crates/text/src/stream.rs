@@ -24,7 +24,7 @@ pub struct Emitted {
 /// # let mut side = SideFiles::new("example");
 /// # side.add("tokenizer.json", r#"{"version": "1.0", "added_tokens": [],
 /// #     "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
-/// #     "decoder": {"type": "ByteLevel"},
+/// #     "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
 /// #     "model": {"type": "BPE", "vocab": {"ð": 0, "Ł": 1, "¦": 2, "Ģ": 3, "a": 4}, "merges": []}}"#.into());
 /// let model = TextModel::from_side_files(&side)?;
 /// let ids: Vec<u32> = model.encode("a🦀")?.iter().map(|t| t.id).collect();
