@@ -7,18 +7,22 @@ use serde_json::Value;
 
 use crate::fixture;
 
-/// The program beside this test. `cargo xtask test` builds it first.
-pub fn siskin() -> Command {
+/// A program (`siskin`, `examples/chat`) beside this test. `cargo xtask test` builds it first.
+pub fn program(name: &str) -> PathBuf {
     let mut path: PathBuf = std::env::current_exe().unwrap();
     path.pop();
     path.pop();
-    let program = path.join(format!("siskin{}", std::env::consts::EXE_SUFFIX));
+    let program = path.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     assert!(
         program.exists(),
         "{} is missing; run `cargo xtask test`",
         program.display()
     );
-    Command::new(program)
+    program
+}
+
+pub fn siskin() -> Command {
+    Command::new(program("siskin"))
 }
 
 pub fn tiny(family: &str) -> String {

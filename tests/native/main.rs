@@ -9,6 +9,7 @@ mod conformance_text;
 mod conformance_training;
 mod cpu_grads;
 mod cpu_ops;
+mod examples;
 mod formats;
 mod gpu_grads;
 mod gpu_ops;

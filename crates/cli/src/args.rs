@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use siskin_engine::DeviceRequest;
 use siskin_gpu::Profile;
 
 /// Chat with, inspect, measure and fine-tune language models, on the CPU or any GPU.
@@ -85,24 +86,9 @@ With --json, `counts` and `kernels` are null on the CPU; `kernels` is also null 
     Devices(DevicesArgs),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceArg {
-    Auto,
-    Cpu,
-    Gpu(Option<usize>),
-}
-
-pub fn parse_device(s: &str) -> Result<DeviceArg, String> {
-    match s {
-        "auto" => Ok(DeviceArg::Auto),
-        "cpu" => Ok(DeviceArg::Cpu),
-        "gpu" => Ok(DeviceArg::Gpu(None)),
-        _ => s
-            .strip_prefix("gpu:")
-            .and_then(|n| n.parse().ok())
-            .map(|n| DeviceArg::Gpu(Some(n)))
-            .ok_or_else(|| "use auto, cpu, gpu or gpu:N (`siskin devices` lists them)".into()),
-    }
+pub fn parse_device(s: &str) -> Result<DeviceRequest, String> {
+    s.parse()
+        .map_err(|_| "use auto, cpu, gpu or gpu:N (`siskin devices` lists them)".into())
 }
 
 /// The profiles that have names, by name.
@@ -131,7 +117,7 @@ pub struct ModelArgs {
     pub model: PathBuf,
     /// auto, cpu, gpu or gpu:N
     #[arg(long, default_value = "auto", value_parser = parse_device)]
-    pub device: DeviceArg,
+    pub device: DeviceRequest,
     /// Kernel profile on the GPU, instead of the one chosen for it
     #[arg(long, value_parser = profile_parser())]
     pub profile: Option<Profile>,

@@ -11,7 +11,7 @@ use siskin_engine::{
 use siskin_formats::Checkpoint;
 use siskin_models::Model;
 
-use crate::args::{AdapterArgs, CacheArg, DeviceArg, ModelArgs, PrecisionArg, SamplingArgs};
+use crate::args::{AdapterArgs, CacheArg, ModelArgs, PrecisionArg, SamplingArgs};
 use crate::stop;
 
 /// Where `cargo xtask demo` keeps the models that it downloads; `SISKIN_MODELS` sets another folder.
@@ -49,16 +49,15 @@ pub fn resolve(model: &Path) -> Result<PathBuf> {
 pub fn device_request(args: &ModelArgs) -> Result<DeviceRequest> {
     let profile = args.profile;
     Ok(match args.device {
-        DeviceArg::Cpu if profile.is_some() => {
+        DeviceRequest::Cpu if profile.is_some() => {
             bail!("--profile needs a GPU; add --device gpu")
         }
-        DeviceArg::Cpu => DeviceRequest::Cpu,
-        DeviceArg::Auto if profile.is_none() => DeviceRequest::Auto,
-        DeviceArg::Auto => DeviceRequest::Gpu {
+        DeviceRequest::Auto if profile.is_some() => DeviceRequest::Gpu {
             index: None,
             profile,
         },
-        DeviceArg::Gpu(index) => DeviceRequest::Gpu { index, profile },
+        DeviceRequest::Gpu { index, .. } => DeviceRequest::Gpu { index, profile },
+        device => device,
     })
 }
 

@@ -2,14 +2,17 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use siskin_graph::Cache;
 
-/// How keys and values are kept.
+/// How keys and values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheType {
+    /// Half precision: half the memory, rounded to 11 bits.
     F16,
+    /// Single precision.
     F32,
 }
 
 impl CacheType {
+    /// Bytes of one value.
     pub fn bytes(self) -> usize {
         match self {
             Self::F16 => 2,
@@ -50,6 +53,7 @@ impl Data {
 /// Keys and values of one layer: `[n_kv_heads, context, head_dim]` each.
 #[derive(Debug)]
 pub struct KvCache {
+    /// Heads and their dimensions.
     pub shape: Cache,
     context: usize,
     keys: Data,
@@ -57,6 +61,7 @@ pub struct KvCache {
 }
 
 impl KvCache {
+    /// A cache of zeros for `context` tokens.
     pub fn new(shape: Cache, context: usize, ty: CacheType) -> Self {
         let len = shape.n_kv_heads * shape.head_dim * context;
         Self {
@@ -81,12 +86,12 @@ impl KvCache {
         }
     }
 
-    /// The keys of a head from position `from` on, as many as fit `out`.
+    /// Reads the keys of a head from position `from` on, as many as fit in `out`.
     pub fn keys(&self, head: usize, from: usize, out: &mut [f32]) {
         self.keys.read(self.at(head, from), out);
     }
 
-    /// The values of a head from position `from` on, as many as fit `out`.
+    /// Reads the values of a head from position `from` on, as many as fit in `out`.
     pub fn values(&self, head: usize, from: usize, out: &mut [f32]) {
         self.values.read(self.at(head, from), out);
     }

@@ -5,9 +5,10 @@ use crate::plan::CpuPlan;
 use crate::threads::within;
 use crate::{CacheType, CpuWeight, Error, KvCache, Precision, Result};
 
-/// Weights and caches in memory, and the ops over them.
+/// Weights and KV caches in memory, and the ops over them.
 #[derive(Debug)]
 pub struct CpuDevice {
+    /// The arithmetic of linears over quantised weights.
     pub precision: Precision,
     pub(crate) state: State,
     context: usize,
@@ -15,6 +16,7 @@ pub struct CpuDevice {
 }
 
 impl CpuDevice {
+    /// A device without weights.
     pub fn new(precision: Precision) -> Self {
         Self {
             precision,
@@ -24,18 +26,19 @@ impl CpuDevice {
         }
     }
 
+    /// Adds a weight, or replaces the one of that name.
     pub fn add_weight(&mut self, name: &str, weight: CpuWeight) {
         self.state.weights.add(name, weight);
     }
 
-    /// Makes a graph ready to run with up to `rows` tokens. Weights are found by name, once: those of names that are
-    /// added later are not.
+    /// Prepares a graph for runs of up to `rows` tokens. Weights are looked up by name once, so they must have been
+    /// added before.
     pub fn plan(&self, graph: Graph, rows: usize) -> CpuPlan {
         let places = self.state.weights.places(&graph);
         CpuPlan::new(graph, rows, places)
     }
 
-    /// Empty caches for `context` tokens.
+    /// Creates empty caches for `context` tokens.
     pub fn set_context(&mut self, graph: &Graph, context: usize, ty: CacheType) {
         self.context = context;
         self.state.caches = graph
@@ -45,12 +48,12 @@ impl CpuDevice {
             .collect();
     }
 
-    /// Bytes of weights.
+    /// Bytes of all weights.
     pub fn weight_bytes(&self) -> usize {
         self.state.weights.bytes()
     }
 
-    /// Says which tokens are in the context, for the repeat penalty.
+    /// Sets which tokens are in the context, for the repeat penalty.
     pub fn set_seen(&mut self, tokens: &[u32]) {
         self.state.seen.clear();
         self.mark_seen(tokens);
@@ -115,7 +118,7 @@ impl CpuDevice {
         })
     }
 
-    /// The token that the last run chose.
+    /// The token that the last run chose, if it had a head.
     pub fn chosen(&self) -> u32 {
         self.state.chosen
     }
@@ -125,7 +128,8 @@ impl CpuDevice {
         self.last_rows
     }
 
-    /// A value of the last run, which had `rows` tokens.
+    /// A value of the last run, which had `rows` tokens: `[rows, columns]`, or `[1, columns]` if only the last row has
+    /// one.
     pub fn read(&self, plan: &CpuPlan, id: NodeId, rows: usize) -> Vec<f32> {
         let rows = if plan.graph.node(id).rows == Rows::Last {
             1

@@ -1,17 +1,31 @@
+/// The result of what a device does.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Why a plan cannot run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
+    /// A weight of the graph that was not added before the plan was made.
     #[error("the weight `{0}` was not loaded")]
     MissingWeight(String),
+    /// More tokens than the KV cache has room for, or than the plan was made for.
     #[error("{rows} tokens from position {position} do not fit a context of {context}")]
     ContextFull {
+        /// Tokens of the run.
         rows: usize,
+        /// The position of the first.
         position: usize,
+        /// Tokens that there is room for.
         context: usize,
     },
+    /// A token that the embedding has no row for.
     #[error("token {id} is not in the vocabulary of {vocab}")]
-    Token { id: u32, vocab: usize },
+    Token {
+        /// The token.
+        id: u32,
+        /// Rows of the embedding.
+        vocab: usize,
+    },
+    /// An op of the backward pass outside a training batch.
     #[error("`{0}` runs only in training")]
     NotTraining(&'static str),
 }

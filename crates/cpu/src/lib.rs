@@ -1,5 +1,5 @@
-//! Each op once more in plain Rust: the meaning of the op, the fallback where there is no GPU, and
-//! the oracle of the tests.
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod arena;
 mod cache;

@@ -2,7 +2,7 @@ use std::ops::Deref;
 
 use siskin_graph::{Fusion, Graph, NodeId, Plan};
 
-/// A graph made ready for the CPU: each node a step of its own, in order, its weights found.
+/// A graph prepared for the CPU: each node is a step of its own, and its weights are looked up.
 #[derive(Debug)]
 pub struct CpuPlan {
     plan: Plan,

@@ -10,16 +10,19 @@ use crate::q16_dot;
 /// A row of activations as 16-bit integers: each block of 32 has the scale `max|x| / 32767`.
 #[derive(Debug, Clone, Default)]
 pub struct Q16Row {
+    /// The integers.
     pub q: Vec<i16>,
-    /// One per block of 32.
+    /// One scale for each block of 32.
     pub d: Vec<f32>,
-    /// `d · Σ q` of each half of 16.
+    /// `d · Σ q` of each half of 16, which weights with offsets are multiplied by.
     pub sums: Vec<[f32; 2]>,
 }
 
 impl Q16Row {
+    /// Rounds each value to the nearest of 65535 levels of its block.
+    ///
     /// # Panics
-    /// If `x` is not a multiple of 32 long.
+    /// If the length of `x` is not a multiple of 32.
     pub fn quantise(x: &[f32]) -> Self {
         let mut row = Self {
             q: vec![0; x.len()],

@@ -10,7 +10,8 @@ use crate::threads::within;
 use crate::{CpuDevice, Error, Result};
 
 impl CpuDevice {
-    /// The parameters of the graph's adapters.
+    /// Sets the parameters of the graphs' adapters, in the order of `siskin_graph::Lora`. Gradients and moments start
+    /// again at 0.
     pub fn set_params(&mut self, values: Vec<f32>) {
         self.state.params = Params {
             values,
@@ -19,7 +20,10 @@ impl CpuDevice {
         };
     }
 
-    /// What magnitudes multiply columns by, in the order of `siskin_graph::Dora`.
+    /// What DoRA's magnitudes multiply columns by, in the order of `siskin_graph::Dora`.
+    ///
+    /// # Errors
+    /// If a weight that is adapted is missing.
     pub fn factors(&mut self, graph: &Graph) -> Result<&[f32]> {
         let State {
             weights, params, ..
@@ -28,34 +32,36 @@ impl CpuDevice {
         Ok(&params.factors)
     }
 
+    /// The current parameters of the adapters.
     pub fn params(&self) -> &[f32] {
         &self.state.params.values
     }
 
-    /// Sums of gradients since the last step of the optimiser.
+    /// The gradients of all parameters, accumulated since the last step of the optimiser.
     pub fn grads(&self) -> &[f32] {
         &self.state.params.grads
     }
 
-    /// Makes them 0.
+    /// Clears the gradients.
     pub fn forget_gradients(&mut self) {
         self.state.params.grads.fill(0.0);
     }
 
-    /// Empty before the first step.
+    /// The optimiser's moments; empty before the first step.
     pub fn moments(&self) -> &Moments {
         &self.state.params.moments
     }
 
+    /// Continues with these moments.
     pub fn set_moments(&mut self, moments: Moments) {
         self.state.params.moments = moments;
     }
 
-    /// Runs a plan of a loss, and of its backward pass if it has one, whose gradients are added to those
-    /// that are there. Returns the sum of the rows' losses.
+    /// Runs a plan of a loss, and of its backward pass if it has one, whose gradients are added to those there are.
+    /// Returns the sum of the rows' losses.
     ///
     /// # Errors
-    /// If the batch is longer than the plan's rows, or a weight is missing.
+    /// If the batch has more rows than the plan, or a weight is missing.
     pub fn run_batch(&mut self, plan: &CpuPlan, batch: &Batch) -> Result<f32> {
         let rows = batch.rows();
         if rows > plan.max_rows {
@@ -89,9 +95,8 @@ impl CpuDevice {
         Ok(losses.iter().step_by(2).sum())
     }
 
-    /// One step of the optimiser over the gradients, which are 0 afterwards; moments that are none yet are
-    /// made of type `ty`. Returns the gradients' norm before clipping; if that is not finite, nothing is
-    /// changed.
+    /// Updates the parameters by one step of AdamW, and clears the gradients; empty moments become moments of type
+    /// `ty`. Returns the gradients' norm before clipping; if that is not finite, no parameter changes.
     pub fn optimise(&mut self, step: &AdamW, ty: MomentType) -> f32 {
         let Params {
             values,

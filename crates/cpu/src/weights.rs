@@ -5,23 +5,36 @@ use siskin_graph::{Graph, WeightId, WeightKind};
 
 use crate::{Error, Result};
 
-/// Some rows of a matrix, as the file stores them.
+/// Some rows of a matrix, stored as in the file.
 #[derive(Debug, Clone)]
 pub struct CpuPart {
+    /// Their type.
     pub ty: TensorType,
+    /// How many rows they are.
     pub rows: usize,
-    /// `rows` times the bytes of a row.
+    /// The blocks of all rows, one row after another.
     pub bytes: Vec<u8>,
 }
 
 /// A weight in memory.
 #[derive(Debug, Clone)]
 pub enum CpuWeight {
-    Matrix { parts: Vec<CpuPart>, cols: usize },
+    /// Rows of one type or of several.
+    Matrix {
+        /// From top to bottom.
+        parts: Vec<CpuPart>,
+        /// Weights of a row.
+        cols: usize,
+    },
+    /// A norm or a bias.
     Vector(Vec<f32>),
 }
 
 impl CpuPart {
+    /// The blocks of one row.
+    ///
+    /// # Panics
+    /// If there is no such row.
     pub fn row(&self, r: usize) -> &[u8] {
         let n = self.bytes.len() / self.rows;
         &self.bytes[r * n..][..n]
@@ -29,6 +42,7 @@ impl CpuPart {
 }
 
 impl CpuWeight {
+    /// Bytes in memory.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Matrix { parts, .. } => parts.iter().map(|p| p.bytes.len()).sum(),

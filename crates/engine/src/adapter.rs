@@ -1,4 +1,4 @@
-//! LoRA adapters in memory, and how they fit a model.
+//! LoRA adapters in memory, and their application to a model.
 
 use siskin_formats::Checkpoint;
 use siskin_graph::{Graph, LoraSpec, Op};
@@ -6,32 +6,52 @@ use siskin_models::Model;
 
 use crate::{AdapterConfig, Error, Result};
 
-/// One projection's A `[r, k]` and B `[n, r]`, and with DoRA its magnitudes `[n]`.
+/// The adapter of one projection: A `[r, k]`, B `[n, r]`, and with DoRA its magnitudes `[n]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdapterModule {
-    /// `model.layers.0.self_attn.q_proj`.
+    /// The projection: `model.layers.0.self_attn.q_proj`.
     pub name: String,
+    /// A, row by row.
     pub a: Vec<f32>,
+    /// B, row by row.
     pub b: Vec<f32>,
-    /// Empty without DoRA.
+    /// The magnitudes; empty without DoRA.
     pub m: Vec<f32>,
 }
 
-/// An adapter in memory.
+/// A LoRA or DoRA adapter in memory.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use siskin_engine::{Adapter, OpenOptions, Session};
+///
+/// # let path = &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny/llama");
+/// # let folder = &path.join("lora/adapter");
+/// # pollster::block_on(async {
+/// let mut session = Session::open(path, &OpenOptions::default(), &mut |_| ()).await?;
+/// let adapter = Adapter::open(folder)?;
+/// assert!(adapter.modules[0].name.starts_with("model.layers."));
+/// session.set_adapter(Some(adapter)).await?;
+/// # Ok::<(), siskin_engine::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Adapter {
-    /// For people.
+    /// For messages: the file or folder.
     pub name: String,
+    /// Rank, scaling and the other fields of `adapter_config.json`.
     pub config: AdapterConfig,
-    /// Times the adapter's own scaling: 1 applies it as it was trained. As in PEFT, it multiplies the low-rank
-    /// product alone: magnitudes stay.
+    /// Multiplies the adapter's own scaling: 1 applies it as it was trained. As in PEFT, it multiplies the low-rank
+    /// product alone: magnitudes do not change.
     pub strength: f32,
+    /// The projections that it adapts.
     pub modules: Vec<AdapterModule>,
-    /// What it does to the embedding, until [`Self::for_base`] has the base's.
+    /// What it adds to the embedding, until [`Self::for_base`] has read the base's.
     pub(crate) embedding: Option<EmbeddingLora>,
-    /// Matrices that stand in place of the base's.
+    /// Matrices that replace the base's.
     pub(crate) replaced: Vec<Replaced>,
-    /// Whether the base is the language model within one for images, where its modules have longer names.
+    /// Whether the base is the language model within a model for images, whose modules have longer names.
     pub within_vision: bool,
 }
 
@@ -42,7 +62,7 @@ pub(crate) struct EmbeddingLora {
     pub b: Vec<f32>,
 }
 
-/// A matrix of the adapter's own, `[rows, cols]`.
+/// A matrix `[rows, cols]` that replaces one of the base.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Replaced {
     /// `lm_head.weight`.
@@ -52,7 +72,7 @@ pub(crate) struct Replaced {
 }
 
 impl Adapter {
-    /// Whether it is more than low-rank products beside linears.
+    /// Whether it contains more than low-rank products beside linears.
     pub fn replaces_weights(&self) -> bool {
         self.embedding.is_some() || !self.replaced.is_empty()
     }
@@ -61,7 +81,7 @@ impl Adapter {
         self.replaced.iter().find(|r| r.tensor == tensor)
     }
 
-    /// The model that it makes: one whose embedding and head differ has a head of its own.
+    /// The model with this adapter: if embedding and head differ, it has a head of its own.
     pub(crate) fn model(&self, base: &Model) -> Model {
         match self.replaced(HEAD_WEIGHT) {
             Some(_) => base.with_own_head(),
@@ -76,8 +96,8 @@ impl Adapter {
         }
     }
 
-    /// The model that the adapter was made for, if that seems to be another one than the checkpoint's: shapes may
-    /// fit all the same. Names are compared by their letters and digits, and one may hold the other, as
+    /// The model that the adapter was trained for, if that seems to be another one than the checkpoint's, whose shapes
+    /// may match all the same. Names are compared by their letters and digits, and one may contain the other, as
     /// `smollm2-135m-instruct-q4_1.gguf` does.
     pub fn other_base(&self, checkpoint: &Checkpoint) -> Option<&str> {
         let base = self.config.base_model_name_or_path.as_deref()?;
@@ -97,7 +117,10 @@ impl Adapter {
         (!same && !theirs.is_empty()).then_some(base)
     }
 
-    /// How a graph is to be rewritten; every module's shapes are compared with the graph's.
+    /// How a graph is rewritten to have this adapter ([`Graph::with_lora`]).
+    ///
+    /// # Errors
+    /// If the graph has no linear of a module's name, or one of another shape.
     pub fn spec(&self, graph: &Graph) -> Result<LoraSpec> {
         let projections = projections(graph);
         let r = self.config.r;
@@ -108,7 +131,7 @@ impl Adapter {
             let found = [m.b.len() / r, m.a.len() / r];
             if found != [*n, *k] {
                 return Err(self.misfit(format!(
-                    "it adapts `{}` as {found:?}, the model's is {:?}",
+                    "it adapts `{}` as {found:?}, but the model's is {:?}",
                     m.name,
                     [n, k]
                 )));
@@ -127,8 +150,8 @@ impl Adapter {
         })
     }
 
-    /// A projection's weights `[n, k]` with the adapter in them: `W + scale · B A`, with DoRA each row brought to
-    /// its magnitude.
+    /// Merges a module into a projection's weights `[n, k]`: `W + scale · B A`, and with DoRA each row scaled to its
+    /// magnitude.
     pub fn merge_into(&self, module: &AdapterModule, weights: &mut [f32]) {
         let r = self.config.r;
         let scale = self.config.scaling() * self.strength;
@@ -158,7 +181,7 @@ impl Adapter {
         Ok(params)
     }
 
-    /// The adapter with new values, out of a graph's parameters.
+    /// The adapter with new values, from a graph's parameters.
     pub(crate) fn with_params(&self, graph: &Graph, params: &[f32]) -> Self {
         let mut out = self.clone();
         for place in places(graph) {
@@ -172,8 +195,8 @@ impl Adapter {
         out
     }
 
-    /// With magnitudes that change nothing: given what its magnitudes multiply columns by while they are 1,
-    /// which is one over the norms of the rows.
+    /// The adapter with magnitudes that change nothing. `factors` are those of magnitudes of 1: the inverse of the
+    /// norms of the rows.
     pub(crate) fn with_neutral_magnitudes(&self, graph: &Graph, factors: &[f32]) -> Self {
         let mut out = self.clone();
         for lora in &graph.loras {
@@ -192,12 +215,12 @@ impl Adapter {
         out
     }
 
-    /// A new adapter for the projections of a graph whose last name is one of `targets` (or all, for
-    /// `all-linear`), initialised as PEFT does: A uniform within ±1/√k, B zero. Magnitudes are 1 until
-    /// [`crate::Session::set_adapter`]'s device knows the weights' norms.
+    /// A new adapter for the projections of a graph whose last name is one of `targets`, or for all of them
+    /// (`all-linear`), initialised as in PEFT: A uniform within ±1/√k, B zero. Magnitudes are 1 until
+    /// [`crate::Session::begin_dora`] sets them to the norms of the weights.
     ///
     /// # Errors
-    /// If a target names no projection.
+    /// If a target is not a projection of the graph.
     pub fn new(
         name: &str,
         graph: &Graph,
@@ -221,7 +244,7 @@ impl Adapter {
             return Err(Error::Adapter {
                 name: name.into(),
                 what: format!(
-                    "there is no projection `{wrong}`; give all-linear or some of {}",
+                    "there is no projection `{wrong}`; it must be all-linear or some of {}",
                     known.join(", ")
                 ),
             });
@@ -243,7 +266,7 @@ impl Adapter {
                 }
             })
             .collect();
-        // As they come out of a file.
+        // As if they were read from a file.
         modules.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Self {
             name: name.into(),
@@ -273,7 +296,7 @@ pub(crate) fn projections(graph: &Graph) -> Vec<(String, [usize; 2])> {
         .collect()
 }
 
-/// A head that is tied to the embedding is a linear with the embedding's weight; adapters call it by its own name.
+/// A head that is tied to the embedding is a linear with the embedding's weight; adapters name it `lm_head`.
 const EMBEDDING: &str = "model.embed_tokens";
 const HEAD: &str = "lm_head";
 pub(crate) const HEAD_WEIGHT: &str = "lm_head.weight";
@@ -318,7 +341,7 @@ mod tests {
     use siskin_formats::SideFiles;
 
     #[test]
-    fn another_base_is_told_by_its_name() {
+    fn another_base_is_recognised_by_its_name() {
         let mut adapter = Adapter {
             name: "adapter".into(),
             config: AdapterConfig::plain(4, 8.0),

@@ -5,36 +5,51 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-/// The fields of `adapter_config.json` that matter, under PEFT's names.
+/// The supported fields of `adapter_config.json`, under PEFT's names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AdapterConfig {
+    /// Always `LORA`.
     pub peft_type: String,
+    /// The model that the adapter was trained for.
     pub base_model_name_or_path: Option<String>,
+    /// `CAUSAL_LM`, for PEFT.
     pub task_type: Option<String>,
+    /// The rank, where no pattern sets another.
     pub r: usize,
+    /// The low-rank product is multiplied by `lora_alpha / r`, or by `lora_alpha / √r` with `use_rslora`.
     pub lora_alpha: f32,
+    /// The probability of dropout in training.
     #[serde(default)]
     pub lora_dropout: f32,
+    /// Scales by the root of the rank (Kalajdzievski, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA",
+    /// 2023).
     #[serde(default)]
     pub use_rslora: bool,
+    /// Whether modules have magnitudes (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024).
     #[serde(default)]
     pub use_dora: bool,
+    /// `none`: no biases are trained.
     #[serde(default = "no_bias")]
     pub bias: String,
+    /// Whether weights are transposed; only `false` is supported.
     #[serde(default)]
     pub fan_in_fan_out: bool,
-    /// Names of projections, or `all-linear`; the tensors tell anyway.
+    /// Names of projections, or `all-linear`. Which are adapted follows from the tensors, whatever it states.
     #[serde(default)]
     pub target_modules: Json,
+    /// Ranks of single modules, by the end of their names.
     #[serde(default)]
     pub rank_pattern: BTreeMap<String, usize>,
+    /// Alphas of single modules, by the end of their names.
     #[serde(default)]
     pub alpha_pattern: BTreeMap<String, f32>,
+    /// Modules that the adapter replaces as a whole.
     #[serde(default)]
     pub modules_to_save: Option<Vec<String>>,
+    /// Whether PEFT loads it frozen.
     #[serde(default)]
     pub inference_mode: bool,
-    /// `true`, or how A and B began; some beginnings are taken out of the base's weights.
+    /// `true`, or how A and B were initialised; `pissa` and `olora` did so with parts of the base's weights.
     #[serde(default = "by_default")]
     pub init_lora_weights: Json,
 }
@@ -47,7 +62,7 @@ fn by_default() -> Json {
     true.into()
 }
 
-/// What an adapter began with, where that was taken out of the base's weights.
+/// How an adapter was initialised, if with parts of the base's weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Initial {
     /// The largest singular values (Meng et al., "PiSSA", 2024).
@@ -56,7 +71,7 @@ pub(crate) enum Initial {
     Olora,
 }
 
-/// Keys that say nothing of what the adapter computes, or that the tensors say better.
+/// Keys that do not affect what the adapter computes, or that the tensors state better.
 const HARMLESS: [&str; 9] = [
     "auto_mapping",
     "exclude_modules",
@@ -70,7 +85,7 @@ const HARMLESS: [&str; 9] = [
 ];
 
 impl AdapterConfig {
-    /// Of an adapter of which nothing more is known.
+    /// The configuration of a LoRA adapter of this rank and alpha, with defaults otherwise.
     pub fn plain(r: usize, lora_alpha: f32) -> Self {
         Self {
             peft_type: "LORA".into(),
@@ -102,7 +117,7 @@ impl AdapterConfig {
         alpha / if self.use_rslora { r.sqrt() } else { r }
     }
 
-    /// Rank and scaling of a module, which patterns may set apart (`peft.utils.other.get_pattern_key`).
+    /// Rank and scaling of a module, which patterns may set (`peft.utils.other.get_pattern_key`).
     pub(crate) fn of_module(&self, module: &str) -> (usize, f32) {
         let r = of_pattern(&self.rank_pattern, module).unwrap_or(self.r);
         let alpha = of_pattern(&self.alpha_pattern, module).unwrap_or(self.lora_alpha);
@@ -112,13 +127,13 @@ impl AdapterConfig {
     pub(crate) fn initial(&self) -> Option<Initial> {
         match self.init_lora_weights.as_str()? {
             "olora" => Some(Initial::Olora),
-            // `pissa_niter_N` begins with an approximation that is another each time, and is not known again.
+            // `pissa_niter_N` starts from a random approximation, which cannot be computed again.
             "pissa" => Some(Initial::Pissa),
             _ => None,
         }
     }
 
-    /// Reads the file's text.
+    /// Parses the file's text.
     ///
     /// # Errors
     /// A key that is not known and not off, or a value that is not supported.
@@ -159,7 +174,7 @@ impl AdapterConfig {
         }
         match &config.init_lora_weights {
             Json::Null | Json::Bool(_) => {}
-            // These make A and B in another way and leave the base as it is.
+            // These initialise A and B in other ways, and do not change the base.
             Json::String(name) if ["gaussian", "orthogonal", "eva"].contains(&name.as_str()) => {}
             Json::String(_) if config.initial().is_some() => {}
             other => return unsupported("init_lora_weights", other),
@@ -181,7 +196,7 @@ impl AdapterConfig {
     }
 }
 
-/// The value of the first pattern that names the module, by its whole name or its end.
+/// The value of the first pattern that matches the module's whole name or its end.
 fn of_pattern<T: Copy>(patterns: &BTreeMap<String, T>, module: &str) -> Option<T> {
     let names = |pattern: &str| match pattern.strip_prefix('^') {
         Some(whole) => module == whole,

@@ -8,22 +8,23 @@ use crate::adapter::projections;
 use crate::{Adapter, AdapterConfig, AdapterModule, Error, Result};
 
 impl Adapter {
-    /// The file's bytes, for a base of the model's architecture. GGUF has no rslora: alpha says it all.
+    /// The bytes of a GGUF file, for a base of the model's architecture. GGUF has no rslora: alpha includes it.
     ///
     /// # Errors
-    /// For an adapter with magnitudes, which GGUF cannot hold.
+    /// For an adapter with magnitudes or whole weights, which GGUF cannot store.
     pub fn to_gguf(&self, model: &Model) -> Result<Vec<u8>> {
         if self.config.use_dora {
             return Err(Error::Adapter {
                 name: self.name.clone(),
-                what: "GGUF has no place for the magnitudes of DoRA; `siskin merge` puts them into the model"
-                    .into(),
+                what:
+                    "GGUF cannot store DoRA's magnitudes; `siskin merge` merges them into the model"
+                        .into(),
             });
         }
         if self.replaces_weights() {
             return Err(Error::Adapter {
                 name: self.name.clone(),
-                what: "GGUF has no place for the whole weights that it replaces".into(),
+                what: "GGUF cannot store the whole weights that it replaces".into(),
             });
         }
         let r = self.config.r;
@@ -62,10 +63,11 @@ impl Adapter {
         Ok(out)
     }
 
-    /// Reads such a file, for a model of the same architecture.
+    /// Reads an adapter's GGUF file, for a model of the same architecture.
     ///
     /// # Errors
-    /// If it is no adapter, or one for another architecture.
+    /// If the file is not an adapter, is one for another architecture, or contains tensors that are not of a linear of
+    /// the model.
     pub fn from_gguf(file: &Checkpoint, model: &Model) -> Result<Self> {
         let unfit = |what: String| Error::Adapter {
             name: file.name.clone(),
@@ -74,7 +76,7 @@ impl Adapter {
         let gguf = file.gguf.as_ref();
         let field = |key: &str| gguf.and_then(|g| g.str(key)).unwrap_or_default();
         if (field("general.type"), field("adapter.type")) != ("adapter", "lora") {
-            return Err(unfit("the file is no LoRA adapter".into()));
+            return Err(unfit("the file is not a LoRA adapter".into()));
         }
         let (found, wanted) = (field("general.architecture"), model.gguf_arch());
         if found != wanted {
@@ -92,7 +94,7 @@ impl Adapter {
             let shapes_fit = a.shape.len() == 2 && b.shape.len() == 2 && b.shape[1] == r;
             if !shapes_fit || *rank.get_or_insert(r) != r {
                 let what = format!("`{name}` is {:?} and {:?}", a.shape, b.shape);
-                return Err(unfit(format!("{what}; one rank for all is supported")));
+                return Err(unfit(format!("{what}; only a single rank is supported")));
             }
             modules.push(AdapterModule {
                 name: module,
@@ -108,7 +110,7 @@ impl Adapter {
             )));
         }
         let Some(r) = rank.filter(|r| *r > 0) else {
-            return Err(unfit("it adapts nothing".into()));
+            return Err(unfit("it does not adapt anything".into()));
         };
         let alpha = gguf.and_then(|g| g.float("adapter.lora.alpha"));
         modules.sort_by(|a, b| a.name.cmp(&b.name));

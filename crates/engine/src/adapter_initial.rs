@@ -1,7 +1,7 @@
-//! What of an adapter depends on the base: embeddings, and adapters whose beginning was taken out of the base's
-//! weights, PiSSA and OLoRA (`peft/tuners/lora/layer.py`, `pissa_init`, `olora_init`). PEFT takes it out of the base
-//! again when it loads one; here the base stays, and a second low-rank product takes it out of the result:
-//! `W − c B₀ A₀ + s B A`.
+//! The parts of an adapter that depend on the base: embeddings, and adapters that were initialised with parts of the
+//! base's weights, PiSSA and OLoRA (`peft/tuners/lora/layer.py`, `pissa_init`, `olora_init`). PEFT subtracts these
+//! parts from the base again when it loads one; here the base does not change, and a second low-rank product subtracts
+//! them from the result: `W − c B₀ A₀ + s B A`.
 
 use siskin_models::Model;
 
@@ -11,10 +11,11 @@ use crate::files::WeightFiles;
 use crate::{Adapter, AdapterConfig, AdapterModule, Error, Result};
 
 impl Adapter {
-    /// The adapter for the base as it is in the file. Others are returned as they are.
+    /// The adapter for the base as it is in the file: embeddings and the initial values of PiSSA and OLoRA depend on
+    /// its weights. Others are returned unchanged. [`crate::Session::set_adapter`] calls this.
     ///
     /// # Errors
-    /// If a weight that it adapts cannot be read.
+    /// If a weight that it adapts cannot be read, or has another shape.
     pub async fn for_base(&self, model: &Model, files: &WeightFiles) -> Result<Self> {
         let mut out = self.without_initial(model, files).await?;
         out.replace_embedding(&self.config, model, files).await?;
@@ -39,7 +40,7 @@ impl Adapter {
             if m.name == "lm_head" && model.has_tied_head() {
                 return Err(Error::Adapter {
                     name: self.name.clone(),
-                    what: "it began with a part of the head, which is the model's embedding, too"
+                    what: "it was initialised with part of the head, which is also the model's embedding"
                         .into(),
                 });
             }
@@ -50,7 +51,8 @@ impl Adapter {
                 Initial::Pissa => pissa(&weights, k, r),
                 Initial::Olora => olora(&weights, k, r),
             };
-            // PiSSA's product is divided by the scaling before, OLoRA's is not; neither is scaled in use.
+            // PiSSA divides its product by the scaling beforehand, OLoRA does not; neither product is scaled when
+            // applied.
             let c = match initial {
                 Initial::Pissa => 1.0 / self.strength,
                 Initial::Olora => scale / self.strength,
@@ -87,7 +89,7 @@ impl Adapter {
         })
     }
 
-    /// A head that was tied to an embedding that is replaced stays the base's.
+    /// If the embedding is replaced, a head that was tied to it remains the base's.
     async fn keep_tied_head(&mut self, model: &Model, files: &WeightFiles) -> Result<()> {
         let is_apart =
             self.replaced(EMBEDDING_WEIGHT).is_some() && self.replaced(HEAD_WEIGHT).is_none();
@@ -103,7 +105,7 @@ impl Adapter {
         Ok(())
     }
 
-    /// Puts what it does to the embedding, as its configuration scales it, into a matrix of its own.
+    /// Merges its product for the embedding, scaled by its configuration, into a matrix that replaces the embedding.
     async fn replace_embedding(
         &mut self,
         config: &AdapterConfig,
@@ -118,7 +120,7 @@ impl Adapter {
         if lora.a.len() != r * vocab || lora.b.len() != r * hidden {
             return Err(Error::Adapter {
                 name: self.name.clone(),
-                what: format!("it adapts an embedding of another shape than [{vocab}, {hidden}]"),
+                what: format!("it adapts an embedding whose shape is not [{vocab}, {hidden}]"),
             });
         }
         let base = read(model, files, "model.embed_tokens", [vocab, hidden]).await?;
@@ -159,7 +161,7 @@ fn dot(x: &[f64], y: &[f64]) -> f64 {
     x.iter().zip(y).map(|(x, y)| x * y).sum()
 }
 
-/// Makes vectors orthonormal, one after another. Twice, since once leaves what rounding added.
+/// Makes vectors orthonormal, one after another; twice, since rounding leaves errors the first time.
 fn orthonormalise(vectors: &mut [Vec<f64>]) {
     for i in 0..vectors.len() {
         let (before, rest) = vectors.split_at_mut(i);
@@ -183,7 +185,7 @@ fn times(rows: &[Vec<f64>], v: &[f64]) -> Vec<f64> {
 }
 
 /// `B₀ [n, r]` and `A₀ [r, k]` whose product is the part of W along its r largest singular values: its right
-/// singular vectors are those of `Wᵀ W`, found by iterating a subspace that has room for some more.
+/// singular vectors are the eigenvectors of `Wᵀ W`, found by iterating a slightly larger subspace.
 fn pissa(weights: &[f32], k: usize, r: usize) -> (Vec<f32>, Vec<f32>) {
     const ROUNDS: usize = 300;
     let rows: Vec<Vec<f64>> = (weights.chunks_exact(k))
@@ -221,7 +223,7 @@ fn pissa(weights: &[f32], k: usize, r: usize) -> (Vec<f32>, Vec<f32>) {
     low_rank(&rows, &space)
 }
 
-/// Turns a basis so that its vectors are the singular ones within their space, largest first (Jacobi's method).
+/// Rotates a basis so that its vectors are the singular vectors within their span, largest first (Jacobi's method).
 fn rotate(rows: &[Vec<f64>], space: &mut [Vec<f64>]) {
     let mut images: Vec<Vec<f64>> = space.iter().map(|v| times(rows, v)).collect();
     for _ in 0..30 {

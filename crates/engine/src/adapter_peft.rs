@@ -1,4 +1,4 @@
-//! LoRA adapters as PEFT keeps them: `adapter_config.json` and `adapter_model.safetensors`
+//! LoRA adapters as PEFT stores them: `adapter_config.json` and `adapter_model.safetensors`
 //! (`peft/utils/save_and_load.py`, `peft/tuners/lora/config.py`).
 
 use std::borrow::Cow;
@@ -14,18 +14,18 @@ use crate::{Adapter, AdapterConfig, AdapterModule, Error, Result};
 const PREFIX: &str = "base_model.model.";
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
-/// Bytes of a file of an adapter; one of rank 256 on a model of 70 billion parameters has 6.6 GB.
+/// The most bytes of an adapter's file; one of rank 256 for a model of 70 billion parameters has 6.6 GB.
 const MAX_BYTES: u64 = 16 << 30;
-/// As older versions of PEFT save it.
+/// The weights as older versions of PEFT save them.
 const TORCH: &str = "adapter_model.bin";
-/// What a projection's tensors are called.
+/// The ends of the names of a projection's tensors.
 const PARTS: [&str; 3] = [".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"];
 
-/// A, B and magnitudes of a module, as far as they were found.
+/// A, B and magnitudes of a module, where they were found.
 type Parts = [Option<Vec<f32>>; 3];
 
-/// The module that a tensor belongs to, and which of [`PARTS`] it is. PEFT's own state has the adapter's name in
-/// it, `default` unless it was given another.
+/// The module that a tensor belongs to, and which of [`PARTS`] it is. PEFT's own state contains the adapter's name,
+/// `default` unless it was given another one.
 fn split_name(tensor: &str) -> Option<(&str, usize)> {
     PARTS.iter().enumerate().find_map(|(i, part)| {
         let named = |part: &str| tensor.strip_suffix(".default.weight")?.strip_suffix(part);
@@ -37,8 +37,8 @@ fn split_name(tensor: &str) -> Option<(&str, usize)> {
     })
 }
 
-/// A tensor's name as a language model by itself has it, and whether it was one within a model for images, as
-/// transformers 4 or 5 names it. An adapter of a model without head lacks the beginning.
+/// A tensor's name in a language model of its own, and whether it was one within a model for images, as transformers
+/// 4 or 5 names it. Names of an adapter for a model without head lack the beginning.
 fn plain_name(tensor: &str) -> (Cow<'_, str>, bool) {
     if let Some(inner) = tensor.strip_prefix("model.language_model.") {
         return (format!("model.{inner}").into(), true);
@@ -60,7 +60,7 @@ fn embedding_part(tensor: &str) -> Option<usize> {
         .position(|p| part.trim_end_matches(".default") == *p)
 }
 
-/// The weight that a tensor stands in place of, if its module is one of `modules_to_save`.
+/// The weight that a tensor replaces, if its module is one of `modules_to_save`.
 fn replaced_name(config: &AdapterConfig, tensor: &str) -> Option<String> {
     let module = tensor.strip_suffix(".weight")?;
     let module = module.trim_end_matches(".modules_to_save.default");
@@ -76,12 +76,15 @@ fn replaced_name(config: &AdapterConfig, tensor: &str) -> Option<String> {
 
 impl Adapter {
     /// Reads a folder as PEFT saves it.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, or its configuration is not supported.
     pub fn open(folder: &Path) -> Result<Self> {
         let name = folder.display().to_string();
         let read = |file: &str| {
             let path = folder.join(file);
             if !path.exists() {
-                let what = "it is not there, and an adapter is a folder as PEFT saves it";
+                let what = "it is missing; an adapter is a folder as PEFT saves it";
                 return Err(unreadable(&name, file, what.into()));
             }
             Ok(read_regular(&path, MAX_BYTES)?)
@@ -93,10 +96,10 @@ impl Adapter {
         Self::from_peft(&name, &config, &read(WEIGHTS)?)
     }
 
-    /// From the bytes of both files, of which that of the weights is safetensors.
+    /// From the bytes of `adapter_config.json` and `adapter_model.safetensors`. `name` is for messages.
     ///
     /// # Errors
-    /// If they are damaged, or ask for what is not supported.
+    /// If they are damaged, or their configuration is not supported.
     pub fn from_peft(name: &str, config: &[u8], weights: &[u8]) -> Result<Self> {
         let file = SafeTensors::deserialize(weights)
             .map_err(|e| unreadable(name, WEIGHTS, e.to_string()))?;
@@ -111,7 +114,7 @@ impl Adapter {
         Self::from_tensors(name, config, WEIGHTS, tensors)
     }
 
-    /// The same, with weights that `torch.save` wrote.
+    /// From the bytes of `adapter_config.json` and `adapter_model.bin`, which older versions of PEFT write.
     ///
     /// # Errors
     /// As [`Self::from_peft`].
@@ -133,7 +136,7 @@ impl Adapter {
         let (mut embedding, mut replaced) = ([None, None], vec![]);
         let mut within_vision = false;
         let unsupported = |tensor: &str| {
-            let what = format!("`{tensor}` is not a part of a LoRA adapter that is supported");
+            let what = format!("`{tensor}` is not a supported part of a LoRA adapter");
             damaged(weights, what)
         };
         for (tensor, shape, values) in tensors {
@@ -147,7 +150,7 @@ impl Adapter {
                     format!("`{tensor}` has values that are not finite"),
                 ));
             }
-            // What PEFT saves beside an embedding or a head that is adapted: the base's own weights.
+            // The base's own weights, which PEFT saves beside an embedding or a head that is adapted.
             if inner.ends_with(".base_layer.weight") {
                 continue;
             }
@@ -184,7 +187,7 @@ impl Adapter {
             }
             let before = found.entry(module.into()).or_default()[which].replace(values);
             if before.is_some() {
-                return Err(damaged(weights, format!("it has `{tensor}` twice")));
+                return Err(damaged(weights, format!("it contains `{tensor}` twice")));
             }
         }
         let mut modules = vec![];
@@ -217,11 +220,11 @@ impl Adapter {
         let is_varied = !config.rank_pattern.is_empty() || !config.alpha_pattern.is_empty();
         if embedding.is_some() && is_varied {
             let what =
-                "it adapts the embedding with ranks or alphas that vary, which is not supported";
+                "it adapts the embedding with varying ranks or alphas, which is not supported";
             return Err(damaged(CONFIG, what.into()));
         }
         if modules.is_empty() {
-            return Err(damaged(weights, "it adapts no linear".into()));
+            return Err(damaged(weights, "it does not adapt any linear".into()));
         }
         let adapter = Self {
             name: name.into(),
@@ -232,15 +235,15 @@ impl Adapter {
             replaced,
             within_vision,
         };
-        // Those that begin with a part of the base need their own ranks until that is known.
+        // Those that are initialised with parts of the base need their own ranks until its weights are read.
         Ok(match adapter.config.initial() {
             Some(_) => adapter,
             None => adapter.of_one_rank(),
         })
     }
 
-    /// With one rank and one scaling for all modules: those of lower rank get rows of zeros, and what scalings
-    /// differ by goes into B.
+    /// With one rank and one scaling for all modules: those of lower rank are padded with zeros, and their scalings
+    /// are multiplied into B.
     fn of_one_rank(mut self) -> Self {
         let config = &self.config;
         if config.rank_pattern.is_empty() && config.alpha_pattern.is_empty() {
@@ -281,7 +284,7 @@ impl Adapter {
         self
     }
 
-    /// Both files' bytes, as PEFT saves them.
+    /// The names and bytes of both files, as PEFT saves them.
     ///
     /// # Errors
     /// For an adapter that replaces whole weights.
@@ -324,7 +327,7 @@ impl Adapter {
             safetensors::serialize(views, Some(format)).map_err(|e| failed(e.to_string()))?;
         let mut config = self.config.clone();
         if config.target_modules.is_null() {
-            // Without, PEFT would take the modules that it adapts by default, and leave out others.
+            // Otherwise PEFT would adapt its default modules, and omit others.
             config.target_modules = self.modules.iter().map(|m| m.name.clone()).collect();
         }
         let config = serde_json::to_vec_pretty(&config).map_err(|e| failed(e.to_string()))?;

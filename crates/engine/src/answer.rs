@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -6,22 +7,24 @@ use siskin_text::TextModel;
 
 use crate::{Error, Result};
 
-/// A seed that was not drawn before: of 32 bits, so that JSON's numbers hold it.
+/// A random seed of 32 bits, which a JSON number can hold exactly.
 pub fn new_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     u64::from(RandomState::new().build_hasher().finish() as u32)
 }
 
-/// What to generate.
+/// How an answer is generated.
 #[derive(Debug, Clone)]
 pub struct GenerateOptions {
+    /// How tokens are chosen; by default, always the likeliest.
     pub sampling: Sampling,
+    /// The most tokens to generate; 512 by default.
     pub max_tokens: usize,
-    /// The answer ends before any of these.
+    /// The answer ends before the first of any of these strings.
     pub stop: Vec<String>,
-    /// Log probabilities of this many likeliest tokens, beside the chosen one's; `None` for none.
+    /// Log-probabilities of each chosen token and of this many likeliest ones; `None` for none.
     pub logprobs: Option<usize>,
-    /// Goes on past the tokens that end an answer.
+    /// Continues past the tokens that end an answer, up to `max_tokens`.
     pub ignore_end: bool,
 }
 
@@ -37,53 +40,89 @@ impl Default for GenerateOptions {
     }
 }
 
-/// What happens while an answer is made.
+/// What [`crate::Session::generate`] reports while it runs.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Tokens of the prompt that are in the cache, of how many.
-    Prefill { done: usize, total: usize },
-    /// A new token and the text that is now certain, which may be empty.
+    /// Part of the prompt was processed.
+    Prefill {
+        /// Tokens of the prompt that are in the cache now.
+        done: usize,
+        /// Tokens of the prompt.
+        total: usize,
+    },
+    /// A token was chosen.
     Token {
+        /// The token.
         id: u32,
+        /// The text that is now final, which may be empty: partial characters are held back.
         text: &'a str,
-        /// Where logprobs were asked for.
+        /// Its log-probability, if requested.
         logprob: Option<&'a TokenLogprob>,
     },
-    /// Text that was held back, when no more tokens come.
-    Rest { text: &'a str },
-    /// The device is being opened again; the answer goes on after that.
+    /// Text that was held back, after the last token.
+    Rest {
+        /// The text.
+        text: &'a str,
+    },
+    /// The GPU was lost and is being opened again; the answer then continues.
     DeviceLost,
+}
+
+impl Event<'_> {
+    /// The text that became final with this event; empty for events without any.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Token { text, .. } | Self::Rest { text } => text,
+            Self::Prefill { .. } | Self::DeviceLost => "",
+        }
+    }
 }
 
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// The model ended it, or a stop string was met.
+    /// The model ended it, or a stop string was reached.
     Stop,
-    /// `max_tokens` or the context is used up.
+    /// `max_tokens` or the context was reached.
     Length,
-    /// The caller broke off.
+    /// The caller stopped it.
     Cancelled,
 }
 
+/// A likely token at some position.
 #[derive(Debug, Clone, Serialize)]
 pub struct TopLogprob {
+    /// The token.
     pub id: u32,
+    /// As written in the vocabulary.
     pub piece: String,
-    /// Of the text that it stands for: perhaps a part of a character.
+    /// The bytes of its text, which may be part of a character.
     pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability.
     pub logprob: f32,
 }
 
-/// Natural logarithms of probabilities, from the logits before any penalty or temperature.
+impl TopLogprob {
+    /// The token's text; partial characters are replaced by U+FFFD.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.bytes)
+    }
+}
+
+/// The log-probability of a chosen token: the natural logarithm of its probability by the logits, before any penalty or
+/// temperature.
 #[derive(Debug, Clone, Serialize)]
 pub struct TokenLogprob {
+    /// The token.
     pub id: u32,
+    /// As written in the vocabulary.
     pub piece: String,
-    /// Of the text that it stands for: perhaps a part of a character.
+    /// The bytes of its text, which may be part of a character.
     pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability.
     pub logprob: f32,
+    /// The likeliest tokens at its position, likeliest first.
     pub top: Vec<TopLogprob>,
 }
 
@@ -131,30 +170,36 @@ fn log_sum_exp(x: &[f32]) -> f32 {
     max + sum.ln() as f32
 }
 
+/// A generated answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
+    /// Its text, without special tokens and before any stop string.
     pub text: String,
-    /// The chosen tokens, with the one that ended the answer.
+    /// The chosen tokens, including the one that ended the answer.
     pub ids: Vec<u32>,
+    /// Why it ended.
     pub finish_reason: FinishReason,
+    /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// With which the same tokens are drawn again.
+    /// The seed with which the same tokens are drawn again.
     pub seed: u64,
-    /// Tokens of the prompt that were in the cache already.
+    /// Tokens of the prompt that were in the KV cache already.
     pub cached_tokens: usize,
+    /// From the call to the first token.
     pub prefill_time: Duration,
     /// From the first token to the last.
     pub decode_time: Duration,
+    /// One for each of `ids`, if requested.
     pub logprobs: Vec<TokenLogprob>,
 }
 
 impl Answer {
-    /// Tokens a second of the prompt that were not cached.
+    /// Tokens of the prompt per second, without those that were cached.
     pub fn prefill_rate(&self) -> f64 {
         rate(self.prompt_tokens - self.cached_tokens, self.prefill_time)
     }
 
-    /// Tokens a second after the first, which comes out of the prefill.
+    /// Tokens per second after the first, which comes from the prefill.
     pub fn decode_rate(&self) -> f64 {
         rate(self.ids.len().saturating_sub(1), self.decode_time)
     }
@@ -168,7 +213,7 @@ fn rate(n: usize, time: Duration) -> f64 {
     }
 }
 
-/// Refuses values that sampling is not defined for.
+/// Refuses values for which sampling is not defined.
 pub(crate) fn check_sampling(s: &Sampling) -> Result<()> {
     let check = |ok: bool, field, value, range| {
         if ok {
@@ -186,25 +231,25 @@ pub(crate) fn check_sampling(s: &Sampling) -> Result<()> {
         temperature,
         "temperature",
         s.temperature,
-        "give 0 (greedy) to 100",
+        "it must be from 0 (greedy) to 100",
     )?;
     check(
         s.top_p > 0.0 && s.top_p <= 1.0,
         "top_p",
         s.top_p,
-        "give more than 0, at most 1",
+        "it must be more than 0, and at most 1",
     )?;
     check(
         (0.0..1.0).contains(&s.min_p),
         "min_p",
         s.min_p,
-        "give 0 to less than 1",
+        "it must be at least 0 and less than 1",
     )?;
     let penalty = s.repeat_penalty > 0.0 && s.repeat_penalty <= 100.0;
     check(
         penalty,
         "repeat_penalty",
         s.repeat_penalty,
-        "give more than 0; 1 is no penalty",
+        "it must be more than 0, and at most 100; 1 is no penalty",
     )
 }

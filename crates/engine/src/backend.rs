@@ -1,8 +1,9 @@
-//! What a session asks of the device it runs on. [`Cpu`](crate::cpu::Cpu) and [`GpuDevice`] are the two devices;
-//! each owns its weights, caches and plans.
+//! What a session needs from its device. [`Cpu`](crate::cpu::Cpu) and [`GpuDevice`] are the two devices; each owns its
+//! weights, caches and plans.
 
 use std::fmt::Debug;
 use std::pin::Pin;
+use std::str::FromStr;
 
 use siskin_cpu::ops::attention;
 use siskin_cpu::{CacheType, Precision};
@@ -10,51 +11,79 @@ use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, Profile};
 use siskin_graph::{AdamW, AttentionSpec, Batch, Graph, MomentType, Sampling};
 
-use crate::Result;
 use crate::cpu::Cpu;
 use crate::training::TrainingState;
+use crate::{Error, Result};
 
 pub(crate) use siskin_cpu::ops::choose::NOT_FINITE;
 
 /// The most tokens of a prompt that run at once.
 pub(crate) const PREFILL_ROWS: usize = 256;
 
-/// Which device a model shall run on.
+/// Which device a model runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceRequest {
-    /// A real GPU where there is one, else the CPU.
+    /// A GPU that does not run shaders on the CPU, if there is one; otherwise the CPU.
     Auto,
+    /// The CPU.
     Cpu,
-    /// The `index`-th adapter, or the best one; with a profile forced or the adapter's own.
+    /// A GPU, also one whose driver runs shaders on the CPU.
     Gpu {
+        /// Its index in [`siskin_gpu::adapters`]; `None` for the most capable one.
         index: Option<usize>,
+        /// The kernels to use; `None` for the adapter's own.
         profile: Option<Profile>,
     },
 }
 
-/// A future of the thread that made it: a page's GPU belongs to one.
+/// From `auto`, `cpu`, `gpu` or `gpu:N`, where N is an index in [`siskin_gpu::adapters`].
+impl FromStr for DeviceRequest {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        let gpu = |index| Self::Gpu {
+            index,
+            profile: None,
+        };
+        let index = |s: &str| s.strip_prefix("gpu:")?.parse().ok();
+        match s {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "gpu" => Ok(gpu(None)),
+            _ => match index(s) {
+                Some(index) => Ok(gpu(Some(index))),
+                None => Err(Error::NoDevice(s.into())),
+            },
+        }
+    }
+}
+
+/// A future of the thread that created it, since a page's GPU belongs to one thread.
 pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 
-/// `Send`, but in a page, whose GPU belongs to one thread.
+/// `Send`, except in a page, whose GPU belongs to one thread.
 #[cfg(not(target_arch = "wasm32"))]
 pub trait Movable: Send {}
 #[cfg(not(target_arch = "wasm32"))]
 impl<T: Send> Movable for T {}
+/// `Send`, except in a page, whose GPU belongs to one thread.
 #[cfg(target_arch = "wasm32")]
 pub trait Movable {}
 #[cfg(target_arch = "wasm32")]
 impl<T> Movable for T {}
 
-/// A chosen token, and the logits it was chosen from where they were asked for.
+/// A chosen token, and the logits it was chosen from, if requested.
 pub type Chosen = (u32, Vec<f32>);
 
-/// A device with weights, caches and plans. Tokens are fed and chosen on it; those chosen wait in line until they
-/// are taken, so that a GPU can be a step ahead.
+/// A device with weights, caches and plans. Tokens are fed and chosen on it; chosen tokens are pending until they are
+/// taken, so that a GPU can be one step ahead.
+///
+/// Errors are those of the device: [`crate::Error::Gpu`] or [`crate::Error::Cpu`].
 pub trait Backend: Debug + Movable {
-    /// For people: `cpu`, or the adapter's name.
+    /// For display: `cpu`, or the adapter's name.
     fn name(&self) -> String;
 
-    /// The kernel profile, or the CPU's arithmetic.
+    /// For display: the kernel profile, or the CPU's arithmetic.
     fn profile(&self) -> String;
 
     /// The GPU, for what only a GPU has: counts and times of its dispatches.
@@ -62,11 +91,19 @@ pub trait Backend: Debug + Movable {
         None
     }
 
+    /// Whether it is a GPU.
     fn is_gpu(&self) -> bool;
 
+    /// Adds a vector, or replaces the one of that name.
+    ///
+    /// # Errors
+    /// If the device lacks memory.
     fn add_vector(&mut self, name: &str, values: Vec<f32>) -> Result<()>;
 
-    /// Begins a matrix of `cols` columns that is the stack of `parts`: their types in the file, and their rows.
+    /// Starts a matrix of `cols` columns that is the stack of `parts`: their types in the file, and their rows.
+    ///
+    /// # Errors
+    /// If the device cannot store it.
     fn matrix<'a>(
         &'a mut self,
         name: &str,
@@ -74,10 +111,13 @@ pub trait Backend: Debug + Movable {
         cols: usize,
     ) -> Result<Box<dyn MatrixUpload + 'a>>;
 
-    /// Parameters of the adapters in the graphs that are prepared from now on, of which `graph` is one.
+    /// Sets the parameters of the adapters in the graphs that are prepared from now on, of which `graph` is one.
+    ///
+    /// # Errors
+    /// If the device lacks memory.
     fn set_params(&mut self, graph: &Graph, params: Vec<f32>) -> Result<()>;
 
-    /// Caches for `context` tokens, and plans for prefills of up to `rows` tokens and for decode steps.
+    /// Creates caches for `context` tokens, and plans for prefills of up to `rows` tokens and for decode steps.
     fn prepare(
         &mut self,
         graph: Graph,
@@ -86,7 +126,11 @@ pub trait Backend: Debug + Movable {
         rows: usize,
     ) -> LocalFuture<'_, ()>;
 
-    /// Runs some tokens of a prompt. With `head`, the next token is chosen and waits to be taken.
+    /// Runs some tokens of a prompt, the first of them at `position`. With `head`, the next token is chosen, and
+    /// pending.
+    ///
+    /// # Errors
+    /// If the tokens exceed the context.
     fn prefill(
         &mut self,
         tokens: &[u32],
@@ -95,19 +139,22 @@ pub trait Backend: Debug + Movable {
         head: bool,
     ) -> Result<()>;
 
-    /// Feeds the token that was chosen last, at `position`; the next one waits to be taken.
+    /// Feeds the token that was chosen last, at `position`; the next one is chosen, and pending.
+    ///
+    /// # Errors
+    /// If the context is full.
     fn decode(&mut self, position: usize, sampling: &Sampling) -> Result<()>;
 
-    /// The token chosen first of those that wait, with its logits if asked.
+    /// The oldest pending token, with its logits if requested.
     fn take(&mut self, logits: bool) -> LocalFuture<'_, Chosen>;
 
-    /// Forgets the tokens that wait.
+    /// Drops all pending tokens.
     fn discard(&mut self) -> LocalFuture<'_, ()>;
 
-    /// Says which tokens are in the context, for the repeat penalty.
+    /// Sets which tokens are in the context, for the repeat penalty.
     fn set_seen(&mut self, tokens: &[u32]);
 
-    /// Tokens of a prompt that run at once.
+    /// The most tokens of a prompt that run at once.
     fn prefill_rows(&self) -> usize {
         PREFILL_ROWS
     }
@@ -115,7 +162,7 @@ pub trait Backend: Debug + Movable {
     /// How many steps it may be ahead of the tokens taken.
     fn lookahead(&self) -> usize;
 
-    /// All outputs, `[tokens.len(), columns]` each, of a graph that has every row.
+    /// All outputs of a graph for `tokens`, the first of them at `position`: `[tokens.len(), columns]` each.
     fn evaluate<'a>(
         &'a mut self,
         graph: &'a Graph,
@@ -123,15 +170,15 @@ pub trait Backend: Debug + Movable {
         position: usize,
     ) -> LocalFuture<'a, Vec<Vec<f32>>>;
 
-    /// What each query gives each key, `[n_heads, T, T]`, from q and k as [`Self::evaluate`] returns them.
+    /// The weight of each query for each key, `[n_heads, T, T]`, from q and k as [`Self::evaluate`] returns them.
     fn attention_weights(&self, spec: &AttentionSpec, q: &[f32], k: &[f32]) -> Vec<f32> {
         attention::attention_weights(spec, q, k)
     }
 
-    /// What DoRA's magnitudes multiply columns by, with the parameters as they are now.
+    /// What DoRA's magnitudes multiply columns by, for the current parameters.
     fn factors<'a>(&'a mut self, graph: &'a Graph) -> LocalFuture<'a, Vec<f32>>;
 
-    /// Plans for batches of up to `rows` tokens: of a graph with its backward pass, and of the loss alone.
+    /// Creates plans for batches of up to `rows` tokens.
     fn prepare_training(
         &mut self,
         graphs: TrainingGraphs,
@@ -139,33 +186,45 @@ pub trait Backend: Debug + Movable {
         moments: MomentType,
     ) -> LocalFuture<'_, ()>;
 
-    /// Runs a batch; gradients are added to those that are there. Returns the sum of the rows' losses.
+    /// Runs a batch; gradients are added to those there are. Returns the sum of the rows' losses.
     fn run_batch<'a>(&'a mut self, which: BatchPlan, batch: &'a Batch) -> LocalFuture<'a, f32>;
 
-    /// Makes all gradients 0.
+    /// Clears the gradients.
     fn forget_gradients(&mut self);
 
-    /// One step of the optimiser. Returns the gradients' norm before clipping; if that is not finite, nothing is
-    /// changed.
+    /// Updates the parameters by one step of the optimiser. Returns the gradients' norm before clipping; if that is not
+    /// finite, no parameter changes.
     fn optimise<'a>(&'a mut self, step: &'a AdamW) -> LocalFuture<'a, f32>;
 
-    /// Sums of gradients since the last step of the optimiser.
+    /// The gradients of all parameters, accumulated since the last step of the optimiser.
     fn gradients(&mut self) -> LocalFuture<'_, Vec<f32>>;
 
+    /// Parameters and moments.
     fn training_state(&mut self) -> LocalFuture<'_, TrainingState>;
 
+    /// Continues from such a state.
+    ///
+    /// # Errors
+    /// If the device lacks memory.
     fn set_training_state(&mut self, state: TrainingState) -> Result<()>;
 }
 
-/// A matrix on its way to a device, part by part.
+/// A matrix that is being brought onto a device, part by part.
 pub trait MatrixUpload {
-    /// The next part's bytes, as the file has them.
+    /// Adds the next part, from its bytes in the file.
+    ///
+    /// # Errors
+    /// If the device lacks memory.
     fn part(&mut self, bytes: Vec<u8>) -> Result<()>;
 
+    /// Adds the matrix to the device's weights.
+    ///
+    /// # Errors
+    /// If the device lacks memory.
     fn finish(self: Box<Self>) -> Result<()>;
 }
 
-/// What training runs.
+/// The graphs that training runs.
 #[derive(Debug)]
 pub struct TrainingGraphs {
     /// The loss with its backward pass.
@@ -174,10 +233,12 @@ pub struct TrainingGraphs {
     pub loss: Graph,
 }
 
-/// Which of the two graphs a batch runs through.
+/// Which of the graphs of [`TrainingGraphs`] a batch runs through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchPlan {
+    /// Loss and backward pass.
     Backward,
+    /// The loss alone.
     Loss,
 }
 
@@ -187,7 +248,7 @@ pub(crate) async fn open(request: DeviceRequest, precision: Precision) -> Result
     Ok(match request {
         DeviceRequest::Cpu => cpu(),
         DeviceRequest::Gpu { index, profile } => Box::new(GpuDevice::open(index, profile).await?),
-        // A software driver is slower than the CPU path: it is used only when asked for.
+        // A software driver is slower than the CPU path: it is used only on request.
         DeviceRequest::Auto => match GpuDevice::open(None, None).await {
             Ok(gpu) if !gpu.is_software() => Box::new(gpu),
             _ => cpu(),

@@ -18,7 +18,7 @@ pub(crate) struct Cpu {
     device: CpuDevice,
     inference: Option<Inference>,
     training: Option<Training>,
-    /// Tokens that were chosen and not taken.
+    /// Chosen tokens that have not been taken.
     pending: VecDeque<u32>,
 }
 
@@ -36,7 +36,7 @@ struct Training {
 }
 
 impl Inference {
-    /// The plan for a step of so many tokens.
+    /// The plan for a step of this many tokens.
     fn plan(&self, rows: usize) -> &CpuPlan {
         if rows == 1 {
             &self.decode
@@ -79,7 +79,7 @@ impl Cpu {
     }
 }
 
-/// What is computed already.
+/// A result that is already computed, as a future.
 fn done<'a, T: 'a>(result: Result<T>) -> LocalFuture<'a, T> {
     Box::pin(std::future::ready(result))
 }
@@ -182,7 +182,7 @@ impl Backend for Cpu {
     }
 
     fn prefill_rows(&self) -> usize {
-        // A page hears nothing while its only thread computes: it wants to, now and then.
+        // A page does not respond while its only thread computes: shorter steps let it.
         if cfg!(target_arch = "wasm32") {
             PREFILL_ROWS / 4
         } else {
@@ -253,7 +253,7 @@ impl Backend for Cpu {
     }
 }
 
-/// The parts of a matrix so far.
+/// A matrix whose parts are being added.
 struct Upload<'a> {
     device: &'a mut CpuDevice,
     name: String,

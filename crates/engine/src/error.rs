@@ -1,59 +1,110 @@
+/// The result of what a session does.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Why a session cannot be opened or cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// More tokens than the session's context.
     #[error(
         "the prompt has {prompt} tokens and the context holds {context} (the model was trained for \
          {trained})"
     )]
     PromptTooLong {
+        /// Tokens of the prompt.
         prompt: usize,
+        /// Tokens of the context.
         context: usize,
+        /// The longest context of the model.
         trained: usize,
     },
+    /// A prompt without tokens.
     #[error("the prompt has no tokens")]
     EmptyPrompt,
+    /// A token that is not in the vocabulary.
     #[error("token {id} is not in the vocabulary of {vocab}")]
-    Token { id: u32, vocab: usize },
+    Token {
+        /// The token.
+        id: u32,
+        /// Tokens of the vocabulary.
+        vocab: usize,
+    },
+    /// A sampling parameter out of its range.
     #[error("{field} is {value}, which is out of range; {range}")]
     Sampling {
+        /// The name of the parameter.
         field: &'static str,
+        /// Its value.
         value: f32,
+        /// Its range, as a sentence.
         range: &'static str,
     },
+    /// A context that the model was not trained for.
     #[error(
-        "a context of {wanted} tokens was asked for; give 1 to {max}, what the model was trained for"
+        "a context of {wanted} tokens was requested; it must be from 1 to {max}, the model's own"
     )]
-    Context { wanted: usize, max: usize },
-    #[error("{needed} bytes more are needed than there is memory; a smaller model may fit")]
-    OutOfMemory { needed: u64 },
+    Context {
+        /// The context that was requested, in tokens.
+        wanted: usize,
+        /// The longest context of the model.
+        max: usize,
+    },
+    /// A device's name that is none of `auto`, `cpu`, `gpu` and `gpu:N`.
+    #[error("`{0}` is not a device; devices are auto, cpu, gpu and gpu:N")]
+    NoDevice(String),
+    /// The model needs more memory than the process can have, as a page's 32-bit heap.
+    #[error("{needed} bytes more than the available memory are needed")]
+    OutOfMemory {
+        /// Bytes that are missing.
+        needed: u64,
+    },
+    /// An adapter that does not fit the model.
     #[error("the adapter {name} does not fit the model: {what}")]
-    Adapter { name: String, what: String },
+    Adapter {
+        /// The adapter.
+        name: String,
+        /// Why it does not fit.
+        what: String,
+    },
+    /// A call that needs a training run, without one: [`crate::Session::prepare_training`] starts one.
     #[error(
-        "no training is under way; a lost device or another adapter ends one: go on from its checkpoint"
+        "no training run is in progress; a lost device or another adapter ends one: resume from its checkpoint"
     )]
     NotTraining,
+    /// Logits that are infinite or not numbers.
     #[error(
-        "the model's values are infinite or not numbers from `{place}` on: its weights or its configuration \
-         are not sound"
+        "the model's values are not finite from `{place}` on: its weights or its configuration are damaged"
     )]
-    NotFinite { place: String },
+    NotFinite {
+        /// The first of `embed`, the layers and `model.norm` where they are.
+        place: String,
+    },
+    /// A file that cannot be read, of an adapter or by a page.
     #[error("cannot read {name}: {what}")]
-    Read { name: String, what: String },
+    Read {
+        /// The file.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The tokenizer or the chat template.
     #[error(transparent)]
     Text(#[from] siskin_text::Error),
+    /// The model's configuration or its tensors.
     #[error(transparent)]
     Models(#[from] siskin_models::Error),
+    /// The model's files.
     #[error(transparent)]
     Formats(#[from] siskin_formats::Error),
+    /// The CPU path.
     #[error(transparent)]
     Cpu(#[from] siskin_cpu::Error),
+    /// The GPU.
     #[error(transparent)]
     Gpu(#[from] siskin_gpu::Error),
 }
 
 impl Error {
-    /// Whether the device is gone: opened again, it may do what was asked.
+    /// Whether the GPU was lost: opened again, it may do what was requested.
     pub fn is_device_lost(&self) -> bool {
         matches!(self, Self::Gpu(siskin_gpu::Error::Lost))
     }

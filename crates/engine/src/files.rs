@@ -1,4 +1,4 @@
-//! A model's files, wherever their bytes are: on disk, or arriving by and by on a page.
+//! A model's files, on disk or read asynchronously in a page.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -13,26 +13,28 @@ use siskin_text::TextModel;
 
 use crate::Result;
 
-/// The bytes of a range, once they are there.
+/// The bytes of a range, when they have arrived.
 pub type Reading<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + 'a>>;
 
-/// Bytes that can be read by range, but not at once: a page's Blob, HTTP.
+/// Bytes that can be read by range, but not at once: a page's Blob, or HTTP.
 pub trait AsyncSource {
     /// A name for error messages.
     fn name(&self) -> &str;
     /// Length in bytes.
     fn len(&self) -> u64;
+    /// Whether there are no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// `bytes` bytes from `offset`, or an error: never fewer.
+    /// Reads `bytes` bytes from `offset`; an error, if there are fewer.
     fn read(&self, offset: u64, bytes: u64) -> Reading<'_>;
 }
 
-/// Tensors by name, and where to read them.
+/// The tensors of a model, and where to read them.
 pub struct WeightFiles {
+    /// Names, shapes and places of the tensors.
     pub checkpoint: Checkpoint,
-    /// The files, where they are not the checkpoint's own.
+    /// The files, if the checkpoint itself cannot read them.
     sources: Vec<Box<dyn AsyncSource>>,
 }
 
@@ -43,7 +45,10 @@ impl std::fmt::Debug for WeightFiles {
 }
 
 impl WeightFiles {
-    /// One tensor: blocks of its type.
+    /// Reads one tensor, as blocks of its type.
+    ///
+    /// # Errors
+    /// If its file cannot be read.
     pub async fn read(&self, info: &TensorInfo) -> Result<Vec<u8>> {
         let Some(source) = self.sources.get(info.file) else {
             return Ok(self.checkpoint.read(info)?);
@@ -55,7 +60,10 @@ impl WeightFiles {
         Ok(info.join(parts))
     }
 
-    /// One tensor as f32.
+    /// Reads and decodes one tensor.
+    ///
+    /// # Errors
+    /// If its file cannot be read.
     pub async fn read_f32(&self, info: &TensorInfo) -> Result<Vec<f32>> {
         let bytes = self.read(info).await?;
         let mut out = vec![0.0; info.shape.iter().product()];
@@ -64,21 +72,30 @@ impl WeightFiles {
     }
 }
 
-/// All that is known of a model before its weights are loaded.
+/// What is known of a model before its weights are loaded.
 #[derive(Debug)]
 pub struct ModelFiles {
+    /// The configuration.
     pub model: Model,
+    /// Tokenizer and chat templates.
     pub text: Arc<TextModel>,
+    /// The tensors, which are read when a session is opened.
     pub weights: WeightFiles,
 }
 
 impl ModelFiles {
-    /// A GGUF file or a Hugging Face folder on disk.
+    /// Reads the headers of a GGUF file or a Hugging Face folder on disk.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, or the model is not supported.
     pub fn open(path: &Path) -> Result<Self> {
         Self::new(Checkpoint::open(path)?, vec![])
     }
 
     /// Reads the header of a GGUF file, or of all parts of a split one, in any order.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
     pub async fn fetch_gguf(sources: Vec<Box<dyn AsyncSource>>) -> Result<Self> {
         let mut parts: Vec<(Gguf, Box<dyn ByteSource>, _)> = vec![];
         for source in sources {
@@ -92,7 +109,7 @@ impl ModelFiles {
                     }
                 }
             };
-            // The one tensor that the configuration depends on.
+            // The only tensor that the configuration depends on.
             let mut tensors = header.tensors.iter();
             if let Some(info) = tensors.find(|t| t.name == "rope_freqs.weight") {
                 let bytes = source.read(info.offset, info.bytes).await?;
@@ -104,7 +121,7 @@ impl ModelFiles {
             };
             parts.push((gguf, Box::new(ahead), source));
         }
-        // In the order in which the checkpoint has its files.
+        // In the order of the checkpoint's files.
         parts.sort_by_key(|p| part_of(&p.0).map_or(0, |part| part.0));
         let (mut headers, mut sources) = (vec![], vec![]);
         for (gguf, ahead, source) in parts {
@@ -114,7 +131,10 @@ impl ModelFiles {
         Self::new(Checkpoint::with_ggufs(headers)?, sources)
     }
 
-    /// Reads the headers of safetensors files.
+    /// Reads the headers of safetensors files; `side` is the rest of their folder.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
     pub async fn fetch_safetensors(
         sources: Vec<Box<dyn AsyncSource>>,
         side: SideFiles,
@@ -125,12 +145,12 @@ impl ModelFiles {
             ahead.read_until(&**source, 8.min(ahead.len)).await?;
             if let Ok(size) = ahead.prefix[..].try_into().map(u64::from_le_bytes) {
                 let end = size.saturating_add(8);
-                // A header that lies beyond the file is the reader's to refuse.
+                // The reader refuses a header that reaches beyond the file.
                 if end <= ahead.len {
                     ahead.read_until(&**source, end).await?;
                 }
             }
-            // What the shapes of quantised tensors are is told within.
+            // The shapes of quantised tensors.
             for (offset, bytes) in quant_states(&ahead)? {
                 let piece = source.read(offset, bytes).await?;
                 ahead.pieces.push((offset, piece));
@@ -143,7 +163,7 @@ impl ModelFiles {
     fn new(mut checkpoint: Checkpoint, sources: Vec<Box<dyn AsyncSource>>) -> Result<Self> {
         let model = Model::open(&checkpoint)?;
         let text = Arc::new(read_text(&checkpoint)?);
-        // The vocabulary stands in the tokenizer now.
+        // The tokenizer contains the vocabulary now.
         if let Some(gguf) = &mut checkpoint.gguf {
             let small = |v: &Value| !matches!(v, Value::Array(_));
             gguf.header.metadata.retain(|_, v| small(v));
@@ -160,7 +180,10 @@ impl ModelFiles {
     }
 }
 
-/// The tokenizer and template of a GGUF file, or of a folder, which needs no weights for that.
+/// The tokenizer and chat templates of a GGUF file, or of a folder, which needs no weights for this.
+///
+/// # Errors
+/// If they are missing, damaged or not supported.
 pub fn read_text_of(path: &Path) -> Result<TextModel> {
     if path.is_dir() {
         return Ok(TextModel::from_side_files(&SideFiles::read(path)?)?);
@@ -168,7 +191,10 @@ pub fn read_text_of(path: &Path) -> Result<TextModel> {
     read_text(&Checkpoint::open(path)?)
 }
 
-/// The tokenizer and template of a model.
+/// The tokenizer and chat templates of a model.
+///
+/// # Errors
+/// As [`read_text_of`].
 pub fn read_text(checkpoint: &Checkpoint) -> Result<TextModel> {
     Ok(match &checkpoint.gguf {
         Some(gguf) => TextModel::from_gguf(gguf)?,
@@ -176,7 +202,7 @@ pub fn read_text(checkpoint: &Checkpoint) -> Result<TextModel> {
     })
 }
 
-/// What was read of a file before it is parsed: its beginning, and pieces from within.
+/// The parts of a file that were read before it is parsed: its beginning, and ranges from within.
 struct Ahead {
     name: String,
     len: u64,

@@ -1,29 +1,49 @@
-//! Whether a model fits, from its header and the plans alone.
+//! Whether a model fits, computed from its header and its plans.
 
 use serde::{Deserialize, Serialize};
 
 use crate::session::DEFAULT_CONTEXT;
 use crate::{MemoryFigure, ModelFiles, Result};
 
-/// What there is.
+/// The memory that is available.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct FitRequest {
-    /// Tokens; by default the model's own context, at most 4096.
+    /// The wanted context in tokens; by default the model's own, at most 4096.
     pub context: Option<usize>,
     /// Bytes that weights, cache and activations may take together.
     pub memory: Option<u64>,
     /// Bytes of the largest buffer; one layer's keys must fit.
     pub max_buffer: Option<u64>,
-    /// On the CPU, where weights are kept as the file has them; a GPU keeps some types in more bytes.
+    /// Whether the model runs on the CPU, where weights are stored as in the file; a GPU stores some types in more
+    /// bytes.
     pub cpu: bool,
 }
 
-/// The answer: what the wished context takes, and the longest one that fits.
+/// Whether a model fits, what the wanted context needs, and the longest context that fits.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use siskin_engine::{Fit, FitRequest, ModelFiles};
+///
+/// # let path = &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny/llama");
+/// let files = ModelFiles::open(path)?;
+/// let request = FitRequest {
+///     memory: Some(1 << 20),
+///     ..FitRequest::default()
+/// };
+/// let fit = Fit::of(&files, &request)?;
+/// println!("{} bytes for {} tokens", fit.memory.total, fit.context);
+/// assert!(fit.fits && fit.max_context <= fit.trained_context);
+/// # Ok::<(), siskin_engine::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fit {
+    /// Whether the wanted context fits.
     pub fits: bool,
+    /// The wanted context, in tokens.
     pub context: usize,
     /// Bytes at `context`.
     pub memory: MemoryFigure,
@@ -34,6 +54,10 @@ pub struct Fit {
 }
 
 impl Fit {
+    /// Computes it from the model's header and plans; no weights are read.
+    ///
+    /// # Errors
+    /// If a tensor is missing or of another shape than the configuration's.
     pub fn of(files: &ModelFiles, request: &FitRequest) -> Result<Self> {
         let (model, checkpoint) = (&files.model, &files.weights.checkpoint);
         let trained_context = model.dims().context_length;
@@ -47,7 +71,7 @@ impl Fit {
             Ok(request.memory.is_none_or(|m| memory.total <= m)
                 && request.max_buffer.is_none_or(|m| layer <= m))
         };
-        // The memory grows with the context: the longest one is found by halving.
+        // Memory grows with the context, so bisection finds the longest one.
         let (mut low, mut high) = (0, trained_context);
         while low < high {
             let middle = (low + high).div_ceil(2);

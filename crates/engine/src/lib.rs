@@ -1,6 +1,5 @@
-//! A session with a model: load, prefill, decode, stop; the KV cache is reused between prompts.
-//!
-//! Everything that may wait for a device is `async`: on a page, reading back cannot block.
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod adapter;
 mod adapter_config;
@@ -39,3 +38,5 @@ pub use trace::{TRACE_ROWS, Traced};
 pub use training::{TrainingMemory, TrainingSetup, TrainingState};
 
 pub use siskin_graph::{AdamW, Batch, Checkpointing, MomentType, Moments, Sampling};
+pub use siskin_models::{Head, Model};
+pub use siskin_text::{Message, TextModel};

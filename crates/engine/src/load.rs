@@ -9,14 +9,16 @@ use crate::{Adapter, Error, Result};
 
 pub use siskin_cpu::{CacheType, Precision};
 
-/// How to open a model.
+/// How a model is opened.
 #[derive(Debug, Clone)]
 pub struct OpenOptions {
+    /// By default a GPU if there is one, otherwise the CPU.
     pub device: DeviceRequest,
-    /// Tokens that the KV cache holds; by default the model's own context, at most 4096.
+    /// Tokens that the KV cache can hold; by default the model's own context, at most 4096.
     pub context: Option<usize>,
+    /// How the KV cache stores values; f16 by default.
     pub cache_type: CacheType,
-    /// The CPU's arithmetic.
+    /// The CPU's arithmetic; [`Precision::Fast`] by default.
     pub precision: Precision,
 }
 
@@ -31,14 +33,26 @@ impl Default for OpenOptions {
     }
 }
 
-/// How far a model is loaded, in bytes of the file's tensors.
+impl OpenOptions {
+    /// The default options, on this device.
+    pub fn on(device: DeviceRequest) -> Self {
+        Self {
+            device,
+            ..Self::default()
+        }
+    }
+}
+
+/// How much of a model has been loaded, in bytes of its tensors.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
+    /// Bytes so far.
     pub done: u64,
+    /// Bytes of all tensors that are loaded.
     pub total: u64,
 }
 
-/// Where weights come from: the model's files, and what an adapter has in place of them.
+/// Where weights come from: the model's files, and the matrices with which an adapter replaces some of them.
 pub(crate) struct WeightSource<'a> {
     pub model: &'a Model,
     pub files: &'a WeightFiles,
@@ -74,7 +88,7 @@ async fn read_part(source: &WeightSource<'_>, part: &Part) -> Result<Vec<u8>> {
             return Err(Error::Adapter {
                 name: source.adapter.map(|a| a.name.clone()).unwrap_or_default(),
                 what: format!(
-                    "its `{}` is [{}, {}], the model's is [{n}, {k}]",
+                    "its `{}` is [{}, {}], but the model's is [{n}, {k}]",
                     own.tensor,
                     own.rows,
                     own.values.len() / own.rows.max(1),
@@ -110,7 +124,7 @@ async fn read_vector(source: &WeightSource<'_>, weight: &Weight) -> Result<Vec<f
     Ok(values)
 }
 
-/// Brings all weights of the graph onto the device, one tensor at a time.
+/// Loads weights onto the device, one tensor at a time.
 pub(crate) async fn load_weights(
     device: &mut dyn Backend,
     source: &WeightSource<'_>,
@@ -197,14 +211,14 @@ mod tests {
                     .collect();
                 assert_eq!(read(&part).unwrap(), wanted);
             }
-            // The norm's values, some of them.
+            // Some of the norm's values.
             let mut graph = siskin_graph::Graph::default();
             let norm = graph.vector("n", &[("model.norm.weight", shape[1])]);
             let mut weight = graph.weight(norm).clone();
             let all = now(read_vector(&source, &weight)).unwrap();
             weight.parts[0].rows = 3..9;
             assert_eq!(now(read_vector(&source, &weight)).unwrap(), all[3..9]);
-            // Half a head of what a GGUF file has in another order.
+            // Half a head, whose rows a GGUF file has in another order.
             let name = "model.layers.0.self_attn.q_proj.weight";
             let half = Part {
                 rows: 0..d.head_dim / 2,

@@ -1,4 +1,4 @@
-//! What happens inside a model: likeliest tokens, attention weights, the logit lens.
+//! What happens inside a model: next tokens, attention weights, the logit lens.
 
 use serde::{Deserialize, Serialize};
 use siskin_graph::{AttentionSpec, Graph, Op};
@@ -7,36 +7,81 @@ use siskin_models::Head;
 use crate::answer::{TopLogprob, logprobs_of};
 use crate::{Result, Session, TRACE_ROWS};
 
-/// What to look at.
+/// What [`Session::look`] reports.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct LookOptions {
-    /// So many likeliest next tokens at each position.
+    /// How many of the likeliest next tokens at each position.
     pub top_k: usize,
+    /// Attention weights of all layers and heads.
     pub attention: bool,
-    /// The likeliest tokens if the model ended after each layer.
+    /// The likeliest token after each layer, as if the model ended there (nostalgebraist, "interpreting GPT: the logit
+    /// lens", 2020).
     pub logit_lens: bool,
 }
 
-/// What was seen.
+/// What happened inside the model.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Look {
-    /// `[position][rank]`.
+    /// The likeliest next tokens, `[position][rank]`.
     pub top: Vec<Vec<TopLogprob>>,
-    /// `[layer][position]`.
+    /// The logit lens, `[layer][position]`.
     pub lens: Vec<Vec<TopLogprob>>,
-    /// `[layer]` of `[n_heads, T, T]`: what each query gives each key.
+    /// For each layer `[n_heads, T, T]`: the weight of each query for each key.
     #[serde(skip)]
     pub attention: Vec<Vec<f32>>,
+    /// Query heads of a layer.
     pub n_heads: usize,
 }
 
-/// Bytes of logits that one step of the lens may make.
+impl Look {
+    /// The weight of the query at one position for each key, `[T]`, averaged over the heads of a layer.
+    ///
+    /// # Panics
+    /// If attention was not requested, or there is no such layer or position.
+    pub fn mean_attention(&self, layer: usize, position: usize) -> Vec<f32> {
+        let n = (self.attention[layer].len() / self.n_heads).isqrt();
+        let rows = self.attention[layer].chunks_exact(n);
+        let mut mean = vec![0.0; n];
+        for row in rows.skip(position).step_by(n) {
+            for (mean, weight) in mean.iter_mut().zip(row) {
+                *mean += weight / self.n_heads as f32;
+            }
+        }
+        mean
+    }
+}
+
+/// The most bytes of logits in one step of the lens.
 const LENS_BYTES: usize = 64 << 20;
 
 impl Session {
-    /// Runs the prompt and reports what happens inside. The cache is lost.
+    /// Runs the prompt and reports what happens inside the model. The KV cache is cleared.
+    ///
+    /// # Errors
+    /// If the prompt is empty or longer than the context, or the device fails.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use siskin_engine::{LookOptions, OpenOptions, Session};
+    ///
+    /// # let path = &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny/llama");
+    /// # pollster::block_on(async {
+    /// let mut session = Session::open(path, &OpenOptions::default(), &mut |_| ()).await?;
+    /// let tokens: Vec<u32> = session.text.encode("Hello")?.iter().map(|t| t.id).collect();
+    /// let options = LookOptions {
+    ///     top_k: 5,
+    ///     ..LookOptions::default()
+    /// };
+    /// let look = session.look(&tokens, &options).await?;
+    /// for token in look.top.last().expect("a row for each token") {
+    ///     println!("{:5.1}% {}", 100.0 * token.logprob.exp(), token.piece);
+    /// }
+    /// # Ok::<(), siskin_engine::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn look(&mut self, tokens: &[u32], options: &LookOptions) -> Result<Look> {
         let dims = self.model.dims().clone();
         let mut look = Look {
@@ -79,7 +124,7 @@ impl Session {
             .collect();
         let mut graph = self.graph(Head::AllLogits)?;
         let specs = attention_specs(&graph);
-        // The logits of all positions would be the largest part by far.
+        // The logits of all positions would be by far the largest part.
         graph.outputs.clear();
         for name in &names {
             graph.tap(name).map_err(siskin_models::Error::from)?;

@@ -7,19 +7,25 @@ use siskin_models::{Head, Model};
 use crate::Result;
 use crate::backend::PREFILL_ROWS;
 
-/// The memory a model needs in bytes, from the plans alone: nothing is loaded. 64 bits also where
-/// addresses have 32: what does not fit must not seem small.
+/// The memory that a model needs, in bytes, computed from its plans without loading it. It has 64 bits also where
+/// addresses have 32, so that what does not fit does not seem small.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct MemoryFigure {
-    /// Bytes of the tensors that the graph names, as the device keeps them.
+    /// The tensors of the graph, as the device stores them.
     pub weights: u64,
+    /// Keys and values for the whole context.
     pub kv_cache: u64,
     /// The larger of the prefill's and the decode's arena.
     pub activations: u64,
+    /// All of these.
     pub total: u64,
 }
 
 impl MemoryFigure {
+    /// The memory for `context` tokens, with `kv_bytes_per_value` bytes for each value of the KV cache.
+    ///
+    /// # Errors
+    /// If a tensor is missing or of another shape than the configuration's.
     pub fn of(
         model: &Model,
         checkpoint: &Checkpoint,

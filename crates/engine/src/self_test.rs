@@ -1,5 +1,16 @@
-//! Kernels beside their CPU twins on the adapter at hand: small graphs over random values, run on
-//! both. The page shows the results; the tests run many more cases.
+//! Compares every kernel with its counterpart on the CPU, on the adapter of this machine: small graphs over random
+//! values run on both. The page shows the results; the tests run many more cases.
+//!
+//! ```
+//! use siskin_engine::self_test::Case;
+//! use siskin_formats::TensorType;
+//!
+//! // Five tokens through a linear over Q4_0 weights, three of them in one step.
+//! let case = Case::linear(TensorType::Q4_0)?;
+//! let out = case.on_cpu(&case.tokens(5), &[3, 1, 1])?;
+//! assert_eq!(out.len() % 5, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod learning;
 
@@ -31,7 +42,7 @@ pub fn values(seed: u32, n: usize) -> Vec<f32> {
     noise(seed).take(n).map(|v| 2.0 * v - 1.0).collect()
 }
 
-/// Bytes of `n` weights of a type (whole blocks), with scales of a sensible size.
+/// Random weights: the blocks of `n` of a type (a multiple of its block length), with scales as trained weights have.
 pub fn weights(ty: TensorType, seed: u32, n: usize) -> Vec<u8> {
     if let (false, Ok(bytes)) = (ty.is_integer(), encode(ty, &values(seed, n))) {
         return bytes;
@@ -51,22 +62,24 @@ pub fn weights(ty: TensorType, seed: u32, n: usize) -> Vec<u8> {
             continue;
         }
         for at in scales {
-            // Exponents of 2^-7 to 2^-4: sizes that trained weights have.
+            // Exponents of 2^-7 to 2^-4, as trained weights have.
             block[at + 1] = (block[at + 1] & 0x8f) | 0x20;
         }
     }
     bytes
 }
 
-/// Long enough for a token's attention to be shared among workgroups.
+/// Tokens of the caches: enough for several workgroups to share one token's attention.
 pub const CONTEXT: usize = 1200;
 
-/// A small graph with the values of its weights. Inputs come by way of an embedding of random
-/// values.
+/// A small graph with the values of its weights. Its input is an embedding of random values.
 #[derive(Debug)]
 pub struct Case {
+    /// The graph.
     pub graph: Graph,
+    /// Its weights, by name.
     pub weights: HashMap<String, CpuWeight>,
+    /// Rows of the embedding.
     pub vocab: usize,
 }
 
@@ -80,7 +93,7 @@ impl Case {
         }
     }
 
-    /// Begins with an embedding `[T, cols]` of random values.
+    /// A graph that begins with an embedding `[T, cols]` of random values, and that embedding.
     pub fn new(cols: usize) -> (Self, NodeId) {
         let mut case = Self::empty(50);
         let table = case.matrix("table", &[(TensorType::F32, 50)], cols);
@@ -88,6 +101,7 @@ impl Case {
         (case, x)
     }
 
+    /// Adds a matrix of random weights: types and rows of its parts.
     pub fn matrix(&mut self, name: &str, parts: &[(TensorType, usize)], cols: usize) -> WeightId {
         let parts: Vec<CpuPart> = parts
             .iter()
@@ -108,6 +122,7 @@ impl Case {
         id
     }
 
+    /// Adds a vector of `n` random values.
     pub fn vector(&mut self, name: &str, n: usize) -> WeightId {
         let id = self.graph.vector(name, &[(name, n)]);
         self.weights
@@ -123,7 +138,7 @@ impl Case {
             .collect()
     }
 
-    /// A CPU with the weights.
+    /// A CPU device with the weights.
     pub fn cpu(&self) -> CpuDevice {
         let mut cpu = CpuDevice::new(Precision::F32);
         for (name, weight) in &self.weights {
@@ -133,7 +148,10 @@ impl Case {
         cpu
     }
 
-    /// The output's values after running `tokens` from position 0 in steps of these sizes.
+    /// The output's values on the CPU after running `tokens` from position 0, in steps of these sizes.
+    ///
+    /// # Errors
+    /// If an op is not supported.
     pub fn on_cpu(&self, tokens: &[u32], steps: &[usize]) -> Result<Vec<f32>> {
         let mut cpu = self.cpu();
         let (mut at, mut out) = (0, vec![]);
@@ -146,7 +164,10 @@ impl Case {
         Ok(out)
     }
 
-    /// Brings the weights onto a GPU.
+    /// Uploads the weights to a GPU.
+    ///
+    /// # Errors
+    /// If the GPU cannot store them.
     pub fn load(&self, gpu: &mut GpuDevice, kv_f32: bool) -> Result<()> {
         for weight in &self.graph.weights {
             match (&weight.kind, self.weights.get(&weight.name)) {
@@ -168,6 +189,10 @@ impl Case {
         Ok(gpu.set_context(&self.graph, CONTEXT, kv_f32)?)
     }
 
+    /// The same on a GPU.
+    ///
+    /// # Errors
+    /// If an op is not supported, or the GPU fails.
     pub async fn on_gpu(
         &self,
         gpu: &mut GpuDevice,
@@ -186,6 +211,9 @@ impl Case {
     }
 
     /// A linear over weights of a type.
+    ///
+    /// # Errors
+    /// If a shape does not match, which would be a mistake in the case itself.
     pub fn linear(ty: TensorType) -> siskin_graph::Result<Self> {
         let k = match ty.block_len() {
             256 => 512,
@@ -208,7 +236,10 @@ impl Case {
         case
     }
 
-    /// Norm, stacked gate and up, activation.
+    /// A norm, stacked gate and up, and the activation.
+    ///
+    /// # Errors
+    /// If a shape does not match, which would be a mistake in the case itself.
     pub fn gated(ty: TensorType, activation: Activation) -> siskin_graph::Result<Self> {
         let (mut case, x) = Self::new(64);
         let norm = case.vector("norm", 64);
@@ -222,13 +253,16 @@ impl Case {
         Ok(case)
     }
 
-    /// Norms and adds that stand by themselves.
+    /// Norms and adds that are not fused into linears.
+    ///
+    /// # Errors
+    /// If a shape does not match, which would be a mistake in the case itself.
     pub fn norms() -> siskin_graph::Result<Self> {
         let (mut case, x) = Self::new(160);
         let norm = case.vector("norm", 160);
         let h = case.graph.rms_norm(x, norm, 1e-5)?;
         let y = case.graph.add(x, h)?;
-        // An add of two norms: not one of them is older than the other's step.
+        // An add of two norms, neither of which can be computed in the other's step.
         let a = case.graph.rms_norm(y, norm, 1e-5)?;
         let b = case.graph.rms_norm(a, norm, 1e-5)?;
         let z = case.graph.add(b, y)?;
@@ -237,7 +271,10 @@ impl Case {
         Ok(case)
     }
 
-    /// q, k, v of mixed types, head norms, rope, cache and attention.
+    /// q, k and v of mixed types, head norms, rope, cache and attention.
+    ///
+    /// # Errors
+    /// If the shapes of `spec` contradict one another.
     pub fn attention(
         spec: AttentionSpec,
         norms: bool,
@@ -294,13 +331,16 @@ impl Case {
     }
 }
 
-/// How one kernel did.
+/// The result of one kernel.
 #[derive(Debug, Clone, Serialize)]
 pub struct KernelResult {
+    /// The kernel and what it was run on, for display.
     pub kernel: String,
     /// Largest error relative to the largest value.
     pub error: f32,
+    /// The largest error that is accepted.
     pub tolerance: f32,
+    /// Whether the error is within the tolerance.
     pub passed: bool,
 }
 
@@ -322,17 +362,17 @@ pub fn tolerance(op: &str, profile: Profile) -> f32 {
     match op {
         // Sums of some hundred products; integer activations have 15 bits.
         "linear" if integer => 1e-4,
-        // exp and tanh differ from driver to driver.
+        // exp and tanh differ between drivers.
         "gated" | "attention" => 1e-4,
-        // Gradients have gone through all of them.
+        // Gradients pass through all of these.
         "training" => 1e-3,
-        // Keys and values in f16, or weights that are kept rounded.
+        // Keys and values in f16, or weights that are stored rounded.
         "attention_f16" | "rounded" => 2e-3,
         _ => 1e-5,
     }
 }
 
-/// A kernel to test: for people, how well, on what, and in steps of which sizes.
+/// A kernel to test: its name for display, its op, its graph, and the sizes of the steps of two runs.
 struct KernelCase {
     kernel: String,
     op: &'static str,
@@ -351,7 +391,7 @@ fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
     let mut cases = vec![];
     for ty in TensorType::ALL {
         let name = ty.name();
-        // These two are kept rounded on a GPU.
+        // These two are stored rounded on a GPU.
         let is_rounded = matches!(ty, TensorType::Q2_K | TensorType::Q5_K);
         let op = |op| if is_rounded { "rounded" } else { op };
         cases.push(new(
@@ -378,7 +418,7 @@ fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
         cases.push(KernelCase {
             runs: [vec![1, 1, 1], vec![30, 1, 5]],
             ..new(
-                format!("rope, attention of {head_dim}{window}"),
+                format!("rope and attention, head_dim {head_dim}{window}"),
                 "attention",
                 Case::attention(spec, true, [TensorType::F32; 2])?,
             )
@@ -387,7 +427,10 @@ fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
     Ok(cases)
 }
 
-/// Runs every kernel on the adapter and on the CPU; each result is reported as it comes.
+/// Runs every kernel on the best adapter and on the CPU; each result is reported as it comes.
+///
+/// # Errors
+/// If there is no adapter, or it fails.
 pub async fn self_test(
     profile: Option<Profile>,
     on_result: &mut dyn FnMut(KernelResult),
@@ -426,14 +469,14 @@ pub async fn self_test(
         let (wanted, _) = case.on_cpu()?;
         let (found, _) = case.on_gpu(&mut gpu).await?;
         let kind = if use_dora { "DoRA" } else { "LoRA" };
-        let kernel = format!("a step of training, {}, {kind}", ty.name());
+        let kernel = format!("training step, {}, {kind}", ty.name());
         let error = largest_error(&found.grads, &wanted.grads);
         on_result(KernelResult::new(kernel, error, "training", gpu.profile()));
     }
     Ok(())
 }
 
-/// Relative to the largest value; a value that is no number is as wrong as can be.
+/// Relative to the largest value; infinite for a value that is not a number.
 fn largest_error(found: &[f32], wanted: &[f32]) -> f32 {
     let size = wanted.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
     let errors = found.iter().zip(wanted).map(|(a, b)| (a - b).abs() / size);

@@ -15,25 +15,53 @@ use crate::load::{OpenOptions, Progress, WeightSource, load_weights};
 use crate::training::Training;
 use crate::{Adapter, Error, ModelFiles, Result, backend};
 
-/// The context that is prepared when none is asked for, if the model's own is longer.
+/// The context of a session by default, if the model's own is longer.
 pub(crate) const DEFAULT_CONTEXT: usize = 4096;
-/// A model on a device, and the tokens in its KV cache.
+/// A model on a device, with the tokens in its KV cache.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use std::path::Path;
+///
+/// use siskin_engine::{GenerateOptions, Message, OpenOptions, Session};
+///
+/// # let path = &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny/llama");
+/// # pollster::block_on(async {
+/// let mut session = Session::open(path, &OpenOptions::default(), &mut |_| ()).await?;
+/// let prompt = session.text.prompt(&[Message::new("user", "Hello!")], false)?;
+/// let options = GenerateOptions {
+///     max_tokens: 8,
+///     ..GenerateOptions::default()
+/// };
+/// let answer = session
+///     .generate(&prompt, &options, async |_| ControlFlow::Continue(()))
+///     .await?;
+/// assert!(answer.ids.len() <= 8);
+/// println!("{}", answer.text);
+/// # Ok::<(), siskin_engine::Error>(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct Session {
+    /// Tokenizer and chat templates.
     pub text: Arc<TextModel>,
+    /// The configuration, without an adapter.
     pub model: Model,
     files: WeightFiles,
     options: OpenOptions,
     pub(crate) device: Box<dyn Backend>,
     context: usize,
-    /// Tokens in the cache.
+    /// The tokens in the cache.
     pub(crate) tokens: Vec<u32>,
     pub(crate) adapter: Option<Adapter>,
     pub(crate) training: Option<Training>,
 }
 
 impl Session {
-    /// Loads a GGUF file or a Hugging Face folder.
+    /// Loads a GGUF file or a Hugging Face folder. `on_progress` is called after each tensor.
+    ///
+    /// # Errors
+    /// If the model cannot be read or is not supported, or the device cannot be opened or lacks memory.
     pub async fn open(
         path: &Path,
         options: &OpenOptions,
@@ -42,7 +70,10 @@ impl Session {
         Self::load(ModelFiles::open(path)?, options, on_progress).await
     }
 
-    /// Loads a model whose headers were read.
+    /// Loads the weights of a model whose headers have been read.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read, or the device cannot be opened or lacks memory.
     pub async fn load(
         files: ModelFiles,
         options: &OpenOptions,
@@ -75,10 +106,10 @@ impl Session {
         })
     }
 
-    /// Opens the device again after it was lost, and loads the weights again. The cache is empty.
+    /// Opens the device and loads the weights again, after it was lost. The cache is then empty.
     pub(crate) async fn reopen(&mut self) -> Result<()> {
         self.tokens.clear();
-        // What was learned since the adapter was last read back went with the device.
+        // What was learned since the adapter was last read back is lost with the device.
         self.training = None;
         self.device = open_device(
             &self.model,
@@ -97,10 +128,10 @@ impl Session {
         self.adapter.as_ref()
     }
 
-    /// Uses an adapter, or none, from now on; the weights stay as they are. The cache is lost.
+    /// Applies an adapter, or none; the weights do not change. The KV cache is cleared, and a training run ends.
     ///
     /// # Errors
-    /// If the adapter is for another model; the session then goes on as it was.
+    /// If the adapter does not fit the model; the session then continues with the one before.
     pub async fn set_adapter(&mut self, adapter: Option<Adapter>) -> Result<()> {
         let adapter = match adapter {
             Some(adapter) => Some(adapter.for_base(&self.model, &self.files).await?),
@@ -115,7 +146,11 @@ impl Session {
         applied
     }
 
-    /// Gives the adapter in use the magnitudes with which DoRA begins: those that change nothing.
+    /// Sets the magnitudes of the adapter in use to the norms of the weights, with which DoRA starts, so that the
+    /// adapter changes nothing yet. Without DoRA, this does nothing.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub async fn begin_dora(&mut self) -> Result<()> {
         let graph = self.graph(Head::Next)?;
         let Some(adapter) = self.adapter.clone().filter(|a| a.config.use_dora) else {
@@ -126,7 +161,7 @@ impl Session {
             .await
     }
 
-    /// Brings the adapter onto the device in place of another, and prepares the plans that have it.
+    /// Puts the adapter onto the device in place of another, and prepares plans with it.
     async fn apply_adapter(&mut self, before: Option<&Adapter>) -> Result<()> {
         let graph = self.graph(Head::Next)?;
         let adapters = [before, self.adapter.as_ref()];
@@ -161,25 +196,27 @@ impl Session {
         adapted(&self.model, head, self.adapter.as_ref())
     }
 
-    /// The tensors of the model's files.
+    /// The model's tensors.
     pub fn files(&self) -> &WeightFiles {
         &self.files
     }
 
+    /// The device it runs on.
     pub fn device(&self) -> &dyn Backend {
         &*self.device
     }
 
+    /// The most tokens of a conversation, prompt and answer together.
     pub fn context(&self) -> usize {
         self.context
     }
 
-    /// Tokens in the cache.
+    /// The tokens in the KV cache.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
     }
 
-    /// Forgets all tokens.
+    /// Clears the KV cache.
     pub fn reset(&mut self) {
         self.tokens.clear();
     }
@@ -193,8 +230,10 @@ impl Session {
         }
     }
 
-    /// Logits `[vocab]` of the token after the prompt. Tokens shared with the cache are not run
-    /// again.
+    /// The logits `[vocab]` of the token after the prompt. Tokens that are in the KV cache are not run again.
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
     pub async fn next_logits(&mut self, prompt: &[u32]) -> Result<Vec<f32>> {
         let options = GenerateOptions {
             max_tokens: 1,
@@ -224,11 +263,14 @@ impl Session {
         Ok(())
     }
 
-    /// Answers a prompt. The tokens it shares with the cache are not run again.
+    /// Answers a prompt. Tokens that are in the KV cache are not run again.
     ///
-    /// `on_event` may break off: the answer ends as [`FinishReason::Cancelled`], and the session
-    /// goes on to be usable. A device that is lost on the way is opened again, and the answer goes
-    /// on where it was.
+    /// `on_event` can stop it: the answer then ends with [`FinishReason::Cancelled`], and the session remains usable.
+    /// If the GPU is lost, it is opened again, and the answer continues where it was.
+    ///
+    /// # Errors
+    /// If a sampling parameter is out of range, the prompt is empty or longer than the context, the logits are not
+    /// finite, or the device fails.
     pub async fn generate(
         &mut self,
         prompt: &[u32],
@@ -238,7 +280,7 @@ impl Session {
         self.run(prompt, options, on_event, &mut vec![]).await
     }
 
-    /// Brings tokens into the cache; the one after the last is chosen and waits to be taken.
+    /// Feeds tokens into the cache; the one after the last is chosen, and pending.
     async fn feed(
         &mut self,
         tokens: &[u32],
@@ -259,7 +301,7 @@ impl Session {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// `last_logits` are those that the last token was chosen from, where logits were asked for.
+    /// `last_logits` are those that the last token was chosen from, if requested.
     async fn run(
         &mut self,
         prompt: &[u32],
@@ -292,7 +334,7 @@ impl Session {
             .await?;
         if flow.is_break() {
             answer.finish_reason = FinishReason::Cancelled;
-            // What a lost device had chosen is of no more use.
+            // A token chosen by a device that was lost is not needed any more.
             match self.device.discard().await {
                 Err(e) if e.is_device_lost() => self.reopen().await?,
                 other => other?,
@@ -300,7 +342,7 @@ impl Session {
             return Ok(answer);
         }
         let mut stream = TextStream::new(&options.stop);
-        // Steps that were started and whose tokens were not taken yet.
+        // Steps that were started, and whose tokens have not been taken.
         let mut ahead = 1;
         let mut first_token = None;
         let mut lost = false;
@@ -392,6 +434,9 @@ impl Session {
     }
 
     /// What one decode step after the tokens in the cache does on a GPU; `None` on the CPU.
+    ///
+    /// # Errors
+    /// If the GPU fails.
     pub async fn decode_counts(&mut self) -> Result<Option<Counts>> {
         let position = self.tokens.len();
         let Some(gpu) = self.device.gpu() else {
@@ -403,7 +448,10 @@ impl Session {
         Ok(Some(gpu.take_counts()))
     }
 
-    /// Time of each kernel in that step; `None` without a GPU or its timestamps.
+    /// The time of each kernel in that step; `None` on the CPU, or if the GPU has no timestamps.
+    ///
+    /// # Errors
+    /// If the GPU fails.
     pub async fn decode_times(&mut self) -> Result<Option<Vec<KernelTime>>> {
         let position = self.tokens.len();
         let Some(gpu) = self.device.gpu() else {
@@ -412,8 +460,8 @@ impl Session {
         Ok(gpu.time_decode(position).await?)
     }
 
-    /// Cuts the cache back to what it shares with the prompt, whose last token always runs again:
-    /// its logits are needed.
+    /// Cuts the cache down to what it shares with the prompt, whose last token always runs again, since its logits are
+    /// needed.
     fn keep_prefix(&mut self, prompt: &[u32]) -> usize {
         let same = self
             .tokens
@@ -435,7 +483,7 @@ fn adapted(model: &Model, head: Head, adapter: Option<&Adapter>) -> Result<Graph
     Ok(graph.with_lora(&adapter.spec(&graph)?))
 }
 
-/// A device with the weights, ready to run. `Auto` turns to the CPU where the GPU cannot hold them.
+/// A device with the weights, ready to run. [`DeviceRequest::Auto`] falls back to the CPU if the GPU cannot hold them.
 async fn open_device(
     model: &Model,
     files: &WeightFiles,

@@ -1,4 +1,4 @@
-//! Named values of every position, for showing and for comparing with other implementations.
+//! Named values of every position, for display and for comparison with other implementations.
 
 use siskin_graph::Graph;
 use siskin_models::Head;
@@ -9,20 +9,25 @@ fn is_finite(values: &[f32]) -> bool {
     values.iter().all(|v| v.is_finite())
 }
 
-/// Tokens that [`Session::trace`] runs at once unless told otherwise: `[rows, vocab]` is large.
+/// How many tokens run at once where nothing else is given: `[rows, vocab]` is large.
 pub const TRACE_ROWS: usize = 32;
 
-/// A value of every position, out of [`Session::trace`].
+/// A named value at every position, from [`Session::trace`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Traced {
+    /// The name that was given, or `logits`.
     pub name: String,
+    /// Values per position.
     pub cols: usize,
     /// `[tokens, cols]`.
     pub values: Vec<f32>,
 }
 
 impl Session {
-    /// Logits `[tokens.len(), vocab]` of every position.
+    /// The logits `[tokens.len(), vocab]` at every position.
+    ///
+    /// # Errors
+    /// As [`Self::trace`].
     pub async fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         Ok(self
             .trace(tokens, &[], TRACE_ROWS)
@@ -31,12 +36,32 @@ impl Session {
             .values)
     }
 
-    /// Logits of every position, then the named values: `embed`, `model.layers.N.attention` (the
-    /// heads' mix of values), `model.layers.N.hidden` (after the block), `model.norm`. The values
-    /// are computed for this call; a session that never asks pays nothing.
+    /// The logits at every position, then the named values: `embed`, `model.layers.N.attention` (the heads' mix of
+    /// values), `model.layers.N.hidden` (after the block), `model.norm`; all names are in [`Session::trace_names`].
+    /// They are computed for this call only. The KV cache is cleared.
     ///
-    /// `rows` tokens run at once (at least 1): several take the prefill's kernels, 1 the decode
-    /// step's.
+    /// `rows` tokens run at once (at least 1): several with the kernels of the prefill, 1 with those of the decode
+    /// step.
+    ///
+    /// # Errors
+    /// If a name does not exist, the tokens are empty or more than the context, the logits are not finite, or the
+    /// device fails.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use siskin_engine::{OpenOptions, Session, TRACE_ROWS};
+    ///
+    /// # let path = &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny/llama");
+    /// # pollster::block_on(async {
+    /// let mut session = Session::open(path, &OpenOptions::default(), &mut |_| ()).await?;
+    /// let names = ["model.layers.0.hidden".to_string()];
+    /// let traced = session.trace(&[1, 2, 3], &names, TRACE_ROWS).await?;
+    /// assert_eq!(traced[0].values.len(), 3 * session.model.dims().vocab_size);
+    /// assert_eq!(traced[1].cols, session.model.dims().hidden_size);
+    /// # Ok::<(), siskin_engine::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn trace(
         &mut self,
         tokens: &[u32],
@@ -69,7 +94,7 @@ impl Session {
         Ok(traced)
     }
 
-    /// The error for logits that are infinite or no numbers: it names where that begins.
+    /// The error for logits that are infinite or not numbers: it names the first place where they are.
     pub(crate) async fn not_finite(&mut self, tokens: &[u32]) -> Error {
         let found = self.first_not_finite(tokens).await;
         Error::NotFinite {
@@ -77,7 +102,7 @@ impl Session {
         }
     }
 
-    /// The first of the embedding, the layers and the last norm whose values are not all numbers.
+    /// The first of the embedding, the layers and the last norm with a value that is not finite.
     async fn first_not_finite(&mut self, tokens: &[u32]) -> Option<String> {
         let mut graph = self.graph(Head::AllLogits).ok()?;
         graph.outputs.clear();
@@ -98,8 +123,8 @@ impl Session {
         names.into_iter().nth(first)
     }
 
-    /// Runs a graph over all tokens, `rows` at a time; `on_outputs` gets the first row's number and
-    /// the outputs. The cache is lost.
+    /// Runs a graph over all tokens, `rows` at a time; `on_outputs` receives the first row's number and the outputs.
+    /// The cache is cleared.
     pub(crate) async fn evaluate(
         &mut self,
         graph: &Graph,
@@ -120,7 +145,7 @@ impl Session {
                     on_outputs(at, outputs);
                     at += chunk.len();
                 }
-                // The cache went with the device: those before must run again.
+                // The cache is lost with the device: earlier tokens must run again.
                 Err(e) if e.is_device_lost() && !lost => {
                     lost = true;
                     self.reopen().await?;
@@ -134,7 +159,10 @@ impl Session {
         Ok(())
     }
 
-    /// The names that [`Session::trace`] knows.
+    /// The names that [`Session::trace`] accepts.
+    ///
+    /// # Errors
+    /// If the adapter in use does not fit the model.
     pub fn trace_names(&self) -> Result<Vec<String>> {
         let graph = self.graph(Head::AllLogits)?;
         Ok(graph.names.into_iter().map(|n| n.0).collect())

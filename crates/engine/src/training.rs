@@ -1,4 +1,4 @@
-//! Runs of training on a session's device: batches in, losses out, the adapter changed.
+//! Training runs on a session's device: batches in, losses out, and the adapter changes.
 
 use serde::Serialize;
 use siskin_graph::{AdamW, Batch, Checkpointing, Fusion, Graph, MomentType, Moments, Plan};
@@ -17,30 +17,35 @@ pub(crate) struct Training {
 /// How an adapter is trained.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrainingSetup {
-    /// Batches have up to so many tokens.
+    /// The most tokens of a batch.
     pub rows: usize,
+    /// The probability that a value is dropped on its way to A.
     pub dropout: f32,
+    /// Which values of the forward pass are kept for the backward pass.
     pub checkpointing: Checkpointing,
+    /// How the optimiser stores its moments.
     pub moments: MomentType,
 }
 
-/// What an optimiser must not lose.
+/// What a checkpoint must contain to continue a training run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TrainingState {
-    /// Of all adapters, in the graph's order.
+    /// The parameters of all modules, in the graph's order.
     pub params: Vec<f32>,
-    /// Empty before the first step.
+    /// The optimiser's moments; empty before the first step.
     pub moments: Moments,
 }
 
-/// Bytes that training takes, from the plan alone.
+/// The memory that training needs, in bytes, computed from its plan alone.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct TrainingMemory {
+    /// The model's tensors.
     pub weights: u64,
     /// Values of the forward pass that the backward pass needs, and its own.
     pub activations: u64,
     /// Parameters, their gradients and moments.
     pub adapter: u64,
+    /// All of these.
     pub total: u64,
 }
 
@@ -61,7 +66,10 @@ impl Session {
         Ok(graph)
     }
 
-    /// What training an adapter would take; nothing runs.
+    /// The memory that training an adapter would need; nothing runs.
+    ///
+    /// # Errors
+    /// If the adapter does not fit the model.
     pub fn training_memory(
         &self,
         adapter: &Adapter,
@@ -85,7 +93,11 @@ impl Session {
         })
     }
 
-    /// Makes ready to train the adapter in use.
+    /// Prepares to train the adapter in use. Batches are then run with [`Self::train_batch`], and parameters updated
+    /// with [`Self::optimise`]; the crate `siskin-train` does both for examples.
+    ///
+    /// # Errors
+    /// [`Error::NotTraining`] without an adapter; or if the device lacks memory.
     pub async fn prepare_training(&mut self, setup: &TrainingSetup) -> Result<()> {
         let adapter = self.adapter.as_ref().ok_or(Error::NotTraining)?;
         let graph = self.training_graph(adapter, setup)?;
@@ -100,12 +112,19 @@ impl Session {
         Ok(())
     }
 
-    /// Adds a batch's gradients to those that are there. Returns the sum of the rows' losses.
+    /// Runs a batch, and adds its gradients to those there are. Returns the sum of the rows' losses.
+    ///
+    /// # Errors
+    /// [`Error::NotTraining`] if nothing was prepared; or if a token is not in the vocabulary, the batch has more rows
+    /// than were prepared, or the device fails.
     pub async fn train_batch(&mut self, batch: &Batch) -> Result<f32> {
         self.run_batch(batch, BatchPlan::Backward).await
     }
 
-    /// The sum of the rows' losses, without dropout; nothing is learned.
+    /// The sum of the rows' losses, without dropout and without gradients.
+    ///
+    /// # Errors
+    /// As [`Self::train_batch`].
     pub async fn loss_of(&mut self, batch: &Batch) -> Result<f32> {
         self.run_batch(batch, BatchPlan::Loss).await
     }
@@ -119,15 +138,18 @@ impl Session {
         self.device.run_batch(which, batch).await
     }
 
-    /// Makes all gradients 0.
+    /// Clears the gradients.
     pub fn forget_gradients(&mut self) {
         self.device.forget_gradients();
     }
 
-    /// One step of the optimiser over the gradients, which are 0 afterwards. Returns their norm before
-    /// clipping; if that is not finite, nothing is changed.
+    /// Updates the parameters by one step of the optimiser, and clears the gradients. Returns their norm before
+    /// clipping; if that is not finite, no parameter changes.
+    ///
+    /// # Errors
+    /// [`Error::NotTraining`] if nothing was prepared; or if the device fails.
     pub async fn optimise(&mut self, step: &AdamW) -> Result<f32> {
-        // Answers given before were another adapter's.
+        // The cache was computed with the adapter as it was.
         self.tokens.clear();
         if self.training.is_none() {
             return Err(Error::NotTraining);
@@ -135,24 +157,34 @@ impl Session {
         self.device.optimise(step).await
     }
 
-    /// Gradients of all parameters since the last step of the optimiser, by module: A's and B's.
+    /// The gradients of all parameters, accumulated since the last step of the optimiser, in the place of A, B and
+    /// magnitudes.
+    ///
+    /// # Errors
+    /// [`Error::NotTraining`] if nothing was prepared; or if the device fails.
     pub async fn gradients(&mut self) -> Result<Adapter> {
         let grads = self.device.gradients().await?;
         self.adapter_with(&grads)
     }
 
-    /// Parameters and moments, to go on from later.
+    /// Parameters and moments, from which the training run can continue later.
+    ///
+    /// # Errors
+    /// If the device fails.
     pub async fn training_state(&mut self) -> Result<TrainingState> {
         self.device.training_state().await
     }
 
-    /// Goes on from a state that [`Self::training_state`] gave.
+    /// Continues from such a state.
+    ///
+    /// # Errors
+    /// [`Error::NotTraining`] if nothing was prepared; or if the state is of another adapter or optimiser.
     pub fn set_training_state(&mut self, state: TrainingState) -> Result<()> {
         let training = self.training.as_ref().ok_or(Error::NotTraining)?;
         let len = training.graph.params_len();
         let wrong = if state.params.len() != len {
             Some(format!(
-                "it has {} parameters, not {len}",
+                "it has {} parameters instead of {len}",
                 state.params.len()
             ))
         } else if !state.moments.fit(training.moments, len) {
@@ -168,7 +200,10 @@ impl Session {
         self.device.set_training_state(state)
     }
 
-    /// The adapter in use with the values that training gave it.
+    /// The adapter in use, with its current values.
+    ///
+    /// # Errors
+    /// [`Error::NotTraining`] if nothing was prepared; or if the device fails.
     pub async fn trained_adapter(&mut self) -> Result<Adapter> {
         let state = self.training_state().await?;
         let adapter = self.adapter_with(&state.params)?;

@@ -7,18 +7,21 @@
 
 use crate::{Error, Result, TensorType};
 
-/// Length of the run in which all formats of integers are seen.
+/// Length of the runs in which all formats of integers are viewed.
 pub const BLOCK_32: usize = 32;
 
-/// 32 weights as integers with a scale and an offset per half: `value[i] = d[i/16] · q[i] + m[i/16]`.
+/// 32 weights as integers with a scale and an offset for each half of 16: `value[i] = d[i / 16] · q[i] + m[i / 16]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Block32 {
+    /// The integers.
     pub q: [i8; 32],
+    /// The scale of each half.
     pub d: [f32; 2],
+    /// The offset of each half; −0.0 for formats without one, since adding it changes no bit.
     pub m: [f32; 2],
 }
 
-/// Appends the blocks of values: a whole number of blocks.
+/// Appends the encoded blocks of values, whose number is a multiple of the block length.
 pub type Encode = fn(&[f32], &mut Vec<u8>);
 
 /// One storage format of integers.
@@ -29,6 +32,7 @@ pub trait Format {
     const LEN: usize;
     /// Bytes of a storage block.
     const BYTES: usize;
+    /// The encoder; `None` for a format that is only read.
     const ENCODE: Option<Encode> = None;
     /// The `run`-th run of 32 weights (`0..LEN / 32`) of one storage block of `BYTES` bytes.
     fn unpack(block: &[u8], run: usize) -> Block32;
@@ -42,18 +46,21 @@ pub trait Values {
     const LEN: usize;
     /// Bytes of a storage block.
     const BYTES: usize;
+    /// The encoder.
     const ENCODE: Encode;
-    /// The values of whole blocks.
+    /// Decodes whole blocks.
     fn decode(blocks: &[u8], out: &mut [f32]);
 }
 
 /// Code that is compiled once for each format of integers; [`TensorType::with_format`] runs it.
 pub trait ForFormat {
+    /// What the code returns.
     type Out;
+    /// Runs the code for one format.
     fn run<F: Format>(self) -> Self::Out;
 }
 
-/// f16 bits to f32, exact for every finite value; written so that a loop over it vectorises.
+/// Converts f16 bits to f32, exactly for every finite value; written so that a loop over it vectorises.
 #[inline(always)]
 pub fn f16_to_f32(bits: u16) -> f32 {
     let sign = (u32::from(bits) & 0x8000) << 16;
@@ -107,10 +114,23 @@ pub(crate) fn decode_integers<F: Format>(bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Encodes f32 values.
+/// Encodes f32 values as blocks of `ty`.
 ///
 /// # Errors
-/// For the types without an encoder, and when `values` is not a multiple of the block length.
+/// [`Error::BlockShape`] if the number of values is not a multiple of the block length, [`Error::CannotEncode`] for a
+/// type without an encoder.
+///
+/// ```
+/// use siskin_formats::{TensorType, decode, encode};
+///
+/// let values = [0.5; 64];
+/// let bytes = encode(TensorType::Q4_0, &values)?;
+/// assert_eq!(Some(bytes.len()), TensorType::Q4_0.bytes_of(64));
+/// let mut decoded = [0.0; 64];
+/// decode(TensorType::Q4_0, &bytes, &mut decoded);
+/// assert_eq!(decoded, values);
+/// # Ok::<(), siskin_formats::Error>(())
+/// ```
 pub fn encode(ty: TensorType, values: &[f32]) -> Result<Vec<u8>> {
     let Some(bytes) = ty.bytes_of(values.len()) else {
         return Err(Error::BlockShape {

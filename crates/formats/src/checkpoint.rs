@@ -7,26 +7,28 @@ use std::path::Path;
 use crate::nf4::Peaks;
 use crate::{ByteSource, Error, FileSource, Gguf, Result, SideFiles, TensorType};
 
-/// One tensor and where its bytes are.
+/// A tensor's name, shape and type, and where its bytes are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TensorInfo {
+    /// As the file has it: `model.layers.0.mlp.up_proj.weight`, or `blk.0.ffn_up.weight` in GGUF.
     pub name: String,
     /// Outermost dimension first: a matrix is `[rows, columns]`, a row is contiguous.
     pub shape: Vec<usize>,
+    /// How its values are stored.
     pub ty: TensorType,
-    /// Which file of the checkpoint.
+    /// The index of its file within the checkpoint.
     pub file: usize,
-    /// Absolute, in bytes.
+    /// Where it begins in its file, in bytes.
     pub offset: u64,
-    /// As [`Self::join`] makes them.
+    /// Length in bytes of the blocks that [`Self::join`] returns.
     pub bytes: u64,
     /// Of NF4, whose parts are apart.
     pub(crate) peaks: Option<Box<Peaks>>,
 }
 
 impl TensorInfo {
-    /// The smallest tensor that can be read by itself and has these rows of a matrix (or these values of a vector),
-    /// and where in it they begin.
+    /// The smallest tensor that can be read by itself and contains these rows of a matrix (or these values of a
+    /// vector), and the row of it at which they begin.
     pub fn around(&self, rows: Range<usize>) -> (Self, usize) {
         // Peaks that are quantised share scales across rows.
         if self.peaks.is_some() || rows == (0..self.shape[0]) {
@@ -40,7 +42,7 @@ impl TensorInfo {
         (piece, 0)
     }
 
-    /// Offsets and lengths of what makes up the tensor in its file.
+    /// Offset and length of each range of the file that makes up the tensor: one, but for NF4.
     pub fn ranges(&self) -> Vec<(u64, u64)> {
         match &self.peaks {
             None => vec![(self.offset, self.bytes)],
@@ -52,7 +54,10 @@ impl TensorInfo {
         }
     }
 
-    /// Blocks of the tensor's type, from what was read of each range.
+    /// The tensor's blocks, from the bytes of each range of [`Self::ranges`].
+    ///
+    /// # Panics
+    /// If `parts` are not the bytes of these ranges.
     pub fn join(&self, mut parts: Vec<Vec<u8>>) -> Vec<u8> {
         match &self.peaks {
             None => parts.swap_remove(0),
@@ -61,30 +66,37 @@ impl TensorInfo {
     }
 }
 
-/// A tensor of a type that is not read, such as a buffer of integers.
+/// A tensor of a type that is not supported, such as a buffer of integers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadTensor {
+    /// As the file has it.
     pub name: String,
-    /// As its format names it.
+    /// The type's name in the file's format.
     pub ty: String,
 }
 
-/// The weights of a model: one GGUF file, or the safetensors files of a Hugging Face folder.
+/// The weights of a model: a GGUF file, or the safetensors files of a Hugging Face folder.
 #[derive(Debug)]
 pub struct Checkpoint {
+    /// The file or folder, for error messages.
     pub name: String,
-    /// The metadata, for a GGUF file.
+    /// The metadata, if it is a GGUF file.
     pub gguf: Option<Gguf>,
-    /// Configuration and tokenizer, for a folder.
+    /// Configuration and tokenizer, if it is a folder.
     pub side: SideFiles,
+    /// The tensors of all files.
     pub tensors: Vec<TensorInfo>,
+    /// Tensors of types that are not supported.
     pub unread: Vec<UnreadTensor>,
     by_name: HashMap<String, usize>,
     files: Vec<Box<dyn ByteSource>>,
 }
 
 impl Checkpoint {
-    /// Opens a GGUF file (of a split one, any part), or a folder with `*.safetensors`.
+    /// Opens a GGUF file (of a split one, any part), or a folder with `*.safetensors`. Only headers are read.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged or not of these formats, or two tensors have one name.
     pub fn open(path: &Path) -> Result<Self> {
         if path.is_dir() {
             Self::open_folder(path)
@@ -93,21 +105,28 @@ impl Checkpoint {
         }
     }
 
+    /// A GGUF file that is not on disk.
+    ///
+    /// # Errors
+    /// If its header is damaged, or it is one part of a split file.
     pub fn from_gguf(source: Box<dyn ByteSource>) -> Result<Self> {
         Self::with_ggufs(vec![(Gguf::read(&*source)?, source)])
     }
 
-    /// A GGUF file whose header was read already, or all parts of a split one.
+    /// A GGUF file whose header was read already, or all parts of a split one, in order.
     ///
     /// # Errors
-    /// If a part is missing.
+    /// If a part is missing, or two tensors have one name.
     pub fn with_ggufs(parts: Vec<(Gguf, Box<dyn ByteSource>)>) -> Result<Self> {
         let (gguf, files) = crate::split::join(parts)?;
         let (tensors, unread) = (gguf.header.tensors.clone(), gguf.header.unread.clone());
         Self::new(Some(gguf), SideFiles::default(), tensors, unread, files)
     }
 
-    /// The safetensors files of a folder, and what is beside them.
+    /// The safetensors files of a folder, and the small files beside them.
+    ///
+    /// # Errors
+    /// If a header is damaged, or two tensors have one name.
     pub fn from_safetensors(files: Vec<Box<dyn ByteSource>>, side: SideFiles) -> Result<Self> {
         let (mut tensors, mut unread) = (vec![], vec![]);
         for (i, source) in files.iter().enumerate() {
@@ -164,15 +183,20 @@ impl Checkpoint {
         })
     }
 
+    /// The tensor of this name.
     pub fn find(&self, tensor: &str) -> Option<&TensorInfo> {
         self.by_name.get(tensor).map(|i| &self.tensors[*i])
     }
 
+    /// The tensor of this name.
+    ///
+    /// # Errors
+    /// As [`Self::missing`].
     pub fn get(&self, tensor: &str) -> Result<&TensorInfo> {
         self.find(tensor).ok_or_else(|| self.missing(tensor))
     }
 
-    /// Why there is no tensor of this name.
+    /// The error for a tensor that [`Self::find`] does not return: it is missing, or of a type that is not supported.
     pub fn missing(&self, tensor: &str) -> Error {
         let name = self.name.clone();
         match self.unread.iter().find(|t| t.name == tensor) {
@@ -188,7 +212,10 @@ impl Checkpoint {
         }
     }
 
-    /// Reads one tensor: blocks of its type.
+    /// Reads one tensor, as blocks of its type.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
     pub fn read(&self, info: &TensorInfo) -> Result<Vec<u8>> {
         let mut parts = vec![];
         for (offset, len) in info.ranges() {
@@ -199,7 +226,10 @@ impl Checkpoint {
         Ok(info.join(parts))
     }
 
-    /// Reads one tensor as f32.
+    /// Reads and decodes one tensor, row by row.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
     pub fn read_f32(&self, info: &TensorInfo) -> Result<Vec<f32>> {
         let bytes = self.read(info)?;
         let mut out = vec![0.0; info.shape.iter().product()];
@@ -207,13 +237,17 @@ impl Checkpoint {
         Ok(out)
     }
 
-    /// Bytes of all tensors.
+    /// Bytes of all tensors together.
     pub fn bytes(&self) -> u64 {
         self.tensors.iter().map(|t| t.bytes).sum()
     }
 }
 
-/// The safetensors files that a `model.safetensors.index.json` called `name` lists.
+/// The names of the safetensors files that `text`, the contents of a `model.safetensors.index.json`, lists. `name` is
+/// for error messages.
+///
+/// # Errors
+/// If it is not JSON with a `weight_map`, or names a file outside its folder.
 pub fn shard_names(name: &str, text: &str) -> Result<BTreeSet<String>> {
     let damaged = |what: &str| Error::Damaged {
         name: name.into(),

@@ -1,7 +1,7 @@
 //! The dynamic 8-bit type of Dettmers et al., "8-bit Optimizers via Block-wise Quantization" (2021): values of a
 //! block relative to its peak, in codes that are dense about 0.
 
-/// The values of the 256 codes, in ascending order: within −1 and 1, or 0 and 1.
+/// The values of the 256 codes in ascending order: between −1 and 1, or between 0 and 1 without `signed`.
 ///
 /// Source: `bitsandbytes.functional.create_dynamic_map`.
 pub fn dynamic_map(signed: bool) -> [f32; 256] {
@@ -25,7 +25,8 @@ pub fn dynamic_map(signed: bool) -> [f32; 256] {
     map
 }
 
-/// The code whose value is nearest.
+/// The code whose value is nearest to `value`; of two that are equally near, the lower one. `map` is that of
+/// [`dynamic_map`].
 pub fn nearest_code(map: &[f32; 256], value: f32) -> u8 {
     // The last code whose value is no larger, by bisection as the shader has it.
     let (mut low, mut high) = (0usize, 255usize);

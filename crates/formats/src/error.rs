@@ -1,78 +1,152 @@
 use std::path::PathBuf;
 
+/// The result of reading or writing a file.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What can be wrong with a model file. Each message names the thing and what to do.
+/// What can be wrong with a model's files.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The system refused to read a file.
     #[error("cannot read {path}: {error}")]
     Io {
+        /// The file's name.
         path: PathBuf,
+        /// What the system reported.
         error: std::io::Error,
     },
+    /// A folder, device or pipe where a file is needed.
     #[error("{path} is {what}, not a regular file")]
-    NotAFile { path: PathBuf, what: &'static str },
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is: `a folder`, for example.
+        what: &'static str,
+    },
+    /// A link in a model's folder that points outside it.
     #[error("{path} points outside the folder, to {target}")]
-    Outside { path: PathBuf, target: PathBuf },
+    Outside {
+        /// The link.
+        path: PathBuf,
+        /// Where it points.
+        target: PathBuf,
+    },
+    /// Another kind of file: its first four bytes are not `GGUF`.
     #[error("{name} is not a GGUF file (it starts with {found:02x?})")]
-    NotGguf { name: String, found: Vec<u8> },
+    NotGguf {
+        /// The file's name.
+        name: String,
+        /// Its first bytes.
+        found: Vec<u8>,
+    },
+    /// A GGUF file in big-endian byte order.
     #[error("{0} is a big-endian GGUF file, which is not supported")]
     BigEndian(String),
+    /// A GGUF version other than 2 and 3.
     #[error("{name} is GGUF version {version}; only versions 2 and 3 are supported")]
-    GgufVersion { name: String, version: u32 },
-    /// A part of a file that was split, where its other parts cannot be had.
+    GgufVersion {
+        /// The file's name.
+        name: String,
+        /// The version.
+        version: u32,
+    },
+    /// One part of a split GGUF file, without the others.
     #[error("{name} is part {part} of {count} of a split GGUF file, {why}")]
     Split {
+        /// The file's name.
         name: String,
+        /// Which part it is, counted from 1.
         part: u64,
+        /// How many parts there are.
         count: u64,
+        /// Why the others were not found.
         why: String,
     },
+    /// The file ends too early: an interrupted download, perhaps.
     #[error("{name} ends inside {what} (at byte {len}): it is truncated")]
     Truncated {
+        /// The file's name.
         name: String,
+        /// What is not there as a whole.
         what: String,
+        /// The file's length in bytes.
         len: u64,
     },
+    /// A length or an offset in the file that the file does not have.
     #[error("{name} is damaged: {what} at byte {offset} reaches beyond the file's {len} bytes")]
     BeyondFile {
+        /// The file's name.
         name: String,
+        /// What the length or offset belongs to.
         what: String,
+        /// Where it begins, in bytes.
         offset: u64,
+        /// The file's length in bytes.
         len: u64,
     },
+    /// A file that contradicts its format or itself.
     #[error("{name} is damaged: {what}")]
-    Damaged { name: String, what: String },
-    /// Possibly valid, but beyond the limits of this reader.
+    Damaged {
+        /// The file's name.
+        name: String,
+        /// The contradiction.
+        what: String,
+    },
+    /// A file that may be sound but exceeds a limit of this reader.
     #[error("{name} has {what}, which exceeds the limit")]
-    TooLarge { name: String, what: String },
+    TooLarge {
+        /// The file's name.
+        name: String,
+        /// What exceeds the limit.
+        what: String,
+    },
+    /// A tensor of a type that is not supported.
     #[error(
         "{name}: tensor `{tensor}` has the type {found}, which is not supported; supported: {known}",
         known = crate::TensorType::names()
     )]
     UnknownType {
+        /// The file's name.
         name: String,
+        /// The tensor's name.
         tensor: String,
+        /// The type's name or number.
         found: String,
     },
+    /// Rows that are not a whole number of blocks of the tensor's type.
     #[error(
         "{name}: tensor `{tensor}` of shape {shape:?} does not fit its type {ty}, whose block size is {block}"
     )]
     BlockShape {
+        /// The file's name.
         name: String,
+        /// The tensor's name.
         tensor: String,
+        /// Its dimensions, outermost first.
         shape: Vec<usize>,
+        /// Its type.
         ty: crate::TensorType,
+        /// Weights in a block of the type.
         block: usize,
     },
+    /// A tensor that a model needs and its files do not contain.
     #[error("{name} has no tensor `{tensor}`")]
-    MissingTensor { name: String, tensor: String },
+    MissingTensor {
+        /// The file's name.
+        name: String,
+        /// The tensor's name.
+        tensor: String,
+    },
+    /// GGUF metadata without a key, or with a value of another kind.
     #[error("{name}: metadata key `{key}` is missing or not {expected}")]
     Metadata {
+        /// The file's name.
         name: String,
+        /// The key.
         key: String,
+        /// What its value must be.
         expected: &'static str,
     },
+    /// A type without an encoder.
     #[error("cannot encode to {0}; supported: f32, f16, bf16, q4_0, q4_1, q8_0, nf4")]
     CannotEncode(crate::TensorType),
 }

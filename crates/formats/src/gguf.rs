@@ -17,40 +17,54 @@ const MAX_DEPTH: usize = 8;
 /// A metadata value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
+    /// A signed integer of any width.
     Int(i64),
+    /// An unsigned integer of any width.
     Uint(u64),
+    /// An f32 or f64.
     Float(f64),
+    /// A byte other than 0, or 0.
     Bool(bool),
+    /// UTF-8; bytes that are not are replaced by U+FFFD.
     String(String),
+    /// Values of one type.
     Array(Array),
 }
 
-/// A metadata array, kept in its element's own type: vocabularies hold hundreds of thousands.
+/// A metadata array, stored in the type of its elements, since vocabularies have hundreds of thousands of them.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Array {
+    /// Integers of any width, signed or not.
     Int(Vec<i64>),
+    /// f32, or f64 rounded to f32.
     Float(Vec<f32>),
+    /// Bytes other than 0, or 0.
     Bool(Vec<bool>),
+    /// UTF-8, as in [`Value::String`].
     String(Vec<String>),
+    /// Arrays, up to 8 deep.
     Nested(Vec<Array>),
 }
 
-/// All that is before the tensor data.
+/// Everything before the tensor data.
 #[derive(Debug, Clone, Default)]
 pub struct Header {
+    /// The format's version: 2 or 3.
     pub version: u32,
+    /// All metadata, by key.
     pub metadata: HashMap<String, Value>,
-    /// In the file's order; offsets are absolute.
+    /// In the order of the file; offsets are from the beginning of the file.
     pub tensors: Vec<TensorInfo>,
-    /// Tensors of types that are not read.
+    /// Tensors of types that are not supported.
     pub unread: Vec<UnreadTensor>,
 }
 
-/// What came of parsing the first bytes of a file.
+/// What [`parse_header`] made of the first bytes of a file.
 #[derive(Debug)]
 pub enum Parsed {
+    /// The header is complete.
     Header(Box<Header>),
-    /// The header continues: call again with at least this many bytes.
+    /// The header continues: call again with at least this many of the file's first bytes.
     NeedMore(u64),
 }
 
@@ -364,10 +378,26 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Parses a header from `prefix`, the first bytes of a file of `file_len` bytes called `name`.
+/// Parses a header from `prefix`, the first bytes of a file of `file_len` bytes called `name`. It does no I/O, so that
+/// any kind of source can drive it.
 ///
 /// # Errors
-/// Whatever is wrong with the file, found before anything large is allocated.
+/// If the file is not GGUF, damaged, or exceeds a limit; found before anything large is allocated.
+///
+/// ```
+/// use siskin_formats::{Parsed, parse_header};
+///
+/// let file = [&b"GGUF"[..], &3u32.to_le_bytes(), &[0; 16]].concat();
+/// match parse_header("empty.gguf", &file[..8], file.len() as u64)? {
+///     Parsed::NeedMore(bytes) => assert!(bytes > 8),
+///     Parsed::Header(_) => unreachable!(),
+/// }
+/// match parse_header("empty.gguf", &file, file.len() as u64)? {
+///     Parsed::Header(header) => assert!(header.tensors.is_empty()),
+///     Parsed::NeedMore(_) => unreachable!(),
+/// }
+/// # Ok::<(), siskin_formats::Error>(())
+/// ```
 pub fn parse_header(name: &str, prefix: &[u8], file_len: u64) -> Result<Parsed> {
     let mut cursor = Cursor {
         name,
@@ -385,12 +415,17 @@ pub fn parse_header(name: &str, prefix: &[u8], file_len: u64) -> Result<Parsed> 
 /// A GGUF header with typed access to its metadata.
 #[derive(Debug, Clone)]
 pub struct Gguf {
+    /// The file, for error messages.
     pub name: String,
+    /// Metadata and tensors.
     pub header: Header,
 }
 
 impl Gguf {
-    /// Reads just as much of `source` as the header takes.
+    /// Reads as much of `source` as the header takes.
+    ///
+    /// # Errors
+    /// As [`parse_header`], and if the source cannot be read.
     pub fn read(source: &dyn ByteSource) -> Result<Self> {
         let len = source.len();
         let mut want = (1 << 20).min(len);
@@ -409,10 +444,12 @@ impl Gguf {
         }
     }
 
+    /// The value of a metadata key.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.header.metadata.get(key)
     }
 
+    /// A key's value if it is a string.
     pub fn str(&self, key: &str) -> Option<&str> {
         match self.get(key)? {
             Value::String(s) => Some(s),
@@ -420,6 +457,7 @@ impl Gguf {
         }
     }
 
+    /// A key's value if it is an integer that is not negative.
     pub fn uint(&self, key: &str) -> Option<u64> {
         match self.get(key)? {
             Value::Uint(v) => Some(*v),
@@ -428,6 +466,7 @@ impl Gguf {
         }
     }
 
+    /// A key's value if it is a float.
     pub fn float(&self, key: &str) -> Option<f64> {
         match self.get(key)? {
             Value::Float(v) => Some(*v),
@@ -435,6 +474,7 @@ impl Gguf {
         }
     }
 
+    /// A key's value if it is a bool.
     pub fn bool(&self, key: &str) -> Option<bool> {
         match self.get(key)? {
             Value::Bool(v) => Some(*v),
@@ -442,6 +482,7 @@ impl Gguf {
         }
     }
 
+    /// A key's value if it is an array.
     pub fn array(&self, key: &str) -> Option<&Array> {
         match self.get(key)? {
             Value::Array(a) => Some(a),
@@ -449,6 +490,7 @@ impl Gguf {
         }
     }
 
+    /// A key's value if it is an array of strings.
     pub fn strings(&self, key: &str) -> Option<&[String]> {
         match self.array(key)? {
             Array::String(a) => Some(a),
@@ -456,7 +498,7 @@ impl Gguf {
         }
     }
 
-    /// The error for a metadata key that is missing or of another kind.
+    /// The error for a metadata key that is missing or not `expected`.
     pub fn missing(&self, key: &str, expected: &'static str) -> Error {
         Error::Metadata {
             name: self.name.clone(),

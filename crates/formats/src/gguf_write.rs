@@ -80,16 +80,20 @@ fn elements(out: &mut Vec<u8>, array: &Array) {
 /// A tensor to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GgufTensor {
+    /// As the file shall have it.
     pub name: String,
     /// Outermost dimension first.
     pub shape: Vec<usize>,
+    /// How its values are stored.
     pub ty: TensorType,
 }
 
-/// Writes a file. `bytes` gives the i-th tensor's, and is asked for each in turn.
+/// Writes a file. `bytes(i)` returns the blocks of the i-th tensor, and is called for each in turn, so that one is in
+/// memory at a time.
 ///
 /// # Errors
-/// What writing or `bytes` fails with; and if a tensor's bytes are not as long as its shape says.
+/// What writing or `bytes` fails with; a type that GGUF does not have; bytes whose length is not that of the tensor's
+/// shape.
 pub fn write_gguf<E: From<io::Error>>(
     out: &mut impl Write,
     metadata: &[(String, Value)],

@@ -1,7 +1,5 @@
-//! Reads GGUF files and Hugging Face folders, and encodes and decodes every block format.
-//!
-//! Nothing here knows about models or devices. A size found in a file is checked against the
-//! file's length before anything is allocated for it.
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod blocks;
 mod checkpoint;

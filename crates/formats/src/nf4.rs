@@ -11,7 +11,8 @@ use crate::blocks::{Encode, Values};
 use crate::dynamic::{dynamic_map, nearest_code};
 use crate::{Error, Result};
 
-/// The format, as its blocks are in memory.
+/// NF4 as it is in memory: the block's peak as f32, then 32 bytes of codes (Dettmers et al., "QLoRA: Efficient
+/// Finetuning of Quantized LLMs", 2023).
 #[allow(missing_debug_implementations)]
 pub struct NF4;
 impl Values for NF4 {
@@ -175,25 +176,26 @@ pub(crate) fn read_state(name: &str, tensor: &str, json: &[u8]) -> Result<State>
     })
 }
 
-/// What is beside the codes when a tensor is written.
+/// What bitsandbytes stores beside the codes of an NF4 tensor, its peaks quantised to 8 bits
+/// (`bitsandbytes.functional.QuantState`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Nf4Parts {
-    /// Of 8 bits, one per block.
+    /// A code of the [dynamic map](crate::dynamic_map) for the peak of each block of 64 weights.
     pub peaks: Vec<u8>,
-    /// Of each 256 peaks.
+    /// A scale for each 256 peaks.
     pub scales: Vec<f32>,
-    /// The JSON of the `quant_state`.
+    /// The JSON of the `quant_state`: shape, block sizes, and the offset that is added to all peaks.
     pub state: String,
 }
 
-/// The codes of blocks.
+/// The codes of NF4 blocks without their peaks, two in a byte, as bitsandbytes stores them.
 pub fn nf4_codes(blocks: &[u8]) -> Vec<u8> {
     let blocks = blocks.as_chunks::<BYTES>().0.iter();
     blocks.flat_map(|b| b[4..].iter().copied()).collect()
 }
 
 impl Nf4Parts {
-    /// Quantises the peaks of blocks.
+    /// Quantises the peaks of NF4 blocks; `shape` is that of the tensor.
     pub fn of(blocks: &[u8], shape: &[usize]) -> Self {
         let blocks = blocks.as_chunks::<BYTES>().0.iter();
         let peaks: Vec<f32> = blocks
@@ -228,7 +230,7 @@ impl Nf4Parts {
         }
     }
 
-    /// The values of the codes, of weights and of peaks, as files keep them.
+    /// The values of the codes of weights and of peaks, which are stored with every tensor.
     pub fn maps() -> [Vec<f32>; 2] {
         [VALUES.to_vec(), dynamic_map(true).to_vec()]
     }

@@ -6,17 +6,19 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::{TensorType, decode};
 
-/// A tensor of such a file, as f32.
+/// A tensor of a file that `torch.save` wrote.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TorchTensor {
+    /// Outermost dimension first.
     pub shape: Vec<usize>,
+    /// Row by row, converted from f32, f16 or bf16.
     pub values: Vec<f32>,
 }
 
-/// Reads all tensors by name.
+/// Reads all tensors of a file that `torch.save` wrote from a dictionary. Nothing in the file is executed.
 ///
 /// # Errors
-/// What the file holds that is not a dictionary of tensors of f32, f16 or bf16.
+/// If it contains anything but a dictionary of tensors of f32, f16 or bf16; the text names what.
 pub fn read_torch(file: &[u8]) -> Result<BTreeMap<String, TorchTensor>, String> {
     let entries = entries(file).ok_or("it is not a zip archive as torch.save writes it")?;
     let pickle = entries.iter().find(|e| e.0.ends_with("/data.pkl"));

@@ -223,7 +223,11 @@ pub(crate) fn read_header(
     Ok((tensors, unread))
 }
 
-/// Offsets and lengths of what [`crate::Checkpoint::from_safetensors`] reads beside the header.
+/// Offset and length of each range that [`crate::Checkpoint::from_safetensors`] reads beyond the header: the shapes of
+/// tensors that bitsandbytes quantised.
+///
+/// # Errors
+/// If the header is damaged.
 pub fn quant_states(source: &dyn ByteSource) -> Result<Vec<(u64, u64)>> {
     let header = Header::read(source)?;
     let states = header

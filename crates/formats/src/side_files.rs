@@ -9,7 +9,7 @@ const MAX_TOKENIZER: u64 = 64 << 20;
 /// Bytes of any other side file.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// The small files beside the weights in a Hugging Face folder.
+/// The small files beside the weights in a Hugging Face folder: configuration, tokenizer, chat template.
 #[derive(Debug, Clone, Default)]
 pub struct SideFiles {
     /// The folder, for error messages.
@@ -18,7 +18,7 @@ pub struct SideFiles {
 }
 
 impl SideFiles {
-    /// Names that are read; a folder need not have all of them.
+    /// The names of the files that are read; a folder need not have all of them.
     pub const NAMES: [&str; 9] = [
         "config.json",
         "generation_config.json",
@@ -31,6 +31,7 @@ impl SideFiles {
         "additional_chat_templates/tool_use.jinja",
     ];
 
+    /// No files yet of a folder of this name.
     pub fn new(folder: &str) -> Self {
         Self {
             folder: folder.into(),
@@ -38,10 +39,10 @@ impl SideFiles {
         }
     }
 
-    /// Reads what there is.
+    /// Reads those files that the folder contains.
     ///
     /// # Errors
-    /// If one of the files is there but not a regular file of the folder, too large, or not UTF-8.
+    /// If one of them is not a regular file within the folder, is too large, or is not UTF-8.
     pub fn read(folder: &Path) -> Result<Self> {
         let mut side = Self::new(&folder.display().to_string());
         for name in Self::NAMES {
@@ -52,10 +53,12 @@ impl SideFiles {
         Ok(side)
     }
 
+    /// Adds the contents of a file.
     pub fn add(&mut self, name: &str, text: String) {
         self.files.insert(name.into(), text);
     }
 
+    /// The contents of a file.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.files.get(name).map(String::as_str)
     }

@@ -5,16 +5,20 @@ use std::sync::Mutex;
 
 use crate::{Error, Result};
 
-/// Bytes that can be read by range: a file, a buffer, later HTTP.
+/// Bytes that can be read by range, such as a file or a buffer.
 pub trait ByteSource: Send + Sync {
     /// A name for error messages.
     fn name(&self) -> &str;
     /// Length in bytes.
     fn len(&self) -> u64;
+    /// Whether there are no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Fills `buf` from `offset`. An error if the range reaches beyond the end.
+    /// Fills `buf` with the bytes from `offset`.
+    ///
+    /// # Errors
+    /// If the range reaches beyond the end, or reading fails.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
 }
 
@@ -70,6 +74,10 @@ pub struct FileSource {
 }
 
 impl FileSource {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or is not a regular file: opening a pipe would wait for a writer.
     pub fn open(path: &Path) -> Result<Self> {
         let io = |error| Error::Io {
             path: path.to_path_buf(),

@@ -7,7 +7,7 @@ use crate::{ByteSource, Error, FileSource, Gguf, Result};
 
 type Part = (Gguf, Box<dyn ByteSource>);
 
-/// Which part of how many a file is, counted from 0; `None` for a file that was not split.
+/// Which part of how many a file is, counted from 0; `None` if it was not split.
 pub fn part_of(gguf: &Gguf) -> Option<(u64, u64)> {
     let count = gguf.uint("split.count").filter(|n| *n > 1)?;
     Some((gguf.uint("split.no").unwrap_or(0), count))

@@ -65,6 +65,7 @@ macro_rules! types {
             [$(Row::$kind::<formats::$T>(stringify!($T))),*];
 
         impl TensorType {
+            /// All types.
             pub const ALL: [Self; [$(Self::$T),*].len()] = [$(Self::$T),*];
 
             /// Runs code for the type's [`Format`]; `None` for types that are not of integers.
@@ -79,24 +80,37 @@ macro_rules! types {
 }
 
 types! {
+    /// IEEE 754 single precision.
     F32: values,
+    /// IEEE 754 half precision.
     F16: values,
+    /// bfloat16: the upper half of an f32.
     BF16: values,
+    /// 4 bits, with a scale for each 32.
     Q4_0: integers,
+    /// 4 bits, with a scale and a minimum for each 32.
     Q4_1: integers,
+    /// 5 bits, with a scale for each 32.
     Q5_0: integers,
+    /// 5 bits, with a scale and a minimum for each 32.
     Q5_1: integers,
+    /// 8 bits, with a scale for each 32.
     Q8_0: integers,
+    /// 2 bits, with a 4-bit scale and minimum for each 16, in blocks of 256.
     Q2_K: integers,
+    /// 3 bits, with a 6-bit scale for each 16, in blocks of 256.
     Q3_K: integers,
+    /// 4 bits, with a 6-bit scale and minimum for each 32, in blocks of 256.
     Q4_K: integers,
+    /// 5 bits, with a 6-bit scale and minimum for each 32, in blocks of 256.
     Q5_K: integers,
+    /// 6 bits, with an 8-bit scale for each 16, in blocks of 256.
     Q6_K: integers,
-    /// Codes of 16 values, with an f16 scale for each 32.
+    /// 4-bit codes of 16 values that are not evenly spaced, with a scale for each 32.
     IQ4_NL: integers,
-    /// Codes of the 16 values of a 4-bit float, with a power of two for each 32.
+    /// 4-bit floats (E2M1), with a power of two for each 32.
     MXFP4: integers,
-    /// bitsandbytes' 4 bits: codes of 16 values, with an f32 scale for each 64; GGUF does not have it.
+    /// bitsandbytes' 4-bit codes of 16 values, with an f32 scale for each 64; GGUF does not have it.
     NF4: values,
 }
 
@@ -105,15 +119,17 @@ impl TensorType {
         &ROWS[self as usize]
     }
 
+    /// The type of ggml's number, if it is supported.
     pub fn from_ggml(number: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|t| t.ggml() == Some(number))
     }
 
-    /// ggml's number for it, where GGUF has it.
+    /// ggml's number for it; `None` for a type that GGUF does not have.
     pub fn ggml(self) -> Option<u32> {
         self.row().ggml
     }
 
+    /// Its name, which is ggml's: `Q4_K`.
     pub fn name(self) -> &'static str {
         self.row().name
     }
@@ -122,12 +138,12 @@ impl TensorType {
         Self::ALL.map(Self::name).join(" ")
     }
 
-    /// Weights in one storage block (1 for the plain types).
+    /// Weights in one block: 1 for F32, F16 and BF16.
     pub fn block_len(self) -> usize {
         self.row().block_len
     }
 
-    /// Bytes of one storage block.
+    /// Bytes of one block.
     pub fn block_bytes(self) -> usize {
         self.row().block_bytes
     }
@@ -140,16 +156,17 @@ impl TensorType {
         self.row().encode
     }
 
+    /// Whether several weights share a block.
     pub fn is_quantised(self) -> bool {
         self.block_len() > 1
     }
 
-    /// Whether its values are integers with scales: whether it has a [`Format`].
+    /// Whether its values are integers with scales, so that it has a [`Format`].
     pub fn is_integer(self) -> bool {
         self.row().is_integer
     }
 
-    /// Bytes of `n` weights, `None` when `n` is not a multiple of the block or the size overflows.
+    /// Bytes of `n` weights; `None` if `n` is not a multiple of the block length or the size overflows.
     pub fn bytes_of(self, n: usize) -> Option<usize> {
         n.is_multiple_of(self.block_len())
             .then(|| (n / self.block_len()).checked_mul(self.block_bytes()))

@@ -1,29 +1,40 @@
 use crate::{Error, Profile, Result};
 
-/// The limits that decide what fits.
+/// The limits of an adapter that decide which models fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// Bytes of a buffer that a kernel can bind at once; larger matrices are split by rows.
     pub max_storage_binding: u64,
+    /// Bytes of one buffer.
     pub max_buffer: u64,
+    /// Threads of a workgroup.
     pub max_workgroup_invocations: u32,
+    /// Bytes of memory that a workgroup shares.
     pub max_workgroup_memory: u32,
 }
 
 /// What `siskin devices` reports about an adapter.
 #[derive(Debug, Clone)]
 pub struct AdapterReport {
+    /// The GPU's name, as its driver has it.
     pub name: String,
+    /// The graphics API: `vulkan`, `metal`, `dx12`.
     pub backend: String,
+    /// The driver's name and version.
     pub driver: String,
     /// Runs shaders on the CPU.
     pub software: bool,
+    /// Whether kernels can use subgroups.
     pub subgroups: bool,
     /// Smallest and largest subgroup; 0 where unknown.
     pub subgroup_size: (u32, u32),
+    /// Whether shaders can use f16, which siskin's do not.
     pub shader_f16: bool,
+    /// Whether kernels can be timed.
     pub timestamps: bool,
+    /// What buffers and workgroups may be at most.
     pub limits: Limits,
-    /// The profile that would run.
+    /// The profile that is used unless another one is forced.
     pub profile: Profile,
 }
 
@@ -73,7 +84,7 @@ fn report(adapter: &wgpu::Adapter) -> AdapterReport {
     }
 }
 
-/// All adapters, in the order of `gpu:N`.
+/// All adapters of the machine, in the order in which [`GpuDevice::open`](crate::GpuDevice::open) counts them.
 pub async fn adapters() -> Vec<AdapterReport> {
     let found = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
     found.iter().map(report).collect()

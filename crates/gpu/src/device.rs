@@ -12,7 +12,36 @@ use crate::{Counts, Error, Layout, LimitRequest, Profile, Result};
 /// How many chosen tokens may be waiting to be read back.
 const RING: usize = 4;
 
-/// A GPU with weights, caches and prepared plans.
+/// A GPU with weights, KV caches and prepared plans.
+///
+/// The methods run in this order: weights ([`Self::matrix`], [`Self::add_vector`]), [`Self::set_context`],
+/// [`Self::prepare`], then [`Self::prefill`] and [`Self::decode`], which submit work without waiting, and
+/// [`Self::take`], which waits for the token that was chosen first. `siskin_engine::Session` does all of this.
+///
+/// ```
+/// use siskin_formats::TensorType;
+/// use siskin_gpu::{Error, GpuDevice};
+/// use siskin_graph::Graph;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut gpu = match pollster::block_on(GpuDevice::open(None, None)) {
+///     Err(Error::NoAdapter) => return Ok(()),
+///     opened => opened?,
+/// };
+/// // An embedding of 100 tokens in 32 dimensions, all of them 0.5.
+/// let mut g = Graph::default();
+/// let table = g.matrix("table", &[("table", 100)], 32);
+/// let x = g.embed(table, 2.0);
+/// g.output(x);
+/// let mut upload = gpu.matrix("table", &[(TensorType::F32, 100)], 32)?;
+/// upload.part(&0.5f32.to_le_bytes().repeat(100 * 32))?;
+/// upload.finish()?;
+/// gpu.set_context(&g, 16, false)?;
+/// let outputs = pollster::block_on(gpu.evaluate(&g, &[7, 8], 0))?;
+/// assert_eq!(outputs, [vec![1.0; 2 * 32]]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct GpuDevice {
     pub(crate) opened: Arc<Opened>,
@@ -46,11 +75,19 @@ pub struct GpuDevice {
 }
 
 impl GpuDevice {
-    /// Opens the `index`-th adapter, or the best one, with its own profile or a forced one.
+    /// Opens the `index`-th adapter of [`adapters`](crate::adapters), or the most capable one, with its own profile or
+    /// a forced one.
+    ///
+    /// # Errors
+    /// If there is no such adapter, it cannot be opened, or it lacks the subgroups that the profile needs.
     pub async fn open(index: Option<usize>, profile: Option<Profile>) -> Result<Self> {
         Self::open_with(index, profile, LimitRequest::Adapter).await
     }
 
+    /// As [`Self::open`], with other limits than the adapter's.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and if the adapter does not have these limits.
     pub async fn open_with(
         index: Option<usize>,
         profile: Option<Profile>,
@@ -104,10 +141,12 @@ impl GpuDevice {
         })
     }
 
+    /// The adapter's name.
     pub fn name(&self) -> &str {
         &self.opened.name
     }
 
+    /// The profile whose kernels run.
     pub fn profile(&self) -> Profile {
         self.profile
     }
@@ -121,7 +160,10 @@ impl GpuDevice {
         if self.kv_f32 { 4 } else { 2 }
     }
 
-    /// Empty caches for `context` tokens, and rope's tables.
+    /// Creates empty caches for `context` tokens, in f32 or f16, and the tables of rotations.
+    ///
+    /// # Errors
+    /// If a layer's keys exceed the adapter's limit for one binding.
     pub fn set_context(&mut self, graph: &Graph, context: usize, kv_f32: bool) -> Result<()> {
         self.context = context;
         self.kv_f32 = kv_f32;
@@ -162,7 +204,10 @@ impl GpuDevice {
         Ok(table)
     }
 
-    /// Plans, pipelines and bind groups for prefills of up to `rows` tokens and for decoding.
+    /// Creates the plans, pipelines and bind groups of a graph, for prefills of up to `rows` tokens and for decoding.
+    ///
+    /// # Errors
+    /// If a weight is missing, an op has no kernel, or buffers exceed the adapter's limits or memory.
     pub fn prepare(&mut self, graph: Graph, rows: usize) -> Result<()> {
         self.seen = self.storage("seen", seen_bytes(&graph))?;
         self.tokens = self.storage("tokens", rows as u64 * 4)?;
@@ -238,7 +283,11 @@ impl GpuDevice {
         Ok(())
     }
 
-    /// Runs some tokens of a prompt; with `head` the next token is chosen and is then pending.
+    /// Runs some tokens of a prompt, the first of them at `position`. With `head`, the next token is chosen, to be
+    /// [taken](Self::take).
+    ///
+    /// # Errors
+    /// If nothing was prepared, or the tokens exceed the plan or the context.
     pub fn prefill(
         &mut self,
         tokens: &[u32],
@@ -267,7 +316,10 @@ impl GpuDevice {
         result
     }
 
-    /// Feeds the token chosen last; the next one is then pending.
+    /// Feeds the token that was chosen last, at `position`; the next one is chosen, to be [taken](Self::take).
+    ///
+    /// # Errors
+    /// If nothing was prepared, or the context is full.
     pub fn decode(&mut self, position: usize, sampling: &Sampling) -> Result<()> {
         let Some(prepared) = self.decode.take() else {
             return Err(Error::Unsupported("a run before prepare".into()));
@@ -278,7 +330,10 @@ impl GpuDevice {
         result
     }
 
-    /// The oldest pending token; with `logits`, also the logits of the last run.
+    /// Waits for the oldest chosen token that has not been taken; with `logits`, the last run's logits `[vocab]` too.
+    ///
+    /// # Errors
+    /// If no token is pending, or the GPU was lost or failed.
     pub async fn take(&mut self, logits: bool) -> Result<(u32, Vec<f32>)> {
         let Some(slot) = self.pending.pop_front() else {
             return Err(Error::Unsupported("no token is pending".into()));
@@ -308,7 +363,10 @@ impl GpuDevice {
         ))
     }
 
-    /// Discards the pending tokens.
+    /// Waits for the chosen tokens that have not been taken, and drops them.
+    ///
+    /// # Errors
+    /// If the GPU was lost or failed.
     pub async fn discard(&mut self) -> Result<()> {
         while !self.pending.is_empty() {
             self.take(false).await?;
@@ -316,7 +374,7 @@ impl GpuDevice {
         Ok(())
     }
 
-    /// Sets which tokens the context contains.
+    /// Sets which tokens are in the context, for the repeat penalty.
     pub fn set_seen(&mut self, tokens: &[u32]) {
         let mut bits = vec![0u32; (self.seen.size() / 4) as usize];
         for id in tokens {
@@ -326,7 +384,11 @@ impl GpuDevice {
             .write_buffer(&self.seen, 0, bytemuck::cast_slice(&bits));
     }
 
-    /// All outputs of a graph for `tokens`, the first of them at `position`.
+    /// All outputs of a graph for `tokens`, the first of them at `position`: `[tokens.len(), columns]` each. The plan
+    /// is made for this call only.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`], and if the GPU was lost or failed.
     pub async fn evaluate(
         &mut self,
         graph: &Graph,

@@ -1,4 +1,5 @@
-//! The only user of wgpu: device, profiles, pipelines, weights on the GPU, running a plan.
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod adapter;
 mod buffers;

@@ -15,7 +15,7 @@ pub enum LimitRequest {
     /// All that it supports.
     #[default]
     Adapter,
-    /// WebGPU's defaults, which every adapter in a browser has.
+    /// WebGPU's defaults, which every adapter of a browser has.
     WebGpuDefault,
     /// The adapter's, but bindings of at most this many bytes: for tests of split tensors.
     Binding(u64),

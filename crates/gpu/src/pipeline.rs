@@ -54,20 +54,24 @@ impl Kernel {
     }
 }
 
-/// A compiled kernel, as another compiler would need it.
+/// A kernel of a prepared plan, as another compiler needs it.
 #[derive(Debug, Clone)]
 pub struct KernelSource {
+    /// The kernel and its type of weights.
     pub name: String,
-    /// WGSL, linked.
+    /// Its WGSL, linked.
     pub source: String,
-    /// Values of its overrides.
+    /// The values of its overrides.
     pub constants: Vec<(String, f64)>,
     /// Bytes that one of its dispatches reads and writes, at position 0.
     pub bytes: u64,
 }
 
 impl GpuDevice {
-    /// The kernels of the decode step, then of the prefill, each once.
+    /// The kernels of the decode step, then those of the prefill, each once.
+    ///
+    /// # Errors
+    /// If a kernel cannot be linked.
     pub fn kernel_sources(&self) -> Result<Vec<KernelSource>> {
         let mut out: Vec<KernelSource> = vec![];
         let mut done = vec![];

@@ -112,9 +112,11 @@ impl GpuDevice {
         }
     }
 
-    /// Runs a decode step with a timestamp around each dispatch; `None` where the adapter has no
-    /// timestamps. The times are of dispatches one after another, which a driver may overlap
-    /// otherwise.
+    /// Runs a decode step with a timestamp around each dispatch; `None` if the adapter has no timestamps, or nothing
+    /// was prepared. Dispatches are timed one after another, while in normal operation a driver may overlap them.
+    ///
+    /// # Errors
+    /// If the GPU was lost or failed.
     pub async fn time_decode(&mut self, position: usize) -> crate::Result<Option<Vec<KernelTime>>> {
         let has_timestamps = self
             .device

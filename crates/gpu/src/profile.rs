@@ -31,8 +31,11 @@ pub enum Layout {
 /// Which kernels run, chosen when the device is opened. All give the same results up to rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Profile {
+    /// How the threads of a workgroup add up.
     pub reduce: Reduce,
+    /// How quantised weights are multiplied with activations.
     pub product: Product,
+    /// How threads share rows of weights.
     pub layout: Layout,
 }
 
@@ -49,6 +52,7 @@ impl Profile {
         product: Product::Float,
         layout: Layout::Shared,
     };
+    /// For GPUs with subgroups.
     pub const SG: Self = Self {
         reduce: Reduce::Subgroup,
         ..Self::BASE
@@ -67,6 +71,8 @@ impl Profile {
         ("sg_dot4", Self::SG_DOT4),
     ];
 
+    /// Whether its kernels use subgroups.
+    /// Whether the adapter must have subgroups.
     pub fn needs_subgroups(self) -> bool {
         self.reduce == Reduce::Subgroup
     }

@@ -59,6 +59,9 @@ impl GpuDevice {
     }
 
     /// Waits until all submitted work is done, so that its errors are known.
+    ///
+    /// # Errors
+    /// If the GPU was lost or failed.
     pub async fn settle(&mut self) -> Result<()> {
         let ring = self.ring.clone();
         self.read_buffer::<u32>(&ring, 0, 4).await?;

@@ -29,6 +29,7 @@ macro_rules! layouts {
         static PACKINGS: [Packing; GpuType::ALL.len()] = [$($layout),*];
 
         impl GpuType {
+            /// All types.
             pub const ALL: [Self; [$(Self::$T),*].len()] = [$(Self::$T),*];
         }
     };
@@ -55,21 +56,30 @@ const fn integers(len: usize, values: usize, scales: usize, library: &'static st
 }
 
 layouts! {
+    /// f32.
     F32: values(1, 4, 0, "lib/values_f32"),
+    /// f16, unpacked in the kernels without the extension.
     F16: values(1, 2, 0, "lib/values_f16"),
+    /// bfloat16.
     BF16: values(1, 2, 0, "lib/values_bf16"),
+    /// 4 bits, with a scale for each 32.
     Q4_0: integers(32, 16, 2, "lib/block_q4_0"),
+    /// 4 bits, with a scale and a minimum for each 32.
     Q4_1: integers(32, 16, 4, "lib/block_q4_1"),
+    /// 8 bits, with a scale for each 32.
     Q8_0: integers(32, 32, 2, "lib/block_q8_0"),
-    /// 8-bit with scale and minimum.
+    /// 8 bits, with a scale and a minimum for each 32: how files' Q5_1 is kept.
     Q8_1: integers(32, 32, 4, "lib/block_q8_1"),
+    /// 4 bits, with a 6-bit scale and minimum for each 32, in blocks of 256.
     Q4_K: integers(256, 128, 20, "lib/block_q4_k"),
+    /// 6 bits, with an 8-bit scale for each 16, in blocks of 256.
     Q6_K: integers(256, 192, 20, "lib/block_q6_k"),
+    /// 4-bit codes of 16 values, with an f32 scale for each 64.
     NF4: values(64, 32, 4, "lib/values_nf4"),
 }
 
 impl GpuType {
-    /// How a file's type is kept.
+    /// The type that a matrix of a file's type is kept as.
     pub fn of(ty: TensorType) -> Self {
         kept(ty).ty
     }
@@ -78,17 +88,17 @@ impl GpuType {
         &PACKINGS[self as usize]
     }
 
-    /// Whether kernels can compute with its values as integers.
+    /// Whether its values are integers with scales, so that kernels can multiply them as integers.
     pub fn is_integer(self) -> bool {
         self.packing().is_integer
     }
 
-    /// Bytes of values of `n` weights.
+    /// Bytes of the values of `n` weights, without scales.
     pub fn value_bytes(self, n: usize) -> usize {
         n / self.packing().len * self.packing().values
     }
 
-    /// Bytes of scales of `n` weights.
+    /// Bytes of the scales of `n` weights.
     pub fn scale_bytes(self, n: usize) -> usize {
         n / self.packing().len * self.packing().scales
     }

@@ -2,38 +2,20 @@
 //! (`values`, `block`, `product`, `reduce`, `kv`) that a variant fills. Each
 //! file is included once, where it is first used.
 
+use siskin_shaders::{KERNELS, LIBRARY};
+
 use crate::{Error, GpuType, Product, Reduce, Result};
-
-macro_rules! sources {
-    ($($name:literal)*) => {
-        &[$(($name, include_str!(concat!("../../../shaders/", $name, ".wgsl")))),*]
-    };
-}
-
-const LIBRARY: &[(&str, &str)] = sources!(
-    "lib/activation" "lib/adamw" "lib/attend" "lib/batch" "lib/block" "lib/block_q4_0" "lib/block_q4_1"
-    "lib/block_q4_k" "lib/block_q6_k" "lib/block_q8_0" "lib/block_q8_1" "lib/dot_bytes" "lib/dot_q16"
-    "lib/head_dim" "lib/heads" "lib/kv_f16" "lib/kv_f32" "lib/linear_out" "lib/lora_span" "lib/matvec_in" "lib/pcg"
-    "lib/product_f32" "lib/product_int" "lib/q16" "lib/qkv" "lib/qkv_grad" "lib/reduce_sg" "lib/reduce_wg" "lib/rope" "lib/rotate"
-    "lib/step" "lib/values" "lib/values_bf16" "lib/values_f16" "lib/values_f32" "lib/values_halves" "lib/values_nf4"
-    "lib/values_quantised" "lib/weights"
-);
-
-const KERNELS: &[(&str, &str)] = sources!(
-    "adamw" "adamw_8bit" "add" "attention" "attention_reduce" "attention_step" "choose" "concat" "cross_entropy"
-    "cross_entropy_grad" "dora" "dora_factors" "dora_grad" "dora_grad_m" "dropout" "embed" "gated" "gated_grad" "last_row" "linear_grad" "lora_down_grad"
-    "lora_grad" "lora_up" "lora_up_grad" "matmul" "matmul_rows" "matvec" "matvec_rows" "quantise_q16"
-    "rms_norm" "rms_norm_grad" "rope" "rope_append" "self_attention" "self_attention_grad_kv"
-    "self_attention_grad_q" "self_attention_stats" "square_sum"
-);
 
 /// What fills a kernel's slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variant {
+    /// The type of the matrix: fills `values` and `block`.
     pub weights: GpuType,
-    /// For quantised weights.
+    /// Of quantised weights with activations: fills `product`.
     pub product: Product,
+    /// How a workgroup sums up: fills `reduce`.
     pub reduce: Reduce,
+    /// Whether keys and values are f32 instead of f16: fills `kv`.
     pub kv_f32: bool,
 }
 
@@ -79,11 +61,11 @@ pub fn kernels() -> impl Iterator<Item = &'static str> {
     KERNELS.iter().map(|k| k.0)
 }
 
-/// The WGSL of a kernel's variant.
+/// The complete WGSL of a kernel's variant.
 ///
 /// # Errors
-/// If a file or slot is not known, or the variant cannot fill a slot (a kernel over integer blocks,
-/// and weights in f32).
+/// If there is no such kernel, or the variant cannot fill one of its slots (a kernel over integer blocks, and weights
+/// in f32).
 pub fn link(kernel: &str, variant: &Variant) -> Result<String> {
     if cfg!(target_arch = "wasm32") {
         return link_for_browser(kernel, variant);
@@ -91,7 +73,10 @@ pub fn link(kernel: &str, variant: &Variant) -> Result<String> {
     Ok(gather(kernel, variant)?.text)
 }
 
-/// The form that browsers need: with the extensions it uses enabled, a directive that naga rejects.
+/// As [`link`], with the `enable` directives that browsers need and naga rejects.
+///
+/// # Errors
+/// As [`link`].
 pub fn link_for_browser(kernel: &str, variant: &Variant) -> Result<String> {
     let linked = gather(kernel, variant)?;
     let uses_subgroups = linked.done.contains(&"lib/reduce_sg");

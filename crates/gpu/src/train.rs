@@ -75,7 +75,11 @@ impl Training {
 }
 
 impl GpuDevice {
-    /// The parameters of the adapters in the graphs that are prepared from now on, of which `graph` is one.
+    /// Sets the parameters of the adapters in the graphs that are prepared from now on, of which `graph` is one. The
+    /// values are in the order of `siskin_graph::Lora`.
+    ///
+    /// # Errors
+    /// If they exceed the adapter's limits.
     pub fn set_params(&mut self, graph: &Graph, params: &[f32]) -> Result<()> {
         let factors_len = graph.factors_len();
         let factors = self.storage("factors of magnitudes", factors_len as u64 * 4)?;
@@ -94,7 +98,10 @@ impl GpuDevice {
         Ok(())
     }
 
-    /// The factors by which magnitudes multiply columns, for the current parameters.
+    /// What DoRA's magnitudes multiply columns by, for the current parameters.
+    ///
+    /// # Errors
+    /// If nothing was prepared, or the GPU was lost or failed.
     pub async fn factors(&mut self) -> Result<Vec<f32>> {
         let Some(prepared) = self.decode.take() else {
             return Err(Error::Unsupported("factors before prepare".into()));
@@ -111,7 +118,10 @@ impl GpuDevice {
         self.read_buffer(&buffer, 0, len as u64 * 4).await
     }
 
-    /// Plans for batches of up to `rows` tokens: of a graph with its backward pass, and of the loss alone.
+    /// Creates plans for batches of up to `rows` tokens: of a graph with its backward pass, and of the loss alone.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
     pub fn prepare_training(
         &mut self,
         graph: Graph,
@@ -164,8 +174,14 @@ impl GpuDevice {
         self.check()
     }
 
-    /// Runs a batch: by the first plan, whose gradients are added to those that are there, or by the
-    /// second. Returns the sum of the rows' losses.
+    /// Runs a batch, with plan 0 (loss and backward pass; gradients are added to those there are) or plan 1 (loss
+    /// alone). Returns the sum of the rows' losses.
+    ///
+    /// # Errors
+    /// If nothing was prepared, the batch has more rows than the plan, or the GPU was lost or failed.
+    ///
+    /// # Panics
+    /// If `which` is neither 0 nor 1.
     pub async fn run_batch(&mut self, which: usize, batch: &Batch) -> Result<f32> {
         let rows = batch.rows();
         let Some(prepared) = self.training.plans[which].take() else {
@@ -218,8 +234,11 @@ impl GpuDevice {
         Ok(losses.iter().step_by(2).sum())
     }
 
-    /// One step of the optimiser over the gradients, which are 0 afterwards. Returns their norm before
-    /// clipping; if that is not finite, nothing is changed.
+    /// Updates the parameters by one step of AdamW, and clears the gradients. Returns their norm before clipping; if
+    /// that is not finite, no parameter changes.
+    ///
+    /// # Errors
+    /// If the GPU was lost or failed.
     pub async fn optimise(&mut self, step: &AdamW) -> Result<f32> {
         let (rate, root) = step.corrections();
         let words = [
@@ -287,14 +306,17 @@ impl GpuDevice {
         Ok(norm[0])
     }
 
-    /// Gradients of all parameters since the last step of the optimiser.
+    /// The gradients of all parameters, accumulated since the last step of the optimiser.
+    ///
+    /// # Errors
+    /// If the GPU was lost or failed.
     pub async fn grads(&mut self) -> Result<Vec<f32>> {
         let grads = self.training.grads.clone();
         self.read_buffer(&grads, 0, self.training.len as u64 * 4)
             .await
     }
 
-    /// Sets them to 0.
+    /// Clears the gradients.
     pub fn forget_gradients(&mut self) {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.clear_buffer(&self.training.grads, 0, None);
@@ -303,6 +325,9 @@ impl GpuDevice {
     }
 
     /// Parameters and their moments; no moments before the first step.
+    ///
+    /// # Errors
+    /// If the GPU was lost or failed.
     pub async fn training_state(&mut self) -> Result<(Vec<f32>, Moments)> {
         let t = &self.training;
         let (n, ty, has_moments) = (t.len as u64, t.moment_type, t.has_moments);
@@ -321,7 +346,10 @@ impl GpuDevice {
         Ok((params, moments))
     }
 
-    /// Resumes from such a state, whose moments are empty or of the type that was prepared.
+    /// Continues from such a state, whose moments are empty or of the type that was prepared for.
+    ///
+    /// # Errors
+    /// If the parameters exceed the adapter's limits.
     pub fn set_training_state(&mut self, params: &[f32], moments: &Moments) -> Result<()> {
         let t = &self.training;
         self.queue

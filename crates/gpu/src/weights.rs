@@ -20,7 +20,7 @@ pub(crate) enum GpuWeight {
     Vector(wgpu::Buffer),
 }
 
-/// A matrix that is being written to the GPU, part by part.
+/// A matrix that is being uploaded, part by part.
 #[derive(Debug)]
 pub struct Upload<'a> {
     device: &'a mut GpuDevice,
@@ -40,7 +40,10 @@ pub struct Upload<'a> {
 const PIECE: usize = 4 << 20;
 
 impl GpuDevice {
-    /// Allocates a matrix that is the stack of `parts` (type in the file, rows).
+    /// Creates the buffers of a matrix of `cols` columns that is the stack of `parts`: types in the file, and rows.
+    ///
+    /// # Errors
+    /// If `cols` is not a multiple of 32, or one row exceeds the adapter's limit for a binding.
     pub fn matrix(
         &mut self,
         name: &str,
@@ -110,6 +113,10 @@ impl GpuDevice {
         })
     }
 
+    /// Uploads a vector.
+    ///
+    /// # Errors
+    /// If it exceeds the adapter's limits.
     pub fn add_vector(&mut self, name: &str, values: &[f32]) -> Result<()> {
         let buffer = self.storage(name, values.len() as u64 * 4)?;
         self.queue
@@ -120,7 +127,10 @@ impl GpuDevice {
 }
 
 impl Upload<'_> {
-    /// Writes the next part's bytes, as in the file.
+    /// Uploads the next part, from its bytes in the file.
+    ///
+    /// # Errors
+    /// If all parts were uploaded already.
     pub fn part(&mut self, bytes: &[u8]) -> Result<()> {
         let Some((ty, rows)) = self.parts.pop_front() else {
             return Err(Error::Unsupported(format!(
@@ -153,7 +163,10 @@ impl Upload<'_> {
         Ok(())
     }
 
-    /// Leaves all values zero: for measuring kernels without a model.
+    /// Leaves all values 0: for measuring kernels without a model.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
     pub fn zeroed(mut self) -> Result<()> {
         for (run, scales) in self.runs.iter().zip(&mut self.scales) {
             scales.resize(run.ty.scale_bytes(run.rows * self.cols), 0);
@@ -164,6 +177,10 @@ impl Upload<'_> {
         self.finish()
     }
 
+    /// Adds the matrix to the device's weights.
+    ///
+    /// # Errors
+    /// If its scales exceed the adapter's limits.
     pub fn finish(mut self) -> Result<()> {
         for (i, mut scales) in self.scales.into_iter().enumerate() {
             let run = &mut self.runs[i];

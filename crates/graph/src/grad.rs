@@ -21,11 +21,37 @@ pub enum Checkpointing {
 }
 
 impl Graph {
-    /// Appends the gradients of all adapters' parameters, of the sum of the rows' losses. The gradient of
-    /// a value named `x` is named `x.grad`.
+    /// Appends the backward pass: the gradient of the sum of the rows' losses with respect to the parameters of all
+    /// adapters. The gradient of a value named `x` is named `x.grad`.
     ///
     /// # Errors
-    /// If an op on the way has no gradient (those that read a cache), or slices of a value leave gaps.
+    /// If an op between `loss` and an adapter has no gradient (those that read a cache; see [`Graph::without_cache`]),
+    /// or the slices of a value leave gaps.
+    ///
+    /// ```
+    /// use siskin_graph::{Checkpointing, Graph, LoraSpec};
+    ///
+    /// let mut g = Graph::default();
+    /// let table = g.matrix("table", &[("table.weight", 100)], 64);
+    /// let w = g.matrix("w", &[("mlp.weight", 64)], 64);
+    /// let x = g.embed(table, 1.0);
+    /// let y = g.linear(x, w, None)?;
+    /// let loss = g.cross_entropy(y, table)?;
+    /// g.output(loss);
+    ///
+    /// let spec = LoraSpec {
+    ///     rank: 4,
+    ///     scale: 2.0,
+    ///     dropout: 0.0,
+    ///     use_dora: false,
+    ///     modules: vec!["mlp".into()],
+    /// };
+    /// let mut g = g.with_lora(&spec);
+    /// let loss = g.outputs[0];
+    /// g.differentiate(loss, Checkpointing::Off)?;
+    /// assert!(g.nodes.iter().any(|n| n.op.name() == "lora_grad_a"));
+    /// # Ok::<(), siskin_graph::Error>(())
+    /// ```
     pub fn differentiate(&mut self, loss: NodeId, checkpointing: Checkpointing) -> Result<()> {
         let mut needs = vec![];
         for node in &self.nodes {

@@ -1,28 +1,35 @@
 use crate::{Lora, Part, Weight, WeightId, WeightKind};
 
+/// The result of building or rewriting a graph.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A graph that does not fit together.
+/// Why a node cannot be added to a graph: shapes that do not match, a name that does not exist, or an op without a
+/// gradient.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{op} `{label}`: {what}")]
 pub struct Error {
+    /// The op's name, as [`Op::name`] returns it.
     pub op: &'static str,
+    /// The weight or the named value that is concerned; empty where there is none.
     pub label: String,
+    /// The shapes that do not match, or what is missing.
     pub what: String,
 }
 
-/// A node's place in [`Graph::nodes`]. Nodes run in that order.
+/// A node's index in [`Graph::nodes`]. Nodes run in that order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub usize);
 
-/// A KV cache's place in [`Graph::caches`]: one per layer.
+/// A KV cache's index in [`Graph::caches`]: one per layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheId(pub usize);
 
 /// How many rows a value has: one for each token of the step, or only the last one's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rows {
+    /// One row for each token of the step.
     All,
+    /// One row: the last token's.
     Last,
 }
 
@@ -35,11 +42,14 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// Shape and mask of an attention.
+/// Shape and mask of an attention. Query head `i` reads the keys and values of head `i · n_kv_heads / n_heads`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionSpec {
+    /// Query heads.
     pub n_heads: usize,
+    /// Heads of keys and values; a divisor of `n_heads` (grouped-query attention).
     pub n_kv_heads: usize,
+    /// Dimensions of each head.
     pub head_dim: usize,
     /// Multiplies q·k.
     pub scale: f32,
@@ -59,11 +69,13 @@ pub enum Pairs {
 /// Keys and values of all earlier tokens, `[n_kv_heads, context, head_dim]` each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cache {
+    /// Heads of keys and values.
     pub n_kv_heads: usize,
+    /// Dimensions of each head.
     pub head_dim: usize,
 }
 
-/// A low-rank adapter's place in [`Graph::loras`].
+/// A low-rank adapter's index in [`Graph::loras`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LoraId(pub usize);
 
@@ -72,42 +84,58 @@ pub struct LoraId(pub usize);
 pub enum Op {
     /// `table[token] · scale` → `[T, d]`.
     Embed {
+        /// The embedding, `[vocab, d]`.
         table: WeightId,
+        /// What rows are multiplied by: 1, or √d for Gemma.
         scale: f32,
     },
     /// `x / sqrt(mean(x²) + eps) · w` over each run of `len(w)` columns.
     RmsNorm {
+        /// The vector w.
         weight: WeightId,
+        /// What is added to the mean of squares.
         eps: f32,
     },
     /// `x · Wᵀ + b`: `[T, k]`, `[n, k]` → `[T, n]`.
     Linear {
+        /// W, `[n, k]`.
         weight: WeightId,
+        /// b, `[n]`.
         bias: Option<WeightId>,
     },
     /// Columns `start .. start + len`, as a view.
     Slice {
+        /// The first column.
         start: usize,
     },
     /// Rotates each head by its token's position, or back; dimensions beyond two for each frequency are as they are.
     Rope {
+        /// Angle per position of each pair of dimensions, in radians.
         inv_freq: WeightId,
+        /// Columns of each head.
         head_dim: usize,
+        /// Which dimensions form a pair.
         pairs: Pairs,
+        /// Whether it rotates by the negated angle, which is the gradient of the rotation.
         back: bool,
     },
     /// Writes keys and values `[T, n_kv_heads · head_dim]` at the step's position.
     KvAppend {
+        /// Where they are written.
         cache: CacheId,
     },
     /// Causal attention of q `[T, n_heads · head_dim]` over the cache.
     Attention {
+        /// Keys and values, this step's included.
         cache: CacheId,
+        /// Heads, scale and window.
         spec: AttentionSpec,
     },
+    /// `a + b`, of the same shape.
     Add,
     /// `act(gate) · up`.
     Gated {
+        /// The function `act`.
         activation: Activation,
     },
     /// The last row of the step: `[T, d]` → `[1, d]`.
@@ -116,79 +144,100 @@ pub enum Op {
     Choose,
     /// `x · Aᵀ` of an adapter: `[T, k]` → `[T, spans · rank]`.
     LoraDown {
+        /// The adapter, whose A is used.
         lora: LoraId,
     },
     /// `base + scale · u · Bᵀ`, each span of columns from its own `rank` columns of u, in place:
     /// `[T, n]`, `[T, spans · rank]` → `[T, n]`.
     LoraUp {
+        /// The adapter, whose B is used.
         lora: LoraId,
     },
     /// `(x − b) · factor + b`, each column by its own factor, in place (see [`crate::Dora`]).
     Dora {
+        /// The adapter with the magnitudes.
         lora: LoraId,
+        /// b, which magnitudes do not multiply.
         bias: Option<WeightId>,
     },
     /// Each value is 0 with probability p, else divided by 1 − p; which ones depends on the batch's
     /// seed, `salt` and the value's place alone.
     Dropout {
+        /// The probability of a zero.
         p: f32,
+        /// Distinguishes the dropouts of a graph from one another.
         salt: u32,
     },
     /// Causal attention of q `[T, n_heads · head_dim]` over k and v `[T, n_kv_heads · head_dim]` of
     /// the same batch, each token within its segment.
     SelfAttention {
+        /// Heads, scale and window.
         spec: AttentionSpec,
     },
     /// `x · Wᵀ`, and of its softmax the cross-entropy with each row's target, without ever holding all
     /// logits: `[T, d]`, `[vocab, d]` → `[T, 2]`: the loss times the row's weight, and the
     /// log-sum-exp of its logits. Rows of weight 0 are 0.
     CrossEntropy {
+        /// W, `[vocab, d]`.
         weight: WeightId,
     },
     /// `dy · W`: `[T, n]` → `[T, k]`.
     LinearGrad {
+        /// W, `[n, k]`.
         weight: WeightId,
     },
-    /// From x and dy.
+    /// The gradient of [`Op::RmsNorm`]'s x, from x and dy.
     RmsNormGrad {
+        /// The vector w.
         weight: WeightId,
+        /// What was added to the mean of squares.
         eps: f32,
     },
     /// From gate, up and dy: the gradients of both, side by side.
     GatedGrad {
+        /// The function whose derivative is taken.
         activation: Activation,
     },
     /// From q, k, v, the result and its gradient: the gradients of q, k and v, side by side.
     SelfAttentionGrad {
+        /// Heads, scale and window.
         spec: AttentionSpec,
     },
     /// From x and the result of [`Op::CrossEntropy`]: the gradient of x.
     CrossEntropyGrad {
+        /// W, `[vocab, d]`.
         weight: WeightId,
     },
     /// `scale · dy · B`, span by span: the gradient of u.
     LoraUpGrad {
+        /// The adapter, whose B is used.
         lora: LoraId,
     },
     /// `du · A`: the gradient of x.
     LoraDownGrad {
+        /// The adapter, whose A is used.
         lora: LoraId,
     },
     /// Adds `duᵀ · x` to the gradient of A, from x and du.
     LoraGradA {
+        /// The adapter, whose A has the gradient.
         lora: LoraId,
     },
     /// Adds `scale · dyᵀ · u`, span by span, to the gradient of B, from u and dy.
     LoraGradB {
+        /// The adapter, whose B has the gradient.
         lora: LoraId,
     },
     /// `dy · factor`: the gradient of x.
     DoraGrad {
+        /// The adapter with the magnitudes.
         lora: LoraId,
     },
     /// Adds `Σ dy (y − b) / m` over the rows to the gradient of the magnitudes, from y and dy.
     DoraGradM {
+        /// The adapter with the magnitudes.
         lora: LoraId,
+        /// b, which magnitudes do not multiply.
         bias: Option<WeightId>,
     },
     /// Its inputs side by side.
@@ -196,6 +245,7 @@ pub enum Op {
 }
 
 impl Op {
+    /// The op's name, `rms_norm` for example: that of its kernel, of its file in the CPU crate, and of errors.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Embed { .. } => "embed",
@@ -231,20 +281,31 @@ impl Op {
     }
 }
 
+/// An op with its inputs, and the shape of its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
+    /// What it computes.
     pub op: Op,
+    /// The values it reads, in the order in which [`Op`] names them.
     pub inputs: Vec<NodeId>,
+    /// Rows of its value.
     pub rows: Rows,
+    /// Columns of its value; 0 for an op that only writes elsewhere (a cache, gradients).
     pub cols: usize,
 }
 
-/// One forward pass.
+/// A forward pass, and after [`Graph::differentiate`] its backward pass too.
+///
+/// Each method that adds a node checks the shapes of its inputs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Graph {
+    /// In the order in which they run: inputs come before the nodes that read them.
     pub nodes: Vec<Node>,
+    /// What ops refer to by [`WeightId`].
     pub weights: Vec<Weight>,
+    /// KV caches, one per layer, which ops refer to by [`CacheId`].
     pub caches: Vec<Cache>,
+    /// Adapters, which ops refer to by [`LoraId`].
     pub loras: Vec<Lora>,
     /// Values that outlive the run, to be read afterwards.
     pub outputs: Vec<NodeId>,
@@ -255,23 +316,32 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// A node by its id.
+    ///
+    /// # Panics
+    /// For an id of another graph that has more nodes.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0]
     }
 
+    /// A weight by its id.
+    ///
+    /// # Panics
+    /// For an id of another graph that has more weights.
     pub fn weight(&self, id: WeightId) -> &Weight {
         &self.weights[id.0]
     }
 
-    /// A matrix of the checkpoint, or several stacked by rows.
+    /// Declares a matrix of the checkpoint, or several tensors (name, rows) stacked by rows, all `cols` wide. A name
+    /// that was declared before is the same weight.
     pub fn matrix(&mut self, name: &str, parts: &[(&str, usize)], cols: usize) -> WeightId {
         self.declare(name, WeightKind::Matrix, parts, cols)
     }
 
-    /// A matrix of ranges of the checkpoint's tensors, stacked by rows.
+    /// Declares a matrix made of ranges of the checkpoint's tensors, stacked by rows.
     ///
     /// # Errors
-    /// If a range is not within its tensor, or they are not all as wide.
+    /// If a range is not within its tensor, or the ranges differ in width.
     pub fn matrix_of(&mut self, name: &str, parts: Vec<Part>) -> Result<WeightId> {
         let cols = parts.first().map_or(0, |p| p.cols.len());
         for part in &parts {
@@ -289,11 +359,12 @@ impl Graph {
         Ok(self.declare_parts(name, WeightKind::Matrix, parts, cols))
     }
 
-    /// A vector of the checkpoint, or several joined.
+    /// Declares a vector of the checkpoint, or several tensors (name, length) joined.
     pub fn vector(&mut self, name: &str, parts: &[(&str, usize)]) -> WeightId {
         self.declare(name, WeightKind::Vector, parts, 1)
     }
 
+    /// Declares a vector that is computed from the configuration, such as rotary frequencies.
     pub fn constant(&mut self, name: &str, values: Vec<f32>) -> WeightId {
         self.declare(name, WeightKind::Constant(values), &[], 1)
     }
@@ -329,6 +400,7 @@ impl Graph {
         WeightId(self.weights.len() - 1)
     }
 
+    /// Declares the KV cache of a layer.
     pub fn cache(&mut self, n_kv_heads: usize, head_dim: usize) -> CacheId {
         self.caches.push(Cache {
             n_kv_heads,
@@ -364,11 +436,16 @@ impl Graph {
         })
     }
 
+    /// Adds [`Op::Embed`]: the step's tokens, looked up in `table` `[vocab, d]`.
     pub fn embed(&mut self, table: WeightId, scale: f32) -> NodeId {
         let cols = self.weight(table).cols;
         self.push(Op::Embed { table, scale }, &[], Rows::All, cols)
     }
 
+    /// Adds [`Op::RmsNorm`] over each run of as many columns as `weight` has values: over a row, or over each head.
+    ///
+    /// # Errors
+    /// If the columns of x are not a multiple of the length of `weight`.
     pub fn rms_norm(&mut self, x: NodeId, weight: WeightId, eps: f32) -> Result<NodeId> {
         let (w, Node { cols, rows, .. }) = (self.weight(weight), self.node(x));
         let (n, cols, rows) = (w.rows(), *cols, *rows);
@@ -378,6 +455,10 @@ impl Graph {
         Ok(self.push(Op::RmsNorm { weight, eps }, &[x], rows, cols))
     }
 
+    /// Adds [`Op::Linear`]: x `[T, k]`, `weight` `[n, k]`, `bias` `[n]` → `[T, n]`.
+    ///
+    /// # Errors
+    /// If x has another number of columns than the weight, or the bias is not as long as the weight has rows.
     pub fn linear(
         &mut self,
         x: NodeId,
@@ -396,6 +477,10 @@ impl Graph {
         Ok(self.push(Op::Linear { weight, bias }, &[x], rows, n))
     }
 
+    /// Adds [`Op::Slice`]: columns `start .. start + len` of x, without copying them.
+    ///
+    /// # Errors
+    /// If x has fewer columns.
     pub fn slice(&mut self, x: NodeId, start: usize, len: usize) -> Result<NodeId> {
         let Node { cols, rows, .. } = *self.node(x);
         self.check("slice", "", start + len <= cols, || {
@@ -404,14 +489,21 @@ impl Graph {
         Ok(self.push(Op::Slice { start }, &[x], rows, len))
     }
 
-    /// Rope on whole heads, by halves.
+    /// Adds [`Op::Rope`] over whole heads, [by halves](Pairs::Halves), as Hugging Face's models have it (Su et al.,
+    /// "RoFormer", 2021). `inv_freq` has `head_dim / 2` values.
+    ///
+    /// # Errors
+    /// If the columns of x are not whole heads, or the number of frequencies is not half of `head_dim`.
     pub fn rope(&mut self, x: NodeId, inv_freq: WeightId, head_dim: usize) -> Result<NodeId> {
         let n = self.weight(inv_freq).rows();
         self.check_rope(x, head_dim, n, head_dim == 2 * n)?;
         self.rope_of(x, inv_freq, head_dim, Pairs::Halves)
     }
 
-    /// Rope on the first two dimensions for each frequency.
+    /// Adds [`Op::Rope`] over the first two dimensions per frequency of each head; the others stay as they are.
+    ///
+    /// # Errors
+    /// If the columns of x are not whole heads, or there are more than `head_dim / 2` frequencies.
     pub fn rope_of(
         &mut self,
         x: NodeId,
@@ -439,6 +531,11 @@ impl Graph {
         })
     }
 
+    /// Adds [`Op::KvAppend`]: the step's keys and values, `[T, n_kv_heads · head_dim]` each. It has no value; the
+    /// attention that reads the cache must come after it.
+    ///
+    /// # Errors
+    /// If k or v has another number of columns than the cache.
     pub fn kv_append(&mut self, k: NodeId, v: NodeId, cache: CacheId) -> Result<NodeId> {
         let Cache {
             n_kv_heads,
@@ -455,6 +552,10 @@ impl Graph {
         Ok(self.push(Op::KvAppend { cache }, &[k, v], Rows::All, 0))
     }
 
+    /// Adds [`Op::Attention`]: `softmax(scale · q kᵀ) v` for each head, over the cache up to and including each token.
+    ///
+    /// # Errors
+    /// If q, `spec` and the cache differ in heads or in their dimensions.
     pub fn attention(&mut self, q: NodeId, cache: CacheId, spec: AttentionSpec) -> Result<NodeId> {
         let Cache {
             n_kv_heads,
@@ -481,22 +582,34 @@ impl Graph {
         Ok((a.rows, a.cols))
     }
 
+    /// Adds [`Op::Add`].
+    ///
+    /// # Errors
+    /// If a and b differ in shape.
     pub fn add(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
         let (rows, cols) = self.same_shape("add", a, b)?;
         Ok(self.push(Op::Add, &[a, b], rows, cols))
     }
 
+    /// Adds [`Op::Gated`]: the activation of a gated MLP (Shazeer, "GLU Variants Improve Transformer", 2020).
+    ///
+    /// # Errors
+    /// If `gate` and `up` differ in shape.
     pub fn gated(&mut self, gate: NodeId, up: NodeId, activation: Activation) -> Result<NodeId> {
         let (rows, cols) = self.same_shape("gated", gate, up)?;
         Ok(self.push(Op::Gated { activation }, &[gate, up], rows, cols))
     }
 
+    /// Adds [`Op::LastRow`]: the only row of which a prompt needs the logits.
     pub fn last_row(&mut self, x: NodeId) -> NodeId {
         let cols = self.node(x).cols;
         self.push(Op::LastRow, &[x], Rows::Last, cols)
     }
 
-    /// The loss of each row against its target.
+    /// Adds [`Op::CrossEntropy`]: the loss of each row against its target, through the head `weight` `[vocab, d]`.
+    ///
+    /// # Errors
+    /// If x has another number of columns than the weight.
     pub fn cross_entropy(&mut self, x: NodeId, weight: WeightId) -> Result<NodeId> {
         let (w, Node { cols, rows, .. }) = (self.weight(weight), self.node(x));
         let (n, k, cols, rows) = (w.rows(), w.cols, *cols, *rows);
@@ -506,26 +619,31 @@ impl Graph {
         Ok(self.push(Op::CrossEntropy { weight }, &[x], rows, 2))
     }
 
+    /// Adds [`Op::Choose`]: the next token, from logits `[1, vocab]`.
     pub fn choose(&mut self, logits: NodeId) -> NodeId {
         self.push(Op::Choose, &[logits], Rows::Last, 1)
     }
 
+    /// Makes a value an output: it is kept until the end of the run, to be read back.
     pub fn output(&mut self, node: NodeId) {
         self.outputs.push(node);
     }
 
-    /// Gives a value a name to tap it by.
+    /// Gives a value a name, by which [`Graph::tap`] finds it.
     pub fn name(&mut self, node: NodeId, name: impl Into<String>) {
         self.names.push((name.into(), node));
     }
 
-    /// Names the hidden state after a layer.
+    /// Names the hidden state after a layer, and records it in [`Graph::layer_ends`].
     pub fn end_layer(&mut self, node: NodeId, name: impl Into<String>) {
         self.name(node, name);
         self.layer_ends.push(node);
     }
 
-    /// Makes a named value an output.
+    /// Makes a named value an output, after those there are.
+    ///
+    /// # Errors
+    /// If no value has that name; the message lists all names.
     pub fn tap(&mut self, name: &str) -> Result<NodeId> {
         let found = self.names.iter().find(|n| n.0 == name).map(|n| n.1);
         let node = found.ok_or_else(|| Error {

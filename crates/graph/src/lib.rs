@@ -1,7 +1,5 @@
-//! A model is a graph; everything else is a way to run it.
-//!
-//! [`Graph`] holds ops with checked shapes; [`Plan`] decides how a device runs them: which nodes go
-//! into one step, how long each value lives, and where it is in one arena.
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod grad;
 mod graph;

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 
 use crate::{CacheId, Graph, LoraId, MOMENT_BLOCK, Node, NodeId, Op, WeightId};
 
-/// Columns of a linear's result that one projection makes.
+/// The columns of a linear's result that one projection computes, where projections are stacked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
     /// The projection: its tensor's name without `.weight`.
     pub module: String,
+    /// The first column.
     pub start: usize,
+    /// How many columns: the rows of the projection's weight.
     pub len: usize,
 }
 
@@ -20,13 +22,19 @@ pub struct Span {
 /// parameters with those of all other adapters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lora {
+    /// The rank r of each span's product.
     pub rank: usize,
+    /// What the product is multiplied by.
     pub scale: f32,
+    /// Columns of A: those of the linear's input.
     pub k: usize,
+    /// The projections that are adapted, from left to right.
     pub spans: Vec<Span>,
-    /// Where A and B begin among the parameters.
+    /// Where A begins among the parameters.
     pub a: usize,
+    /// Where B begins among the parameters.
     pub b: usize,
+    /// The magnitudes, if it is a DoRA adapter.
     pub dora: Option<Dora>,
 }
 
@@ -60,10 +68,12 @@ impl Lora {
         self.spans.iter().map(|s| s.len).sum()
     }
 
+    /// Values of A.
     pub fn a_len(&self) -> usize {
         self.inner() * self.k
     }
 
+    /// Values of B.
     pub fn b_len(&self) -> usize {
         self.outer() * self.rank
     }
@@ -76,7 +86,7 @@ impl Lora {
         }
     }
 
-    /// Each span with its place among the parameters: A `[rank, k]`, then B `[len, rank]`.
+    /// Each span with the indices of its A `[rank, k]` and its B `[len, rank]` among the parameters.
     pub fn parts(&self) -> impl Iterator<Item = (&Span, usize, usize)> {
         let mut row = 0;
         self.spans.iter().enumerate().map(move |(i, span)| {
@@ -90,30 +100,35 @@ impl Lora {
 /// Which linears get an adapter, and of what kind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraSpec {
+    /// The rank of every product.
     pub rank: usize,
     /// What the low-rank product is multiplied by: `alpha / rank`, or `alpha / √rank`.
     pub scale: f32,
     /// Probability of dropping a value of x on its way to A; only when training.
     pub dropout: f32,
-    /// With magnitudes.
+    /// Whether the adapters have magnitudes.
     pub use_dora: bool,
     /// Full names (`model.layers.0.self_attn.q_proj`) of the projections.
     pub modules: Vec<String>,
 }
 
 impl Graph {
-    /// The length of the flat array of all adapters' parameters.
+    /// The length of the flat array of all adapters' parameters, padding included.
     pub fn params_len(&self) -> usize {
         self.loras.last().map_or(0, |l| l.end())
     }
 
-    /// The length of the flat array of all factors that magnitudes make.
+    /// The length of the flat array of the factors of all magnitudes; see [`Dora`].
     pub fn factors_len(&self) -> usize {
         let ends = self.loras.iter().filter_map(|l| l.dora.as_ref());
         let ends = ends.map(|d| d.factors + d.n.next_multiple_of(ALIGN));
         ends.max().unwrap_or(0)
     }
 
+    /// An adapter by its id.
+    ///
+    /// # Panics
+    /// For an id of another graph that has more adapters.
     pub fn lora(&self, id: LoraId) -> &Lora {
         &self.loras[id.0]
     }
@@ -144,7 +159,7 @@ impl Graph {
         out
     }
 
-    /// With an adapter on every linear that has one of the modules among its parts.
+    /// The graph with an adapter on every linear that computes one of the modules of `spec`.
     pub fn with_lora(&self, spec: &LoraSpec) -> Self {
         // A weight that several linears share has one adapter.
         let mut made: HashMap<WeightId, LoraId> = HashMap::new();
@@ -210,7 +225,10 @@ impl Graph {
         })
     }
 
-    /// With attention over the batch itself instead of a cache.
+    /// The graph with attention over the batch itself ([`Op::SelfAttention`]) instead of a cache, as training needs it.
+    ///
+    /// # Panics
+    /// If an attention reads a cache to which no node before it appends.
     pub fn without_cache(&self) -> Self {
         let mut appended: HashMap<CacheId, [NodeId; 2]> = HashMap::new();
         let mut out = self.rewrite(|g, node| match node.op {

@@ -2,10 +2,15 @@
 /// it, after clipping by the global norm as `torch.nn.utils.clip_grad_norm_` does.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamW {
+    /// The learning rate of this step, after any schedule.
     pub learning_rate: f32,
+    /// Decay of the first moment per step; usually 0.9.
     pub beta1: f32,
+    /// Decay of the second moment per step; usually 0.999.
     pub beta2: f32,
+    /// What is added to the root of the second moment; usually 1e-8.
     pub eps: f32,
+    /// Fraction of `learning_rate` by which parameters shrink, apart from their gradient.
     pub weight_decay: f32,
     /// Gradients are scaled down to this norm; infinite leaves them.
     pub max_grad_norm: f32,
@@ -22,12 +27,13 @@ impl AdamW {
     }
 }
 
-/// Parameters whose 8-bit moments share a peak.
+/// How many parameters share a peak of their 8-bit moments.
 pub const MOMENT_BLOCK: usize = 256;
 
 /// How the moments of the optimiser are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MomentType {
+    /// Two f32 per parameter.
     #[default]
     F32,
     /// Eight bits relative to the peak of each [`MOMENT_BLOCK`] (Dettmers et al., "8-bit Optimizers via
@@ -45,11 +51,12 @@ impl MomentType {
     }
 }
 
-/// The moments of all parameters; empty before the first step.
+/// The first and second moments of all parameters; empty before the first step.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Moments {
     /// First and second moment of each parameter.
     F32(Vec<[f32; 2]>),
+    /// As [`MomentType::Int8`].
     Int8 {
         /// A code of each parameter's first moment, then one of each second moment's root.
         codes: Vec<u8>,
@@ -65,6 +72,7 @@ impl Default for Moments {
 }
 
 impl Moments {
+    /// Whether no step has been taken yet.
     pub fn is_empty(&self) -> bool {
         match self {
             Self::F32(moments) => moments.is_empty(),
@@ -72,7 +80,7 @@ impl Moments {
         }
     }
 
-    /// Those of `n` parameters before the first step.
+    /// The moments of `n` parameters before the first step.
     pub fn zero(ty: MomentType, n: usize) -> Self {
         match ty {
             MomentType::F32 => Self::F32(vec![[0.0; 2]; n]),
@@ -83,7 +91,7 @@ impl Moments {
         }
     }
 
-    /// Whether they are none, or those of `n` parameters, and of this type.
+    /// Whether they are empty, or are the moments of `n` parameters of type `ty`.
     pub fn fit(&self, ty: MomentType, n: usize) -> bool {
         match (self, ty) {
             _ if self.is_empty() => true,

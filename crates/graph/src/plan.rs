@@ -24,6 +24,7 @@ pub struct Fusion {
 }
 
 impl Fusion {
+    /// One node per step.
     pub const NONE: Self = Self {
         norm: false,
         residual: false,
@@ -33,40 +34,59 @@ impl Fusion {
     };
 }
 
-/// Where a value is: columns `start .. start + cols` of rows `stride` apart, from `offset` on.
+/// Where a value is in the arena: columns `start .. start + cols` of rows that are `stride` apart, from `offset` on.
 /// All in f32s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct View {
+    /// The start of its storage in the arena.
     pub offset: usize,
+    /// The first column within a row of the storage.
     pub start: usize,
+    /// Columns of the value.
     pub cols: usize,
+    /// Columns of the storage: more than `cols` for a slice.
     pub stride: usize,
+    /// Rows of the value.
     pub rows: Rows,
 }
 
-/// What a device runs at once.
+/// What a device runs as one unit: one dispatch, or a few.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Step {
     /// One node by itself.
     Single(NodeId),
     /// A linear with what was fused into it.
     Linear {
+        /// The matrix product, which all others extend.
         linear: NodeId,
+        /// The norm of its input.
         norm: Option<NodeId>,
         /// The add whose other input, and output, is the residual.
         residual: Option<NodeId>,
+        /// The gated activation of its result, which is the stack of gate and up.
         gated: Option<NodeId>,
     },
     /// rms_norm whose result is added to a residual in place.
-    NormAdd { norm: NodeId, add: NodeId },
+    NormAdd {
+        /// The norm, whose result is not stored.
+        norm: NodeId,
+        /// The add whose other input, and output, is the residual.
+        add: NodeId,
+    },
     /// Head norms and rope on q and k in place in the stacked projection, then the cache's append;
     /// or, for one token, all of that and its attention, without writing q and k back.
     RopeAppend {
+        /// The norm of the query heads.
         q_norm: Option<NodeId>,
+        /// The rotation of the query heads.
         q_rope: NodeId,
+        /// The norm of the key heads.
         k_norm: Option<NodeId>,
+        /// The rotation of the key heads.
         k_rope: NodeId,
+        /// The append to the cache.
         append: NodeId,
+        /// The attention over that cache.
         attention: Option<NodeId>,
     },
 }
@@ -130,8 +150,11 @@ impl Step {
 /// How a device runs a graph for up to `max_rows` tokens a step.
 #[derive(Debug, Clone)]
 pub struct Plan {
+    /// What it runs.
     pub graph: Graph,
+    /// The most tokens of one run.
     pub max_rows: usize,
+    /// In the order in which they run.
     pub steps: Vec<Step>,
     /// Length of the arena in f32s.
     pub arena_len: usize,
@@ -142,8 +165,10 @@ pub struct Plan {
 const ALIGN: usize = 64;
 
 impl Plan {
-    /// `uniform` says whether all parts of a weight have the same type on the device: only then
-    /// can its linear take a gated activation in.
+    /// Plans `graph` for up to `max_rows` tokens per run.
+    ///
+    /// `uniform` reports whether all parts of a weight have the same type on the device: only then can a gated
+    /// activation be fused into its linear.
     pub fn new(
         graph: Graph,
         max_rows: usize,
@@ -187,13 +212,14 @@ impl Plan {
         self.views[&id]
     }
 
+    /// Bytes of the arena: of all values that are alive at the same time, at the worst moment.
     pub fn arena_bytes(&self) -> u64 {
         self.arena_len as u64 * 4
     }
 }
 
-/// Bytes of keys and values for `context` tokens at `bytes_per_value` (2 for f16, 4 for f32).
 impl Graph {
+    /// Bytes of keys and values for `context` tokens at `bytes_per_value` (2 for f16, 4 for f32).
     pub fn cache_bytes(&self, context: usize, bytes_per_value: usize) -> u64 {
         let values = |c: &Cache| 2 * (c.n_kv_heads * c.head_dim) as u64 * context as u64;
         let all: u64 = self.caches.iter().map(values).sum();

@@ -1,5 +1,5 @@
 /// How the next token is chosen. The filters apply in this order, each over what is left by those
-/// before it: repeat penalty, temperature, top-k, top-p, min-p.
+/// before it: repeat penalty, temperature, top-k, top-p, min-p. The default is the likeliest token.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
     /// 0 takes the likeliest token, whatever the other fields say (but for the penalty).
@@ -13,6 +13,7 @@ pub struct Sampling {
     /// Logits of tokens that are in the context are divided by this if positive, multiplied if
     /// negative (`transformers.RepetitionPenaltyLogitsProcessor`); 1 changes nothing.
     pub repeat_penalty: f32,
+    /// Decides the draw, together with the position: the same seed draws the same tokens on every device.
     pub seed: u64,
 }
 
@@ -46,9 +47,11 @@ fn pcg(v: u32) -> u32 {
     (word >> 22) ^ word
 }
 
-/// One run of training: tokens of one or several examples, one after another.
+/// One run of training: the tokens of one or several examples, one example after another. All vectors have the same
+/// length.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
+    /// The tokens that are fed, one per row.
     pub tokens: Vec<u32>,
     /// Each token's position in its own example: 0 begins a segment, and tokens see their segment only.
     pub positions: Vec<u32>,
@@ -61,11 +64,12 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// How many tokens it has.
     pub fn rows(&self) -> usize {
         self.tokens.len()
     }
 
-    /// First and end row of each segment.
+    /// The rows of each segment.
     pub fn segments(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
         let starts = (0..self.rows()).filter(|t| self.positions[*t] == 0);
         starts.map(|start| {
@@ -75,7 +79,8 @@ impl Batch {
     }
 }
 
-/// What dropout multiplies the `index`-th value by. The same hash as [`Sampling::uniform`].
+/// What dropout multiplies the `index`-th value by: 0 with probability `p`, otherwise `1 / (1 − p)`. The same hash as
+/// [`Sampling::uniform`].
 pub fn dropout_factor(p: f32, seed: u32, salt: u32, index: u32) -> f32 {
     let bits = pcg(index ^ pcg(seed ^ pcg(salt)));
     let uniform = ((bits >> 8) as f32 + 0.5) / 16_777_216.0;
@@ -90,22 +95,24 @@ pub struct Noise {
 }
 
 impl Noise {
+    /// The sequence of a seed.
     pub fn new(seed: u64) -> Self {
         let key = pcg((seed as u32) ^ pcg((seed >> 32) as u32));
         Self { key, at: 0 }
     }
 
+    /// The next 32 bits.
     pub fn bits(&mut self) -> u32 {
         self.at = self.at.wrapping_add(1);
         pcg(self.at ^ pcg(self.key))
     }
 
-    /// In (0, 1).
+    /// The next number in (0, 1).
     pub fn uniform(&mut self) -> f32 {
         ((self.bits() >> 8) as f32 + 0.5) / 16_777_216.0
     }
 
-    /// In a random order (Fisher and Yates).
+    /// Puts items into a random order (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             let j = (u64::from(self.bits()) * (i as u64 + 1)) >> 32;

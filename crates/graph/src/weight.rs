@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-/// A weight's place in [`crate::Graph::weights`].
+/// A weight's index in [`crate::Graph::weights`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WeightId(pub usize);
 
@@ -44,6 +44,7 @@ impl Part {
         self.rows.len()
     }
 
+    /// Whether it is all of the tensor.
     pub fn is_whole(&self) -> bool {
         (&self.rows, &self.cols) == (&(0..self.shape[0]), &(0..self.shape[1]))
     }
@@ -58,9 +59,11 @@ impl Part {
 /// can hold it once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weight {
+    /// Distinguishes the weights of a model.
     pub name: String,
+    /// Matrix, vector or constant.
     pub kind: WeightKind,
-    /// Top to bottom; empty for a constant.
+    /// The tensors it is made of, from top to bottom; empty for a constant.
     pub parts: Vec<Part>,
     /// Columns of a matrix; 1 for a vector.
     pub cols: usize,

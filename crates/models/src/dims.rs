@@ -3,18 +3,28 @@
 use crate::Result;
 use crate::config::Source;
 
+/// The sizes of a model, and what every family has beside them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dims {
+    /// Transformer blocks.
     pub n_layers: usize,
+    /// Columns of the hidden state.
     pub hidden_size: usize,
+    /// Columns within the MLP; where layers differ, the most.
     pub intermediate_size: usize,
+    /// Query heads.
     pub n_heads: usize,
+    /// Heads of keys and values; where layers differ, the most.
     pub n_kv_heads: usize,
+    /// Dimensions of each head.
     pub head_dim: usize,
+    /// Rows of the embedding, which may be more than the tokenizer has tokens.
     pub vocab_size: usize,
+    /// What norms add to the mean of squares.
     pub rms_norm_eps: f32,
+    /// The base of the rotary frequencies.
     pub rope_theta: f32,
-    /// The context the model was trained for, in tokens.
+    /// The longest context that the configuration allows, in tokens.
     pub context_length: usize,
     /// Where layers differ; `n_kv_heads` and `intermediate_size` are then the largest.
     by_layer: Vec<LayerDims>,

@@ -5,11 +5,14 @@ use siskin_graph::{Activation, Part, WeightKind};
 
 use crate::{Error, Head, Model, Result, names};
 
-/// A tensor to be written: its name in the file, its shape, its type there.
+/// A tensor that is to be written, as [`Model::exports`] lists it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exported {
+    /// Its name in the file that is written.
     pub name: String,
+    /// Outermost dimension first.
     pub shape: Vec<usize>,
+    /// Its type in the file that is written.
     pub ty: TensorType,
     part: Part,
     cols: usize,
@@ -18,7 +21,7 @@ pub struct Exported {
 /// Keys and values of a GGUF file.
 type Metadata = Vec<(String, Value)>;
 
-/// What is done to a tensor's values on the way.
+/// Changes a tensor's values `[rows, cols]` on the way, in Hugging Face's order of rows.
 pub type Change<'a> = &'a dyn Fn(&mut [f32]);
 
 /// Why a configuration cannot become a GGUF file.
@@ -48,11 +51,11 @@ impl Exported {
 }
 
 impl Model {
-    /// Every tensor that the model uses, as a GGUF file or a Hugging Face folder would have it. Matrices
-    /// become `ty`, or keep their own where that is `None`; vectors are f32.
+    /// Every tensor that the model uses, as a GGUF file or a Hugging Face folder would have it. Matrices become `ty`,
+    /// or keep their type where that is `None`; vectors are f32.
     ///
-    /// Matrices whose rows are not whole blocks of the type become f16. The embedding keeps eight bits if the
-    /// type has fewer: it is the last layer of many models, too.
+    /// Matrices whose rows are not whole blocks of the type become f16. The embedding becomes Q8_0 if the type has
+    /// fewer bits, since it is the last layer of many models too.
     ///
     /// # Errors
     /// If a tensor is missing.
@@ -100,11 +103,11 @@ impl Model {
         Ok(out)
     }
 
-    /// A tensor's bytes for the file. `change` gets its values in Hugging Face's order of rows, where they are
-    /// to be changed; without it, a tensor that keeps type and order is copied as it is.
+    /// A tensor's bytes for the file that is written. `change` is applied to its values; without it, a tensor that
+    /// keeps type and order is copied.
     ///
     /// # Errors
-    /// If it cannot be read, or there is no encoder for its type.
+    /// If the tensor cannot be read, or there is no encoder for its type.
     pub fn export_bytes(
         &self,
         checkpoint: &Checkpoint,
@@ -125,11 +128,11 @@ impl Model {
         Ok(encode(tensor.ty, &to.undo(values, tensor.cols))?)
     }
 
-    /// GGUF metadata of a Hugging Face folder's model, but for its tokenizer; and the factors of its rotary
-    /// frequencies, which become the tensor `rope_freqs.weight`.
+    /// The GGUF metadata of a Hugging Face folder's model, without its tokenizer; and the factors of its rotary
+    /// frequencies, if they are to become the tensor `rope_freqs.weight`.
     ///
     /// # Errors
-    /// If its frequencies are scaled in a way that the family's GGUF files do not know.
+    /// If its frequencies or its activation are such that the architecture's GGUF files cannot express them.
     pub fn to_gguf(&self) -> Result<(Metadata, Option<Vec<f32>>)> {
         let d = self.dims();
         let arch = self.gguf_arch();

@@ -1,5 +1,5 @@
-//! Model families: a configuration becomes a graph, and tensor names are found in either kind of
-//! file. One file per family.
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod blocks;
 mod config;
@@ -47,10 +47,11 @@ pub enum Head {
 /// A tensor that a part of a weight is taken from.
 #[derive(Debug, Clone, Copy)]
 pub struct Found<'a> {
+    /// The tensor.
     pub info: &'a TensorInfo,
-    /// What its values need before they are the graph's.
+    /// What must be done to its values to get the graph's.
     pub transform: Transform,
-    /// Bytes of what is taken, as the file has it.
+    /// Bytes of the part, in the file's type.
     pub bytes: u64,
 }
 
@@ -61,7 +62,7 @@ impl Found<'_> {
     }
 }
 
-/// Rows and columns of a part out of bytes of type `ty` whose row `first` is the part's first.
+/// Rows and columns of a part, from bytes of type `ty` whose row `first` is the part's first.
 pub fn cut(
     ty: TensorType,
     transform: Transform,
@@ -86,7 +87,7 @@ pub fn cut(
         .collect()
 }
 
-/// A model's configuration, out of which graphs are built.
+/// A model's configuration, from which graphs are built.
 #[derive(Debug, Clone)]
 pub struct Model {
     family: Arc<dyn Family>,
@@ -122,10 +123,10 @@ impl Model {
         Ok(model)
     }
 
-    /// From the JSON of a `config.json` alone: what there is to know before any weight.
+    /// From the JSON of a `config.json` alone, before there are any weights.
     ///
     /// # Errors
-    /// As [`Self::open`], but for tensors.
+    /// As [`Self::open`], except for tensors.
     pub fn from_config(config: serde_json::Value) -> Result<Self> {
         Self::from_source(&Source::json(config)?)
     }
@@ -173,17 +174,17 @@ impl Model {
         }
     }
 
-    /// Whether it is the language model within one for images.
+    /// Whether it is the language model within a model for images.
     pub fn is_within_vision(&self) -> bool {
         self.has_vision
     }
 
-    /// Whether the embedding is the head, too.
+    /// Whether the embedding is also the head.
     pub fn has_tied_head(&self) -> bool {
         self.tied
     }
 
-    /// The model with a head apart from its embedding, whose weights come from elsewhere.
+    /// The model with a head of its own, apart from its embedding.
     pub fn with_own_head(&self) -> Self {
         Self {
             tied: false,
@@ -191,22 +192,24 @@ impl Model {
         }
     }
 
+    /// The architecture's name in the model's file: `llama`, `gemma3_text`, ….
     pub fn arch(&self) -> &str {
         &self.arch_name
     }
 
-    /// What GGUF files call the architecture.
+    /// The architecture's name in GGUF files.
     pub fn gguf_arch(&self) -> &str {
         self.arch.gguf
     }
 
-    /// The name that a GGUF file has for a projection's tensor, and what its rows need on their way in.
+    /// The name of a projection's tensor in GGUF files, and what its rows need when they are read from there.
     pub fn in_gguf(&self, module: &str) -> (String, Transform) {
         let tensor = format!("{module}.weight");
         let transform = self.transform(&tensor, true);
         (names::in_file(self.arch, &tensor, true), transform)
     }
 
+    /// The sizes of the model.
     pub fn dims(&self) -> &Dims {
         self.family.dims()
     }
@@ -219,7 +222,10 @@ impl Model {
         names::find(self.arch, checkpoint, tensor, self.from_gguf)
     }
 
-    /// The forward pass.
+    /// The forward pass, with the given end.
+    ///
+    /// # Errors
+    /// If sizes of the configuration contradict one another.
     pub fn graph(&self, head: Head) -> Result<Graph> {
         let mut g = Graph::default();
         let x = self.family.build(&mut g)?;
@@ -257,7 +263,11 @@ impl Model {
         Ok(g)
     }
 
-    /// The tensor of a weight's part, its shape checked, and what to do to its bytes.
+    /// The tensor of a weight's part, its shape checked, and what must be done to its bytes.
+    ///
+    /// # Errors
+    /// If the tensor is missing or of another shape, or the part cannot be read without its neighbours: its columns are
+    /// not whole blocks, or its rows not whole heads where a file has them in another order.
     pub fn tensor<'a>(&self, checkpoint: &'a Checkpoint, part: &Part) -> Result<Found<'a>> {
         let info = self.find(checkpoint, &part.tensor).ok_or_else(|| {
             checkpoint.missing(&names::in_file(self.arch, &part.tensor, self.from_gguf))

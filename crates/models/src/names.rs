@@ -5,13 +5,15 @@ use siskin_formats::{Checkpoint, TensorInfo};
 
 use crate::families::Architecture;
 
-/// What a tensor's values need before they are the graph's.
+/// What must be done to a tensor's values to get the graph's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transform {
+    /// Nothing.
     None,
     /// llama.cpp stores q and k of llama with the two halves of each head interleaved; rows go
     /// back to `half · head_dim / 2 + i` from `2 i + half`.
     UnpermuteRope {
+        /// Rows of each head.
         head_dim: usize,
     },
     /// Gemma multiplies by 1 + w; its GGUF files store the sum already.
@@ -19,7 +21,7 @@ pub enum Transform {
 }
 
 impl Transform {
-    /// The row of the file that becomes row `row`.
+    /// The row of the file that becomes the graph's row `row`.
     pub fn source_row(self, row: usize) -> usize {
         match self {
             Self::UnpermuteRope { head_dim } => {
@@ -31,7 +33,7 @@ impl Transform {
         }
     }
 
-    /// Values `[rows, cols]` as a file has them, from the graph's: the other way round.
+    /// A file's values `[rows, cols]` from the graph's.
     pub fn undo(self, values: Vec<f32>, cols: usize) -> Vec<f32> {
         match self {
             Self::None => values,
@@ -46,7 +48,7 @@ impl Transform {
         }
     }
 
-    /// The graph's values from a file's.
+    /// The graph's values `[rows, cols]` from a file's.
     pub fn apply(self, values: Vec<f32>, cols: usize) -> Vec<f32> {
         match self {
             Self::None => values,

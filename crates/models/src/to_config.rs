@@ -7,7 +7,8 @@ use crate::families::InConfig;
 use crate::{Error, Model, Result};
 
 impl Model {
-    /// A folder's configuration for what is written of it: of a model for images, the language model alone.
+    /// The configuration to write beside a folder's converted weights: of a model for images, that of the language
+    /// model alone.
     pub fn own_config(&self, config: Json) -> Json {
         match config {
             Json::Object(config) if self.is_within_vision() => {
@@ -23,8 +24,12 @@ impl Model {
         }
     }
 
+    /// A `config.json` for transformers, from a GGUF file's metadata. `is_tied` states whether the embedding is also
+    /// the head.
+    ///
     /// # Errors
-    /// If the rotary frequencies are scaled in no way that a `config.json` can say.
+    /// If layers differ in size, there are biases that transformers' class does not have, or the rotary frequencies are
+    /// scaled in a way that a `config.json` cannot express.
     pub fn to_config(&self, checkpoint: &Checkpoint, is_tied: bool) -> Result<Json> {
         let d = self.dims();
         let no_folder = |what| Error::NoFolder {

@@ -1,5 +1,5 @@
-//! Converts text to tokens and back: tokenizers of both file formats, chat templates, and streaming that
-//! never splits a UTF-8 character.
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod added;
 mod bytes;

@@ -6,10 +6,12 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Tokenizer};
 
-/// A word and its pieces after each merge; the first are the smallest, the last its tokens.
+/// A word and how BPE assembles it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MergedWord {
+    /// The word, as in the text.
     pub word: String,
+    /// Its pieces after each merge: first characters or bytes, last its tokens.
     pub steps: Vec<Vec<String>>,
 }
 

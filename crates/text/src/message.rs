@@ -12,6 +12,7 @@ use serde_json::{Map, Value as Json};
 pub struct Message(pub Map<String, Json>);
 
 impl Message {
+    /// A message with a role (`system`, `user`, `assistant`) and a text.
     pub fn new(role: &str, content: &str) -> Self {
         let fields = [("role", role), ("content", content)];
         Self(
@@ -42,20 +43,22 @@ impl Message {
 /// The arguments of transformers' `apply_chat_template`.
 #[derive(Debug, Clone, Default)]
 pub struct RenderRequest<'a> {
+    /// The conversation, oldest turn first.
     pub messages: &'a [Message],
-    /// Omitted from the template's variables if empty.
+    /// Tools that the model may call, as JSON schemas; the template has no variable `tools` if there are none.
     pub tools: &'a [Json],
     /// Whether the text ends at the beginning of the assistant's answer.
     pub add_generation_prompt: bool,
     /// More variables for the template, such as `enable_thinking`.
     pub kwargs: Map<String, Json>,
-    /// Whether control tokens in the text of messages are parsed.
+    /// Whether control tokens in the text of messages are control tokens, rather than text.
     pub allow_special_tokens: bool,
 }
 
 /// A rendered conversation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rendered {
+    /// The prompt, with the template's control tokens spelled out.
     pub text: String,
     /// Byte ranges that spell control tokens but come from a message: they are tokenised as plain text.
     pub plain: Vec<Range<usize>>,

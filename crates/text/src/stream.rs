@@ -13,7 +13,27 @@ pub struct Emitted {
     pub stop: Option<String>,
 }
 
-/// Decodes a growing list of tokens. Special tokens are not shown, but stop strings may name them.
+/// Decodes tokens one at a time, without emitting partial characters or the start of a stop string. Special tokens are
+/// not shown, but stop strings may contain them.
+///
+/// ```
+/// use siskin_formats::SideFiles;
+/// use siskin_text::{TextModel, TextStream};
+///
+/// # fn main() -> siskin_text::Result<()> {
+/// # let mut side = SideFiles::new("example");
+/// # side.add("tokenizer.json", r#"{"version": "1.0", "added_tokens": [],
+/// #     "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+/// #     "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+/// #     "model": {"type": "BPE", "vocab": {"ð": 0, "Ł": 1, "¦": 2, "Ģ": 3, "a": 4}, "merges": []}}"#.into());
+/// let model = TextModel::from_side_files(&side)?;
+/// let ids: Vec<u32> = model.encode("a🦀")?.iter().map(|t| t.id).collect();
+/// let mut stream = TextStream::new(&[]);
+/// let texts: Vec<String> = ids.iter().map(|id| stream.push(&model, *id).text).collect();
+/// assert_eq!(texts, ["a", "", "", "", "🦀"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Default)]
 pub struct TextStream {
     stops: Vec<String>,
@@ -31,6 +51,7 @@ pub struct TextStream {
 }
 
 impl TextStream {
+    /// A stream that ends at any of these strings.
     pub fn new(stops: &[String]) -> Self {
         let stops = stops.iter().filter(|s| !s.is_empty()).cloned().collect();
         Self {
@@ -39,6 +60,7 @@ impl TextStream {
         }
     }
 
+    /// Adds a token, and returns the text that is final now.
     pub fn push(&mut self, model: &TextModel, id: u32) -> Emitted {
         if model.is_special(id) {
             let rest = self.flush(model);
@@ -166,7 +188,7 @@ impl TextStream {
         }
     }
 
-    /// The held text, when there are no more tokens.
+    /// The text that was held back, when there are no more tokens.
     pub fn finish(&mut self, model: &TextModel) -> String {
         let rest = self.flush(model);
         self.hold(&rest, false);

@@ -27,6 +27,11 @@ impl std::fmt::Debug for ChatTemplate {
 }
 
 impl ChatTemplate {
+    /// Compiles a template. `special_tokens` are variables that it may use: `bos_token`, `eos_token`, ….
+    ///
+    /// # Errors
+    /// [`Error::TemplateSyntax`] if it is not Jinja, [`Error::TemplateUnsupported`] if it uses what the interpreter
+    /// does not have.
     pub fn new(source: &str, special_tokens: Map<String, Json>) -> Result<Self> {
         let template = Template::new(source).map_err(|f| error(*f))?;
         Ok(Self {
@@ -44,16 +49,23 @@ impl ChatTemplate {
         self
     }
 
+    /// The template's source.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// Renders a conversation.
+    /// Renders a conversation at the current local time, which templates can read.
+    ///
+    /// # Errors
+    /// If the template rejects the conversation, exceeds a limit, or fails as it would in Python.
     pub fn render(&self, request: &RenderRequest<'_>) -> Result<Rendered> {
         self.render_at(request, DateTime::now())
     }
 
     /// Renders a conversation at a given time.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
     pub fn render_at(&self, request: &RenderRequest<'_>, now: DateTime) -> Result<Rendered> {
         let messages = request.messages.iter().map(normalised).collect();
         let tools = match request.tools {

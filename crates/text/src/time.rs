@@ -3,13 +3,19 @@
 /// A local date and time without a time zone, like Python's `datetime.now()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DateTime {
+    /// The year.
     pub year: i64,
     /// From 1.
     pub month: u32,
+    /// Of the month, from 1.
     pub day: u32,
+    /// From 0 to 23.
     pub hour: u32,
+    /// From 0 to 59.
     pub minute: u32,
+    /// From 0 to 59.
     pub second: u32,
+    /// From 0 to 999999.
     pub microsecond: u32,
 }
 
@@ -38,6 +44,7 @@ const MONTHS: [&str; 12] = [
 ];
 
 impl DateTime {
+    /// The current local time.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn now() -> Self {
         use chrono::{Datelike, Timelike};

@@ -27,7 +27,7 @@ const USER_DEFINED: i64 = 4;
 const UNUSED: i64 = 5;
 const BYTE: i64 = 6;
 
-/// Keys `tokenizer.*` for a vocabulary of `vocab_size` rows.
+/// The keys `tokenizer.*` of GGUF for a folder's tokenizer and a vocabulary of `vocab_size` rows.
 ///
 /// # Errors
 /// If GGUF has no equivalent of the tokenizer.

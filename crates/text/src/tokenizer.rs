@@ -15,16 +15,43 @@ use crate::{
 /// A token and its byte range in the text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Token {
+    /// Its number in the vocabulary.
     pub id: u32,
     /// As written in the vocabulary.
     pub piece: String,
-    /// Byte span in the text.
+    /// Where it begins in the text, in bytes.
     pub start: usize,
+    /// Where it ends in the text, in bytes.
     pub end: usize,
+    /// Whether it is a control token, which decoding omits.
     pub special: bool,
 }
 
 /// The text side of a model: tokenizer, chat templates, and the tokens that end an answer.
+///
+/// ```
+/// use siskin_formats::SideFiles;
+/// use siskin_text::TextModel;
+///
+/// # fn main() -> siskin_text::Result<()> {
+/// // `SideFiles::read(folder)` reads a Hugging Face folder; `TextModel::from_gguf` takes a GGUF file's header.
+/// let mut side = SideFiles::new("example");
+/// side.add(
+///     "tokenizer.json",
+///     r#"{
+///         "version": "1.0", "added_tokens": [],
+///         "pre_tokenizer": {"type": "Whitespace"},
+///         "model": {"type": "WordLevel", "vocab": {"?": 0, "hello": 1, "world": 2}, "unk_token": "?"}
+///     }"#
+///     .into(),
+/// );
+/// let model = TextModel::from_side_files(&side)?;
+/// let ids: Vec<u32> = model.encode("hello world")?.iter().map(|t| t.id).collect();
+/// assert_eq!(ids, [1, 2]);
+/// assert_eq!(model.decode(&ids), "hello world");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct TextModel {
     tokenizer: Tokenizer,
@@ -251,7 +278,11 @@ impl TextModel {
         }
     }
 
-    /// Tokens of a conversation up to the beginning of the assistant's answer.
+    /// The tokens of a conversation up to the beginning of the assistant's answer. With `allow_special_tokens`, control
+    /// tokens in the text of messages are control tokens.
+    ///
+    /// # Errors
+    /// If there is no template, it rejects the conversation, or the tokenizer cannot encode the text.
     pub fn prompt(&self, messages: &[Message], allow_special_tokens: bool) -> Result<Vec<u32>> {
         let rendered = self.render(&RenderRequest {
             messages,
@@ -266,10 +297,12 @@ impl TextModel {
             .collect())
     }
 
+    /// A token as written in the vocabulary (`Ġhello`); empty for an id that the vocabulary does not have.
     pub fn piece(&self, id: u32) -> String {
         self.tokenizer.id_to_token(self.own(id)).unwrap_or_default()
     }
 
+    /// Whether a token is a control token.
     pub fn is_special(&self, id: u32) -> bool {
         self.special.contains(&self.own(id))
     }
@@ -299,6 +332,7 @@ impl TextModel {
         self.eos.iter().copied()
     }
 
+    /// Tokens of the tokenizer, which may be fewer than the model's embedding has rows.
     pub fn vocab_size(&self) -> usize {
         self.tokenizer.get_vocab_size(true)
     }
@@ -312,7 +346,7 @@ impl TextModel {
         &self.named
     }
 
-    /// The kind of tokenizer, for display.
+    /// The kind of tokenizer, for display: `tokenizer.json`, or GGUF's names of model and pre-tokenizer.
     pub fn kind(&self) -> &str {
         &self.kind
     }

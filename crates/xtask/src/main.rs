@@ -2,6 +2,7 @@
 
 mod browser;
 mod command;
+mod crates;
 mod driver;
 mod model;
 mod picture;

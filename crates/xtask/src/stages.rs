@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::command::{build_workspace, cargo, run, within};
-use crate::{browser, driver, model, wasm};
+use crate::{browser, crates, driver, model, wasm};
 
 struct Stage {
     name: &'static str,
@@ -17,7 +17,7 @@ struct Stage {
 }
 
 /// In the order in which they start, all else being equal: those that others wait for come first.
-const STAGES: [Stage; 12] = [
+const STAGES: [Stage; 13] = [
     Stage {
         name: "build",
         about: "compile all programs, tests and examples",
@@ -85,6 +85,12 @@ const STAGES: [Stage; 12] = [
         run: browser::check,
     },
     Stage {
+        name: "publish",
+        about: "package the crates that are published",
+        needs: &[],
+        run: crates::package,
+    },
+    Stage {
         name: "format",
         about: "rustfmt",
         needs: &[],
@@ -93,7 +99,7 @@ const STAGES: [Stage; 12] = [
 ];
 
 /// For the inner loop: what needs neither a browser nor a second compilation.
-const QUICK: [&str; 2] = ["format", "lints"];
+const QUICK: [&str; 3] = ["format", "lints", "publish"];
 
 /// What `--quick` runs of the native tests: all that need no GPU, and one tiny model on each GPU.
 const QUICK_NATIVE: [&str; 14] = [

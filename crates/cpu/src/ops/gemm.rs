@@ -2,7 +2,7 @@
 
 use crate::threads::each_chunk;
 
-/// A matrix to read: `[rows, cols]`, steps in values.
+/// A matrix that is read: `[rows, cols]`, with a stride for each, in values.
 #[derive(Debug, Clone, Copy)]
 pub struct Mat<'a> {
     data: &'a [f32],
@@ -40,6 +40,7 @@ impl<'a> Mat<'a> {
         }
     }
 
+    /// How many rows it has.
     pub fn n_rows(&self) -> usize {
         self.rows
     }
@@ -79,7 +80,7 @@ impl<'a> Mat<'a> {
 
 /// How a product gets into the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {
+pub(crate) enum Output {
     /// In place of what is there.
     Set,
     /// Added to what is there.
@@ -87,7 +88,7 @@ pub enum Output {
 }
 
 /// `c = alpha · a · b`, or added to c, whose rows are `stride` apart.
-pub fn gemm(c: &mut [f32], stride: usize, how: Output, alpha: f32, a: Mat<'_>, b: Mat<'_>) {
+pub(crate) fn gemm(c: &mut [f32], stride: usize, how: Output, alpha: f32, a: Mat<'_>, b: Mat<'_>) {
     let (m, n) = (a.rows, b.cols);
     assert!(m == 0 || n == 0 || (n <= stride && (m - 1) * stride + n <= c.len()));
     // SAFETY: the assert above says that the result lies in `c`, which is borrowed apart from a and b.
@@ -132,7 +133,7 @@ unsafe fn gemm_at(c: *mut f32, stride: usize, how: Output, alpha: f32, a: Mat<'_
 
 /// Some columns of a matrix whose other columns other threads have.
 #[derive(Debug)]
-pub struct Columns<'a> {
+pub(crate) struct Columns<'a> {
     data: *mut f32,
     rows: usize,
     /// How many there are.
@@ -152,7 +153,7 @@ impl Columns<'_> {
 
 /// Shares columns `first .. first + n` of a matrix `[rows, stride]` among the threads, `wide` at a time:
 /// `f` gets where each block begins, counted from `first`, and the block.
-pub fn each_columns(
+pub(crate) fn each_columns(
     matrix: &mut [f32],
     stride: usize,
     first: usize,

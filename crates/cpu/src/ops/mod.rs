@@ -1,14 +1,26 @@
 //! One op per file, named as its shader; an op's gradient is beside it.
 
+/// The optimiser (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2017), with f32 or 8-bit moments.
 pub mod adamw;
+/// Attention over a KV cache.
 pub mod attention;
+/// The choice of a token.
 pub mod choose;
+/// The loss and its gradient, without storing all logits.
 pub mod cross_entropy;
+/// DoRA's magnitudes (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024).
 pub mod dora;
+/// The activation of a gated MLP.
 pub mod gated;
+/// Views of matrices, and their products.
 pub mod gemm;
+/// Products with quantised weights.
 pub mod linear;
+/// LoRA's low-rank products (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021).
 pub mod lora;
+/// RMSNorm (Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019).
 pub mod rms_norm;
+/// Rotary positions (Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021).
 pub mod rope;
+/// Attention within a batch of training, and its gradient.
 pub mod self_attention;

@@ -3,15 +3,18 @@ use siskin_graph::Pairs;
 /// How heads are rotated.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn<'a> {
+    /// Radians per position of each pair.
     pub inv_freq: &'a [f32],
+    /// Values of each head.
     pub head_dim: usize,
+    /// Which values form a pair.
     pub pairs: Pairs,
-    /// The other way, which is rope's gradient.
+    /// Whether the angle is negated, which is the gradient of the rotation.
     pub back: bool,
 }
 
 impl<'a> Turn<'a> {
-    /// Of whole heads, by halves.
+    /// Whole heads, by halves, as Hugging Face's models have it.
     pub fn whole(inv_freq: &'a [f32]) -> Self {
         Self {
             inv_freq,

@@ -1,4 +1,4 @@
-//! A step of training, on the GPU and on the CPU.
+//! A training step, on the GPU and on the CPU.
 
 use siskin_formats::TensorType;
 use siskin_gpu::GpuDevice;
@@ -9,31 +9,39 @@ use siskin_graph::{
 use super::{Case, noise, values};
 use crate::Result;
 
-/// What training leaves: its loss, all gradients, their norm, all parameters after two steps.
+/// The outcome of training: loss, gradients and their norm, and the parameters after two steps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Learned {
+    /// The sum of the rows' losses.
     pub loss: f32,
+    /// The gradients of all parameters.
     pub grads: Vec<f32>,
+    /// Their norm, before clipping.
     pub norm: f32,
+    /// The parameters after two steps of the optimiser.
     pub params: Vec<f32>,
 }
 
-/// What kind of block learns, and how.
+/// What kind of block is trained, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct LearningSpec {
-    /// Of the weights, in turn.
+    /// Types of the weights, in turn.
     pub types: [TensorType; 2],
+    /// The window of its attention.
     pub window: Option<usize>,
+    /// The activation of its MLP.
     pub activation: Activation,
     /// Of rope; the interleaved form rotates the first half of each head only.
     pub pairs: Pairs,
-    /// Tokens, in three segments.
+    /// Tokens of the batch, in three segments.
     pub rows: usize,
+    /// Whether the adapters have magnitudes.
     pub use_dora: bool,
+    /// How the optimiser stores its moments.
     pub moments: MomentType,
 }
 
-/// A block with adapters and a loss.
+/// A transformer block with adapters and a loss.
 #[derive(Debug)]
 pub struct Learning {
     spec: LearningSpec,
@@ -43,7 +51,7 @@ pub struct Learning {
     batch: Batch,
 }
 
-/// The second has gradients of 0: it moves by the moments that the first left.
+/// The second has gradients of 0: parameters change by the moments of the first.
 fn steps() -> [AdamW; 2] {
     [1, 2].map(|step| AdamW {
         learning_rate: 1e-2,
@@ -57,8 +65,10 @@ fn steps() -> [AdamW; 2] {
 }
 
 impl Learning {
-    /// Two norms, attention of two heads for each of k and v, a gated MLP and the loss over a vocabulary
-    /// of 4200.
+    /// Two norms, attention of two heads for each of k and v, a gated MLP, and the loss over a vocabulary of 4201.
+    ///
+    /// # Errors
+    /// If a shape does not match, which would be a mistake in the case itself.
     pub fn block(learning: LearningSpec) -> siskin_graph::Result<Self> {
         let LearningSpec {
             types,
@@ -69,7 +79,7 @@ impl Learning {
             use_dora,
             ..
         } = learning;
-        // Heads and rows of whole blocks.
+        // Heads and rows are whole blocks.
         let d = match types.iter().map(|t| t.block_len()).max() {
             Some(64 | 256) => 256,
             _ => 96,
@@ -93,7 +103,7 @@ impl Learning {
         ];
         let norm = case.vector(names[0], d);
         let qkv_w = case.matrix(names[1], &[(ty, d), (ty, d / 2), (other, d / 2)], d);
-        // Magnitudes leave biases alone.
+        // Magnitudes do not multiply biases.
         let bias = use_dora.then(|| case.vector("bias of q, k, v", 2 * d));
         let head = case.vector("norm of heads", d / 4);
         let n_freqs = match pairs {
@@ -105,7 +115,7 @@ impl Learning {
         let out_w = case.matrix(names[2], &[(ty, d)], d);
         let both_w = case.matrix(names[3], &[(ty, d), (ty, d)], d);
         let down_w = case.matrix(names[4], &[(ty, d)], d);
-        // More than one chunk of the vocabulary, and an odd end.
+        // More than one chunk of the vocabulary, with an odd end.
         let last_w = case.matrix(names[5], &[(ty, 4130), (other, 71)], d);
         let g = &mut case.graph;
         let h = g.rms_norm(x, norm, 1e-5)?;
@@ -179,7 +189,7 @@ impl Learning {
         let mut cpu = self.case.cpu();
         cpu.set_params(ones);
         let factors = cpu.factors(graph)?;
-        // Magnitudes of about the norms that they are divided by.
+        // Magnitudes close to the norms that they are divided by.
         for (lora, dora) in loras() {
             let columns = lora.spans.iter().flat_map(|s| s.start..s.start + s.len);
             for (m, column) in params[dora.m..].iter_mut().zip(columns) {
@@ -189,7 +199,10 @@ impl Learning {
         Ok(params)
     }
 
-    /// The step on the CPU, and the loss without dropout before it.
+    /// Loss, gradients and parameters on the CPU, and the loss without dropout before training.
+    ///
+    /// # Errors
+    /// If an op is not supported.
     pub fn on_cpu(&self) -> Result<(Learned, f32)> {
         let mut cpu = self.case.cpu();
         cpu.set_params(self.params()?);
@@ -208,6 +221,9 @@ impl Learning {
     }
 
     /// The same on a GPU.
+    ///
+    /// # Errors
+    /// If an op is not supported, or the GPU fails.
     pub async fn on_gpu(&self, gpu: &mut GpuDevice) -> Result<(Learned, f32)> {
         self.case.load(gpu, true)?;
         gpu.set_params(&self.graphs[0], &self.params()?)?;

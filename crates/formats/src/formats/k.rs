@@ -62,7 +62,8 @@ impl Format for Q3_K {
     }
 }
 
-/// The eight 6-bit scales and minima of Q4_K and Q5_K, packed into 12 bytes.
+/// The 6-bit scale and minimum of the `run`-th of eight runs of a [`Q4_K`] or [`Q5_K`] block, which are packed into 12
+/// bytes.
 #[inline(always)]
 pub fn k_scale_min(s: &[u8], run: usize) -> (u8, u8) {
     if run < 4 {

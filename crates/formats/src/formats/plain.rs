@@ -4,6 +4,7 @@ use half::{bf16, f16};
 
 use crate::blocks::{Encode, Values, f16_to_f32};
 
+/// IEEE 754 single precision, 4 bytes.
 pub struct F32;
 impl Values for F32 {
     const GGML: Option<u32> = Some(0);
@@ -17,6 +18,7 @@ impl Values for F32 {
     }
 }
 
+/// IEEE 754 half precision, 2 bytes.
 pub struct F16;
 impl Values for F16 {
     const GGML: Option<u32> = Some(1);
@@ -33,6 +35,7 @@ impl Values for F16 {
     }
 }
 
+/// The upper 2 bytes of an [`F32`]: bfloat16.
 pub struct BF16;
 impl Values for BF16 {
     const GGML: Option<u32> = Some(30);

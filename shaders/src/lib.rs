@@ -1,0 +1,39 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![warn(missing_docs)]
+
+macro_rules! sources {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../", $name, ".wgsl")))),*]
+    };
+}
+
+/// What kernels are composed of: name (`lib/step`) and WGSL source of each library file.
+///
+/// Files that fill the same slot define the same functions, and a variant of a kernel selects one of them:
+///
+/// | files | functions |
+/// |---|---|
+/// | `lib/values_*` | `load_values`: 32 weights of a matrix as f32 |
+/// | `lib/block_*` | `load_block`: 32 weights as integers with scales and offsets |
+/// | `lib/product_*` | `prepare`, `product`: 32 products of weights and activations, in f32 or in integers |
+/// | `lib/reduce_*` | `reduce_sum`, `reduce_max` over a workgroup |
+/// | `lib/kv_*` | `key4`, `value4`, `write_key4`, `write_value4` of the KV cache |
+pub static LIBRARY: &[(&str, &str)] = sources!(
+    "lib/activation" "lib/adamw" "lib/attend" "lib/batch" "lib/block" "lib/block_q4_0" "lib/block_q4_1"
+    "lib/block_q4_k" "lib/block_q6_k" "lib/block_q8_0" "lib/block_q8_1" "lib/dot_bytes" "lib/dot_q16"
+    "lib/head_dim" "lib/heads" "lib/kv_f16" "lib/kv_f32" "lib/linear_out" "lib/lora_span" "lib/matvec_in" "lib/pcg"
+    "lib/product_f32" "lib/product_int" "lib/q16" "lib/qkv" "lib/qkv_grad" "lib/reduce_sg" "lib/reduce_wg" "lib/rope" "lib/rotate"
+    "lib/step" "lib/values" "lib/values_bf16" "lib/values_f16" "lib/values_f32" "lib/values_halves" "lib/values_nf4"
+    "lib/values_quantised" "lib/weights"
+);
+
+/// The kernels: name (`matvec`) and WGSL source of each, before its `// @use` lines are resolved. The entry point is
+/// `main`.
+pub static KERNELS: &[(&str, &str)] = sources!(
+    "adamw" "adamw_8bit" "add" "attention" "attention_reduce" "attention_step" "choose" "concat" "cross_entropy"
+    "cross_entropy_grad" "dora" "dora_factors" "dora_grad" "dora_grad_m" "dropout" "embed" "gated" "gated_grad"
+    "last_row" "linear_grad" "lora_down_grad" "lora_grad" "lora_up" "lora_up_grad" "matmul" "matmul_rows" "matvec"
+    "matvec_rows" "quantise_q16" "rms_norm" "rms_norm_grad" "rope" "rope_append" "self_attention"
+    "self_attention_grad_kv" "self_attention_grad_q" "self_attention_stats" "square_sum"
+);
