@@ -4,6 +4,7 @@
 pub mod command;
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use safetensors::SafeTensors;
 use siskin_gpu::{AdapterReport, GpuType, Product, Profile, Reduce, Variant};
@@ -82,13 +83,21 @@ pub fn shader_variants() -> Vec<(&'static str, Variant)> {
 }
 
 /// All adapters. Tests that need one fail where there is none: `cargo xtask test` installs one.
-pub fn adapters() -> Vec<AdapterReport> {
-    let found = pollster::block_on(siskin_gpu::adapters());
+pub fn adapters() -> &'static [AdapterReport] {
+    static FOUND: LazyLock<Vec<AdapterReport>> =
+        LazyLock::new(|| pollster::block_on(siskin_gpu::adapters()));
     assert!(
-        !found.is_empty(),
+        !FOUND.is_empty(),
         "no GPU adapter; run `cargo xtask test`, which installs a driver"
     );
-    found
+    &FOUND
+}
+
+/// The driver that takes every test: not SwiftShader, the slowest, where there is another. A second driver shows that
+/// kernels do not depend on one compiler, for which parts of some tests are enough.
+pub fn is_first_driver(index: usize) -> bool {
+    let is_other = |a: &AdapterReport| !a.name.contains("SwiftShader");
+    index == adapters().iter().position(is_other).unwrap_or(0)
 }
 
 /// Every profile of every adapter.

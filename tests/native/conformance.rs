@@ -10,7 +10,7 @@ use siskin_formats::Checkpoint;
 use siskin_gpu::Profile;
 use siskin_models::Model;
 use siskin_tests::command::{fails, json, ok, read_logits};
-use siskin_tests::{assert_close, devices, fixture, tolerance};
+use siskin_tests::{assert_close, devices, fixture, is_first_driver, tolerance};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance")
@@ -67,7 +67,7 @@ fn check_logits(what: &str, args: &[&str], wanted: &Path, tmp: &Path) {
     ok(&[args, &rest].concat());
     assert_close(what, &read_logits(Path::new(&out)), &wanted, 2e-4);
     for (index, profile) in devices() {
-        if index > 0 && profile != Profile::BASE {
+        if !is_first_driver(index) && profile != Profile::BASE {
             continue;
         }
         let device = DeviceRequest::Gpu {

@@ -6,13 +6,13 @@ use siskin_engine::self_test::{Learning, LearningSpec};
 use siskin_formats::TensorType;
 use siskin_gpu::GpuDevice;
 use siskin_graph::{Activation, MomentType, Pairs};
-use siskin_tests::{assert_close, devices, tolerance};
+use siskin_tests::{assert_close, devices, is_first_driver, tolerance};
 
 fn check(what: &str, i: usize, case: &Learning, rounded: bool) {
     let (wanted, wanted_plain) = case.on_cpu().unwrap();
     for (at, (index, profile)) in devices().into_iter().enumerate() {
         // The kernels are the same for a second driver, which takes each type in one of its profiles.
-        if index > 0 && !(at + i).is_multiple_of(4) {
+        if !is_first_driver(index) && !(at + i).is_multiple_of(4) {
             continue;
         }
         let what = format!("{what} gpu:{index} {profile}");

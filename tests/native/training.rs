@@ -7,7 +7,7 @@ use siskin_engine::{
     AdamW, Adapter, Batch, CacheType, Checkpointing, DeviceRequest, MomentType, OpenOptions,
     Precision, Session, TrainingSetup,
 };
-use siskin_tests::{Tensors, assert_close, fixture};
+use siskin_tests::{Tensors, assert_close, fixture, is_first_driver};
 use siskin_train::{Dataset, Optim, Record, TrainOptions, Trainer};
 
 /// The models and adapters of `generate_lora.py`.
@@ -77,7 +77,7 @@ fn devices() -> Vec<DeviceRequest> {
 }
 
 fn is_second(device: DeviceRequest) -> bool {
-    matches!(device, DeviceRequest::Gpu { index, .. } if index != Some(0))
+    matches!(device, DeviceRequest::Gpu { index: Some(i), .. } if !is_first_driver(i))
 }
 
 fn prepare(session: &mut Session, folder: &Path, checkpointing: Checkpointing) {

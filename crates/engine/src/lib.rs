@@ -12,6 +12,7 @@ mod cpu;
 mod error;
 mod files;
 mod fit;
+mod generate;
 mod gpu;
 mod load;
 mod look;

@@ -283,7 +283,10 @@ impl Case {
         Self::attention_with(spec, norms, types, (spec.head_dim / 2, Pairs::Halves))
     }
 
-    /// The same, with so many frequencies of rope, and which dimensions rotate together.
+    /// The same, with this many frequencies of rope, and dimensions paired like this.
+    ///
+    /// # Errors
+    /// As [`Self::attention`].
     pub fn attention_with(
         spec: AttentionSpec,
         norms: bool,

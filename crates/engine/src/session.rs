@@ -1,15 +1,12 @@
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
 use siskin_gpu::{Counts, KernelTime};
 use siskin_graph::{Graph, Sampling, Weight};
 use siskin_models::{Head, Model};
-use siskin_text::{TextModel, TextStream};
-use web_time::Instant;
+use siskin_text::TextModel;
 
-use crate::answer::{Answer, Event, FinishReason, GenerateOptions, TokenLogprob, check_sampling};
-use crate::backend::{Backend, DeviceRequest, NOT_FINITE, PREFILL_ROWS};
+use crate::backend::{Backend, DeviceRequest, PREFILL_ROWS};
 use crate::files::WeightFiles;
 use crate::load::{OpenOptions, Progress, WeightSource, load_weights};
 use crate::training::Training;
@@ -17,6 +14,7 @@ use crate::{Adapter, Error, ModelFiles, Result, backend};
 
 /// The context of a session by default, if the model's own is longer.
 pub(crate) const DEFAULT_CONTEXT: usize = 4096;
+
 /// A model on a device, with the tokens in its KV cache.
 ///
 /// ```
@@ -50,7 +48,7 @@ pub struct Session {
     files: WeightFiles,
     options: OpenOptions,
     pub(crate) device: Box<dyn Backend>,
-    context: usize,
+    pub(crate) context: usize,
     /// The tokens in the cache.
     pub(crate) tokens: Vec<u32>,
     pub(crate) adapter: Option<Adapter>,
@@ -230,27 +228,6 @@ impl Session {
         }
     }
 
-    /// The logits `[vocab]` of the token after the prompt. Tokens that are in the KV cache are not run again.
-    ///
-    /// # Errors
-    /// As [`Self::generate`].
-    pub async fn next_logits(&mut self, prompt: &[u32]) -> Result<Vec<f32>> {
-        let options = GenerateOptions {
-            max_tokens: 1,
-            logprobs: Some(0),
-            ..GenerateOptions::default()
-        };
-        let mut logits = vec![];
-        self.run(
-            prompt,
-            &options,
-            async |_| ControlFlow::Continue(()),
-            &mut logits,
-        )
-        .await?;
-        Ok(logits)
-    }
-
     pub(crate) fn check_length(&self, prompt: usize) -> Result<()> {
         if prompt > self.context {
             let trained = self.model.dims().context_length;
@@ -261,176 +238,6 @@ impl Session {
             });
         }
         Ok(())
-    }
-
-    /// Answers a prompt. Tokens that are in the KV cache are not run again.
-    ///
-    /// `on_event` can stop it: the answer then ends with [`FinishReason::Cancelled`], and the session remains usable.
-    /// If the GPU is lost, it is opened again, and the answer continues where it was.
-    ///
-    /// # Errors
-    /// If a sampling parameter is out of range, the prompt is empty or longer than the context, the logits are not
-    /// finite, or the device fails.
-    pub async fn generate(
-        &mut self,
-        prompt: &[u32],
-        options: &GenerateOptions,
-        on_event: impl AsyncFnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Result<Answer> {
-        self.run(prompt, options, on_event, &mut vec![]).await
-    }
-
-    /// Feeds tokens into the cache; the one after the last is chosen, and pending.
-    async fn feed(
-        &mut self,
-        tokens: &[u32],
-        sampling: &Sampling,
-        on_event: &mut impl AsyncFnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>> {
-        let total = self.tokens.len() + tokens.len();
-        for chunk in tokens.chunks(self.device.prefill_rows()) {
-            let last = self.tokens.len() + chunk.len() == total;
-            self.device
-                .prefill(chunk, self.tokens.len(), sampling, last)?;
-            self.tokens.extend(chunk);
-            let done = self.tokens.len();
-            if on_event(Event::Prefill { done, total }).await.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    /// `last_logits` are those that the last token was chosen from, if requested.
-    async fn run(
-        &mut self,
-        prompt: &[u32],
-        options: &GenerateOptions,
-        mut on_event: impl AsyncFnMut(Event<'_>) -> ControlFlow<()>,
-        last_logits: &mut Vec<f32>,
-    ) -> Result<Answer> {
-        let sampling = &options.sampling;
-        check_sampling(sampling)?;
-        self.check_tokens(prompt)?;
-        self.check_length(prompt.len())?;
-        let start = Instant::now();
-        let cached_tokens = self.keep_prefix(prompt);
-        let mut answer = Answer {
-            text: String::new(),
-            ids: vec![],
-            finish_reason: FinishReason::Length,
-            prompt_tokens: prompt.len(),
-            seed: sampling.seed,
-            cached_tokens,
-            prefill_time: Default::default(),
-            decode_time: Default::default(),
-            logprobs: vec![],
-        };
-        if options.max_tokens == 0 {
-            return Ok(answer);
-        }
-        let flow = self
-            .feed(&prompt[cached_tokens..], sampling, &mut on_event)
-            .await?;
-        if flow.is_break() {
-            answer.finish_reason = FinishReason::Cancelled;
-            // A token chosen by a device that was lost is not needed any more.
-            match self.device.discard().await {
-                Err(e) if e.is_device_lost() => self.reopen().await?,
-                other => other?,
-            }
-            return Ok(answer);
-        }
-        let mut stream = TextStream::new(&options.stop);
-        // Steps that were started, and whose tokens have not been taken.
-        let mut ahead = 1;
-        let mut first_token = None;
-        let mut lost = false;
-        loop {
-            let room = self.context - self.tokens.len();
-            let wanted = options.max_tokens - answer.ids.len();
-            let lookahead = if options.logprobs.is_some() {
-                0
-            } else {
-                self.device.lookahead()
-            };
-            while ahead <= lookahead && ahead < wanted && ahead <= room {
-                self.device
-                    .decode(self.tokens.len() + ahead - 1, sampling)?;
-                ahead += 1;
-            }
-            let (id, logits) = match self.device.take(options.logprobs.is_some()).await {
-                Ok(taken) => taken,
-                Err(e) if e.is_device_lost() && !lost => {
-                    lost = true;
-                    let _ = on_event(Event::DeviceLost).await;
-                    let tokens = std::mem::take(&mut self.tokens);
-                    self.reopen().await?;
-                    let silent = &mut async |_: Event<'_>| ControlFlow::Continue(());
-                    let _ = self.feed(&tokens, sampling, silent).await?;
-                    ahead = 1;
-                    continue;
-                }
-                Err(e) => return Err(e),
-            };
-            lost = false;
-            ahead -= 1;
-            if id == NOT_FINITE {
-                self.device.discard().await?;
-                let tokens = std::mem::take(&mut self.tokens);
-                return Err(self.not_finite(&tokens).await);
-            }
-            let now = Instant::now();
-            let first = *first_token.get_or_insert(now);
-            answer.prefill_time = first - start;
-            answer.decode_time = now - first;
-            answer.ids.push(id);
-            let logprob = options
-                .logprobs
-                .map(|n| TokenLogprob::of(&self.text, &logits, id, n));
-            *last_logits = logits;
-            if self.text.is_end(id) && !options.ignore_end {
-                answer.logprobs.extend(logprob);
-                answer.finish_reason = FinishReason::Stop;
-                break;
-            }
-            let emitted = stream.push(&self.text, id);
-            answer.text.push_str(&emitted.text);
-            let event = Event::Token {
-                id,
-                text: &emitted.text,
-                logprob: logprob.as_ref(),
-            };
-            let flow = on_event(event).await;
-            answer.logprobs.extend(logprob);
-            if emitted.stop.is_some() {
-                answer.finish_reason = FinishReason::Stop;
-                stream = TextStream::default();
-                break;
-            }
-            if flow.is_break() {
-                answer.finish_reason = FinishReason::Cancelled;
-                break;
-            }
-            if answer.ids.len() == options.max_tokens || room == 0 {
-                break;
-            }
-            if ahead == 0 {
-                self.device.decode(self.tokens.len(), sampling)?;
-                ahead = 1;
-            }
-            self.tokens.push(id);
-        }
-        match self.device.discard().await {
-            Err(e) if e.is_device_lost() => self.reopen().await?,
-            other => other?,
-        }
-        let text = stream.finish(&self.text);
-        if !text.is_empty() {
-            answer.text.push_str(&text);
-            let _ = on_event(Event::Rest { text: &text }).await;
-        }
-        Ok(answer)
     }
 
     /// What one decode step after the tokens in the cache does on a GPU; `None` on the CPU.
@@ -458,20 +265,6 @@ impl Session {
             return Ok(None);
         };
         Ok(gpu.time_decode(position).await?)
-    }
-
-    /// Cuts the cache down to what it shares with the prompt, whose last token always runs again, since its logits are
-    /// needed.
-    fn keep_prefix(&mut self, prompt: &[u32]) -> usize {
-        let same = self
-            .tokens
-            .iter()
-            .zip(prompt)
-            .take_while(|(a, b)| a == b)
-            .count();
-        self.tokens.truncate(same.min(prompt.len() - 1));
-        self.device.set_seen(&self.tokens);
-        self.tokens.len()
     }
 }
 

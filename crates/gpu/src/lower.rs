@@ -29,6 +29,9 @@ pub(crate) struct Bound {
     pub bytes: u64,
 }
 
+/// What a dispatch binds, by binding.
+type Bindings = Vec<(u32, Bound)>;
+
 impl From<wgpu::Buffer> for Bound {
     fn from(buffer: wgpu::Buffer) -> Self {
         let bytes = buffer.size();

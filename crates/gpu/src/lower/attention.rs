@@ -2,7 +2,7 @@
 
 use siskin_graph::{AttentionSpec, CacheId, NodeId, Op, Pairs, Rows, WeightId};
 
-use super::{Bound, Lowering};
+use super::{Bindings, Lowering};
 use crate::pipeline::Kernel;
 use crate::prepared::Size;
 use crate::{Error, Layout, Result};
@@ -48,7 +48,7 @@ impl Lowering<'_> {
         cache: CacheId,
         n_heads: usize,
         stride: usize,
-    ) -> (Kernel, Vec<(u32, Bound)>) {
+    ) -> (Kernel, Bindings) {
         let shape = self.graph().caches[cache.0];
         let mut kernel = kernel
             .size("HEAD_DIM", shape.head_dim)
@@ -148,7 +148,7 @@ impl Lowering<'_> {
         &mut self,
         id: NodeId,
         kernel: Kernel,
-        mut entries: Vec<(u32, Bound)>,
+        mut entries: Bindings,
         bytes: u64,
     ) -> Result<()> {
         let (_, spec) = self.spec(id)?;

@@ -2,7 +2,7 @@
 
 use siskin_graph::{Activation, NodeId, Op, Rows, View};
 
-use super::{Bound, Lowering, threads_for};
+use super::{Bindings, Bound, Lowering, threads_for};
 use crate::pipeline::Kernel;
 use crate::prepared::Size;
 use crate::weights::Run;
@@ -106,7 +106,7 @@ impl Lowering<'_> {
         n: usize,
         x: View,
         k: usize,
-    ) -> Result<(Kernel, Size, Vec<(u32, Bound)>)> {
+    ) -> Result<(Kernel, Size, Bindings)> {
         let tiles = |rows| Size::Tiles {
             x: n.div_ceil(64) as u32,
             rows,

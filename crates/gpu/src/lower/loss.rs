@@ -3,7 +3,7 @@
 use siskin_graph::{NodeId, Rows, View, WeightId};
 
 use super::train::groups;
-use super::{Bound, Lowering};
+use super::{Bindings, Bound, Lowering};
 use crate::Result;
 use crate::pipeline::Kernel;
 use crate::prepared::Size;
@@ -22,7 +22,7 @@ struct Chunk {
 
 impl Chunk {
     /// Bindings of only its values and scales.
-    fn entries(&self, cols: usize) -> Vec<(u32, Bound)> {
+    fn entries(&self, cols: usize) -> Bindings {
         let ty = self.run.ty;
         let part = |buffer: &wgpu::Buffer, bytes: &dyn Fn(usize) -> usize| {
             // The buffer's end is padded.

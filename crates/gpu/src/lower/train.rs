@@ -2,7 +2,7 @@
 
 use siskin_graph::{Activation, AttentionSpec, NodeId, Op, Rows, View, WeightId};
 
-use super::{Bound, Lowering};
+use super::{Bindings, Bound, Lowering};
 use crate::pipeline::Kernel;
 use crate::prepared::Size;
 use crate::{Error, Result};
@@ -187,7 +187,7 @@ impl Lowering<'_> {
         name: &'static str,
         spec: &AttentionSpec,
         [q, k, v]: [View; 3],
-    ) -> Result<(Kernel, Vec<(u32, Bound)>)> {
+    ) -> Result<(Kernel, Bindings)> {
         if !spec.head_dim.is_multiple_of(4) {
             return Err(Error::Unsupported(
                 "heads whose columns are not a multiple of 4".into(),
