@@ -1,8 +1,10 @@
-use crate::{Lora, Part, Weight, WeightId, WeightKind};
+//! Nodes, the weights and caches that they refer to, and the names of their values.
+
+use crate::{Lora, Op, Part, Weight, WeightId, WeightKind};
 
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A graph that does not fit together.
+/// An inconsistent graph.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{op} `{label}`: {what}")]
 pub struct Error {
@@ -26,36 +28,6 @@ pub enum Rows {
     Last,
 }
 
-/// The nonlinearity of a gated MLP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Activation {
-    /// `x · sigmoid(x)`.
-    Silu,
-    /// GELU in its tanh approximation.
-    GeluTanh,
-}
-
-/// Shape and mask of an attention.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AttentionSpec {
-    pub n_heads: usize,
-    pub n_kv_heads: usize,
-    pub head_dim: usize,
-    /// Multiplies q·k.
-    pub scale: f32,
-    /// A token sees itself and the `window − 1` tokens before it.
-    pub window: Option<usize>,
-}
-
-/// Which dimensions of a head are rotated with one another, of the first `2 · len(inv_freq)`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Pairs {
-    /// Each of the first half with its like in the second, as Hugging Face's checkpoints have them.
-    Halves,
-    /// 2i and 2i + 1, as GPT-J has them.
-    Neighbours,
-}
-
 /// Keys and values of all earlier tokens, `[n_kv_heads, context, head_dim]` each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cache {
@@ -66,170 +38,6 @@ pub struct Cache {
 /// A low-rank adapter's place in [`Graph::loras`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LoraId(pub usize);
-
-/// What a node computes. Values are f32 matrices `[rows, cols]`; T is the step's number of tokens.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Op {
-    /// `table[token] · scale` → `[T, d]`.
-    Embed {
-        table: WeightId,
-        scale: f32,
-    },
-    /// `x / sqrt(mean(x²) + eps) · w` over each run of `len(w)` columns.
-    RmsNorm {
-        weight: WeightId,
-        eps: f32,
-    },
-    /// `x · Wᵀ + b`: `[T, k]`, `[n, k]` → `[T, n]`.
-    Linear {
-        weight: WeightId,
-        bias: Option<WeightId>,
-    },
-    /// Columns `start .. start + len`, as a view.
-    Slice {
-        start: usize,
-    },
-    /// Rotates each head by its token's position, or back; dimensions beyond two for each frequency are as they are.
-    Rope {
-        inv_freq: WeightId,
-        head_dim: usize,
-        pairs: Pairs,
-        back: bool,
-    },
-    /// Writes keys and values `[T, n_kv_heads · head_dim]` at the step's position.
-    KvAppend {
-        cache: CacheId,
-    },
-    /// Causal attention of q `[T, n_heads · head_dim]` over the cache.
-    Attention {
-        cache: CacheId,
-        spec: AttentionSpec,
-    },
-    Add,
-    /// `act(gate) · up`.
-    Gated {
-        activation: Activation,
-    },
-    /// The last row of the step: `[T, d]` → `[1, d]`.
-    LastRow,
-    /// The next token, from one row of logits, by the step's sampling parameters.
-    Choose,
-    /// `x · Aᵀ` of an adapter: `[T, k]` → `[T, spans · rank]`.
-    LoraDown {
-        lora: LoraId,
-    },
-    /// `base + scale · u · Bᵀ`, each span of columns from its own `rank` columns of u, in place:
-    /// `[T, n]`, `[T, spans · rank]` → `[T, n]`.
-    LoraUp {
-        lora: LoraId,
-    },
-    /// `(x − b) · factor + b`, each column by its own factor, in place (see [`crate::Dora`]).
-    Dora {
-        lora: LoraId,
-        bias: Option<WeightId>,
-    },
-    /// Each value is 0 with probability p, else divided by 1 − p; which ones depends on the batch's
-    /// seed, `salt` and the value's place alone.
-    Dropout {
-        p: f32,
-        salt: u32,
-    },
-    /// Causal attention of q `[T, n_heads · head_dim]` over k and v `[T, n_kv_heads · head_dim]` of
-    /// the same batch, each token within its segment.
-    SelfAttention {
-        spec: AttentionSpec,
-    },
-    /// `x · Wᵀ`, and of its softmax the cross-entropy with each row's target, without ever holding all
-    /// logits: `[T, d]`, `[vocab, d]` → `[T, 2]`: the loss times the row's weight, and the
-    /// log-sum-exp of its logits. Rows of weight 0 are 0.
-    CrossEntropy {
-        weight: WeightId,
-    },
-    /// `dy · W`: `[T, n]` → `[T, k]`.
-    LinearGrad {
-        weight: WeightId,
-    },
-    /// From x and dy.
-    RmsNormGrad {
-        weight: WeightId,
-        eps: f32,
-    },
-    /// From gate, up and dy: the gradients of both, side by side.
-    GatedGrad {
-        activation: Activation,
-    },
-    /// From q, k, v, the result and its gradient: the gradients of q, k and v, side by side.
-    SelfAttentionGrad {
-        spec: AttentionSpec,
-    },
-    /// From x and the result of [`Op::CrossEntropy`]: the gradient of x.
-    CrossEntropyGrad {
-        weight: WeightId,
-    },
-    /// `scale · dy · B`, span by span: the gradient of u.
-    LoraUpGrad {
-        lora: LoraId,
-    },
-    /// `du · A`: the gradient of x.
-    LoraDownGrad {
-        lora: LoraId,
-    },
-    /// Adds `duᵀ · x` to the gradient of A, from x and du.
-    LoraGradA {
-        lora: LoraId,
-    },
-    /// Adds `scale · dyᵀ · u`, span by span, to the gradient of B, from u and dy.
-    LoraGradB {
-        lora: LoraId,
-    },
-    /// `dy · factor`: the gradient of x.
-    DoraGrad {
-        lora: LoraId,
-    },
-    /// Adds `Σ dy (y − b) / m` over the rows to the gradient of the magnitudes, from y and dy.
-    DoraGradM {
-        lora: LoraId,
-        bias: Option<WeightId>,
-    },
-    /// Its inputs side by side.
-    Concat,
-}
-
-impl Op {
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Embed { .. } => "embed",
-            Self::RmsNorm { .. } => "rms_norm",
-            Self::Linear { .. } => "linear",
-            Self::Slice { .. } => "slice",
-            Self::Rope { .. } => "rope",
-            Self::KvAppend { .. } => "kv_append",
-            Self::Attention { .. } => "attention",
-            Self::Add => "add",
-            Self::Gated { .. } => "gated",
-            Self::LastRow => "last_row",
-            Self::Choose => "choose",
-            Self::LoraDown { .. } => "lora_down",
-            Self::LoraUp { .. } => "lora_up",
-            Self::Dora { .. } => "dora",
-            Self::Dropout { .. } => "dropout",
-            Self::SelfAttention { .. } => "self_attention",
-            Self::CrossEntropy { .. } => "cross_entropy",
-            Self::LinearGrad { .. } => "linear_grad",
-            Self::RmsNormGrad { .. } => "rms_norm_grad",
-            Self::GatedGrad { .. } => "gated_grad",
-            Self::SelfAttentionGrad { .. } => "self_attention_grad",
-            Self::CrossEntropyGrad { .. } => "cross_entropy_grad",
-            Self::LoraUpGrad { .. } => "lora_up_grad",
-            Self::LoraDownGrad { .. } => "lora_down_grad",
-            Self::LoraGradA { .. } => "lora_grad_a",
-            Self::LoraGradB { .. } => "lora_grad_b",
-            Self::DoraGrad { .. } => "dora_grad",
-            Self::DoraGradM { .. } => "dora_grad_m",
-            Self::Concat => "concat",
-        }
-    }
-}
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
@@ -337,6 +145,13 @@ impl Graph {
         CacheId(self.caches.len() - 1)
     }
 
+    /// Bytes of keys and values for `context` tokens at `bytes_per_value` (2 for f16, 4 for f32).
+    pub fn cache_bytes(&self, context: usize, bytes_per_value: usize) -> u64 {
+        let values = |c: &Cache| 2 * (c.n_kv_heads * c.head_dim) as u64 * context as u64;
+        let all: u64 = self.caches.iter().map(values).sum();
+        all * bytes_per_value as u64
+    }
+
     pub(crate) fn push(&mut self, op: Op, inputs: &[NodeId], rows: Rows, cols: usize) -> NodeId {
         self.nodes.push(Node {
             op,
@@ -362,165 +177,6 @@ impl Graph {
             label: label.into(),
             what: what(),
         })
-    }
-
-    pub fn embed(&mut self, table: WeightId, scale: f32) -> NodeId {
-        let cols = self.weight(table).cols;
-        self.push(Op::Embed { table, scale }, &[], Rows::All, cols)
-    }
-
-    pub fn rms_norm(&mut self, x: NodeId, weight: WeightId, eps: f32) -> Result<NodeId> {
-        let (w, Node { cols, rows, .. }) = (self.weight(weight), self.node(x));
-        let (n, cols, rows) = (w.rows(), *cols, *rows);
-        self.check("rms_norm", &w.name, n > 0 && cols % n == 0, || {
-            format!("{cols} columns are not a multiple of {n} weights")
-        })?;
-        Ok(self.push(Op::RmsNorm { weight, eps }, &[x], rows, cols))
-    }
-
-    pub fn linear(
-        &mut self,
-        x: NodeId,
-        weight: WeightId,
-        bias: Option<WeightId>,
-    ) -> Result<NodeId> {
-        let (w, Node { cols, rows, .. }) = (self.weight(weight), self.node(x));
-        let (n, k, cols, rows) = (w.rows(), w.cols, *cols, *rows);
-        self.check("linear", &w.name, k == cols, || {
-            format!("the input has {cols} columns, the weight is [{n}, {k}]")
-        })?;
-        let bias_len = bias.map_or(n, |b| self.weight(b).rows());
-        self.check("linear", &w.name, bias_len == n, || {
-            format!("the weight is [{n}, {k}], the bias has {bias_len} values")
-        })?;
-        Ok(self.push(Op::Linear { weight, bias }, &[x], rows, n))
-    }
-
-    pub fn slice(&mut self, x: NodeId, start: usize, len: usize) -> Result<NodeId> {
-        let Node { cols, rows, .. } = *self.node(x);
-        self.check("slice", "", start + len <= cols, || {
-            format!("columns {start}..{} of {cols}", start + len)
-        })?;
-        Ok(self.push(Op::Slice { start }, &[x], rows, len))
-    }
-
-    /// Rope on whole heads, by halves.
-    pub fn rope(&mut self, x: NodeId, inv_freq: WeightId, head_dim: usize) -> Result<NodeId> {
-        let n = self.weight(inv_freq).rows();
-        self.check_rope(x, head_dim, n, head_dim == 2 * n)?;
-        self.rope_of(x, inv_freq, head_dim, Pairs::Halves)
-    }
-
-    /// Rope on the first two dimensions for each frequency.
-    pub fn rope_of(
-        &mut self,
-        x: NodeId,
-        inv_freq: WeightId,
-        head_dim: usize,
-        pairs: Pairs,
-    ) -> Result<NodeId> {
-        let Node { cols, rows, .. } = *self.node(x);
-        let n = self.weight(inv_freq).rows();
-        let fits = n > 0 && 2 * n <= head_dim && cols.is_multiple_of(head_dim);
-        self.check_rope(x, head_dim, n, fits)?;
-        let op = Op::Rope {
-            inv_freq,
-            head_dim,
-            pairs,
-            back: false,
-        };
-        Ok(self.push(op, &[x], rows, cols))
-    }
-
-    fn check_rope(&self, x: NodeId, head_dim: usize, n: usize, fits: bool) -> Result<()> {
-        let cols = self.node(x).cols;
-        self.check("rope", "", fits, || {
-            format!("{cols} columns, heads of {head_dim}, {n} frequencies")
-        })
-    }
-
-    /// Whether a node is rope on whole heads, by halves.
-    pub fn is_whole_rope(&self, id: NodeId) -> bool {
-        match self.node(id).op {
-            Op::Rope {
-                inv_freq,
-                head_dim,
-                pairs,
-                ..
-            } => pairs == Pairs::Halves && 2 * self.weight(inv_freq).rows() == head_dim,
-            _ => false,
-        }
-    }
-
-    pub fn kv_append(&mut self, k: NodeId, v: NodeId, cache: CacheId) -> Result<NodeId> {
-        let Cache {
-            n_kv_heads,
-            head_dim,
-        } = self.caches[cache.0];
-        let (k_cols, v_cols) = (self.node(k).cols, self.node(v).cols);
-        let wanted = n_kv_heads * head_dim;
-        self.check(
-            "kv_append",
-            "",
-            k_cols == wanted && v_cols == wanted,
-            || format!("keys of {k_cols} and values of {v_cols} columns, the cache holds {wanted}"),
-        )?;
-        Ok(self.push(Op::KvAppend { cache }, &[k, v], Rows::All, 0))
-    }
-
-    pub fn attention(&mut self, q: NodeId, cache: CacheId, spec: AttentionSpec) -> Result<NodeId> {
-        let Cache {
-            n_kv_heads,
-            head_dim,
-        } = self.caches[cache.0];
-        let Node { cols, rows, .. } = *self.node(q);
-        let fits = spec.n_kv_heads == n_kv_heads
-            && spec.head_dim == head_dim
-            && spec.n_heads.is_multiple_of(n_kv_heads)
-            && cols == spec.n_heads * head_dim;
-        self.check("attention", "", fits, || {
-            format!(
-                "q has {cols} columns, {spec:?}, the cache has {n_kv_heads} heads of {head_dim}"
-            )
-        })?;
-        Ok(self.push(Op::Attention { cache, spec }, &[q], rows, cols))
-    }
-
-    fn same_shape(&self, op: &'static str, a: NodeId, b: NodeId) -> Result<(Rows, usize)> {
-        let (a, b) = (self.node(a), self.node(b));
-        self.check(op, "", a.cols == b.cols && a.rows == b.rows, || {
-            format!("{:?} × {} and {:?} × {}", a.rows, a.cols, b.rows, b.cols)
-        })?;
-        Ok((a.rows, a.cols))
-    }
-
-    pub fn add(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
-        let (rows, cols) = self.same_shape("add", a, b)?;
-        Ok(self.push(Op::Add, &[a, b], rows, cols))
-    }
-
-    pub fn gated(&mut self, gate: NodeId, up: NodeId, activation: Activation) -> Result<NodeId> {
-        let (rows, cols) = self.same_shape("gated", gate, up)?;
-        Ok(self.push(Op::Gated { activation }, &[gate, up], rows, cols))
-    }
-
-    pub fn last_row(&mut self, x: NodeId) -> NodeId {
-        let cols = self.node(x).cols;
-        self.push(Op::LastRow, &[x], Rows::Last, cols)
-    }
-
-    /// The loss of each row against its target.
-    pub fn cross_entropy(&mut self, x: NodeId, weight: WeightId) -> Result<NodeId> {
-        let (w, Node { cols, rows, .. }) = (self.weight(weight), self.node(x));
-        let (n, k, cols, rows) = (w.rows(), w.cols, *cols, *rows);
-        self.check("cross_entropy", &w.name, k == cols, || {
-            format!("the input has {cols} columns, the weight is [{n}, {k}]")
-        })?;
-        Ok(self.push(Op::CrossEntropy { weight }, &[x], rows, 2))
-    }
-
-    pub fn choose(&mut self, logits: NodeId) -> NodeId {
-        self.push(Op::Choose, &[logits], Rows::Last, 1)
     }
 
     pub fn output(&mut self, node: NodeId) {
