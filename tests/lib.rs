@@ -77,22 +77,22 @@ pub fn shader_variants() -> Vec<(&'static str, Variant)> {
     all
 }
 
-/// All adapters. Tests that need one fail where there is none: `cargo xtask test` installs one.
-pub fn adapters() -> Vec<AdapterReport> {
+/// All GPUs, drivers that run shaders on the CPU included. Tests that need one fail where there is none: `cargo xtask test` installs one.
+pub fn gpus() -> Vec<AdapterReport> {
     let found = pollster::block_on(siskin_gpu::adapters());
     assert!(
         !found.is_empty(),
-        "no GPU adapter; run `cargo xtask test`, which installs a driver"
+        "no GPU; run `cargo xtask test`, which installs a driver"
     );
     found
 }
 
-/// Every profile of every adapter.
+/// Every profile of every GPU.
 pub fn devices() -> Vec<(usize, Profile)> {
     let mut all = vec![];
-    for (i, adapter) in adapters().iter().enumerate() {
+    for (i, gpu) in gpus().iter().enumerate() {
         for profile in Profile::ALL {
-            if adapter.subgroups || !profile.needs_subgroups() {
+            if gpu.subgroups || !profile.needs_subgroups() {
                 all.push((i, profile));
             }
         }
