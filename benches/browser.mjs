@@ -45,9 +45,9 @@ async function siskin(device) {
       const first = performance.now();
       const results = [];
       for (const prompt of prompts) results.push(await siskin.generate(prompt, { maxTokens, ignoreEnd: true }));
-      const { profile, adapter, memory } = await siskin.info();
+      const { profile, deviceName, memory } = await siskin.info();
       return {
-        profile, adapter, memory,
+        profile, deviceName, memory,
         coldSeconds: (start - cold) / 1000,
         warmSeconds: (loaded - start) / 1000,
         firstTokenSeconds: (first - start) / 1000,

@@ -82,13 +82,13 @@ pub fn shader_variants() -> Vec<(&'static str, Variant)> {
     all
 }
 
-/// All adapters. Tests that need one fail where there is none: `cargo xtask test` installs one.
-pub fn adapters() -> &'static [AdapterReport] {
+/// All GPUs, drivers that run shaders on the CPU included. Tests that need one fail where there is none: `cargo xtask test` installs one.
+pub fn gpus() -> &'static [AdapterReport] {
     static FOUND: LazyLock<Vec<AdapterReport>> =
         LazyLock::new(|| pollster::block_on(siskin_gpu::adapters()));
     assert!(
         !FOUND.is_empty(),
-        "no GPU adapter; run `cargo xtask test`, which installs a driver"
+        "no GPU; run `cargo xtask test`, which installs a driver"
     );
     &FOUND
 }
@@ -97,15 +97,15 @@ pub fn adapters() -> &'static [AdapterReport] {
 /// kernels do not depend on one compiler, for which parts of some tests are enough.
 pub fn is_first_driver(index: usize) -> bool {
     let is_other = |a: &AdapterReport| !a.name.contains("SwiftShader");
-    index == adapters().iter().position(is_other).unwrap_or(0)
+    index == gpus().iter().position(is_other).unwrap_or(0)
 }
 
-/// Every profile of every adapter.
+/// Every profile of every GPU.
 pub fn devices() -> Vec<(usize, Profile)> {
     let mut all = vec![];
-    for (i, adapter) in adapters().iter().enumerate() {
+    for (i, gpu) in gpus().iter().enumerate() {
         for (_, profile) in Profile::NAMED {
-            if adapter.subgroups || !profile.needs_subgroups() {
+            if gpu.subgroups || !profile.needs_subgroups() {
                 all.push((i, profile));
             }
         }

@@ -4,7 +4,6 @@ import { SiskinError, aborted } from "./errors.js";
 import { BREATH, breathe, progressReporter } from "./pace.js";
 import { openHeaders, openWhole } from "./reference.js";
 import type {
-  AdapterInfo,
   Bytes,
   Counts,
   Fit,
@@ -12,6 +11,7 @@ import type {
   GenerateEvent,
   GenerateOptions,
   Generated,
+  GpuInfo,
   Info,
   KernelResult,
   LoadOptions,
@@ -25,7 +25,7 @@ import type {
   TraceOptions,
 } from "./types.js";
 import { camel, type Dataset, type Example, type ExamplePreview, type LoraAdapter, type TrainPlan, type TrainStep, type TrainSummary } from "./train.js";
-import init, { Hash, adapter, parseDataset, selfTest, type Files, type Session, type Tokenizer } from "./wasm/siskin_wasm.js";
+import init, { Hash, gpu, parseDataset, selfTest, type Files, type Session, type Tokenizer } from "./wasm/siskin_wasm.js";
 
 /** What is passed to a worker: no functions, no signals. */
 export type LoadRequest = Pick<LoadOptions, "device" | "profile" | "context" | "cache" | "sha256">;
@@ -46,7 +46,7 @@ const mib = (bytes: number) => `${Math.round(bytes / 2 ** 20)} MiB`;
 async function gpuName(): Promise<string> {
   const found = await globalThis.navigator?.gpu?.requestAdapter({ powerPreference: "high-performance" });
   const { vendor = "", architecture = "", description = "" } = found?.info ?? {};
-  return description || [vendor, architecture].filter(Boolean).join(" ") || "WebGPU adapter";
+  return description || [vendor, architecture].filter(Boolean).join(" ") || "WebGPU";
 }
 
 /** WebAssembly memory has 32-bit addresses, not all of which are usable. */
@@ -135,7 +135,7 @@ export class Engine {
   /** Whether the inspected model fits. */
   async fit(request: FitRequest): Promise<Fit> {
     if (!this.#files) throw new SiskinError("unloaded", "no model has been inspected");
-    const found = request.device === "cpu" || !globalThis.navigator?.gpu ? undefined : ((await this.adapter()) ?? undefined);
+    const found = request.device === "cpu" || !globalThis.navigator?.gpu ? undefined : ((await this.gpu()) ?? undefined);
     const onCpu = !found || (found.software && request.device !== "webgpu");
     const available = request.memory ?? usable(onCpu);
     try {
@@ -181,7 +181,7 @@ export class Engine {
         this.unload();
         throw aborted();
       }
-      const onSoftware = globalThis.navigator?.gpu ? "this browser's WebGPU adapter runs on the CPU" : "this browser has no WebGPU";
+      const onSoftware = globalThis.navigator?.gpu ? "this browser's WebGPU runs on the CPU" : "this browser has no WebGPU";
       const why = device === "cpu" ? onSoftware : "the GPU cannot hold this model";
       this.#whyCpu = request.device === "cpu" ? undefined : why;
       report("ready", 0, 0);
@@ -195,10 +195,10 @@ export class Engine {
     if (request.device !== undefined && request.device !== "webgpu") {
       throw new SiskinError("invalid_request", `there is no device \`${String(request.device)}\`; use "webgpu" or "cpu"`);
     }
-    const found = await this.adapter();
+    const found = await this.gpu();
     if (request.device !== "webgpu" && !request.profile) return found && !found.software ? undefined : "cpu";
     if (!found) {
-      const what = globalThis.navigator?.gpu ? "no WebGPU adapter" : "no WebGPU";
+      const what = globalThis.navigator?.gpu ? "no GPU for WebGPU" : "no WebGPU";
       throw new SiskinError("no_webgpu", `this browser has ${what}; omit \`device\` to use the CPU`);
     }
     return "webgpu";
@@ -222,7 +222,7 @@ export class Engine {
       const onGpu = found.device === "webgpu";
       return {
         ...found,
-        adapter: onGpu ? await gpuName() : "WebAssembly, one thread",
+        deviceName: onGpu ? await gpuName() : "WebAssembly, one thread",
         ...(!onGpu && this.#whyCpu && { reason: this.#whyCpu }),
         model: this.#model!,
         wasmHeap: this.#heap?.buffer.byteLength ?? 0,
@@ -317,9 +317,9 @@ export class Engine {
     return this.#inTurn(async (session) => JSON.parse(await session.decodeCounts()));
   }
 
-  async adapter(): Promise<AdapterInfo | null> {
+  async gpu(): Promise<GpuInfo | null> {
     if (!globalThis.navigator?.gpu) return null;
-    const found = JSON.parse(await adapter()) as AdapterInfo | null;
+    const found = JSON.parse(await gpu()) as GpuInfo | null;
     return found && { ...found, name: found.name || (await gpuName()) };
   }
 

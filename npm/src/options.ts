@@ -10,7 +10,7 @@ const KNOWN = {
   fits: [...RUNTIME, "device", "context", "memory", "signal"],
   inspect: [...RUNTIME, "signal"],
   fit: ["device", "context", "memory"],
-  adapter: RUNTIME,
+  gpu: RUNTIME,
   selfTest: [...RUNTIME, "profile"],
   "cache.delete": ["hub"],
   "generate's listeners": ["onEvent", "signal"],

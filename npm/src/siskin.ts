@@ -17,13 +17,13 @@ import {
   type TrainPlan,
 } from "./train.js";
 import type {
-  AdapterInfo,
   Counts,
   Fit,
   FitOptions,
   GenerateEvent,
   GenerateOptions,
   Generated,
+  GpuInfo,
   Info,
   KernelResult,
   LoadOptions,
@@ -185,12 +185,12 @@ export class Siskin {
   }
 
   /** What this browser's WebGPU offers; null without it. */
-  static async adapter(options: RuntimeOptions = {}): Promise<AdapterInfo | null> {
-    check("adapter", options);
-    return using(options, (host) => host.calls.adapter());
+  static async gpu(options: RuntimeOptions = {}): Promise<GpuInfo | null> {
+    check("gpu", options);
+    return using(options, (host) => host.calls.gpu());
   }
 
-  /** Runs every kernel on the adapter and on the CPU; results are reported as they arrive. */
+  /** Runs every kernel on the GPU and on the CPU; results are reported as they arrive. */
   static async selfTest(
     onResult: (result: KernelResult) => void,
     options: RuntimeOptions & Pick<LoadOptions, "profile"> = {},

@@ -60,7 +60,7 @@ export interface Memory {
 /** What a model runs on. */
 export interface DeviceInfo {
   device: "webgpu" | "cpu";
-  adapter: string;
+  deviceName: string;
   /** The kernel profile in use. */
   profile: string;
   /** Why it is not the GPU, if no device was requested. */
@@ -92,8 +92,8 @@ export interface Fit {
   reason: string;
 }
 
-/** This browser's WebGPU adapter. */
-export interface AdapterInfo {
+/** The GPU that this browser offers through WebGPU. */
+export interface GpuInfo {
   name: string;
   /** Whether shaders run on the CPU. */
   software: boolean;
@@ -128,7 +128,7 @@ export interface Progress {
 export interface LoadOptions {
   /** By default WebGPU on a real GPU, else the CPU. */
   device?: "webgpu" | "cpu";
-  /** The kernel profile to use instead of the adapter's own: for tests. */
+  /** The kernel profile to use instead of the GPU's own: for tests. */
   profile?: "cpu" | "base" | "sg" | "sg_dot4";
   /** Capacity of the KV cache in tokens; by default the model's own context, at most 4096. */
   context?: number;

@@ -38,7 +38,7 @@ test("Chromium compiles every variant of every kernel", async () => {
     }
     return { errors, subgroups };
   }, shaders);
-  assert.ok(subgroups, "this Chromium's adapter has no subgroups: their shaders were not compiled");
+  assert.ok(subgroups, "this Chromium's GPU has no subgroups: their shaders were not compiled");
   assert.deepEqual(errors, []);
   await close();
 });
@@ -111,14 +111,14 @@ test("without WebGPU the CPU answers, and the reason is reported", async () => {
   assert.deepEqual(noise.filter((n) => !n.includes("404")), []);
 });
 
-test("a software adapter is ignored unless requested", async () => {
+test("a software GPU is ignored unless requested", async () => {
   const { page, close } = await openPage(browser, server.url);
   const found = await page.evaluate(async (url) => {
     const model = await Siskin.load(url, { context: 64 });
-    return { ...(await model.info()), adapter: await Siskin.adapter() };
+    return { ...(await model.info()), gpu: await Siskin.gpu() };
   }, `${server.url}tiny/llama/`);
   assert.equal(found.device, "cpu");
-  assert.ok(found.adapter.software && found.adapter.maxBufferSize > 2 ** 27);
+  assert.ok(found.gpu.software && found.gpu.maxBufferSize > 2 ** 27);
   assert.match(found.reason, /runs on the CPU/);
   await close();
 });

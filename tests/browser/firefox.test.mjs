@@ -73,18 +73,18 @@ test("the real model streams its answer on WebGPU", async () => {
       text += chunk.choices[0]?.delta?.content ?? "";
       chunks++;
     }
-    const { device, adapter, profile, wasmHeap } = await model.info();
+    const { device, deviceName, profile, wasmHeap } = await model.info();
     const largest = Math.max(...model.model.tensors.map((t) => t.bytes));
     const kept = await Siskin.cache.list();
     model.unload();
-    return { text, chunks, device, adapter, profile, wasmHeap, largest, kept: kept.filter((c) => c.complete && c.where === "opfs").length };
+    return { text, chunks, device, deviceName, profile, wasmHeap, largest, kept: kept.filter((c) => c.complete && c.where === "opfs").length };
   }, `${server.url}models/smollm2-135m-instruct.gguf`);
   assert.equal(found.text, "The capital of France is Paris.");
   assert.equal(found.device, "webgpu");
   assert.ok(found.chunks > 5 && found.kept > 0, JSON.stringify(found));
   // Weights pass through one tensor at a time.
   assert.ok(found.wasmHeap < 64 * 2 ** 20 + found.largest, `${found.wasmHeap} bytes of heap`);
-  console.log(`Firefox ran on ${found.adapter}, profile ${found.profile}`);
+  console.log(`Firefox ran on ${found.deviceName}, profile ${found.profile}`);
 });
 
 test("the real model takes a training step on WebGPU", async () => {

@@ -131,7 +131,7 @@ test("unknown options, and invalid sizes, are refused by name", async () => {
     load: await failure(open("tiny/llama/", { contxt: 64 })),
     fits: await failure(Siskin.fits("/tiny/llama/model.gguf", { profile: "base" })),
     inspect: await failure(Siskin.inspect("/tiny/llama/model.gguf", { sha: "00" })),
-    adapter: await failure(Siskin.adapter({ device: "webgpu" })),
+    gpu: await failure(Siskin.gpu({ device: "webgpu" })),
     selfTest: await failure(Siskin.selfTest(() => {}, { profil: "base" })),
     cache: await failure(Siskin.cache.delete("/tiny/llama/model.gguf", { hubb: "" })),
     generate: await failure(model.generate("a", { temprature: 1 })),
@@ -140,7 +140,7 @@ test("unknown options, and invalid sizes, are refused by name", async () => {
     train: await failure(model.planTraining([{ text: "a" }], { learning_rate: 1 })),
     adapters: await failure(model.adapters.use(null, { scal: 2 })),
   }));
-  const names = { load: "contxt", fits: "profile", inspect: "sha", adapter: "device", selfTest: "profil", cache: "hubb", generate: "temprature", trace: "atention", preview: "lossOnn", train: "learning_rate", adapters: "scal" };
+  const names = { load: "contxt", fits: "profile", inspect: "sha", gpu: "device", selfTest: "profil", cache: "hubb", generate: "temprature", trace: "atention", preview: "lossOnn", train: "learning_rate", adapters: "scal" };
   for (const [call, message] of Object.entries(found)) {
     assert.ok(message.startsWith("invalid_request: "), `${call}: ${message}`);
     assert.ok(message.includes(`\`${names[call] ?? call}\``), `${call}: ${message}`);

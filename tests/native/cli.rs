@@ -231,14 +231,14 @@ fn the_real_model_binds_its_weights_once() {
 }
 
 #[test]
-fn devices_lists_adapters_and_their_profiles() {
+fn devices_lists_gpus_and_their_profiles() {
     let j = json(&["devices", "--json"]);
-    let adapters = j["adapters"].as_array().unwrap();
+    let gpus = j["gpus"].as_array().unwrap();
     assert!(
-        !adapters.is_empty(),
-        "no adapter; run `cargo xtask test`, which installs one"
+        !gpus.is_empty(),
+        "no GPU; run `cargo xtask test`, which installs one"
     );
-    for a in adapters {
+    for a in gpus {
         assert!(["cpu", "base", "sg"].contains(&a["profile"].as_str().unwrap()));
         assert!(a["limits"]["max_storage_binding"].as_u64().unwrap() >= 1 << 27);
     }

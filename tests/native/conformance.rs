@@ -48,7 +48,7 @@ fn args(case: &Value, folder: &Path, tmp: &Path) -> Vec<String> {
     filled.collect()
 }
 
-/// The logits by the program on the CPU; then in every profile of the first adapter, and in one of each other, in this
+/// The logits by the program on the CPU; then in every profile of the first GPU, and in one of each other, in this
 /// process: what is compiled for one case serves the next.
 fn check_logits(what: &str, args: &[&str], wanted: &Path, tmp: &Path) {
     let wanted = read_logits(wanted);

@@ -158,7 +158,7 @@ fn nf4_tensors_are_read_as_one() {
     for (from, to, wanted) in [
         ("nf4", "fp4", "only nf4"),
         ("64", "96", "only nf4"),
-        ("[80, 256]", "[80, 250]", "blocks of 64"),
+        ("[80, 256]", "[80, 250]", "block size is 64"),
         ("[80, 256]", "[81, 256]", "10368 bytes"),
         ("[80, 256]", "\"a\"", "no shape"),
     ] {
@@ -273,7 +273,7 @@ fn lies_about_sizes_are_named() {
     assert!(message(one_tensor(1, &[u64::MAX, 2], 0, 0)).contains("`w`"));
     assert!(message(one_tensor(1, &[1 << 40], 0, 0)).contains("beyond the file"));
     assert!(message(one_tensor(1, &[32], 0, 1 << 60)).contains("beyond the file"));
-    assert!(message(one_tensor(1, &[33], 2, 0)).contains("blocks of 32"));
+    assert!(message(one_tensor(1, &[33], 2, 0)).contains("block size is 32"));
     assert!(
         message(one_tensor(1, &[32], 99, 0))
             .contains("type 99 (unknown to ggml), which is not supported; supported: F32")

@@ -1,4 +1,4 @@
-//! A step of training through a block of every op, on each profile of each adapter, against the CPU: loss,
+//! A step of training through a block of every op, in each profile of each GPU, against the CPU: loss,
 //! all gradients, their norm and the parameters after the step.
 
 use pollster::block_on;

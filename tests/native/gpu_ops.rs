@@ -1,4 +1,4 @@
-//! Each kernel, in each profile of each adapter, against its CPU twin. Inputs come by way of an
+//! Each kernel, in each profile of each GPU, against its CPU counterpart. Inputs come by way of an
 //! embedding of random values, so that every case is a small graph run on both.
 
 use pollster::block_on;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use pollster::block_on;
 use siskin_engine::{CacheType, DeviceRequest, GenerateOptions, OpenOptions, Precision, Session};
 use siskin_gpu::{Product, Profile};
-use siskin_tests::{Tensors, adapters, devices, is_first_driver};
+use siskin_tests::{Tensors, devices, gpus, is_first_driver};
 use siskin_text::Message;
 
 fn model() -> PathBuf {
@@ -30,12 +30,11 @@ fn open(device: DeviceRequest, precision: Precision, cache_type: CacheType) -> S
     block_on(Session::open(&model(), &options, &mut |_| ())).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// Every profile of the first adapter; of each further one, the profile that it would be given.
+/// Every profile of the first GPU; of each further one, the profile that it would be given.
 fn devices_for_the_real_model() -> Vec<(usize, Profile)> {
-    let adapters = adapters();
+    let gpus = gpus();
     let mut found = devices();
-    found
-        .retain(|(index, profile)| is_first_driver(*index) || adapters[*index].profile == *profile);
+    found.retain(|(index, profile)| is_first_driver(*index) || gpus[*index].profile == *profile);
     found
 }
 
@@ -151,7 +150,7 @@ fn logits_are_those_of_transformers() {
 #[test]
 fn the_capital_of_france() {
     let cpu = (DeviceRequest::Cpu, "cpu".to_string());
-    // A whole answer by the first adapter only.
+    // A whole answer by the first GPU only.
     let gpus = devices()
         .into_iter()
         .filter(|(i, _)| is_first_driver(*i))

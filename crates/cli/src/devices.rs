@@ -7,29 +7,29 @@ use serde_json::json;
 use crate::args::DevicesArgs;
 
 pub async fn devices(args: &DevicesArgs) -> Result<()> {
-    let adapters = siskin_gpu::adapters().await;
+    let gpus = siskin_gpu::adapters().await;
     let mut out = std::io::stdout().lock();
     if args.json {
-        let list: Vec<_> = adapters
+        let list: Vec<_> = gpus
             .iter()
             .enumerate()
-            .map(|(i, a)| {
+            .map(|(i, gpu)| {
                 json!({
                     "device": format!("gpu:{i}"),
-                    "name": a.name,
-                    "backend": a.backend,
-                    "driver": a.driver,
-                    "software": a.software,
-                    "profile": a.profile.to_string(),
-                    "subgroups": a.subgroups,
-                    "subgroup_size": [a.subgroup_size.0, a.subgroup_size.1],
-                    "shader_f16": a.shader_f16,
-                    "timestamps": a.timestamps,
+                    "name": gpu.name,
+                    "backend": gpu.backend,
+                    "driver": gpu.driver,
+                    "software": gpu.software,
+                    "profile": gpu.profile.to_string(),
+                    "subgroups": gpu.subgroups,
+                    "subgroup_size": [gpu.subgroup_size.0, gpu.subgroup_size.1],
+                    "shader_f16": gpu.shader_f16,
+                    "timestamps": gpu.timestamps,
                     "limits": {
-                        "max_storage_binding": a.limits.max_storage_binding,
-                        "max_buffer": a.limits.max_buffer,
-                        "max_workgroup_invocations": a.limits.max_workgroup_invocations,
-                        "max_workgroup_memory": a.limits.max_workgroup_memory,
+                        "max_storage_binding": gpu.limits.max_storage_binding,
+                        "max_buffer": gpu.limits.max_buffer,
+                        "max_workgroup_invocations": gpu.limits.max_workgroup_invocations,
+                        "max_workgroup_memory": gpu.limits.max_workgroup_memory,
                     },
                 })
             })
@@ -37,39 +37,43 @@ pub async fn devices(args: &DevicesArgs) -> Result<()> {
         writeln!(
             out,
             "{}",
-            json!({ "cpu": { "threads": threads() }, "adapters": list })
+            json!({ "cpu": { "threads": threads() }, "gpus": list })
         )?;
         return Ok(());
     }
     writeln!(out, "cpu    {} threads", threads())?;
-    for (i, a) in adapters.iter().enumerate() {
-        writeln!(out, "gpu:{i}  {} ({}, {})", a.name, a.backend, a.driver)?;
-        let kind = if a.software {
+    for (i, gpu) in gpus.iter().enumerate() {
+        writeln!(
+            out,
+            "gpu:{i}  {} ({}, {})",
+            gpu.name, gpu.backend, gpu.driver
+        )?;
+        let kind = if gpu.software {
             "software: shaders run on the CPU"
         } else {
             "hardware"
         };
         let yes = |b| if b { "yes" } else { "no" };
-        writeln!(out, "       {kind}; profile {}", a.profile)?;
+        writeln!(out, "       {kind}; profile {}", gpu.profile)?;
         writeln!(
             out,
             "       subgroups {} ({} to {}), f16 {}, timestamps {}",
-            yes(a.subgroups),
-            a.subgroup_size.0,
-            a.subgroup_size.1,
-            yes(a.shader_f16),
-            yes(a.timestamps)
+            yes(gpu.subgroups),
+            gpu.subgroup_size.0,
+            gpu.subgroup_size.1,
+            yes(gpu.shader_f16),
+            yes(gpu.timestamps)
         )?;
         writeln!(
             out,
             "       largest binding {}, buffer {}; workgroup {} threads, {}",
-            HumanBytes(a.limits.max_storage_binding),
-            HumanBytes(a.limits.max_buffer),
-            a.limits.max_workgroup_invocations,
-            HumanBytes(a.limits.max_workgroup_memory.into())
+            HumanBytes(gpu.limits.max_storage_binding),
+            HumanBytes(gpu.limits.max_buffer),
+            gpu.limits.max_workgroup_invocations,
+            HumanBytes(gpu.limits.max_workgroup_memory.into())
         )?;
     }
-    if adapters.is_empty() {
+    if gpus.is_empty() {
         writeln!(out, "{}", siskin_gpu::Error::NoAdapter)?;
     }
     Ok(())

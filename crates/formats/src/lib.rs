@@ -8,6 +8,7 @@ mod error;
 pub mod formats;
 mod ggml_types;
 mod gguf;
+mod gguf_header;
 mod gguf_write;
 mod nf4;
 mod pickle;
@@ -23,7 +24,8 @@ pub use blocks::{
 pub use checkpoint::{Checkpoint, TensorInfo, UnreadTensor, shard_names};
 pub use dynamic::{dynamic_map, nearest_code};
 pub use error::{Error, Result};
-pub use gguf::{Array, Gguf, Header, Parsed, Value, parse_header};
+pub use gguf::{Array, Gguf, Header, Value};
+pub use gguf_header::{Parsed, parse_header};
 pub use gguf_write::{GgufTensor, write_gguf};
 pub use nf4::{Nf4Parts, nf4_codes};
 pub use pickle::{TorchTensor, read_torch};

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::graph::Error;
-use crate::{Graph, Node, NodeId, Op, Result, Rows};
+use crate::{Activation, AttentionSpec, Graph, LoraId, Node, NodeId, Op, Result, Rows};
 
 /// Which values of the forward pass are kept for the backward pass; the others are computed again
 /// (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016).
@@ -186,39 +186,19 @@ impl Backward<'_> {
         self.push(Op::Concat, pieces, cols)
     }
 
-    /// The gradient of a value, once all that reads it was seen.
+    /// The gradient of a value, once everything that reads it has been visited.
     fn gradient(&mut self, id: NodeId) -> Result<Option<NodeId>> {
-        let parts = std::mem::take(&mut self.parts[id.0]);
-        let mut sum: Option<NodeId> = None;
-        let cols = self.cols(id);
-        let mut pieces: Vec<(usize, NodeId)> = vec![];
-        let mut plus = |this: &mut Self, part: NodeId| {
-            sum = Some(match sum {
-                Some(sum) => this.push(Op::Add, &[sum, part], cols),
-                None => part,
-            });
-        };
-        for part in parts {
+        let mut sum = None;
+        let mut pieces = vec![];
+        for part in std::mem::take(&mut self.parts[id.0]) {
             match part {
-                Part::Whole(part) => plus(self, part),
+                Part::Whole(part) => sum = Some(self.sum(sum, part)),
                 Part::From(start, part) => pieces.push((start, part)),
             }
         }
         if !pieces.is_empty() {
-            pieces.sort();
-            let mut at = 0;
-            for (start, piece) in &pieces {
-                self.graph.check("slice", "", *start == at, || {
-                    format!("the gradient of columns {at}..{start} is not defined")
-                })?;
-                at += self.cols(*piece);
-            }
-            self.graph.check("slice", "", at == cols, || {
-                format!("the gradient of columns {at}..{cols} is not defined")
-            })?;
-            let pieces: Vec<_> = pieces.into_iter().map(|p| p.1).collect();
-            let whole = self.concat(&pieces, cols);
-            plus(self, whole);
+            let whole = self.join(pieces, self.cols(id))?;
+            sum = Some(self.sum(sum, whole));
         }
         let named = self.graph.names.iter().find(|n| n.1 == id);
         if let (Some(sum), Some((name, _))) = (sum, named) {
@@ -228,63 +208,60 @@ impl Backward<'_> {
         Ok(sum)
     }
 
-    /// Hands a node's gradient on to its inputs.
+    fn sum(&mut self, sum: Option<NodeId>, part: NodeId) -> NodeId {
+        match sum {
+            Some(sum) => self.push(Op::Add, &[sum, part], self.cols(part)),
+            None => part,
+        }
+    }
+
+    /// The gradients of slices, by their first columns, as the gradient of the whole value.
+    fn join(&mut self, mut pieces: Vec<(usize, NodeId)>, cols: usize) -> Result<NodeId> {
+        pieces.sort();
+        let mut at = 0;
+        for (start, piece) in &pieces {
+            self.graph.check("slice", "", *start == at, || {
+                format!("the gradient of columns {at}..{start} is not defined")
+            })?;
+            at += self.cols(*piece);
+        }
+        self.graph.check("slice", "", at == cols, || {
+            format!("the gradient of columns {at}..{cols} is not defined")
+        })?;
+        let pieces: Vec<_> = pieces.into_iter().map(|p| p.1).collect();
+        Ok(self.concat(&pieces, cols))
+    }
+
+    /// Passes a node's gradient to its inputs.
     fn node(&mut self, id: NodeId, loss: NodeId) -> Result<()> {
-        let Node {
-            op, inputs, cols, ..
-        } = self.graph.node(id).clone();
+        let Node { op, inputs, .. } = self.graph.node(id).clone();
+        let x = inputs[0];
         if let Op::CrossEntropy { weight } = op
             && id == loss
         {
-            let x = inputs[0];
-            let cols = self.cols(x);
-            let dx = self.push(Op::CrossEntropyGrad { weight }, &[x, id], cols);
-            self.add(x, Part::Whole(dx));
+            self.pass(Op::CrossEntropyGrad { weight }, &[x, id], x);
             return Ok(());
         }
         let Some(dy) = self.gradient(id)? else {
             return Ok(());
         };
-        let x = inputs[0];
         match op {
             Op::Linear { weight, .. } => {
                 if self.needs[x.0] {
-                    let cols = self.cols(x);
-                    let dx = self.push(Op::LinearGrad { weight }, &[dy], cols);
-                    self.add(x, Part::Whole(dx));
+                    self.pass(Op::LinearGrad { weight }, &[dy], x);
                 }
             }
-            Op::LoraUp { lora } => {
-                let u = self.value(inputs[1]);
-                self.push(Op::LoraGradB { lora }, &[u, dy], 0);
-                let cols = self.cols(u);
-                let du = self.push(Op::LoraUpGrad { lora }, &[dy], cols);
-                self.add(inputs[1], Part::Whole(du));
-                self.add(x, Part::Whole(dy));
-            }
-            Op::LoraDown { lora } => {
-                let value = self.value(x);
-                self.push(Op::LoraGradA { lora }, &[value, dy], 0);
-                if self.needs[x.0] {
-                    let cols = self.cols(x);
-                    let dx = self.push(Op::LoraDownGrad { lora }, &[dy], cols);
-                    self.add(x, Part::Whole(dx));
-                }
-            }
+            Op::LoraUp { lora } => self.lora_up(lora, x, inputs[1], dy),
+            Op::LoraDown { lora } => self.lora_down(lora, x, dy),
             Op::Dora { lora, bias } => {
                 let y = self.value(id);
                 self.push(Op::DoraGradM { lora, bias }, &[y, dy], 0);
-                let dx = self.push(Op::DoraGrad { lora }, &[dy], cols);
-                self.add(x, Part::Whole(dx));
+                self.pass(Op::DoraGrad { lora }, &[dy], x);
             }
-            Op::Dropout { .. } => {
-                let dx = self.push(op, &[dy], cols);
-                self.add(x, Part::Whole(dx));
-            }
+            Op::Dropout { .. } => self.pass(op, &[dy], x),
             Op::RmsNorm { weight, eps } => {
                 let value = self.value(x);
-                let dx = self.push(Op::RmsNormGrad { weight, eps }, &[value, dy], cols);
-                self.add(x, Part::Whole(dx));
+                self.pass(Op::RmsNormGrad { weight, eps }, &[value, dy], x);
             }
             Op::Slice { start } => self.add(x, Part::From(start, dy)),
             Op::Rope {
@@ -299,34 +276,14 @@ impl Backward<'_> {
                     pairs,
                     back: true,
                 };
-                let dx = self.push(op, &[dy], cols);
-                self.add(x, Part::Whole(dx));
+                self.pass(op, &[dy], x);
             }
-            Op::SelfAttention { spec } => {
-                let mut values: Vec<_> = inputs.iter().map(|i| self.value(*i)).collect();
-                values.push(self.value(id));
-                values.push(dy);
-                let (nq, nkv) = (cols, self.cols(inputs[1]));
-                let op = Op::SelfAttentionGrad { spec };
-                let all = self.push(op, &values, nq + 2 * nkv);
-                for (input, start, len) in [(0, 0, nq), (1, nq, nkv), (2, nq + nkv, nkv)] {
-                    let part = self.slice(all, start, len);
-                    self.add(inputs[input], Part::Whole(part));
-                }
-            }
+            Op::SelfAttention { spec } => self.self_attention(spec, &inputs, id, dy),
             Op::Add => {
                 self.add(x, Part::Whole(dy));
                 self.add(inputs[1], Part::Whole(dy));
             }
-            Op::Gated { activation } => {
-                let (gate, up) = (self.value(x), self.value(inputs[1]));
-                let op = Op::GatedGrad { activation };
-                let both = self.push(op, &[gate, up, dy], 2 * cols);
-                for (i, input) in inputs.iter().enumerate() {
-                    let part = self.slice(both, i * cols, cols);
-                    self.add(*input, Part::Whole(part));
-                }
-            }
+            Op::Gated { activation } => self.gated(activation, x, inputs[1], dy),
             op => {
                 return Err(Error {
                     op: op.name(),
@@ -336,5 +293,48 @@ impl Backward<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The whole gradient of x by one op.
+    fn pass(&mut self, op: Op, reads: &[NodeId], x: NodeId) {
+        let dx = self.push(op, reads, self.cols(x));
+        self.add(x, Part::Whole(dx));
+    }
+
+    fn lora_up(&mut self, lora: LoraId, base: NodeId, u: NodeId, dy: NodeId) {
+        let value = self.value(u);
+        self.push(Op::LoraGradB { lora }, &[value, dy], 0);
+        self.pass(Op::LoraUpGrad { lora }, &[dy], u);
+        self.add(base, Part::Whole(dy));
+    }
+
+    fn lora_down(&mut self, lora: LoraId, x: NodeId, du: NodeId) {
+        let value = self.value(x);
+        self.push(Op::LoraGradA { lora }, &[value, du], 0);
+        if self.needs[x.0] {
+            self.pass(Op::LoraDownGrad { lora }, &[du], x);
+        }
+    }
+
+    /// `inputs` are q, k and v, `y` the result.
+    fn self_attention(&mut self, spec: AttentionSpec, inputs: &[NodeId], y: NodeId, dy: NodeId) {
+        let mut values: Vec<_> = inputs.iter().map(|i| self.value(*i)).collect();
+        values.extend([self.value(y), dy]);
+        let (nq, nkv) = (self.cols(y), self.cols(inputs[1]));
+        let all = self.push(Op::SelfAttentionGrad { spec }, &values, nq + 2 * nkv);
+        for (input, start, len) in [(0, 0, nq), (1, nq, nkv), (2, nq + nkv, nkv)] {
+            let part = self.slice(all, start, len);
+            self.add(inputs[input], Part::Whole(part));
+        }
+    }
+
+    fn gated(&mut self, activation: Activation, gate: NodeId, up: NodeId, dy: NodeId) {
+        let cols = self.cols(dy);
+        let values = [self.value(gate), self.value(up), dy];
+        let both = self.push(Op::GatedGrad { activation }, &values, 2 * cols);
+        for (i, input) in [gate, up].into_iter().enumerate() {
+            let part = self.slice(both, i * cols, cols);
+            self.add(input, Part::Whole(part));
+        }
     }
 }

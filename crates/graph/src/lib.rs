@@ -1,21 +1,24 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
+mod build;
+mod fusion;
 mod grad;
 mod graph;
 mod lora;
+mod op;
 mod optimiser;
 mod plan;
 mod step;
+mod storage;
 mod weight;
 
+pub use fusion::{Fusion, Step};
 pub use grad::Checkpointing;
-pub use graph::{
-    Activation, AttentionSpec, Cache, CacheId, Error, Graph, LoraId, Node, NodeId, Op, Pairs,
-    Result, Rows,
-};
+pub use graph::{Cache, CacheId, Error, Graph, LoraId, Node, NodeId, Result, Rows};
 pub use lora::{Dora, Lora, LoraSpec, Span};
+pub use op::{Activation, AttentionSpec, Op, Pairs};
 pub use optimiser::{AdamW, MOMENT_BLOCK, MomentType, Moments};
-pub use plan::{Fusion, Plan, Step, View};
+pub use plan::{Plan, View};
 pub use step::{Batch, Noise, Sampling, dropout_factor};
 pub use weight::{Part, Weight, WeightId, WeightKind};

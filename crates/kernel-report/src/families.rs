@@ -66,8 +66,8 @@ fn nf4(weight: &Weight) -> Vec<(TensorType, usize)> {
 }
 
 pub fn kernels() -> Result<Vec<FamilyKernel>> {
-    let adapters = block_on(siskin_gpu::adapters());
-    let Some(index) = adapters.iter().position(|a| a.subgroups) else {
+    let gpus = block_on(siskin_gpu::adapters());
+    let Some(index) = gpus.iter().position(|gpu| gpu.subgroups) else {
         bail!("no GPU driver with subgroups; install mesa-vulkan-drivers");
     };
     let mut out = vec![];

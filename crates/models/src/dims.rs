@@ -3,6 +3,8 @@
 use crate::Result;
 use crate::config::Source;
 
+const MAX_SIZE: usize = 1 << 20;
+
 /// The sizes of a model, and what every family has beside them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dims {
@@ -72,98 +74,35 @@ impl Dims {
     /// # Errors
     /// If a size is missing from a GGUF file, or makes no sense.
     pub(crate) fn read(source: &Source<'_>, defaults: &Defaults) -> Result<Self> {
-        const MAX: usize = 1 << 20;
-        // GGUF files have all of them.
-        let or = |default: usize| (!source.is_gguf()).then_some(default);
-        let n_heads = source.size(
-            "num_attention_heads",
-            "attention.head_count",
-            or(defaults.n_heads),
+        let reader = Reader { source, defaults };
+        let n_heads = reader.size(
+            ["num_attention_heads", "attention.head_count"],
+            defaults.n_heads,
             1024,
         )?;
-        let hidden_size = source.size(
-            "hidden_size",
-            "embedding_length",
-            or(defaults.hidden_size),
-            MAX,
+        let hidden_size = reader.size(
+            ["hidden_size", "embedding_length"],
+            defaults.hidden_size,
+            MAX_SIZE,
         )?;
-        let n_layers = source.size(
-            "num_hidden_layers",
-            "block_count",
-            or(defaults.n_layers),
+        let n_layers = reader.size(
+            ["num_hidden_layers", "block_count"],
+            defaults.n_layers,
             1024,
         )?;
-        let kv_by_layer = source.by_layer("attention.head_count_kv", n_layers)?;
-        let mlp_by_layer = source.by_layer("feed_forward_length", n_layers)?;
-        let largest = |list: &Option<Vec<usize>>| list.iter().flatten().max().copied();
-        // Null is not the class's default, but as many as heads.
-        let default = defaults
-            .n_kv_heads
-            .filter(|_| !source.is_gguf() && !source.is_null("num_key_value_heads"));
-        let n_kv_heads = match largest(&kv_by_layer) {
-            Some(n) => n,
-            None => source
-                .uint("num_key_value_heads", "attention.head_count_kv")?
-                .or(default)
-                .unwrap_or(n_heads),
-        };
-        let intermediate_size = match largest(&mlp_by_layer) {
-            Some(n) => n,
-            None => source.size(
-                "intermediate_size",
-                "feed_forward_length",
-                or(defaults.intermediate_size),
-                MAX,
-            )?,
-        };
-        let default = defaults
-            .head_dim
-            .filter(|_| !source.is_gguf() && !source.is_null("head_dim"));
-        let head_dim = source
-            .uint("head_dim", "attention.key_length")?
-            .or(default)
-            .unwrap_or(hidden_size / n_heads);
-        if head_dim == 0 || !head_dim.is_multiple_of(4) || head_dim > 256 {
-            return Err(source.wrong("head_dim", "a multiple of 4 up to 256"));
-        }
-        let kv_heads = kv_by_layer.iter().flatten().copied();
-        if kv_heads
-            .chain([n_kv_heads])
-            .any(|n| n == 0 || n_heads % n != 0)
-        {
-            return Err(source.wrong("num_key_value_heads", "a divisor of the number of heads"));
-        }
-        for (key, what) in [
-            ("attention.value_length", "another size than the keys'"),
-            ("rope.dimension_count", "rope on a part of each head"),
-        ] {
-            if source.uint("", key)?.is_some_and(|n| n != head_dim) {
-                return Err(source.unsupported(key, what));
-            }
-        }
-        if let Some(false) = source.bool("", "attention.causal")? {
-            return Err(source.unsupported("attention.causal", false));
-        }
-        let vocab_size = match source.embedding_rows()? {
-            Some(rows) => rows,
-            None => source.size("vocab_size", "", Some(defaults.vocab_size), 1 << 24)?,
-        };
-        let by_layer = |i: usize| LayerDims {
-            n_kv_heads: kv_by_layer.as_ref().map_or(n_kv_heads, |l| l[i]),
-            intermediate_size: mlp_by_layer.as_ref().map_or(intermediate_size, |l| l[i]),
-        };
-        let varies = kv_by_layer.is_some() || mlp_by_layer.is_some();
+        let kv_heads = reader.kv_heads(n_layers, n_heads)?;
+        let mlp = reader.mlp(n_layers)?;
+        let head_dim = reader.head_dim(hidden_size / n_heads)?;
+        reader.refuse_unsupported(head_dim)?;
         Ok(Self {
-            by_layer: (0..if varies { n_layers } else { 0 })
-                .map(by_layer)
-                .collect(),
+            by_layer: by_layer(&kv_heads, &mlp, n_layers),
             n_layers,
             hidden_size,
-            intermediate_size,
+            intermediate_size: mlp.largest,
             n_heads,
-            n_kv_heads,
+            n_kv_heads: kv_heads.largest,
             head_dim,
-            vocab_size,
+            vocab_size: reader.vocab_size()?,
             rms_norm_eps: source.positive(
                 "rms_norm_eps",
                 "attention.layer_norm_rms_epsilon",
@@ -171,12 +110,124 @@ impl Dims {
             )?,
             // Families read it with their frequencies.
             rope_theta: 0.0,
-            context_length: source.size(
-                "max_position_embeddings",
-                "context_length",
-                or(defaults.context_length),
+            context_length: reader.size(
+                ["max_position_embeddings", "context_length"],
+                defaults.context_length,
                 1 << 28,
             )?,
         })
+    }
+}
+
+/// A size that may differ between layers.
+struct PerLayer {
+    largest: usize,
+    /// `None` where the file gives one size for all layers.
+    each: Option<Vec<usize>>,
+}
+
+impl PerLayer {
+    fn of(&self, layer: usize) -> usize {
+        self.each.as_ref().map_or(self.largest, |list| list[layer])
+    }
+}
+
+/// Each layer's sizes if any of them differ between layers, else nothing.
+fn by_layer(kv_heads: &PerLayer, mlp: &PerLayer, n_layers: usize) -> Vec<LayerDims> {
+    if kv_heads.each.is_none() && mlp.each.is_none() {
+        return vec![];
+    }
+    let layer = |i: usize| LayerDims {
+        n_kv_heads: kv_heads.of(i),
+        intermediate_size: mlp.of(i),
+    };
+    (0..n_layers).map(layer).collect()
+}
+
+struct Reader<'a> {
+    source: &'a Source<'a>,
+    defaults: &'a Defaults,
+}
+
+impl Reader<'_> {
+    /// A size by its name in `config.json` and in GGUF; GGUF files have all of them, so only the former has defaults.
+    fn size(&self, [json, gguf]: [&str; 2], default: usize, max: usize) -> Result<usize> {
+        let default = (!self.source.is_gguf()).then_some(default);
+        self.source.size(json, gguf, default, max)
+    }
+
+    /// A size for which null is not the class's default, but derived from other sizes.
+    fn derived(
+        &self,
+        [json, gguf]: [&str; 2],
+        default: Option<usize>,
+        derived: usize,
+    ) -> Result<usize> {
+        let source = self.source;
+        let default = default.filter(|_| !source.is_gguf() && !source.is_null(json));
+        Ok(source.uint(json, gguf)?.or(default).unwrap_or(derived))
+    }
+
+    fn kv_heads(&self, n_layers: usize, n_heads: usize) -> Result<PerLayer> {
+        let keys = ["num_key_value_heads", "attention.head_count_kv"];
+        let each = self.source.by_layer(keys[1], n_layers)?;
+        let largest = match each.iter().flatten().max() {
+            Some(n) => *n,
+            None => self.derived(keys, self.defaults.n_kv_heads, n_heads)?,
+        };
+        let all = each.iter().flatten().copied().chain([largest]);
+        if all
+            .into_iter()
+            .any(|n| n == 0 || !n_heads.is_multiple_of(n))
+        {
+            return Err(self
+                .source
+                .wrong(keys[0], "a divisor of the number of heads"));
+        }
+        Ok(PerLayer { largest, each })
+    }
+
+    fn mlp(&self, n_layers: usize) -> Result<PerLayer> {
+        let keys = ["intermediate_size", "feed_forward_length"];
+        let each = self.source.by_layer(keys[1], n_layers)?;
+        let largest = match each.iter().flatten().max() {
+            Some(n) => *n,
+            None => self.size(keys, self.defaults.intermediate_size, MAX_SIZE)?,
+        };
+        Ok(PerLayer { largest, each })
+    }
+
+    fn head_dim(&self, derived: usize) -> Result<usize> {
+        let keys = ["head_dim", "attention.key_length"];
+        let head_dim = self.derived(keys, self.defaults.head_dim, derived)?;
+        if head_dim == 0 || !head_dim.is_multiple_of(4) || head_dim > 256 {
+            return Err(self.source.wrong("head_dim", "a multiple of 4 up to 256"));
+        }
+        Ok(head_dim)
+    }
+
+    fn refuse_unsupported(&self, head_dim: usize) -> Result<()> {
+        for (key, what) in [
+            ("attention.value_length", "another size than the keys'"),
+            ("rope.dimension_count", "rope on part of each head"),
+        ] {
+            if self.source.uint("", key)?.is_some_and(|n| n != head_dim) {
+                return Err(self.source.unsupported(key, what));
+            }
+        }
+        if let Some(false) = self.source.bool("", "attention.causal")? {
+            return Err(self.source.unsupported("attention.causal", false));
+        }
+        Ok(())
+    }
+
+    fn vocab_size(&self) -> Result<usize> {
+        match self.source.embedding_rows()? {
+            Some(rows) => Ok(rows),
+            None => {
+                let default = Some(self.defaults.vocab_size);
+                self.source.size("vocab_size", "", default, 1 << 24)
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::Value as Json;
 use siskin_formats::{Array, Gguf, Header, SideFiles, Value};
 
-use crate::{Error, Result, TextModel};
+use crate::{Error, Result, TextModel, Token};
 
 /// Words, digits, contractions, spaces, scripts and code, on which pre-tokenizers differ.
 const PROBES: [&str; 6] = [
@@ -37,134 +37,178 @@ pub fn gguf_metadata(side: &SideFiles, vocab_size: usize) -> Result<Vec<(String,
         what: format!("it cannot be converted to GGUF: {what}"),
     };
     let original = TextModel::from_side_files(side)?;
-    let parse = |name: &str| -> Json {
-        serde_json::from_str(side.get(name).unwrap_or_default()).unwrap_or_default()
-    };
-    let file = parse("tokenizer.json");
+    let text = side.get("tokenizer.json").unwrap_or_default();
+    let file: Json = serde_json::from_str(text).unwrap_or_default();
     let model = &file["model"];
     if model["type"] != "BPE" {
         return Err(unfit(format!("its model is {}", model["type"])));
     }
-    let mut pieces: Vec<String> = (0..vocab_size).map(|i| format!("[PAD{i}]")).collect();
-    let mut types = vec![UNUSED; vocab_size];
-    let is_byte = |p: &str| p.len() == 6 && p.starts_with("<0x") && p.ends_with('>');
-    let is_spm = model["byte_fallback"] == true;
-    for (piece, id) in model["vocab"].as_object().into_iter().flatten() {
-        let slot = id
-            .as_u64()
-            .and_then(|id| types.get_mut(id as usize).map(|t| (id, t)));
-        let (id, slot) =
-            slot.ok_or_else(|| unfit(format!("`{piece}` is outside the model's vocabulary")))?;
-        *slot = match piece.as_str() {
-            p if is_spm && is_byte(p) => BYTE,
-            p if model["unk_token"] == p => UNKNOWN,
-            _ => NORMAL,
-        };
-        pieces[id as usize] = piece.clone();
-    }
-    for token in file["added_tokens"].as_array().into_iter().flatten() {
-        let (Some(id), Some(piece)) = (token["id"].as_u64(), token["content"].as_str()) else {
-            continue;
-        };
-        // A token without a row in the embedding, such as Gemma's image token, can be neither read nor generated.
-        let Some(slot) = types.get_mut(id as usize) else {
-            continue;
-        };
-        if *slot != UNKNOWN {
-            *slot = if token["special"] == true {
-                CONTROL
-            } else {
-                USER_DEFINED
-            };
-        }
-        pieces[id as usize] = piece.into();
-    }
-    let merges: Option<Vec<String>> = model["merges"].as_array().map(|list| {
-        let merge = |m: &Json| match (m.as_str(), &m[0], &m[1]) {
-            (Some(text), ..) => text.to_string(),
-            (_, Json::String(l), Json::String(r)) => format!("{l} {r}"),
-            _ => String::new(),
-        };
-        list.iter().map(merge).collect()
-    });
-    let merges = merges.ok_or_else(|| unfit("it has no merges".into()))?;
-    let mut out: Vec<(String, Value)> = vec![];
-    let mut set = |key: &str, value: Value| out.push((format!("tokenizer.ggml.{key}"), value));
-    set(
-        "model",
-        Value::String(if is_spm { "llama" } else { "gpt2" }.into()),
-    );
+    let vocabulary = Vocabulary::read(&file, vocab_size).map_err(unfit)?;
+    let merges = merges(model).ok_or_else(|| unfit("it has no merges".into()))?;
+    let is_spm = is_spm(model);
+    let mut keys = Keys::default();
     if is_spm {
+        keys.sentence_piece(&file, &vocabulary, &merges);
+    } else {
+        keys.set("model", Value::String("gpt2".into()));
+        keys.set("merges", Value::Array(Array::String(merges)));
+    }
+    keys.special_tokens(&original, vocab_size, is_spm)?;
+    keys.set("tokens", Value::Array(Array::String(vocabulary.pieces)));
+    keys.set("token_type", Value::Array(Array::Int(vocabulary.types)));
+    if let Some(template) = original.template() {
+        let template = Value::String(template.into());
+        keys.0.push(("tokenizer.chat_template".into(), template));
+    }
+    keys.with_pre(&original, if is_spm { &["default"] } else { &PRES })?
+        .ok_or_else(|| unfit("no known GGUF pre-tokenizer splits text in the same way".into()))
+}
+
+/// SentencePiece's BPE, whose unknown characters are bytes.
+fn is_spm(model: &Json) -> bool {
+    model["byte_fallback"] == true
+}
+
+/// The text and ggml's type of each token.
+struct Vocabulary {
+    pieces: Vec<String>,
+    types: Vec<i64>,
+}
+
+impl Vocabulary {
+    fn read(file: &Json, vocab_size: usize) -> std::result::Result<Self, String> {
+        let mut vocabulary = Self {
+            pieces: (0..vocab_size).map(|i| format!("[PAD{i}]")).collect(),
+            types: vec![UNUSED; vocab_size],
+        };
+        vocabulary.add_model(&file["model"])?;
+        vocabulary.add_added(&file["added_tokens"]);
+        Ok(vocabulary)
+    }
+
+    fn add_model(&mut self, model: &Json) -> std::result::Result<(), String> {
+        let is_byte = |p: &str| p.len() == 6 && p.starts_with("<0x") && p.ends_with('>');
+        for (piece, id) in model["vocab"].as_object().into_iter().flatten() {
+            let id = id.as_u64().map(|id| id as usize);
+            let id = id
+                .filter(|id| *id < self.types.len())
+                .ok_or_else(|| format!("`{piece}` is outside the model's vocabulary"))?;
+            self.types[id] = match piece.as_str() {
+                p if is_spm(model) && is_byte(p) => BYTE,
+                p if model["unk_token"] == p => UNKNOWN,
+                _ => NORMAL,
+            };
+            self.pieces[id].clone_from(piece);
+        }
+        Ok(())
+    }
+
+    fn add_added(&mut self, tokens: &Json) {
+        for token in tokens.as_array().into_iter().flatten() {
+            let (Some(id), Some(piece)) = (token["id"].as_u64(), token["content"].as_str()) else {
+                continue;
+            };
+            // A token without a row in the embedding, such as Gemma's image token, can be neither read nor generated.
+            let Some(slot) = self.types.get_mut(id as usize) else {
+                continue;
+            };
+            if *slot != UNKNOWN {
+                *slot = if token["special"] == true {
+                    CONTROL
+                } else {
+                    USER_DEFINED
+                };
+            }
+            self.pieces[id as usize] = piece.into();
+        }
+    }
+}
+
+/// The merges, each as two pieces with a space between them.
+fn merges(model: &Json) -> Option<Vec<String>> {
+    let merge = |m: &Json| match (m.as_str(), &m[0], &m[1]) {
+        (Some(text), ..) => text.to_string(),
+        (_, Json::String(l), Json::String(r)) => format!("{l} {r}"),
+        _ => String::new(),
+    };
+    let list = model["merges"].as_array()?;
+    Some(list.iter().map(merge).collect())
+}
+
+/// Metadata in the making.
+#[derive(Default)]
+struct Keys(Vec<(String, Value)>);
+
+impl Keys {
+    fn set(&mut self, key: &str, value: Value) {
+        self.0.push((format!("tokenizer.ggml.{key}"), value));
+    }
+
+    fn sentence_piece(&mut self, file: &Json, vocabulary: &Vocabulary, merges: &[String]) {
+        self.set("model", Value::String("llama".into()));
         // The earlier the merge that produces a piece, the higher its score.
         let ranks = merges.iter().enumerate().rev();
         let ranks: HashMap<String, usize> =
             ranks.map(|(i, m)| (m.replacen(' ', "", 1), i)).collect();
         let score = |p: &String| ranks.get(p).map_or(0.0, |r| -(*r as f32) - 1.0);
-        set(
-            "scores",
-            Value::Array(Array::Float(pieces.iter().map(score).collect())),
-        );
+        let scores = vocabulary.pieces.iter().map(score).collect();
+        self.set("scores", Value::Array(Array::Float(scores)));
         let prefixed = file["normalizer"].to_string().contains("\"Prepend\"");
-        set("add_space_prefix", Value::Bool(prefixed));
-        if let Some(id) = types.iter().position(|t| *t == UNKNOWN) {
-            set("unknown_token_id", Value::Uint(id as u64));
+        self.set("add_space_prefix", Value::Bool(prefixed));
+        if let Some(id) = vocabulary.types.iter().position(|t| *t == UNKNOWN) {
+            self.set("unknown_token_id", Value::Uint(id as u64));
         }
-    } else {
-        set("merges", Value::Array(Array::String(merges)));
     }
-    let named = |name: &str| {
-        let id = original.named_token(name);
-        id.filter(|id| (*id as usize) < vocab_size)
-    };
-    let (bos, eos) = (named("bos_token"), named("eos_token"));
-    let eos = eos.or(original.end_tokens().last());
-    for (key, id) in [
-        ("bos_token_id", bos),
-        ("eos_token_id", eos),
-        ("padding_token_id", named("pad_token")),
-        ("seperator_token_id", named("sep_token")),
-        ("cls_token_id", named("cls_token")),
-        ("mask_token_id", named("mask_token")),
+
+    fn special_tokens(
+        &mut self,
+        original: &TextModel,
+        vocab_size: usize,
+        is_spm: bool,
+    ) -> Result<()> {
+        let named = |name: &str| {
+            let id = original.named_token(name);
+            id.filter(|id| (*id as usize) < vocab_size)
+        };
+        let bos = named("bos_token");
+        let eos = named("eos_token").or(original.end_tokens().last());
         // The token that ends an answer, for chat models whose tokenizer has a different end-of-text token.
-        (
-            "eot_token_id",
-            original.end_tokens().find(|id| Some(*id) != eos),
-        ),
-    ] {
-        if let Some(id) = id {
-            set(key, Value::Uint(id.into()));
+        let eot = original.end_tokens().find(|id| Some(*id) != eos);
+        for (key, id) in [
+            ("bos_token_id", bos),
+            ("eos_token_id", eos),
+            ("padding_token_id", named("pad_token")),
+            ("seperator_token_id", named("sep_token")),
+            ("cls_token_id", named("cls_token")),
+            ("mask_token_id", named("mask_token")),
+            ("eot_token_id", eot),
+            ("unknown_token_id", named("unk_token").filter(|_| !is_spm)),
+        ] {
+            if let Some(id) = id {
+                self.set(key, Value::Uint(id.into()));
+            }
         }
+        let probe = original.encode(PROBES[0])?;
+        let is = |token: Option<&Token>, id: Option<u32>| id.is_some() && token.map(|t| t.id) == id;
+        self.set("add_bos_token", Value::Bool(is(probe.first(), bos)));
+        self.set("add_eos_token", Value::Bool(is(probe.last(), eos)));
+        Ok(())
     }
-    if !is_spm && let Some(id) = named("unk_token") {
-        set("unknown_token_id", Value::Uint(id.into()));
-    }
-    let probe = original.encode(PROBES[0])?;
-    let is =
-        |token: Option<&crate::Token>, id: Option<u32>| id.is_some() && token.map(|t| t.id) == id;
-    set("add_bos_token", Value::Bool(is(probe.first(), bos)));
-    set("add_eos_token", Value::Bool(is(probe.last(), eos)));
-    set("tokens", Value::Array(Array::String(pieces)));
-    set("token_type", Value::Array(Array::Int(types)));
-    if let Some(template) = original.template() {
-        out.push((
-            "tokenizer.chat_template".into(),
-            Value::String(template.into()),
-        ));
-    }
-    let pres: &[&str] = if is_spm { &["default"] } else { &PRES };
-    for pre in pres {
-        let pre = (
-            "tokenizer.ggml.pre".to_string(),
-            Value::String((*pre).into()),
-        );
-        let metadata: Vec<_> = out.iter().cloned().chain([pre]).collect();
-        if is_same(&original, &metadata)? {
-            return Ok(metadata);
+
+    /// The metadata with the first of these pre-tokenizers that splits the probes as the original does.
+    fn with_pre(self, original: &TextModel, pres: &[&str]) -> Result<Option<Vec<(String, Value)>>> {
+        for pre in pres {
+            let pre = (
+                "tokenizer.ggml.pre".to_string(),
+                Value::String((*pre).into()),
+            );
+            let metadata: Vec<_> = self.0.iter().cloned().chain([pre]).collect();
+            if is_same(original, &metadata)? {
+                return Ok(Some(metadata));
+            }
         }
+        Ok(None)
     }
-    Err(unfit(
-        "no known GGUF pre-tokenizer splits text in the same way".into(),
-    ))
 }
 
 /// Whether the metadata yields a tokenizer with the same ids for every probe.

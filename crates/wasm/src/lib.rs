@@ -50,24 +50,24 @@ const TYPES: [(&str, &str); 5] = [
     ("expected a boolean", "expected true or false"),
 ];
 
-/// The adapter that a page would get, its limits and its profile.
+/// The GPU that a page would get, its limits and its profile.
 #[wasm_bindgen]
-pub async fn adapter() -> Result<String> {
+pub async fn gpu() -> Result<String> {
     let found = siskin_gpu::adapters().await;
-    let Some(a) = found.first() else {
+    let Some(gpu) = found.first() else {
         return Ok("null".into());
     };
     json(&serde_json::json!({
-        "name": a.name,
-        "software": a.software,
-        "subgroups": a.subgroups,
-        "f16": a.shader_f16,
-        "timestamps": a.timestamps,
-        "profile": a.profile.to_string(),
-        "maxBufferSize": a.limits.max_buffer,
-        "maxStorageBufferBindingSize": a.limits.max_storage_binding,
-        "maxComputeInvocationsPerWorkgroup": a.limits.max_workgroup_invocations,
-        "maxComputeWorkgroupStorageSize": a.limits.max_workgroup_memory,
+        "name": gpu.name,
+        "software": gpu.software,
+        "subgroups": gpu.subgroups,
+        "f16": gpu.shader_f16,
+        "timestamps": gpu.timestamps,
+        "profile": gpu.profile.to_string(),
+        "maxBufferSize": gpu.limits.max_buffer,
+        "maxStorageBufferBindingSize": gpu.limits.max_storage_binding,
+        "maxComputeInvocationsPerWorkgroup": gpu.limits.max_workgroup_invocations,
+        "maxComputeWorkgroupStorageSize": gpu.limits.max_workgroup_memory,
     }))
 }
 

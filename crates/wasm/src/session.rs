@@ -118,7 +118,7 @@ impl Session {
         let memory = MemoryFigure::of(&session.model, checkpoint, session.context(), 2, is_gpu);
         json(&object!({
             "device": if is_gpu { "webgpu" } else { "cpu" },
-            "adapter": session.device().name(),
+            "deviceName": session.device().name(),
             "profile": session.device().profile(),
             "context": session.context(),
             "contextUsed": session.tokens().len(),

@@ -3,6 +3,7 @@
 mod browser;
 mod command;
 mod crates;
+mod dependencies;
 mod driver;
 mod model;
 mod picture;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::command::{build_workspace, cargo, run, within};
-use crate::{browser, crates, driver, model, wasm};
+use crate::{browser, crates, dependencies, driver, model, wasm};
 
 struct Stage {
     name: &'static str,
@@ -17,7 +17,7 @@ struct Stage {
 }
 
 /// In the order in which they start, all else being equal: those that others wait for come first.
-const STAGES: [Stage; 13] = [
+const STAGES: [Stage; 14] = [
     Stage {
         name: "build",
         about: "compile all programs, tests and examples",
@@ -91,6 +91,12 @@ const STAGES: [Stage; 13] = [
         run: crates::package,
     },
     Stage {
+        name: "dependencies",
+        about: "unused ones, licences and sources, if cargo-machete and cargo-deny are installed",
+        needs: &[],
+        run: dependencies::check,
+    },
+    Stage {
         name: "format",
         about: "rustfmt",
         needs: &[],
@@ -123,7 +129,7 @@ const QUICK_NATIVE: [&str; 14] = [
 pub fn listing() -> String {
     let lines = STAGES
         .iter()
-        .map(|s| format!("  {:<11} {}", s.name, s.about));
+        .map(|s| format!("  {:<12} {}", s.name, s.about));
     format!("Stages:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
 
@@ -195,6 +201,24 @@ pub fn test(only: &[String]) -> Result<()> {
     test_stages(&wanted)
 }
 
+/// An optional tool is missing: its stage cannot run, which does not fail the others.
+#[derive(Debug)]
+pub struct NotInstalled {
+    pub tool: &'static str,
+}
+
+impl std::fmt::Display for NotInstalled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tool = self.tool;
+        write!(
+            f,
+            "{tool} is not installed; `cargo install --locked {tool}` installs it"
+        )
+    }
+}
+
+impl std::error::Error for NotInstalled {}
+
 enum State {
     Waits,
     Runs(Instant),
@@ -202,6 +226,8 @@ enum State {
     Failed(Duration, String),
     /// A stage that it needs did not pass.
     LeftOut(&'static str),
+    /// What it uses is optional and not installed.
+    NotInstalled(String),
 }
 
 fn test_stages(wanted: &[&str]) -> Result<()> {
@@ -221,7 +247,9 @@ fn test_stages(wanted: &[&str]) -> Result<()> {
         };
         states[i] = match result {
             Ok(()) => State::Passed(began.elapsed()),
+            Err(error) if error.is::<NotInstalled>() => State::NotInstalled(error.to_string()),
             Err(error) => {
+                let error = format!("{error:#}");
                 eprintln!("{}: {error}", stages[i].name);
                 State::Failed(began.elapsed(), error)
             }
@@ -235,7 +263,7 @@ fn start_stages(
     stages: &[&'static Stage],
     states: &mut [State],
     at_once: usize,
-    sender: &mpsc::Sender<(usize, Result<(), String>)>,
+    sender: &mpsc::Sender<(usize, Result<()>)>,
 ) {
     for (i, stage) in stages.iter().enumerate() {
         if !matches!(states[i], State::Waits) {
@@ -257,15 +285,14 @@ fn start_stages(
         states[i] = State::Runs(Instant::now());
         let (sender, stage) = (sender.clone(), *stage);
         std::thread::spawn(move || {
-            let result = within(stage.name, stage.run).map_err(|e| format!("{e:#}"));
             // The receiver is gone only when this process is ending.
-            let _ = sender.send((i, result));
+            let _ = sender.send((i, within(stage.name, stage.run)));
         });
     }
 }
 
 fn report(stages: &[&Stage], states: &[State], total: Duration) -> Result<()> {
-    println!("\n{:<11} {:>7}", "stage", "seconds");
+    println!("\n{:<12} {:>7}", "stage", "seconds");
     let mut failed = vec![];
     for (stage, state) in stages.iter().zip(states) {
         let (seconds, result) = match state {
@@ -278,11 +305,12 @@ fn report(stages: &[&Stage], states: &[State], total: Duration) -> Result<()> {
                 failed.push(stage.name);
                 (0.0, format!("not run: {lacks} did not pass"))
             }
+            State::NotInstalled(what) => (0.0, format!("not run: {what}")),
             State::Waits | State::Runs(_) => (0.0, "not run".into()),
         };
-        println!("{:<11} {seconds:>7.1}  {result}", stage.name);
+        println!("{:<12} {seconds:>7.1}  {result}", stage.name);
     }
-    println!("{:<11} {:>7.1}", "together", total.as_secs_f32());
+    println!("{:<12} {:>7.1}", "together", total.as_secs_f32());
     if !failed.is_empty() {
         bail!("not passed: {}", failed.join(", "));
     }

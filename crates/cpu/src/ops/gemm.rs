@@ -151,16 +151,28 @@ impl Columns<'_> {
     }
 }
 
-/// Shares columns `first .. first + n` of a matrix `[rows, stride]` among the threads, `wide` at a time:
-/// `f` gets where each block begins, counted from `first`, and the block.
+/// Columns `first .. first + n` of a matrix `[rows, stride]`, in blocks of `wide` columns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blocks {
+    pub stride: usize,
+    pub first: usize,
+    pub n: usize,
+    pub wide: usize,
+}
+
+/// Divides columns of a matrix among the threads: `f` gets where each block begins, counted from the first
+/// column, and the block.
 pub(crate) fn each_columns(
     matrix: &mut [f32],
-    stride: usize,
-    first: usize,
-    n: usize,
-    wide: usize,
+    blocks: Blocks,
     f: impl Fn(usize, Columns<'_>) + Sync + Send,
 ) {
+    let Blocks {
+        stride,
+        first,
+        n,
+        wide,
+    } = blocks;
     struct Start(*mut f32);
     // SAFETY: each block of columns is computed from it by one thread alone.
     unsafe impl Sync for Start {}

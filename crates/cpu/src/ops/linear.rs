@@ -2,7 +2,7 @@ use multiversion::multiversion;
 use siskin_formats::decode;
 
 use crate::ops::attention::dot;
-use crate::ops::gemm::{Mat, Output, each_columns};
+use crate::ops::gemm::{Blocks, Mat, Output, each_columns};
 use crate::threads::{each_chunk, share};
 use crate::{CpuPart, Precision, Q16Row, q16};
 
@@ -109,7 +109,13 @@ fn tiles(
         0..32 => TILE,
         _ => share(part.rows, (TILE_VALUES / k).max(TILE), 16),
     };
-    each_columns(out, n, first, part.rows, wide, |at, mut out| {
+    let blocks = Blocks {
+        stride: n,
+        first,
+        n: part.rows,
+        wide,
+    };
+    each_columns(out, blocks, |at, mut out| {
         let mut w = vec![0.0; out.len * k];
         decode_rows(
             part,
@@ -127,7 +133,13 @@ const GRAD_TILE: [usize; 2] = [384, 256];
 pub fn linear_grad(parts: &[CpuPart], dy: Mat<'_>, k: usize, dx: &mut [f32]) {
     let block = parts.iter().map(|p| p.ty.block_len()).max().unwrap_or(1);
     let wide = share(k, GRAD_TILE[0], block.max(32)).min(k);
-    each_columns(dx, k, 0, k, wide, |from, mut dx| {
+    let blocks = Blocks {
+        stride: k,
+        first: 0,
+        n: k,
+        wide,
+    };
+    each_columns(dx, blocks, |from, mut dx| {
         let len = dx.len;
         let mut w = vec![0.0; GRAD_TILE[1] * len];
         let (mut first, mut how) = (0, Output::Set);

@@ -1,5 +1,6 @@
 //! Arguments of a call, bound to parameter names.
 
+use super::cx::Cx;
 use super::fault::{Outcome, failed};
 use super::value::Value;
 
@@ -65,6 +66,11 @@ pub fn int_or(value: Option<Value>, default: i128) -> Outcome<i128> {
             )),
         },
     }
+}
+
+/// A value's truth, or a default.
+pub fn truth_or(cx: &Cx, value: Option<Value>, default: bool) -> Outcome<bool> {
+    value.map_or(Ok(default), |v| v.is_true(cx))
 }
 
 pub fn text_of(value: &Value, function: &str) -> Outcome<std::rc::Rc<str>> {

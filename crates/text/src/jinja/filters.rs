@@ -1,6 +1,6 @@
 //! Filters on single values. Those on lists, and those that call other filters, are in `list_filters`.
 
-use super::args::{CallArgs, int_or, required, text_of};
+use super::args::{CallArgs, int_or, required, text_of, truth_or};
 use super::cx::Cx;
 use super::fault::{Outcome, failed, unsupported};
 use super::json::{Style, dumps};
@@ -69,183 +69,206 @@ pub fn is_known(name: &str) -> bool {
 }
 
 pub fn filter(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
-    let shown = || text(cx, value);
-    let is_true = |v: Option<Value>, default: bool| match v {
-        None => Ok(default),
-        Some(v) => v.is_true(cx),
-    };
     Ok(match name {
-        "abs" => match value {
-            Value::Float(f) => Value::Float(f.abs()),
-            other => match other.as_int() {
-                Some(i) => Value::Int(i.abs()),
-                None => return failed("bad operand type for abs()"),
-            },
-        },
+        "abs" => abs(value)?,
         "attr" => {
             let [attribute] = args.bind(name, ["name"])?;
             let attribute = text_of(&required(attribute, name, "name")?, name)?;
             access::attribute_only(cx, value, &attribute)?
         }
-        "capitalize" => case::capitalize(cx.mask, &shown()?).into(),
-        "lower" => case::lower(cx.mask, &shown()?).into(),
-        "upper" => case::upper(cx.mask, &shown()?).into(),
-        "title" => case::title_words(cx.mask, &shown()?).into(),
+        "capitalize" => case::capitalize(cx.mask, &text(cx, value)?).into(),
+        "lower" => case::lower(cx.mask, &text(cx, value)?).into(),
+        "upper" => case::upper(cx.mask, &text(cx, value)?).into(),
+        "title" => case::title_words(cx.mask, &text(cx, value)?).into(),
         "center" => {
             let [width] = args.bind(name, ["width"])?;
-            justify(cx, &shown()?, "center", int_or(width, 80)?, " ")?.into()
+            justify(cx, &text(cx, value)?, "center", int_or(width, 80)?, " ")?.into()
         }
-        "default" | "d" => {
-            let [default, boolean] = args.bind(name, ["default_value", "boolean"])?;
-            let missing = match value {
-                Value::Undefined(_) => true,
-                other => is_true(boolean, false)? && !other.is_true(cx)?,
-            };
-            if missing {
-                default.unwrap_or_else(|| "".into())
-            } else {
-                value.clone()
-            }
-        }
+        "default" | "d" => default(cx, name, value, args)?,
         "e" | "escape" => match value {
             Value::Markup(_) => value.clone(),
             other => Value::Markup(escape_html(&text(cx, other)?).into()),
         },
-        "forceescape" => Value::Markup(escape_html(&shown()?).into()),
-        "safe" => Value::Markup(shown()?.into()),
+        "forceescape" => Value::Markup(escape_html(&text(cx, value)?).into()),
+        "safe" => Value::Markup(text(cx, value)?.into()),
         "string" => match value {
             Value::Markup(_) | Value::Str(_) => value.clone(),
             other => text(cx, other)?.into(),
         },
         "filesizeformat" => {
             let [binary] = args.bind(name, ["binary"])?;
-            file_size(value, is_true(binary, false)?)?.into()
+            file_size(value, truth_or(cx, binary, false)?)?.into()
         }
         "int" => {
             let [default, base] = args.bind(name, ["default", "base"])?;
             int(cx, value, default, int_or(base, 10)?)?
         }
-        "float" => {
-            let [default] = args.bind(name, ["default"])?;
-            let read = match value {
-                Value::Undefined(what) => return failed(what.to_string()),
-                Value::Str(s) | Value::Markup(s) => parse_float(&cx.mask.open_text(s)),
-                other => other.as_float(),
-            };
-            read.map(Value::Float)
-                .or(default)
-                .unwrap_or(Value::Float(0.0))
-        }
-        "format" => {
-            let pattern = shown()?;
-            if args.named.is_empty() {
-                let values = super::value::tuple(cx, args.positional)?;
-                percent(cx, &pattern, &values)?
-            } else if args.positional.is_empty() {
-                let named = args.named.into_iter();
-                let entries = named.map(|(n, v)| (n.into(), v)).collect();
-                let values = super::value::dict(cx, entries)?;
-                percent(cx, &pattern, &values)?
-            } else {
-                return failed("can't handle positional and keyword arguments at the same time");
-            }
-        }
-        "indent" => {
-            let [width, first, blank] = args.bind(name, ["width", "first", "blank"])?;
-            let margin = match width {
-                Some(Value::Str(s)) => s.to_string(),
-                other => {
-                    let width = usize::try_from(int_or(other, 4)?).unwrap_or(0);
-                    cx.budget.text(width)?;
-                    " ".repeat(width)
-                }
-            };
-            indent(
-                cx,
-                &shown()?,
-                &margin,
-                is_true(first, false)?,
-                is_true(blank, false)?,
-            )?
-            .into()
-        }
+        "float" => float(cx, name, value, args)?,
+        "format" => format(cx, value, args)?,
+        "indent" => indented(cx, name, value, args)?,
         "replace" => {
             let [old, new, count] = args.bind(name, ["old", "new", "count"])?;
             let old = text(cx, &required(old, name, "old")?)?;
             let new = text(cx, &required(new, name, "new")?)?;
-            replace(cx, &shown()?, &old, &new, int_or(count, -1)?)?.into()
+            replace(cx, &text(cx, value)?, &old, &new, int_or(count, -1)?)?.into()
         }
         "round" => {
             let [precision, method] = args.bind(name, ["precision", "method"])?;
             round(value, int_or(precision, 0)?, method)?
         }
-        "tojson" => {
-            let names = ["ensure_ascii", "indent", "separators", "sort_keys"];
-            let [ascii, indent, separators, sort_keys] = args.bind(name, names)?;
-            let style = Style {
-                ensure_ascii: is_true(ascii, false)?,
-                sort_keys: is_true(sort_keys, false)?,
-                ..json_style(cx, indent, separators)?
-            };
-            dumps(cx, value, &style)?.into()
-        }
+        "tojson" => json(cx, name, value, args)?,
         "trim" => {
             let [chars] = args.bind(name, ["chars"])?;
-            strip(cx, &shown()?, chars.as_ref(), "strip")?.into()
+            strip(cx, &text(cx, value)?, chars.as_ref(), "strip")?.into()
         }
-        "truncate" => {
-            let names = ["length", "killwords", "end", "leeway"];
-            let [length, kill, end, leeway] = args.bind(name, names)?;
-            let end = end.map_or(Ok("...".into()), |e| text(cx, &e))?;
-            let (length, leeway) = (int_or(length, 255)?, int_or(leeway, 5)?);
-            truncate(&shown()?, length, is_true(kill, false)?, &end, leeway)?.into()
-        }
+        "truncate" => truncated(cx, name, value, args)?,
         "urlencode" => urlencode(cx, value)?.into(),
-        "wordcount" => {
-            let text = shown()?;
-            let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
-            Value::Int(words.filter(|w| !w.is_empty()).count() as i128)
-        }
-        "wordwrap" => {
-            let names = [
-                "width",
-                "break_long_words",
-                "wrapstring",
-                "break_on_hyphens",
-            ];
-            let [width, break_long, with, hyphens] = args.bind(name, names)?;
-            let with = with.map_or(Ok("\n".into()), |w| text(cx, &w))?;
-            let text = shown()?;
-            if text.contains('-') && is_true(hyphens, true)? {
-                return unsupported("`wordwrap` of a string with hyphens");
-            }
-            let width = usize::try_from(int_or(width, 79)?).unwrap_or(0);
-            wrap(cx, &text, width, is_true(break_long, true)?, &with)?.into()
-        }
-        "xmlattr" => {
-            let [space] = args.bind(name, ["autospace"])?;
-            let Value::Dict(d) = value else {
-                return failed("xmlattr expects a mapping");
-            };
-            let mut parts = vec![];
-            for (k, v) in &d.entries {
-                if !matches!(v, Value::None | Value::Undefined(_)) {
-                    let (k, v) = (text(cx, k)?, text(cx, v)?);
-                    if k.contains(|c: char| c.is_whitespace() || "/>=".contains(c)) {
-                        return failed("Invalid character in attribute name");
-                    }
-                    parts.push(format!("{}=\"{}\"", escape_html(&k), escape_html(&v)));
-                }
-            }
-            let joined = parts.join(" ");
-            if joined.is_empty() || !is_true(space, true)? {
-                joined.into()
-            } else {
-                format!(" {joined}").into()
-            }
-        }
+        "wordcount" => word_count(cx, value)?,
+        "wordwrap" => wrapped(cx, name, value, args)?,
+        "xmlattr" => xml_attributes(cx, name, value, args)?,
         _ => return super::list_filters::filter(cx, name, value, args),
     })
+}
+
+fn abs(value: &Value) -> Outcome<Value> {
+    Ok(match value {
+        Value::Float(f) => Value::Float(f.abs()),
+        other => match other.as_int() {
+            Some(i) => Value::Int(i.abs()),
+            None => return failed("bad operand type for abs()"),
+        },
+    })
+}
+
+fn default(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
+    let [default, boolean] = args.bind(name, ["default_value", "boolean"])?;
+    let missing = match value {
+        Value::Undefined(_) => true,
+        other => truth_or(cx, boolean, false)? && !other.is_true(cx)?,
+    };
+    if missing {
+        return Ok(default.unwrap_or_else(|| "".into()));
+    }
+    Ok(value.clone())
+}
+
+fn float(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
+    let [default] = args.bind(name, ["default"])?;
+    let read = match value {
+        Value::Undefined(what) => return failed(what.to_string()),
+        Value::Str(s) | Value::Markup(s) => parse_float(&cx.mask.open_text(s)),
+        other => other.as_float(),
+    };
+    Ok(read
+        .map(Value::Float)
+        .or(default)
+        .unwrap_or(Value::Float(0.0)))
+}
+
+fn format(cx: &Cx, value: &Value, args: CallArgs) -> Outcome<Value> {
+    let pattern = text(cx, value)?;
+    if args.named.is_empty() {
+        let values = super::value::tuple(cx, args.positional)?;
+        percent(cx, &pattern, &values)
+    } else if args.positional.is_empty() {
+        let named = args.named.into_iter();
+        let entries = named.map(|(n, v)| (n.into(), v)).collect();
+        let values = super::value::dict(cx, entries)?;
+        percent(cx, &pattern, &values)
+    } else {
+        failed("can't handle positional and keyword arguments at the same time")
+    }
+}
+
+fn indented(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
+    let [width, first, blank] = args.bind(name, ["width", "first", "blank"])?;
+    let margin = match width {
+        Some(Value::Str(s)) => s.to_string(),
+        other => {
+            let width = usize::try_from(int_or(other, 4)?).unwrap_or(0);
+            cx.budget.text(width)?;
+            " ".repeat(width)
+        }
+    };
+    Ok(indent(
+        cx,
+        &text(cx, value)?,
+        &margin,
+        truth_or(cx, first, false)?,
+        truth_or(cx, blank, false)?,
+    )?
+    .into())
+}
+
+fn json(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
+    let names = ["ensure_ascii", "indent", "separators", "sort_keys"];
+    let [ascii, indent, separators, sort_keys] = args.bind(name, names)?;
+    let style = Style {
+        ensure_ascii: truth_or(cx, ascii, false)?,
+        sort_keys: truth_or(cx, sort_keys, false)?,
+        ..json_style(cx, indent, separators)?
+    };
+    Ok(dumps(cx, value, &style)?.into())
+}
+
+fn truncated(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
+    let names = ["length", "killwords", "end", "leeway"];
+    let [length, kill, end, leeway] = args.bind(name, names)?;
+    let end = end.map_or(Ok("...".into()), |e| text(cx, &e))?;
+    let (length, leeway) = (int_or(length, 255)?, int_or(leeway, 5)?);
+    Ok(truncate(
+        &text(cx, value)?,
+        length,
+        truth_or(cx, kill, false)?,
+        &end,
+        leeway,
+    )?
+    .into())
+}
+
+fn word_count(cx: &Cx, value: &Value) -> Outcome<Value> {
+    let text = text(cx, value)?;
+    let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+    Ok(Value::Int(words.filter(|w| !w.is_empty()).count() as i128))
+}
+
+fn wrapped(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
+    let names = [
+        "width",
+        "break_long_words",
+        "wrapstring",
+        "break_on_hyphens",
+    ];
+    let [width, break_long, with, hyphens] = args.bind(name, names)?;
+    let with = with.map_or(Ok("\n".into()), |w| text(cx, &w))?;
+    let text = text(cx, value)?;
+    if text.contains('-') && truth_or(cx, hyphens, true)? {
+        return unsupported("`wordwrap` of a string with hyphens");
+    }
+    let width = usize::try_from(int_or(width, 79)?).unwrap_or(0);
+    Ok(wrap(cx, &text, width, truth_or(cx, break_long, true)?, &with)?.into())
+}
+
+fn xml_attributes(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
+    let [space] = args.bind(name, ["autospace"])?;
+    let Value::Dict(d) = value else {
+        return failed("xmlattr expects a mapping");
+    };
+    let mut parts = vec![];
+    for (k, v) in &d.entries {
+        if !matches!(v, Value::None | Value::Undefined(_)) {
+            let (k, v) = (text(cx, k)?, text(cx, v)?);
+            if k.contains(|c: char| c.is_whitespace() || "/>=".contains(c)) {
+                return failed("Invalid character in attribute name");
+            }
+            parts.push(format!("{}=\"{}\"", escape_html(&k), escape_html(&v)));
+        }
+    }
+    let joined = parts.join(" ");
+    if joined.is_empty() || !truth_or(cx, space, true)? {
+        return Ok(joined.into());
+    }
+    Ok(format!(" {joined}").into())
 }
 
 fn json_style(cx: &Cx, indent: Option<Value>, separators: Option<Value>) -> Outcome<Style> {

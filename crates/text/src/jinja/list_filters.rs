@@ -1,6 +1,6 @@
 //! Filters on lists and mappings.
 
-use super::args::{CallArgs, int_or, required, text_of};
+use super::args::{CallArgs, int_or, required, text_of, truth_or};
 use super::ast::Binary;
 use super::cx::Cx;
 use super::fault::{Outcome, failed, unsupported};
@@ -10,201 +10,231 @@ use super::value::{Value, equal, iter, list, tuple};
 use super::{access, case, filters, tests};
 
 pub fn filter(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
-    let is_true = |v: Option<Value>| match v {
-        None => Ok(false),
-        Some(v) => v.is_true(cx),
-    };
     match name {
-        "length" | "count" => match value.len(cx) {
-            Some(n) => Ok(Value::Int(n as i128)),
-            None => failed(format!(
-                "object of type '{}' has no len()",
-                value.type_name()
-            )),
-        },
+        "length" | "count" => length(cx, value),
         "list" => {
             let items = value.items(cx)?;
             list(cx, items)
         }
-        "first" => {
-            let first = match value {
-                Value::Iter(i) => i.borrow_mut().pop(),
-                other => other.items(cx)?.into_iter().next(),
-            };
-            Ok(first.unwrap_or_else(|| Value::undefined("No first item, sequence was empty.")))
-        }
-        "last" => {
-            if matches!(value, Value::Iter(_)) {
-                return failed("'generator' object is not reversible");
-            }
-            let last = value.items(cx)?.pop();
-            Ok(last.unwrap_or_else(|| Value::undefined("No last item, sequence was empty.")))
-        }
-        "reverse" => match value {
-            Value::Str(s) => Ok(s.chars().rev().collect::<String>().into()),
-            Value::Iter(_) => {
-                let mut items = value.items(cx)?;
-                items.reverse();
-                list(cx, items)
-            }
-            other => {
-                let mut items = other.items(cx)?;
-                items.reverse();
-                iter(cx, items)
-            }
-        },
-        "items" => match value {
-            Value::Undefined(_) => iter(cx, vec![]),
-            Value::Dict(d) => {
-                let pairs = d.entries.iter();
-                let pairs = pairs.map(|(k, v)| tuple(cx, vec![k.clone(), v.clone()]));
-                iter(cx, pairs.collect::<Outcome<_>>()?)
-            }
-            _ => failed("Can only get item pairs from a mapping."),
-        },
-        "join" => {
-            let [by, attribute] = args.bind(name, ["d", "attribute"])?;
-            let by = by.map_or(Ok(String::new()), |d| text(cx, &d))?;
-            let mut parts = vec![];
-            let mut bytes = 0;
-            for item in value.items(cx)? {
-                let item = match &attribute {
-                    Some(a) if !matches!(a, Value::None) => get(cx, &item, a, None)?,
-                    _ => item,
-                };
-                let part = text(cx, &item)?;
-                bytes += part.len() + by.len();
-                cx.budget.text(bytes)?;
-                parts.push(part);
-            }
-            Ok(parts.join(&by).into())
-        }
+        "first" => first(cx, value),
+        "last" => last(cx, value),
+        "reverse" => reverse(cx, value),
+        "items" => items(cx, value),
+        "join" => join(cx, name, value, args),
         "map" => map(cx, value, args),
         "select" | "reject" | "selectattr" | "rejectattr" => select(cx, name, value, args),
-        "sort" => {
-            let [reverse, case_sensitive, attribute] =
-                args.bind(name, ["reverse", "case_sensitive", "attribute"])?;
-            let sensitive = is_true(case_sensitive)?;
-            let mut keyed = vec![];
-            for item in value.items(cx)? {
-                keyed.push((sort_key(cx, &item, attribute.as_ref(), sensitive)?, item));
-            }
-            sort(cx, &mut keyed, is_true(reverse)?)?;
-            list(cx, keyed.into_iter().map(|(_, v)| v).collect())
-        }
-        "dictsort" => {
-            let [case_sensitive, by, reverse] =
-                args.bind(name, ["case_sensitive", "by", "reverse"])?;
-            let by = by.map_or(Ok("key".into()), |b| text_of(&b, name))?;
-            let Value::Dict(d) = value else {
-                return failed(format!(
-                    "'{}' object has no attribute 'items'",
-                    value.type_name()
-                ));
-            };
-            let sensitive = is_true(case_sensitive)?;
-            let mut keyed = vec![];
-            for (k, v) in &d.entries {
-                let key = match &*by {
-                    "key" => k,
-                    "value" => v,
-                    _ => return failed("You can only sort by either \"key\" or \"value\""),
-                };
-                let pair = tuple(cx, vec![k.clone(), v.clone()])?;
-                keyed.push((folded(cx, key, sensitive), pair));
-            }
-            sort(cx, &mut keyed, is_true(reverse)?)?;
-            list(cx, keyed.into_iter().map(|(_, v)| v).collect())
-        }
+        "sort" => sorted(cx, name, value, args),
+        "dictsort" => sorted_dict(cx, name, value, args),
         "groupby" => group(cx, value, args),
-        "unique" => {
-            let [case_sensitive, attribute] = args.bind(name, ["case_sensitive", "attribute"])?;
-            let sensitive = is_true(case_sensitive)?;
-            let mut seen: Vec<Value> = vec![];
-            let mut out = vec![];
-            for item in value.items(cx)? {
-                let key = sort_key(cx, &item, attribute.as_ref(), sensitive)?;
-                cx.budget.step(seen.len())?;
-                if !seen.iter().any(|s| equal(cx, s, &key)) {
-                    seen.push(key);
-                    out.push(item);
-                }
-            }
-            iter(cx, out)
-        }
-        "min" | "max" => {
-            let [case_sensitive, attribute] = args.bind(name, ["case_sensitive", "attribute"])?;
-            let sensitive = is_true(case_sensitive)?;
-            let mut best: Option<(Value, Value)> = None;
-            for item in value.items(cx)? {
-                let key = sort_key(cx, &item, attribute.as_ref(), sensitive)?;
-                let better = match &best {
-                    None => true,
-                    Some((b, _)) if name == "min" => {
-                        order(cx, &key, b, "<")? == Some(std::cmp::Ordering::Less)
-                    }
-                    Some((b, _)) => order(cx, &key, b, ">")? == Some(std::cmp::Ordering::Greater),
-                };
-                if better {
-                    best = Some((key, item));
-                }
-            }
-            let none = || Value::undefined("No aggregated item, sequence was empty.");
-            Ok(best.map_or_else(none, |(_, v)| v))
-        }
-        "sum" => {
-            let [attribute, start] = args.bind(name, ["attribute", "start"])?;
-            let mut sum = start.unwrap_or(Value::Int(0));
-            for item in value.items(cx)? {
-                let item = match &attribute {
-                    Some(a) if !matches!(a, Value::None) => get(cx, &item, a, None)?,
-                    _ => item,
-                };
-                sum = binary(cx, Binary::Add, &sum, &item)?;
-            }
-            Ok(sum)
-        }
-        "batch" => {
-            let [count, fill] = args.bind(name, ["linecount", "fill_with"])?;
-            let count = int_or(Some(required(count, name, "linecount")?), 1)?;
-            let count = usize::try_from(count).unwrap_or(1).max(1);
-            let mut rows = vec![];
-            for row in value.items(cx)?.chunks(count) {
-                let mut row = row.to_vec();
-                if let Some(fill) = fill.clone().filter(|f| !matches!(f, Value::None)) {
-                    cx.budget.list(count)?;
-                    row.resize(count, fill);
-                }
-                rows.push(list(cx, row)?);
-            }
-            iter(cx, rows)
-        }
-        "slice" => {
-            let [count, fill] = args.bind(name, ["slices", "fill_with"])?;
-            let count = int_or(Some(required(count, name, "slices")?), 1)?;
-            let Some(count) = usize::try_from(count).ok().filter(|c| *c > 0) else {
-                return failed("integer division or modulo by zero");
-            };
-            cx.budget.list(count)?;
-            let items = value.items(cx)?;
-            let (each, more) = (items.len() / count, items.len() % count);
-            let mut rows = vec![];
-            let mut at = 0;
-            for i in 0..count {
-                let end = at + each + usize::from(i < more);
-                let mut row = items[at..end].to_vec();
-                if let Some(fill) = fill.clone().filter(|f| !matches!(f, Value::None))
-                    && i >= more
-                {
-                    row.push(fill);
-                }
-                at = end;
-                rows.push(list(cx, row)?);
-            }
-            iter(cx, rows)
-        }
+        "unique" => unique(cx, name, value, args),
+        "min" | "max" => extreme(cx, name, value, args),
+        "sum" => sum(cx, name, value, args),
+        "batch" => batch(cx, name, value, args),
+        "slice" => slice(cx, name, value, args),
         other => unsupported(format!("the filter `{other}`")),
     }
+}
+
+fn length(cx: &Cx, value: &Value) -> Outcome<Value> {
+    match value.len(cx) {
+        Some(n) => Ok(Value::Int(n as i128)),
+        None => failed(format!(
+            "object of type '{}' has no len()",
+            value.type_name()
+        )),
+    }
+}
+
+fn first(cx: &Cx, value: &Value) -> Outcome<Value> {
+    let first = match value {
+        Value::Iter(i) => i.borrow_mut().pop(),
+        other => other.items(cx)?.into_iter().next(),
+    };
+    Ok(first.unwrap_or_else(|| Value::undefined("No first item, sequence was empty.")))
+}
+
+fn last(cx: &Cx, value: &Value) -> Outcome<Value> {
+    if matches!(value, Value::Iter(_)) {
+        return failed("'generator' object is not reversible");
+    }
+    let last = value.items(cx)?.pop();
+    Ok(last.unwrap_or_else(|| Value::undefined("No last item, sequence was empty.")))
+}
+
+fn reverse(cx: &Cx, value: &Value) -> Outcome<Value> {
+    match value {
+        Value::Str(s) => Ok(s.chars().rev().collect::<String>().into()),
+        Value::Iter(_) => {
+            let mut items = value.items(cx)?;
+            items.reverse();
+            list(cx, items)
+        }
+        other => {
+            let mut items = other.items(cx)?;
+            items.reverse();
+            iter(cx, items)
+        }
+    }
+}
+
+fn items(cx: &Cx, value: &Value) -> Outcome<Value> {
+    match value {
+        Value::Undefined(_) => iter(cx, vec![]),
+        Value::Dict(d) => {
+            let pairs = d.entries.iter();
+            let pairs = pairs.map(|(k, v)| tuple(cx, vec![k.clone(), v.clone()]));
+            iter(cx, pairs.collect::<Outcome<_>>()?)
+        }
+        _ => failed("Can only get item pairs from a mapping."),
+    }
+}
+
+fn join(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
+    let [by, attribute] = args.bind(name, ["d", "attribute"])?;
+    let by = by.map_or(Ok(String::new()), |d| text(cx, &d))?;
+    let mut parts = vec![];
+    let mut bytes = 0;
+    for item in value.items(cx)? {
+        let item = match &attribute {
+            Some(a) if !matches!(a, Value::None) => get(cx, &item, a, None)?,
+            _ => item,
+        };
+        let part = text(cx, &item)?;
+        bytes += part.len() + by.len();
+        cx.budget.text(bytes)?;
+        parts.push(part);
+    }
+    Ok(parts.join(&by).into())
+}
+
+fn sorted(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
+    let [reverse, case_sensitive, attribute] =
+        args.bind(name, ["reverse", "case_sensitive", "attribute"])?;
+    let sensitive = truth_or(cx, case_sensitive, false)?;
+    let mut keyed = vec![];
+    for item in value.items(cx)? {
+        keyed.push((sort_key(cx, &item, attribute.as_ref(), sensitive)?, item));
+    }
+    sort(cx, &mut keyed, truth_or(cx, reverse, false)?)?;
+    list(cx, keyed.into_iter().map(|(_, v)| v).collect())
+}
+
+fn sorted_dict(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
+    let [case_sensitive, by, reverse] = args.bind(name, ["case_sensitive", "by", "reverse"])?;
+    let by = by.map_or(Ok("key".into()), |b| text_of(&b, name))?;
+    let Value::Dict(d) = value else {
+        return failed(format!(
+            "'{}' object has no attribute 'items'",
+            value.type_name()
+        ));
+    };
+    let sensitive = truth_or(cx, case_sensitive, false)?;
+    let mut keyed = vec![];
+    for (k, v) in &d.entries {
+        let key = match &*by {
+            "key" => k,
+            "value" => v,
+            _ => return failed("You can only sort by either \"key\" or \"value\""),
+        };
+        let pair = tuple(cx, vec![k.clone(), v.clone()])?;
+        keyed.push((folded(cx, key, sensitive), pair));
+    }
+    sort(cx, &mut keyed, truth_or(cx, reverse, false)?)?;
+    list(cx, keyed.into_iter().map(|(_, v)| v).collect())
+}
+
+fn unique(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
+    let [case_sensitive, attribute] = args.bind(name, ["case_sensitive", "attribute"])?;
+    let sensitive = truth_or(cx, case_sensitive, false)?;
+    let mut seen: Vec<Value> = vec![];
+    let mut out = vec![];
+    for item in value.items(cx)? {
+        let key = sort_key(cx, &item, attribute.as_ref(), sensitive)?;
+        cx.budget.step(seen.len())?;
+        if !seen.iter().any(|s| equal(cx, s, &key)) {
+            seen.push(key);
+            out.push(item);
+        }
+    }
+    iter(cx, out)
+}
+
+/// The smallest or largest item, according to the name.
+fn extreme(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
+    let [case_sensitive, attribute] = args.bind(name, ["case_sensitive", "attribute"])?;
+    let sensitive = truth_or(cx, case_sensitive, false)?;
+    let mut best: Option<(Value, Value)> = None;
+    for item in value.items(cx)? {
+        let key = sort_key(cx, &item, attribute.as_ref(), sensitive)?;
+        let better = match &best {
+            None => true,
+            Some((b, _)) if name == "min" => {
+                order(cx, &key, b, "<")? == Some(std::cmp::Ordering::Less)
+            }
+            Some((b, _)) => order(cx, &key, b, ">")? == Some(std::cmp::Ordering::Greater),
+        };
+        if better {
+            best = Some((key, item));
+        }
+    }
+    let none = || Value::undefined("No aggregated item, sequence was empty.");
+    Ok(best.map_or_else(none, |(_, v)| v))
+}
+
+fn sum(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
+    let [attribute, start] = args.bind(name, ["attribute", "start"])?;
+    let mut sum = start.unwrap_or(Value::Int(0));
+    for item in value.items(cx)? {
+        let item = match &attribute {
+            Some(a) if !matches!(a, Value::None) => get(cx, &item, a, None)?,
+            _ => item,
+        };
+        sum = binary(cx, Binary::Add, &sum, &item)?;
+    }
+    Ok(sum)
+}
+
+/// Rows of `linecount` items each.
+fn batch(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
+    let [count, fill] = args.bind(name, ["linecount", "fill_with"])?;
+    let count = int_or(Some(required(count, name, "linecount")?), 1)?;
+    let count = usize::try_from(count).unwrap_or(1).max(1);
+    let mut rows = vec![];
+    for row in value.items(cx)?.chunks(count) {
+        let mut row = row.to_vec();
+        if let Some(fill) = fill.clone().filter(|f| !matches!(f, Value::None)) {
+            cx.budget.list(count)?;
+            row.resize(count, fill);
+        }
+        rows.push(list(cx, row)?);
+    }
+    iter(cx, rows)
+}
+
+/// As many rows as `slices`, of lengths that differ by at most one.
+fn slice(cx: &Cx, name: &str, value: &Value, args: CallArgs) -> Outcome<Value> {
+    let [count, fill] = args.bind(name, ["slices", "fill_with"])?;
+    let count = int_or(Some(required(count, name, "slices")?), 1)?;
+    let Some(count) = usize::try_from(count).ok().filter(|c| *c > 0) else {
+        return failed("integer division or modulo by zero");
+    };
+    cx.budget.list(count)?;
+    let items = value.items(cx)?;
+    let (each, more) = (items.len() / count, items.len() % count);
+    let mut rows = vec![];
+    let mut at = 0;
+    for i in 0..count {
+        let end = at + each + usize::from(i < more);
+        let mut row = items[at..end].to_vec();
+        if let Some(fill) = fill.clone().filter(|f| !matches!(f, Value::None))
+            && i >= more
+        {
+            row.push(fill);
+        }
+        at = end;
+        rows.push(list(cx, row)?);
+    }
+    iter(cx, rows)
 }
 
 /// An attribute given by its path, as in `map(attribute="a.0.b")`.
@@ -327,10 +357,7 @@ fn group(cx: &Cx, value: &Value, args: CallArgs) -> Outcome<Value> {
     let [attribute, default, case_sensitive] =
         args.bind("groupby", ["attribute", "default", "case_sensitive"])?;
     let attribute = required(attribute, "groupby", "attribute")?;
-    let sensitive = match case_sensitive {
-        Some(v) => v.is_true(cx)?,
-        None => false,
-    };
+    let sensitive = truth_or(cx, case_sensitive, false)?;
     let mut keyed = vec![];
     for item in value.items(cx)? {
         let key = get(cx, &item, &attribute, default.as_ref())?;

@@ -1,5 +1,8 @@
 //! `"%s" % value`.
 
+use std::iter::Peekable;
+use std::str::Chars;
+
 use super::cx::Cx;
 use super::fault::{Outcome, failed};
 use super::layout::{Spec, character, check, lay_float, lay_int, lay_text, sign_of};
@@ -8,52 +11,109 @@ use super::value::Value;
 
 /// Python's `%` on a string.
 pub fn percent(cx: &Cx, pattern: &str, value: &Value) -> Outcome<Value> {
-    let args: Vec<Value> = match value {
-        Value::Tuple(s) => s.items.clone(),
-        other => vec![other.clone()],
+    let mut reader = Reader {
+        cx,
+        value,
+        args: match value {
+            Value::Tuple(s) => s.items.clone(),
+            other => vec![other.clone()],
+        },
+        next: 0,
+        by_name: false,
+        chars: pattern.chars().peekable(),
     };
-    let mut next = 0;
-    let mut by_name = false;
     let mut out = String::new();
-    let mut chars = pattern.chars().peekable();
-    while let Some(c) = chars.next() {
+    while let Some(c) = reader.chars.next() {
         if c != '%' {
             out.push(c);
             continue;
         }
-        let mut named = None;
-        if chars.peek() == Some(&'(') {
-            chars.next();
-            let mut key = String::new();
-            loop {
-                match chars.next() {
-                    Some(')') => break,
-                    Some(c) => key.push(c),
-                    None => return failed("incomplete format key"),
-                }
+        out.push_str(&reader.conversion()?);
+        cx.budget.text(out.len())?;
+    }
+    reader.check_all_used()?;
+    cx.budget.text(out.len())?;
+    Ok(out.into())
+}
+
+struct Reader<'a> {
+    cx: &'a Cx,
+    value: &'a Value,
+    args: Vec<Value>,
+    /// The next of `args`.
+    next: usize,
+    by_name: bool,
+    chars: Peekable<Chars<'a>>,
+}
+
+impl Reader<'_> {
+    /// One conversion, after its `%`.
+    fn conversion(&mut self) -> Outcome<String> {
+        let named = self.named()?;
+        let mut spec = Spec::default();
+        let mut left = self.flags(&mut spec);
+        spec.width = self.size(&mut left)?;
+        if self.chars.next_if_eq(&'.').is_some() {
+            spec.precision = Some(self.size(&mut left)?);
+        }
+        while self.chars.next_if(|c| "hlL".contains(*c)).is_some() {}
+        let Some(kind) = self.chars.next() else {
+            return failed("incomplete format");
+        };
+        spec.align = Some(if left { '<' } else { '>' });
+        if left {
+            spec.zero = false;
+        }
+        match kind {
+            '%' => Ok("%".into()),
+            's' | 'r' | 'a' | 'c' | 'd' | 'i' | 'u' | 'x' | 'X' | 'o' | 'e' | 'E' | 'f' | 'F'
+            | 'g' | 'G' => {
+                let value = match named {
+                    Some(v) => v,
+                    None => self.take()?,
+                };
+                shown(self.cx, &value, spec, kind)
             }
-            let Value::Dict(d) = value else {
-                return failed("format requires a mapping");
-            };
-            by_name = true;
-            match d.get(cx, &key.as_str().into())? {
-                Some(v) => named = Some(v),
-                None => return failed(format!("no key '{key}' for the format")),
+            other => failed(format!("unsupported format character '{other}'")),
+        }
+    }
+
+    /// The value of a key in brackets, if there is one.
+    fn named(&mut self) -> Outcome<Option<Value>> {
+        if self.chars.next_if_eq(&'(').is_none() {
+            return Ok(None);
+        }
+        let mut key = String::new();
+        loop {
+            match self.chars.next() {
+                Some(')') => break,
+                Some(c) => key.push(c),
+                None => return failed("incomplete format key"),
             }
         }
-        let mut take = |named: &mut Option<Value>| -> Outcome<Value> {
-            if let Some(v) = named.take() {
-                return Ok(v);
-            }
-            next += 1;
-            match args.get(next - 1) {
-                Some(v) => Ok(v.clone()),
-                None => failed("not enough arguments for format string"),
-            }
+        let Value::Dict(d) = self.value else {
+            return failed("format requires a mapping");
         };
-        let mut spec = Spec::default();
+        self.by_name = true;
+        match d.get(self.cx, &key.as_str().into())? {
+            Some(v) => Ok(Some(v)),
+            None => failed(format!("no key '{key}' for the format")),
+        }
+    }
+
+    /// The next positional argument.
+    fn take(&mut self) -> Outcome<Value> {
+        self.next += 1;
+        match self.args.get(self.next - 1) {
+            Some(v) => Ok(v.clone()),
+            None => failed("not enough arguments for format string"),
+        }
+    }
+
+    /// Reads flags; whether one of them aligns to the left.
+    fn flags(&mut self, spec: &mut Spec) -> bool {
         let mut left = false;
-        while let Some(flag) = chars.next_if(|c| "#0- +".contains(*c)) {
+        while let Some(flag) = self.chars.next_if(|c| "#0- +".contains(*c)) {
             match flag {
                 '#' => spec.alternate = true,
                 '0' => spec.zero = true,
@@ -62,95 +122,82 @@ pub fn percent(cx: &Cx, pattern: &str, value: &Value) -> Outcome<Value> {
                 _ => {}
             }
         }
-        let mut size = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| -> Outcome<usize> {
-            if chars.next_if_eq(&'*').is_some() {
-                let Some(n) = take(&mut None)?.as_int() else {
-                    return failed("* requires int");
-                };
-                if n < 0 {
-                    left = true;
-                }
-                return Ok(usize::try_from(n.abs()).unwrap_or(usize::MAX));
+        left
+    }
+
+    /// A width or a precision; negative ones, which only arguments can be, align to the left.
+    fn size(&mut self, left: &mut bool) -> Outcome<usize> {
+        if self.chars.next_if_eq(&'*').is_some() {
+            let Some(n) = self.take()?.as_int() else {
+                return failed("* requires int");
+            };
+            if n < 0 {
+                *left = true;
             }
-            let mut n = 0usize;
-            while let Some(d) = chars.peek().and_then(|c| c.to_digit(10)) {
-                n = n.saturating_mul(10).saturating_add(d as usize);
-                chars.next();
-            }
-            Ok(n)
-        };
-        spec.width = size(&mut chars)?;
-        if chars.next_if_eq(&'.').is_some() {
-            spec.precision = Some(size(&mut chars)?);
+            return Ok(usize::try_from(n.abs()).unwrap_or(usize::MAX));
         }
-        while chars.next_if(|c| "hlL".contains(*c)).is_some() {}
-        let Some(kind) = chars.next() else {
-            return failed("incomplete format");
-        };
-        spec.align = Some(if left { '<' } else { '>' });
-        if left {
+        let mut n = 0usize;
+        while let Some(d) = self.chars.peek().and_then(|c| c.to_digit(10)) {
+            n = n.saturating_mul(10).saturating_add(d as usize);
+            self.chars.next();
+        }
+        Ok(n)
+    }
+
+    fn check_all_used(&self) -> Outcome<()> {
+        let is_dict = matches!(self.value, Value::Dict(_));
+        if !self.by_name && !is_dict && self.next < self.args.len() {
+            return failed("not all arguments converted during string formatting");
+        }
+        Ok(())
+    }
+}
+
+/// A value by a conversion's last character.
+fn shown(cx: &Cx, value: &Value, mut spec: Spec, kind: char) -> Outcome<String> {
+    match kind {
+        's' | 'r' | 'a' => {
+            let shown = if kind == 's' {
+                text(cx, value)?
+            } else {
+                repr(cx, value)?
+            };
             spec.zero = false;
+            spec.sign = None;
+            lay_text(&shown, &spec)
         }
-        let piece = match kind {
-            '%' => "%".into(),
-            's' | 'r' | 'a' => {
-                let value = take(&mut named)?;
-                let shown = if kind == 's' {
-                    text(cx, &value)?
-                } else {
-                    repr(cx, &value)?
-                };
-                spec.zero = false;
-                spec.sign = None;
-                lay_text(&shown, &spec)?
-            }
-            'c' => {
-                let value = take(&mut named)?;
-                let shown = match (&value, value.as_int()) {
-                    (Value::Str(s), _) if s.chars().count() == 1 => s.to_string(),
-                    (_, Some(n)) => character(n)?,
-                    _ => return failed("%c requires int or char"),
-                };
-                spec.zero = false;
-                lay_text(&shown, &spec)?
-            }
-            'd' | 'i' | 'u' | 'x' | 'X' | 'o' => {
-                let value = take(&mut named)?;
-                let n = match (&value, kind) {
-                    (Value::Float(f), 'd' | 'i' | 'u') if f.is_finite() => Some(f.trunc() as i128),
-                    _ => value.as_int(),
-                };
-                let Some(n) = n else {
-                    return failed(format!(
-                        "%{kind} format: a real number is required, not {}",
-                        value.type_name()
-                    ));
-                };
-                let digits = spec.precision.take();
-                spec.kind = Some(if "iu".contains(kind) { 'd' } else { kind });
-                int_percent(n, &spec, digits)?
-            }
-            'e' | 'E' | 'f' | 'F' | 'g' | 'G' => {
-                let value = take(&mut named)?;
-                let Some(f) = value.as_float() else {
-                    return failed(format!("must be real number, not {}", value.type_name()));
-                };
-                spec.kind = Some(kind);
-                lay_float(f, &spec)?
-            }
-            other => return failed(format!("unsupported format character '{other}'")),
-        };
-        out.push_str(&piece);
-        cx.budget.text(out.len())?;
+        'c' => {
+            let shown = match (value, value.as_int()) {
+                (Value::Str(s), _) if s.chars().count() == 1 => s.to_string(),
+                (_, Some(n)) => character(n)?,
+                _ => return failed("%c requires int or char"),
+            };
+            spec.zero = false;
+            lay_text(&shown, &spec)
+        }
+        'd' | 'i' | 'u' | 'x' | 'X' | 'o' => {
+            let n = match (value, kind) {
+                (Value::Float(f), 'd' | 'i' | 'u') if f.is_finite() => Some(f.trunc() as i128),
+                _ => value.as_int(),
+            };
+            let Some(n) = n else {
+                return failed(format!(
+                    "%{kind} format: a real number is required, not {}",
+                    value.type_name()
+                ));
+            };
+            let digits = spec.precision.take();
+            spec.kind = Some(if "iu".contains(kind) { 'd' } else { kind });
+            int_percent(n, &spec, digits)
+        }
+        _ => {
+            let Some(f) = value.as_float() else {
+                return failed(format!("must be real number, not {}", value.type_name()));
+            };
+            spec.kind = Some(kind);
+            lay_float(f, &spec)
+        }
     }
-    if !by_name
-        && next < args.len()
-        && !(matches!(value, Value::Dict(_)) || next > 0 && args.len() == next)
-    {
-        return failed("not all arguments converted during string formatting");
-    }
-    cx.budget.text(out.len())?;
-    Ok(out.into())
 }
 
 /// Formats a number as `%d` does: the precision is a minimum number of digits.

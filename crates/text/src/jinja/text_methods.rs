@@ -94,20 +94,7 @@ pub fn call(cx: &Cx, text: &Rc<str>, name: &'static str, args: CallArgs) -> Outc
         "partition" | "rpartition" => {
             let [by] = args.bind(name, ["sep"])?;
             let by = text_of(&required(by, name, "sep")?, name)?;
-            if by.is_empty() {
-                return failed("empty separator");
-            }
-            let found = matches(cx, text, &by)?;
-            let chosen = if name == "partition" {
-                found.first()
-            } else {
-                return rpartition(cx, text, &by);
-            };
-            let parts = match chosen {
-                Some(r) => [&text[..r.start], &text[r.clone()], &text[r.end..]],
-                None => [&**text, "", ""],
-            };
-            tuple(cx, parts.map(Value::from).to_vec())?
+            partition(cx, text, &by, name)?
         }
         "removeprefix" | "removesuffix" => {
             let [affix] = args.bind(name, ["affix"])?;
@@ -129,48 +116,18 @@ pub fn call(cx: &Cx, text: &Rc<str>, name: &'static str, args: CallArgs) -> Outc
             let [affix, start, end] = args.bind(name, ["affix", "start", "end"])?;
             let affix = required(affix, name, "affix")?;
             let (part, _) = part(cx, text, start, end)?;
-            let options = match &affix {
-                Value::Tuple(s) => s.items.clone(),
-                other => vec![other.clone()],
-            };
-            let mut any = false;
-            for option in &options {
-                let option = text_of(option, name)?;
-                any |= match name {
-                    "startswith" => cx.mask.prefix(part, &option).is_some(),
-                    _ => cx.mask.suffix(part, &option).is_some(),
-                };
-            }
-            Value::Bool(any)
+            Value::Bool(has_affix(cx, part, &affix, name)?)
         }
         "find" | "rfind" | "index" | "rindex" | "count" => {
             let [needle, start, end] = args.bind(name, ["sub", "start", "end"])?;
             let needle = text_of(&required(needle, name, "sub")?, name)?;
             let (part, offset) = part(cx, text, start, end)?;
-            let found = matches(cx, part, &needle)?;
-            if name == "count" {
-                return Ok(Value::Int(found.len() as i128));
-            }
-            let chosen = match name {
-                "find" | "index" => found.first().map(|r| r.start),
-                _ => last_match(cx, part, &needle),
-            };
-            match chosen {
-                Some(at) => Value::Int((offset + part[..at].chars().count()) as i128),
-                None if name.ends_with("index") => return failed("substring not found"),
-                None => Value::Int(-1),
-            }
+            find(cx, part, offset, &needle, name)?
         }
         "join" => {
             let [items] = args.bind(name, ["iterable"])?;
             let items = required(items, name, "iterable")?.items(cx)?;
-            let mut parts = vec![];
-            for item in &items {
-                parts.push(text_of(item, "join")?);
-            }
-            let bytes = parts.iter().map(|p| p.len() + text.len()).sum();
-            cx.budget.text(bytes)?;
-            parts.join(text).into()
+            join(cx, text, &items)?.into()
         }
         "center" | "ljust" | "rjust" | "zfill" => {
             let [width, fill] = args.bind(name, ["width", "fillchar"])?;
@@ -202,6 +159,64 @@ pub fn call(cx: &Cx, text: &Rc<str>, name: &'static str, args: CallArgs) -> Outc
         }
     };
     Ok(result)
+}
+
+/// `partition` or `rpartition`, according to the name.
+fn partition(cx: &Cx, text: &str, by: &str, name: &str) -> Outcome<Value> {
+    if by.is_empty() {
+        return failed("empty separator");
+    }
+    let found = matches(cx, text, by)?;
+    if name == "rpartition" {
+        return rpartition(cx, text, by);
+    }
+    let parts = match found.first() {
+        Some(r) => [&text[..r.start], &text[r.clone()], &text[r.end..]],
+        None => [text, "", ""],
+    };
+    tuple(cx, parts.map(Value::from).to_vec())
+}
+
+/// `startswith` or `endswith`, according to the name, with one affix or any of a tuple.
+fn has_affix(cx: &Cx, text: &str, affix: &Value, name: &str) -> Outcome<bool> {
+    let options = match affix {
+        Value::Tuple(s) => s.items.clone(),
+        other => vec![other.clone()],
+    };
+    let mut any = false;
+    for option in &options {
+        let option = text_of(option, name)?;
+        any |= match name {
+            "startswith" => cx.mask.prefix(text, &option).is_some(),
+            _ => cx.mask.suffix(text, &option).is_some(),
+        };
+    }
+    Ok(any)
+}
+
+/// `find`, `rfind`, `index`, `rindex` or `count`, according to the name; `offset` characters precede the text.
+fn find(cx: &Cx, text: &str, offset: usize, needle: &str, name: &str) -> Outcome<Value> {
+    let found = matches(cx, text, needle)?;
+    let chosen = match name {
+        "count" => return Ok(Value::Int(found.len() as i128)),
+        "find" | "index" => found.first().map(|r| r.start),
+        _ => last_match(cx, text, needle),
+    };
+    match chosen {
+        Some(at) => Ok(Value::Int((offset + text[..at].chars().count()) as i128)),
+        None if name.ends_with("index") => failed("substring not found"),
+        None => Ok(Value::Int(-1)),
+    }
+}
+
+fn join(cx: &Cx, text: &str, items: &[Value]) -> Outcome<String> {
+    let mut parts = vec![];
+    for item in items {
+        parts.push(text_of(item, "join")?);
+    }
+    let bytes = parts.iter().map(|p| p.len() + text.len()).sum();
+    cx.budget.text(bytes)?;
+    Ok(parts.join(text))
 }
 
 fn rpartition(cx: &Cx, text: &str, by: &str) -> Outcome<Value> {

@@ -1,0 +1,196 @@
+//! A forward pass, node by node: each method checks the shapes of what it reads.
+
+use crate::graph::Result;
+use crate::{
+    Activation, AttentionSpec, Cache, CacheId, Graph, Node, NodeId, Op, Pairs, Rows, WeightId,
+};
+
+impl Graph {
+    /// Adds [`Op::Embed`]: the step's tokens, looked up in `table` `[vocab, d]`.
+    pub fn embed(&mut self, table: WeightId, scale: f32) -> NodeId {
+        let cols = self.weight(table).cols;
+        self.push(Op::Embed { table, scale }, &[], Rows::All, cols)
+    }
+
+    /// Adds [`Op::RmsNorm`] over each run of as many columns as `weight` has values: over a row, or over each head.
+    ///
+    /// # Errors
+    /// If the columns of x are not a multiple of the length of `weight`.
+    pub fn rms_norm(&mut self, x: NodeId, weight: WeightId, eps: f32) -> Result<NodeId> {
+        let (w, Node { cols, rows, .. }) = (self.weight(weight), self.node(x));
+        let (n, cols, rows) = (w.rows(), *cols, *rows);
+        self.check("rms_norm", &w.name, n > 0 && cols % n == 0, || {
+            format!("{cols} columns are not a multiple of {n} weights")
+        })?;
+        Ok(self.push(Op::RmsNorm { weight, eps }, &[x], rows, cols))
+    }
+
+    /// Adds [`Op::Linear`]: x `[T, k]`, `weight` `[n, k]`, `bias` `[n]` → `[T, n]`.
+    ///
+    /// # Errors
+    /// If x has another number of columns than the weight, or the bias is not as long as the weight has rows.
+    pub fn linear(
+        &mut self,
+        x: NodeId,
+        weight: WeightId,
+        bias: Option<WeightId>,
+    ) -> Result<NodeId> {
+        let (w, Node { cols, rows, .. }) = (self.weight(weight), self.node(x));
+        let (n, k, cols, rows) = (w.rows(), w.cols, *cols, *rows);
+        self.check("linear", &w.name, k == cols, || {
+            format!("the input has {cols} columns, the weight is [{n}, {k}]")
+        })?;
+        let bias_len = bias.map_or(n, |b| self.weight(b).rows());
+        self.check("linear", &w.name, bias_len == n, || {
+            format!("the weight is [{n}, {k}], the bias has {bias_len} values")
+        })?;
+        Ok(self.push(Op::Linear { weight, bias }, &[x], rows, n))
+    }
+
+    /// Adds [`Op::Slice`]: columns `start .. start + len` of x, without copying them.
+    ///
+    /// # Errors
+    /// If x has fewer columns.
+    pub fn slice(&mut self, x: NodeId, start: usize, len: usize) -> Result<NodeId> {
+        let Node { cols, rows, .. } = *self.node(x);
+        self.check("slice", "", start + len <= cols, || {
+            format!("columns {start}..{} of {cols}", start + len)
+        })?;
+        Ok(self.push(Op::Slice { start }, &[x], rows, len))
+    }
+
+    /// Adds [`Op::Rope`] over whole heads, [by halves](Pairs::Halves), as Hugging Face's models have it (Su et al.,
+    /// "RoFormer", 2021). `inv_freq` has `head_dim / 2` values.
+    ///
+    /// # Errors
+    /// If the columns of x are not whole heads, or the number of frequencies is not half of `head_dim`.
+    pub fn rope(&mut self, x: NodeId, inv_freq: WeightId, head_dim: usize) -> Result<NodeId> {
+        let n = self.weight(inv_freq).rows();
+        self.check_rope(x, head_dim, n, head_dim == 2 * n)?;
+        self.rope_of(x, inv_freq, head_dim, Pairs::Halves)
+    }
+
+    /// Adds [`Op::Rope`] over the first two dimensions per frequency of each head; the others stay as they are.
+    ///
+    /// # Errors
+    /// If the columns of x are not whole heads, or there are more than `head_dim / 2` frequencies.
+    pub fn rope_of(
+        &mut self,
+        x: NodeId,
+        inv_freq: WeightId,
+        head_dim: usize,
+        pairs: Pairs,
+    ) -> Result<NodeId> {
+        let Node { cols, rows, .. } = *self.node(x);
+        let n = self.weight(inv_freq).rows();
+        let fits = n > 0 && 2 * n <= head_dim && cols.is_multiple_of(head_dim);
+        self.check_rope(x, head_dim, n, fits)?;
+        let op = Op::Rope {
+            inv_freq,
+            head_dim,
+            pairs,
+            back: false,
+        };
+        Ok(self.push(op, &[x], rows, cols))
+    }
+
+    fn check_rope(&self, x: NodeId, head_dim: usize, n: usize, fits: bool) -> Result<()> {
+        let cols = self.node(x).cols;
+        self.check("rope", "", fits, || {
+            format!("{cols} columns, heads of {head_dim}, {n} frequencies")
+        })
+    }
+
+    /// Adds [`Op::KvAppend`]: the step's keys and values, `[T, n_kv_heads · head_dim]` each. It has no value; the
+    /// attention that reads the cache must come after it.
+    ///
+    /// # Errors
+    /// If k or v has another number of columns than the cache.
+    pub fn kv_append(&mut self, k: NodeId, v: NodeId, cache: CacheId) -> Result<NodeId> {
+        let Cache {
+            n_kv_heads,
+            head_dim,
+        } = self.caches[cache.0];
+        let (k_cols, v_cols) = (self.node(k).cols, self.node(v).cols);
+        let wanted = n_kv_heads * head_dim;
+        self.check(
+            "kv_append",
+            "",
+            k_cols == wanted && v_cols == wanted,
+            || format!("keys of {k_cols} and values of {v_cols} columns, the cache holds {wanted}"),
+        )?;
+        Ok(self.push(Op::KvAppend { cache }, &[k, v], Rows::All, 0))
+    }
+
+    /// Adds [`Op::Attention`]: `softmax(scale · q kᵀ) v` for each head, over the cache up to and including each token.
+    ///
+    /// # Errors
+    /// If q, `spec` and the cache differ in heads or in their dimensions.
+    pub fn attention(&mut self, q: NodeId, cache: CacheId, spec: AttentionSpec) -> Result<NodeId> {
+        let Cache {
+            n_kv_heads,
+            head_dim,
+        } = self.caches[cache.0];
+        let Node { cols, rows, .. } = *self.node(q);
+        let fits = spec.n_kv_heads == n_kv_heads
+            && spec.head_dim == head_dim
+            && spec.n_heads.is_multiple_of(n_kv_heads)
+            && cols == spec.n_heads * head_dim;
+        self.check("attention", "", fits, || {
+            format!(
+                "q has {cols} columns, {spec:?}, the cache has {n_kv_heads} heads of {head_dim}"
+            )
+        })?;
+        Ok(self.push(Op::Attention { cache, spec }, &[q], rows, cols))
+    }
+
+    fn same_shape(&self, op: &'static str, a: NodeId, b: NodeId) -> Result<(Rows, usize)> {
+        let (a, b) = (self.node(a), self.node(b));
+        self.check(op, "", a.cols == b.cols && a.rows == b.rows, || {
+            format!("{:?} × {} and {:?} × {}", a.rows, a.cols, b.rows, b.cols)
+        })?;
+        Ok((a.rows, a.cols))
+    }
+
+    /// Adds [`Op::Add`].
+    ///
+    /// # Errors
+    /// If a and b differ in shape.
+    pub fn add(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
+        let (rows, cols) = self.same_shape("add", a, b)?;
+        Ok(self.push(Op::Add, &[a, b], rows, cols))
+    }
+
+    /// Adds [`Op::Gated`]: the activation of a gated MLP (Shazeer, "GLU Variants Improve Transformer", 2020).
+    ///
+    /// # Errors
+    /// If `gate` and `up` differ in shape.
+    pub fn gated(&mut self, gate: NodeId, up: NodeId, activation: Activation) -> Result<NodeId> {
+        let (rows, cols) = self.same_shape("gated", gate, up)?;
+        Ok(self.push(Op::Gated { activation }, &[gate, up], rows, cols))
+    }
+
+    /// Adds [`Op::LastRow`]: the only row of which a prompt needs the logits.
+    pub fn last_row(&mut self, x: NodeId) -> NodeId {
+        let cols = self.node(x).cols;
+        self.push(Op::LastRow, &[x], Rows::Last, cols)
+    }
+
+    /// Adds [`Op::CrossEntropy`]: the loss of each row against its target, through the head `weight` `[vocab, d]`.
+    ///
+    /// # Errors
+    /// If x has another number of columns than the weight.
+    pub fn cross_entropy(&mut self, x: NodeId, weight: WeightId) -> Result<NodeId> {
+        let (w, Node { cols, rows, .. }) = (self.weight(weight), self.node(x));
+        let (n, k, cols, rows) = (w.rows(), w.cols, *cols, *rows);
+        self.check("cross_entropy", &w.name, k == cols, || {
+            format!("the input has {cols} columns, the weight is [{n}, {k}]")
+        })?;
+        Ok(self.push(Op::CrossEntropy { weight }, &[x], rows, 2))
+    }
+
+    /// Adds [`Op::Choose`]: the next token, from logits `[1, vocab]`.
+    pub fn choose(&mut self, logits: NodeId) -> NodeId {
+        self.push(Op::Choose, &[logits], Rows::Last, 1)
+    }
+}

@@ -1,0 +1,238 @@
+//! What a node can compute.
+
+use crate::{CacheId, LoraId, WeightId};
+
+/// The nonlinearity of a gated MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// GELU in its tanh approximation.
+    GeluTanh,
+}
+
+/// Shape and mask of an attention. Query head `i` reads the keys and values of head `i · n_kv_heads / n_heads`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionSpec {
+    /// Query heads.
+    pub n_heads: usize,
+    /// Heads of keys and values; a divisor of `n_heads` (grouped-query attention).
+    pub n_kv_heads: usize,
+    /// Dimensions of each head.
+    pub head_dim: usize,
+    /// Multiplies q·k.
+    pub scale: f32,
+    /// A token sees itself and the `window − 1` tokens before it.
+    pub window: Option<usize>,
+}
+
+/// Which dimensions of a head are rotated with one another, of the first `2 · len(inv_freq)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pairs {
+    /// Each of the first half with its like in the second, as Hugging Face's checkpoints have them.
+    Halves,
+    /// 2i and 2i + 1, as GPT-J has them.
+    Interleaved,
+}
+
+/// What a node computes. Values are f32 matrices `[rows, cols]`; T is the step's number of tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Op {
+    /// `table[token] · scale` → `[T, d]`.
+    Embed {
+        /// The embedding, `[vocab, d]`.
+        table: WeightId,
+        /// What rows are multiplied by: 1, or √d for Gemma.
+        scale: f32,
+    },
+    /// `x / sqrt(mean(x²) + eps) · w` over each run of `len(w)` columns.
+    RmsNorm {
+        /// The vector w.
+        weight: WeightId,
+        /// What is added to the mean of squares.
+        eps: f32,
+    },
+    /// `x · Wᵀ + b`: `[T, k]`, `[n, k]` → `[T, n]`.
+    Linear {
+        /// W, `[n, k]`.
+        weight: WeightId,
+        /// b, `[n]`.
+        bias: Option<WeightId>,
+    },
+    /// Columns `start .. start + len`, as a view.
+    Slice {
+        /// The first column.
+        start: usize,
+    },
+    /// Rotates each head by its token's position, or back; dimensions beyond two for each frequency are as they are.
+    Rope {
+        /// Angle per position of each pair of dimensions, in radians.
+        inv_freq: WeightId,
+        /// Columns of each head.
+        head_dim: usize,
+        /// Which dimensions form a pair.
+        pairs: Pairs,
+        /// Whether it rotates by the negated angle, which is the gradient of the rotation.
+        back: bool,
+    },
+    /// Writes keys and values `[T, n_kv_heads · head_dim]` at the step's position.
+    KvAppend {
+        /// Where they are written.
+        cache: CacheId,
+    },
+    /// Causal attention of q `[T, n_heads · head_dim]` over the cache.
+    Attention {
+        /// Keys and values, this step's included.
+        cache: CacheId,
+        /// Heads, scale and window.
+        spec: AttentionSpec,
+    },
+    /// `a + b`, of the same shape.
+    Add,
+    /// `act(gate) · up`.
+    Gated {
+        /// The function `act`.
+        activation: Activation,
+    },
+    /// The last row of the step: `[T, d]` → `[1, d]`.
+    LastRow,
+    /// The next token, from one row of logits, by the step's sampling parameters.
+    Choose,
+    /// `x · Aᵀ` of an adapter: `[T, k]` → `[T, spans · rank]`.
+    LoraDown {
+        /// The adapter, whose A is used.
+        lora: LoraId,
+    },
+    /// `base + scale · u · Bᵀ`, each span of columns from its own `rank` columns of u, in place:
+    /// `[T, n]`, `[T, spans · rank]` → `[T, n]`.
+    LoraUp {
+        /// The adapter, whose B is used.
+        lora: LoraId,
+    },
+    /// `(x − b) · factor + b`, each column by its own factor, in place (see [`crate::Dora`]).
+    Dora {
+        /// The adapter with the magnitudes.
+        lora: LoraId,
+        /// b, which magnitudes do not multiply.
+        bias: Option<WeightId>,
+    },
+    /// Each value is 0 with probability p, else divided by 1 − p; which ones depends on the batch's
+    /// seed, `salt` and the value's place alone.
+    Dropout {
+        /// The probability of a zero.
+        p: f32,
+        /// Distinguishes the dropouts of a graph from one another.
+        salt: u32,
+    },
+    /// Causal attention of q `[T, n_heads · head_dim]` over k and v `[T, n_kv_heads · head_dim]` of
+    /// the same batch, each token within its segment.
+    SelfAttention {
+        /// Heads, scale and window.
+        spec: AttentionSpec,
+    },
+    /// `x · Wᵀ`, and of its softmax the cross-entropy with each row's target, without ever holding all
+    /// logits: `[T, d]`, `[vocab, d]` → `[T, 2]`: the loss times the row's weight, and the
+    /// log-sum-exp of its logits. Rows of weight 0 are 0.
+    CrossEntropy {
+        /// W, `[vocab, d]`.
+        weight: WeightId,
+    },
+    /// `dy · W`: `[T, n]` → `[T, k]`.
+    LinearGrad {
+        /// W, `[n, k]`.
+        weight: WeightId,
+    },
+    /// The gradient of [`Op::RmsNorm`]'s x, from x and dy.
+    RmsNormGrad {
+        /// The vector w.
+        weight: WeightId,
+        /// What was added to the mean of squares.
+        eps: f32,
+    },
+    /// From gate, up and dy: the gradients of both, side by side.
+    GatedGrad {
+        /// The function whose derivative is taken.
+        activation: Activation,
+    },
+    /// From q, k, v, the result and its gradient: the gradients of q, k and v, side by side.
+    SelfAttentionGrad {
+        /// Heads, scale and window.
+        spec: AttentionSpec,
+    },
+    /// From x and the result of [`Op::CrossEntropy`]: the gradient of x.
+    CrossEntropyGrad {
+        /// W, `[vocab, d]`.
+        weight: WeightId,
+    },
+    /// `scale · dy · B`, span by span: the gradient of u.
+    LoraUpGrad {
+        /// The adapter, whose B is used.
+        lora: LoraId,
+    },
+    /// `du · A`: the gradient of x.
+    LoraDownGrad {
+        /// The adapter, whose A is used.
+        lora: LoraId,
+    },
+    /// Adds `duᵀ · x` to the gradient of A, from x and du.
+    LoraGradA {
+        /// The adapter, whose A has the gradient.
+        lora: LoraId,
+    },
+    /// Adds `scale · dyᵀ · u`, span by span, to the gradient of B, from u and dy.
+    LoraGradB {
+        /// The adapter, whose B has the gradient.
+        lora: LoraId,
+    },
+    /// `dy · factor`: the gradient of x.
+    DoraGrad {
+        /// The adapter with the magnitudes.
+        lora: LoraId,
+    },
+    /// Adds `Σ dy (y − b) / m` over the rows to the gradient of the magnitudes, from y and dy.
+    DoraGradM {
+        /// The adapter with the magnitudes.
+        lora: LoraId,
+        /// b, which magnitudes do not multiply.
+        bias: Option<WeightId>,
+    },
+    /// Its inputs side by side.
+    Concat,
+}
+
+impl Op {
+    /// The op's name, `rms_norm` for example: that of its kernel, of its file in the CPU crate, and of errors.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Embed { .. } => "embed",
+            Self::RmsNorm { .. } => "rms_norm",
+            Self::Linear { .. } => "linear",
+            Self::Slice { .. } => "slice",
+            Self::Rope { .. } => "rope",
+            Self::KvAppend { .. } => "kv_append",
+            Self::Attention { .. } => "attention",
+            Self::Add => "add",
+            Self::Gated { .. } => "gated",
+            Self::LastRow => "last_row",
+            Self::Choose => "choose",
+            Self::LoraDown { .. } => "lora_down",
+            Self::LoraUp { .. } => "lora_up",
+            Self::Dora { .. } => "dora",
+            Self::Dropout { .. } => "dropout",
+            Self::SelfAttention { .. } => "self_attention",
+            Self::CrossEntropy { .. } => "cross_entropy",
+            Self::LinearGrad { .. } => "linear_grad",
+            Self::RmsNormGrad { .. } => "rms_norm_grad",
+            Self::GatedGrad { .. } => "gated_grad",
+            Self::SelfAttentionGrad { .. } => "self_attention_grad",
+            Self::CrossEntropyGrad { .. } => "cross_entropy_grad",
+            Self::LoraUpGrad { .. } => "lora_up_grad",
+            Self::LoraDownGrad { .. } => "lora_down_grad",
+            Self::LoraGradA { .. } => "lora_grad_a",
+            Self::LoraGradB { .. } => "lora_grad_b",
+            Self::DoraGrad { .. } => "dora_grad",
+            Self::DoraGradM { .. } => "dora_grad_m",
+            Self::Concat => "concat",
+        }
+    }
+}
