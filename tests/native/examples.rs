@@ -24,9 +24,9 @@ fn run(example: &str, args: &[&str], input: &str) -> String {
 }
 
 #[test]
-fn chat_answers_each_line() {
-    let text = run("chat", &[&tiny("llama"), "cpu"], "Hi!\nAgain.\n");
-    assert!(text.matches('\n').count() >= 2, "{text:?}");
+fn chat_answers_a_line() {
+    let text = run("chat", &[&tiny("llama"), "cpu"], "Hi!\n");
+    assert!(text.len() > 1 && text.ends_with('\n'), "{text:?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub enum Error {
     /// A token that the embedding has no row for.
     #[error("token {id} is not in the vocabulary of {vocab}")]
     Token {
-        /// The token.
+        /// The token's id.
         id: u32,
         /// Rows of the embedding.
         vocab: usize,

@@ -52,7 +52,7 @@ pub enum Event<'a> {
     },
     /// A token was chosen.
     Token {
-        /// The token.
+        /// The token's id in the vocabulary.
         id: u32,
         /// The text that is now final, which may be empty: partial characters are held back.
         text: &'a str,
@@ -61,7 +61,7 @@ pub enum Event<'a> {
     },
     /// Text that was held back, after the last token.
     Rest {
-        /// The text.
+        /// That text.
         text: &'a str,
     },
     /// The GPU was lost and is being opened again; the answer then continues.
@@ -93,7 +93,7 @@ pub enum FinishReason {
 /// A likely token at some position.
 #[derive(Debug, Clone, Serialize)]
 pub struct TopLogprob {
-    /// The token.
+    /// The token's id in the vocabulary.
     pub id: u32,
     /// As written in the vocabulary.
     pub piece: String,
@@ -114,7 +114,7 @@ impl TopLogprob {
 /// temperature.
 #[derive(Debug, Clone, Serialize)]
 pub struct TokenLogprob {
-    /// The token.
+    /// The token's id in the vocabulary.
     pub id: u32,
     /// As written in the vocabulary.
     pub piece: String,

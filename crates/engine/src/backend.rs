@@ -25,7 +25,7 @@ pub(crate) const PREFILL_ROWS: usize = 256;
 pub enum DeviceRequest {
     /// A GPU that does not run shaders on the CPU, if there is one; otherwise the CPU.
     Auto,
-    /// The CPU.
+    /// The CPU; no GPU driver is loaded.
     Cpu,
     /// A GPU, also one whose driver runs shaders on the CPU.
     Gpu {
@@ -238,7 +238,7 @@ pub struct TrainingGraphs {
 pub enum BatchPlan {
     /// Loss and backward pass.
     Backward,
-    /// The loss alone.
+    /// The loss alone, without dropout and without gradients.
     Loss,
 }
 

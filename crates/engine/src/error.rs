@@ -23,7 +23,7 @@ pub enum Error {
     /// A token that is not in the vocabulary.
     #[error("token {id} is not in the vocabulary of {vocab}")]
     Token {
-        /// The token.
+        /// The token's id.
         id: u32,
         /// Tokens of the vocabulary.
         vocab: usize,
@@ -81,24 +81,24 @@ pub enum Error {
     /// A file that cannot be read, of an adapter or by a page.
     #[error("cannot read {name}: {what}")]
     Read {
-        /// The file.
+        /// The file's name.
         name: String,
         /// What is wrong with it.
         what: String,
     },
-    /// The tokenizer or the chat template.
+    /// A tokenizer or a chat template that cannot be used.
     #[error(transparent)]
     Text(#[from] siskin_text::Error),
-    /// The model's configuration or its tensors.
+    /// A configuration that is not supported, or tensors that do not match it.
     #[error(transparent)]
     Models(#[from] siskin_models::Error),
-    /// The model's files.
+    /// A model's file that cannot be read.
     #[error(transparent)]
     Formats(#[from] siskin_formats::Error),
-    /// The CPU path.
+    /// A plan that cannot run on the CPU.
     #[error(transparent)]
     Cpu(#[from] siskin_cpu::Error),
-    /// The GPU.
+    /// A GPU that cannot be opened, or has failed.
     #[error(transparent)]
     Gpu(#[from] siskin_gpu::Error),
 }

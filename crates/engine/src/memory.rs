@@ -17,7 +17,7 @@ pub struct MemoryFigure {
     pub kv_cache: u64,
     /// The larger of the prefill's and the decode's arena.
     pub activations: u64,
-    /// All of these.
+    /// Weights, KV cache and activations together.
     pub total: u64,
 }
 

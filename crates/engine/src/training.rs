@@ -45,7 +45,7 @@ pub struct TrainingMemory {
     pub activations: u64,
     /// Parameters, their gradients and moments.
     pub adapter: u64,
-    /// All of these.
+    /// Weights, activations and adapter together.
     pub total: u64,
 }
 

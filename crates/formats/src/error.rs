@@ -141,7 +141,7 @@ pub enum Error {
     Metadata {
         /// The file's name.
         name: String,
-        /// The key.
+        /// The metadata key.
         key: String,
         /// What its value must be.
         expected: &'static str,

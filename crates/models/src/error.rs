@@ -41,7 +41,7 @@ pub enum Error {
     /// A `config.json` that is missing or not a JSON object.
     #[error("cannot read {path}: {what}")]
     Config {
-        /// The file.
+        /// The name of the file.
         path: String,
         /// What is wrong with it.
         what: String,
@@ -51,7 +51,7 @@ pub enum Error {
     Unsupported {
         /// The file's or folder's name.
         name: String,
-        /// The key.
+        /// The key in the configuration or the metadata.
         key: String,
         /// Its value, shortened.
         value: String,
@@ -76,7 +76,7 @@ pub enum Error {
     Key {
         /// The file's or folder's name.
         name: String,
-        /// The key.
+        /// The key in the configuration or the metadata.
         key: String,
         /// What its value must be.
         expected: &'static str,
@@ -90,7 +90,7 @@ pub enum Error {
     /// A configuration that GGUF files of the architecture cannot express.
     #[error("config.json: `{key}` must be {needed} to convert the model to GGUF")]
     NoGguf {
-        /// The key.
+        /// The key in the configuration or the metadata.
         key: String,
         /// The value that GGUF files imply.
         needed: &'static str,

@@ -47,7 +47,7 @@ pub enum Head {
 /// A tensor that a part of a weight is taken from.
 #[derive(Debug, Clone, Copy)]
 pub struct Found<'a> {
-    /// The tensor.
+    /// Name, shape and type of the tensor, and where its bytes are.
     pub info: &'a TensorInfo,
     /// What must be done to its values to get the graph's.
     pub transform: Transform,

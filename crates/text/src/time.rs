@@ -3,7 +3,7 @@
 /// A local date and time without a time zone, like Python's `datetime.now()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DateTime {
-    /// The year.
+    /// Of the Gregorian calendar.
     pub year: i64,
     /// From 1.
     pub month: u32,
