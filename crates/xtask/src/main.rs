@@ -2,10 +2,12 @@
 
 mod browser;
 mod command;
+mod dependencies;
 mod driver;
 mod model;
 mod picture;
 mod stages;
+mod terminal_svg;
 mod wasm;
 
 use std::process::ExitCode;
