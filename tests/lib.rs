@@ -6,7 +6,7 @@ pub mod command;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
-use siskin_gpu::{AdapterReport, GpuType, Profile, Reduce, Variant};
+use siskin_gpu::{GpuReport, GpuType, Profile, Reduce, Variant};
 
 pub use siskin_engine::self_test::{noise, values, weights};
 
@@ -78,8 +78,8 @@ pub fn shader_variants() -> Vec<(&'static str, Variant)> {
 }
 
 /// All GPUs, drivers that run shaders on the CPU included. Tests that need one fail where there is none: `cargo xtask test` installs one.
-pub fn gpus() -> Vec<AdapterReport> {
-    let found = pollster::block_on(siskin_gpu::adapters());
+pub fn gpus() -> Vec<GpuReport> {
+    let found = pollster::block_on(siskin_gpu::gpus());
     assert!(
         !found.is_empty(),
         "no GPU; run `cargo xtask test`, which installs a driver"

@@ -25,7 +25,7 @@ pub enum DeviceRequest {
     /// A real GPU where there is one, else the CPU.
     Auto,
     Cpu,
-    /// The `index`-th adapter, or the best one; with a profile forced or the adapter's own.
+    /// The `index`-th GPU, or the best one; with a profile forced or the GPU's own.
     Gpu {
         index: Option<usize>,
         profile: Option<Profile>,
@@ -51,7 +51,7 @@ pub type Chosen = (u32, Vec<f32>);
 /// A device with weights, caches and plans. Tokens are fed and chosen on it; those chosen wait in line until they
 /// are taken, so that a GPU can be a step ahead.
 pub trait Backend: Debug + Movable {
-    /// For people: `cpu`, or the adapter's name.
+    /// For people: `cpu`, or the GPU's name.
     fn name(&self) -> String;
 
     /// The kernel profile, or the CPU's arithmetic.

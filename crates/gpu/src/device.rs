@@ -46,9 +46,9 @@ pub struct GpuDevice {
 }
 
 impl GpuDevice {
-    /// Opens the `index`-th adapter, or the best one, with its own profile or a forced one.
+    /// Opens the `index`-th GPU, or the best one, with its own profile or a forced one.
     pub async fn open(index: Option<usize>, profile: Option<Profile>) -> Result<Self> {
-        Self::open_with(index, profile, LimitRequest::Adapter).await
+        Self::open_with(index, profile, LimitRequest::All).await
     }
 
     pub async fn open_with(
@@ -60,7 +60,7 @@ impl GpuDevice {
         let profile = profile.unwrap_or(opened.profile);
         if profile.needs_subgroups() && !opened.has_subgroups() {
             return Err(Error::Profile {
-                adapter: opened.name.clone(),
+                gpu: opened.name.clone(),
                 profile,
             });
         }
@@ -112,7 +112,7 @@ impl GpuDevice {
         self.profile
     }
 
-    /// Whether the adapter runs shaders on the CPU.
+    /// Whether the GPU runs shaders on the CPU.
     pub fn is_software(&self) -> bool {
         self.opened.software
     }

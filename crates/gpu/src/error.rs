@@ -3,21 +3,21 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("no GPU was found")]
-    NoAdapter,
+    NoGpu,
     #[error("there is no GPU {index}; {count} were found")]
-    NoSuchAdapter { index: usize, count: usize },
-    #[error("{adapter} could not be opened: {what}")]
-    Open { adapter: String, what: String },
-    #[error("{adapter} has no subgroups, which the profile `{profile}` needs")]
+    NoSuchGpu { index: usize, count: usize },
+    #[error("{gpu} could not be opened: {what}")]
+    Open { gpu: String, what: String },
+    #[error("{gpu} has no subgroups, which the profile `{profile}` needs")]
     Profile {
-        adapter: String,
+        gpu: String,
         profile: crate::Profile,
     },
-    #[error("{what} needs {needed} bytes in one binding; {adapter} allows {limit}")]
+    #[error("{what} needs {needed} bytes in one binding; {gpu} allows {limit}")]
     TooLarge {
         what: String,
         needed: u64,
-        adapter: String,
+        gpu: String,
         limit: u64,
     },
     #[error("weight `{name}` has {cols} columns; on the GPU they must be a multiple of 32")]

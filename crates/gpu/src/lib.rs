@@ -1,10 +1,10 @@
 //! The only user of wgpu: device, profiles, pipelines, weights on the GPU, running a plan.
 
-mod adapter;
 mod buffers;
 mod counts;
 mod device;
 mod error;
+mod gpus;
 mod lower;
 mod opened;
 mod pipeline;
@@ -16,10 +16,10 @@ mod shader;
 mod train;
 mod weights;
 
-pub use adapter::{AdapterReport, Limits, adapters};
 pub use counts::{Counts, KernelTime};
 pub use device::GpuDevice;
 pub use error::{Error, Result};
+pub use gpus::{GpuReport, Limits, gpus};
 pub use opened::LimitRequest;
 pub use pipeline::KernelSource;
 pub use profile::Profile;

@@ -112,7 +112,7 @@ impl GpuDevice {
         }
     }
 
-    /// Runs a decode step with a timestamp around each dispatch; `None` where the adapter has no
+    /// Runs a decode step with a timestamp around each dispatch; `None` where the GPU has no
     /// timestamps. The times are of dispatches one after another, which a driver may overlap
     /// otherwise.
     pub async fn time_decode(&mut self, position: usize) -> crate::Result<Option<Vec<KernelTime>>> {

@@ -166,7 +166,10 @@ impl Reader<'_> {
             None => self.derived(keys, self.defaults.n_kv_heads, n_heads)?,
         };
         let all = each.iter().flatten().copied().chain([largest]);
-        if all.into_iter().any(|n| n == 0 || !n_heads.is_multiple_of(n)) {
+        if all
+            .into_iter()
+            .any(|n| n == 0 || !n_heads.is_multiple_of(n))
+        {
             return Err(self
                 .source
                 .wrong(keys[0], "a divisor of the number of heads"));
