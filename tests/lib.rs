@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use safetensors::SafeTensors;
-use siskin_gpu::{AdapterReport, GpuType, Product, Profile, Reduce, Variant};
+use siskin_gpu::{GpuReport, GpuType, Product, Profile, Reduce, Variant};
 
 pub use siskin_engine::self_test::{noise, values, weights};
 
@@ -83,9 +83,9 @@ pub fn shader_variants() -> Vec<(&'static str, Variant)> {
 }
 
 /// All GPUs, drivers that run shaders on the CPU included. Tests that need one fail where there is none: `cargo xtask test` installs one.
-pub fn gpus() -> &'static [AdapterReport] {
-    static FOUND: LazyLock<Vec<AdapterReport>> =
-        LazyLock::new(|| pollster::block_on(siskin_gpu::adapters()));
+pub fn gpus() -> &'static [GpuReport] {
+    static FOUND: LazyLock<Vec<GpuReport>> =
+        LazyLock::new(|| pollster::block_on(siskin_gpu::gpus()));
     assert!(
         !FOUND.is_empty(),
         "no GPU; run `cargo xtask test`, which installs a driver"
@@ -96,7 +96,7 @@ pub fn gpus() -> &'static [AdapterReport] {
 /// The driver that takes every test: not SwiftShader, the slowest, where there is another. A second driver shows that
 /// kernels do not depend on one compiler, for which parts of some tests are enough.
 pub fn is_first_driver(index: usize) -> bool {
-    let is_other = |a: &AdapterReport| !a.name.contains("SwiftShader");
+    let is_other = |a: &GpuReport| !a.name.contains("SwiftShader");
     index == gpus().iter().position(is_other).unwrap_or(0)
 }
 

@@ -11,7 +11,7 @@ use siskin_tests::{assert_close, devices, tolerance};
 /// Compares every device, however the tokens come.
 fn check(case: &Case, what: &str, op: &str, runs: &[&[usize]]) {
     for (index, profile) in devices() {
-        let mut gpu = open(index, profile, LimitRequest::Adapter);
+        let mut gpu = open(index, profile, LimitRequest::All);
         for steps in runs {
             let tokens = case.tokens(steps.iter().sum());
             let wanted = case.on_cpu(&tokens, steps).unwrap();
@@ -161,7 +161,7 @@ fn projections_of_mixed_types_and_a_cache_in_f16() {
     let tokens = case.tokens(12);
     let wanted = case.on_cpu(&tokens, &steps).unwrap();
     for (index, profile) in devices() {
-        let mut gpu = open(index, profile, LimitRequest::Adapter);
+        let mut gpu = open(index, profile, LimitRequest::All);
         let found = block_on(case.on_gpu(&mut gpu, false, &tokens, &steps)).unwrap();
         assert_close(
             "f16 cache",
@@ -269,7 +269,7 @@ fn the_gpu_chooses_what_the_cpu_chooses() {
         },
     ];
     for (index, profile) in devices() {
-        let mut gpu = open(index, profile, LimitRequest::Adapter);
+        let mut gpu = open(index, profile, LimitRequest::All);
         case.load(&mut gpu, true).unwrap();
         gpu.prepare(case.graph.clone(), 4).unwrap();
         let mut cpu = case.cpu();

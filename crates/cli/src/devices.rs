@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::args::DevicesArgs;
 
 pub async fn devices(args: &DevicesArgs) -> Result<()> {
-    let gpus = siskin_gpu::adapters().await;
+    let gpus = siskin_gpu::gpus().await;
     let mut out = std::io::stdout().lock();
     if args.json {
         let list: Vec<_> = gpus
@@ -74,7 +74,7 @@ pub async fn devices(args: &DevicesArgs) -> Result<()> {
         )?;
     }
     if gpus.is_empty() {
-        writeln!(out, "{}", siskin_gpu::Error::NoAdapter)?;
+        writeln!(out, "{}", siskin_gpu::Error::NoGpu)?;
     }
     Ok(())
 }

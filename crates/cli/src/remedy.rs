@@ -98,12 +98,12 @@ pub fn or_raw(e: Text) -> anyhow::Error {
 
 fn of_gpu(e: &Gpu) -> Option<&'static str> {
     Some(match e {
-        Gpu::NoAdapter if cfg!(target_os = "linux") => {
+        Gpu::NoGpu if cfg!(target_os = "linux") => {
             "install a driver (on Debian or Ubuntu: `apt install mesa-vulkan-drivers libvulkan1`), or use \
              --device cpu"
         }
-        Gpu::NoAdapter | Gpu::Open { .. } | Gpu::Columns { .. } | Gpu::Lost => "use --device cpu",
-        Gpu::NoSuchAdapter { .. } => "`siskin devices` lists them",
+        Gpu::NoGpu | Gpu::Open { .. } | Gpu::Columns { .. } | Gpu::Lost => "use --device cpu",
+        Gpu::NoSuchGpu { .. } => "`siskin devices` lists them",
         Gpu::Profile { .. } => "use --profile base",
         Gpu::OutOfMemory(_) | Gpu::TooLarge { .. } => {
             "a smaller model, a shorter --ctx or --device cpu may fit"

@@ -29,14 +29,14 @@ pub enum DeviceRequest {
     Cpu,
     /// A GPU, also one whose driver runs shaders on the CPU.
     Gpu {
-        /// Its index in [`siskin_gpu::adapters`]; `None` for the most capable one.
+        /// Its index in [`siskin_gpu::gpus`]; `None` for the most capable one.
         index: Option<usize>,
         /// The kernels to use; `None` for the adapter's own.
         profile: Option<Profile>,
     },
 }
 
-/// From `auto`, `cpu`, `gpu` or `gpu:N`, where N is an index in [`siskin_gpu::adapters`].
+/// From `auto`, `cpu`, `gpu` or `gpu:N`, where N is an index in [`siskin_gpu::gpus`].
 impl FromStr for DeviceRequest {
     type Err = Error;
 
@@ -80,7 +80,7 @@ pub type Chosen = (u32, Vec<f32>);
 ///
 /// Errors are those of the device: [`crate::Error::Gpu`] or [`crate::Error::Cpu`].
 pub trait Backend: Debug + Movable {
-    /// For display: `cpu`, or the adapter's name.
+    /// For display: `cpu`, or the GPU's name.
     fn name(&self) -> String;
 
     /// For display: the kernel profile, or the CPU's arithmetic.

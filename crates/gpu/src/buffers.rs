@@ -15,7 +15,7 @@ impl GpuDevice {
             return Err(Error::TooLarge {
                 what: what.into(),
                 needed: bytes,
-                adapter: self.opened.name.clone(),
+                gpu: self.opened.name.clone(),
                 limit,
             });
         }

@@ -25,7 +25,7 @@ const RING: usize = 4;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut gpu = match pollster::block_on(GpuDevice::open(None, None)) {
-///     Err(Error::NoAdapter) => return Ok(()),
+///     Err(Error::NoGpu) => return Ok(()),
 ///     opened => opened?,
 /// };
 /// // An embedding of 100 tokens in 32 dimensions, all of them 0.5.
@@ -75,13 +75,13 @@ pub struct GpuDevice {
 }
 
 impl GpuDevice {
-    /// Opens the `index`-th adapter of [`adapters`](crate::adapters), or the most capable one, with its own profile or
+    /// Opens the `index`-th GPU of [`gpus`](crate::gpus), or the most capable one, with its own profile or
     /// a forced one.
     ///
     /// # Errors
-    /// If there is no such adapter, it cannot be opened, or it lacks the subgroups that the profile needs.
+    /// If there is no such GPU, it cannot be opened, or it lacks the subgroups that the profile needs.
     pub async fn open(index: Option<usize>, profile: Option<Profile>) -> Result<Self> {
-        Self::open_with(index, profile, LimitRequest::Adapter).await
+        Self::open_with(index, profile, LimitRequest::All).await
     }
 
     /// As [`Self::open`], with other limits than the adapter's.
@@ -97,7 +97,7 @@ impl GpuDevice {
         let profile = profile.unwrap_or(opened.profile);
         if profile.needs_subgroups() && !opened.has_subgroups() {
             return Err(Error::Profile {
-                adapter: opened.name.clone(),
+                gpu: opened.name.clone(),
                 profile,
             });
         }
@@ -151,7 +151,7 @@ impl GpuDevice {
         self.profile
     }
 
-    /// Whether the adapter runs shaders on the CPU.
+    /// Whether the GPU runs shaders on the CPU.
     pub fn is_software(&self) -> bool {
         self.opened.software
     }

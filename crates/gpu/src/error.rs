@@ -6,41 +6,41 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// The machine, or the page, has no GPU that wgpu can use.
     #[error("no GPU was found")]
-    NoAdapter,
-    /// An adapter's index that is too high.
+    NoGpu,
+    /// A GPU's index that is too high.
     #[error("there is no GPU {index}; {count} were found")]
-    NoSuchAdapter {
+    NoSuchGpu {
         /// The index that was given.
         index: usize,
-        /// How many adapters there are.
+        /// How many GPUs there are.
         count: usize,
     },
     /// The driver refused the device.
-    #[error("{adapter} could not be opened: {what}")]
+    #[error("{gpu} could not be opened: {what}")]
     Open {
-        /// The adapter's name.
-        adapter: String,
+        /// The GPU's name.
+        gpu: String,
         /// What the driver reported.
         what: String,
     },
-    /// A profile with subgroups on an adapter without them.
-    #[error("{adapter} has no subgroups, which the profile `{profile}` needs")]
+    /// A profile with subgroups on a GPU without them.
+    #[error("{gpu} has no subgroups, which the profile `{profile}` needs")]
     Profile {
-        /// The adapter's name.
-        adapter: String,
+        /// The GPU's name.
+        gpu: String,
         /// The profile.
         profile: crate::Profile,
     },
-    /// A buffer that exceeds a limit of the adapter.
-    #[error("{what} needs {needed} bytes in one binding; {adapter} allows {limit}")]
+    /// A buffer that exceeds a limit of the GPU.
+    #[error("{what} needs {needed} bytes in one binding; {gpu} allows {limit}")]
     TooLarge {
         /// The buffer: a weight, keys, values, ….
         what: String,
         /// Bytes of the buffer.
         needed: u64,
-        /// The adapter's name.
-        adapter: String,
-        /// Bytes that the adapter allows.
+        /// The GPU's name.
+        gpu: String,
+        /// Bytes that the GPU allows.
         limit: u64,
     },
     /// A matrix whose rows are not whole blocks of 32 weights.

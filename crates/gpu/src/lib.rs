@@ -1,11 +1,11 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
-mod adapter;
 mod buffers;
 mod counts;
 mod device;
 mod error;
+mod gpus;
 mod lower;
 mod opened;
 mod pipeline;
@@ -17,10 +17,10 @@ mod shader;
 mod train;
 mod weights;
 
-pub use adapter::{AdapterReport, Limits, adapters};
 pub use counts::{Counts, KernelTime};
 pub use device::GpuDevice;
 pub use error::{Error, Result};
+pub use gpus::{GpuReport, Limits, gpus};
 pub use opened::LimitRequest;
 pub use pipeline::KernelSource;
 pub use profile::{Layout, Product, Profile, Reduce};

@@ -1,23 +1,23 @@
-//! Opening adapters, and keeping what was compiled for them.
+//! Opening GPUs, and keeping what was compiled for them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::adapter::{is_software, pick, profile_of};
+use crate::gpus::{is_software, pick, profile_of};
 use crate::pipeline::Kernel;
 use crate::shader::link;
 use crate::{Error, Profile, Result};
 
-/// Which limits to request from the adapter.
+/// Which limits to request from the GPU.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LimitRequest {
     /// All that it supports.
     #[default]
-    Adapter,
-    /// WebGPU's defaults, which every adapter of a browser has.
+    All,
+    /// WebGPU's defaults, which every GPU in a browser has.
     WebGpuDefault,
-    /// The adapter's, but bindings of at most this many bytes: for tests of split tensors.
+    /// The GPU's, but bindings of at most this many bytes: for tests of split tensors.
     Binding(u64),
 }
 
@@ -29,7 +29,7 @@ enum Failure {
     Other(String),
 }
 
-/// wgpu's device and queue for an adapter, and the kernels compiled for it. One [`GpuDevice`](crate::GpuDevice)
+/// wgpu's device and queue for a GPU, and the kernels compiled for it. One [`GpuDevice`](crate::GpuDevice)
 /// uses it at a time, so that what the device reports concerns that one.
 #[derive(Debug)]
 pub(crate) struct Opened {
@@ -37,7 +37,7 @@ pub(crate) struct Opened {
     request: LimitRequest,
     pub name: String,
     pub software: bool,
-    /// The profile that suits the adapter.
+    /// The profile that suits the GPU.
     pub profile: Profile,
     pub limits: wgpu::Limits,
     pub device: wgpu::Device,
@@ -85,7 +85,7 @@ fn find(index: usize, request: LimitRequest) -> Option<Arc<Opened>> {
 }
 
 impl Opened {
-    /// The `index`-th adapter, or the best one: one that the process has open already, or a new one.
+    /// The `index`-th GPU, or the best one: one that the process has open already, or a new one.
     pub async fn find_or_open(index: Option<usize>, request: LimitRequest) -> Result<Arc<Self>> {
         let (index, adapter) = pick(index).await?;
         if let Some(found) = find(index, request) {
@@ -101,7 +101,7 @@ impl Opened {
         let info = adapter.get_info();
         let wanted = wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
         let limits = match request {
-            LimitRequest::Adapter => adapter.limits(),
+            LimitRequest::All => adapter.limits(),
             LimitRequest::WebGpuDefault => wgpu::Limits::default(),
             LimitRequest::Binding(bytes) => wgpu::Limits {
                 max_storage_buffer_binding_size: bytes,
@@ -119,7 +119,7 @@ impl Opened {
                 .request_device(&descriptor)
                 .await
                 .map_err(|e| Error::Open {
-                    adapter: info.name.clone(),
+                    gpu: info.name.clone(),
                     what: e.to_string(),
                 })?;
         let failure: Arc<Mutex<Option<Failure>>> = Arc::default();

@@ -112,7 +112,7 @@ impl GpuDevice {
         }
     }
 
-    /// Runs a decode step with a timestamp around each dispatch; `None` if the adapter has no timestamps, or nothing
+    /// Runs a decode step with a timestamp around each dispatch; `None` if the GPU has no timestamps, or nothing
     /// was prepared. Dispatches are timed one after another, while in normal operation a driver may overlap them.
     ///
     /// # Errors

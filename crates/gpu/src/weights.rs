@@ -79,7 +79,7 @@ impl GpuDevice {
                 return Err(Error::TooLarge {
                     what: format!("a row of `{name}`"),
                     needed: row_bytes,
-                    adapter: self.opened.name.clone(),
+                    gpu: self.opened.name.clone(),
                     limit,
                 });
             }

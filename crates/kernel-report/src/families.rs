@@ -66,7 +66,7 @@ fn nf4(weight: &Weight) -> Vec<(TensorType, usize)> {
 }
 
 pub fn kernels() -> Result<Vec<FamilyKernel>> {
-    let gpus = block_on(siskin_gpu::adapters());
+    let gpus = block_on(siskin_gpu::gpus());
     let Some(index) = gpus.iter().position(|gpu| gpu.subgroups) else {
         bail!("no GPU driver with subgroups; install mesa-vulkan-drivers");
     };
@@ -74,7 +74,7 @@ pub fn kernels() -> Result<Vec<FamilyKernel>> {
     for (family, config, types) in configs() {
         let graph = Model::from_config(config)?.graph(Head::Next)?;
         for profile in [Profile::BASE, Profile::SG, Profile::SG_DOT4] {
-            let opened = GpuDevice::open_with(Some(index), Some(profile), LimitRequest::Adapter);
+            let opened = GpuDevice::open_with(Some(index), Some(profile), LimitRequest::All);
             let mut gpu = block_on(opened)?;
             for weight in &graph.weights {
                 match &weight.kind {

@@ -1,5 +1,5 @@
 //! Compiles the kernels with a real GPU's compiler, without the GPU: the kernels are those that a
-//! decode step and a prefill of each family actually run (lowered on any available adapter), compiled
+//! decode step and a prefill of each family actually run (lowered on any available GPU), compiled
 //! by Mesa's RADV for hardware that is not present.
 
 mod families;

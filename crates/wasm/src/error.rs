@@ -43,7 +43,7 @@ fn remedy(e: &Error) -> Option<&'static str> {
         }
         Error::Gpu(Gpu::Profile { .. }) => "use profile: \"base\"",
         Error::Gpu(
-            Gpu::NoAdapter | Gpu::Open { .. } | Gpu::Columns { .. } | Gpu::Device(_) | Gpu::Lost,
+            Gpu::NoGpu | Gpu::Open { .. } | Gpu::Columns { .. } | Gpu::Device(_) | Gpu::Lost,
         ) => "use device: \"cpu\"",
         _ => return None,
     })
@@ -77,7 +77,7 @@ fn code(e: &Error) -> &'static str {
             siskin_formats::Error::BigEndian(_) | siskin_formats::Error::UnknownType { .. },
         ) => "unsupported_model",
         Error::Text(_) | Error::Models(_) | Error::Formats(_) => "invalid_model",
-        Error::Gpu(Gpu::NoAdapter | Gpu::Open { .. }) => "no_webgpu",
+        Error::Gpu(Gpu::NoGpu | Gpu::Open { .. }) => "no_webgpu",
         Error::Gpu(Gpu::Lost) => "device_lost",
         Error::Gpu(Gpu::TooLarge { .. } | Gpu::OutOfMemory(_)) => "out_of_memory",
         Error::Gpu(Gpu::Columns { .. }) => "unsupported_model",

@@ -53,7 +53,7 @@ const TYPES: [(&str, &str); 5] = [
 /// The GPU that a page would get, its limits and its profile.
 #[wasm_bindgen]
 pub async fn gpu() -> Result<String> {
-    let found = siskin_gpu::adapters().await;
+    let found = siskin_gpu::gpus().await;
     let Some(gpu) = found.first() else {
         return Ok("null".into());
     };

@@ -8,6 +8,7 @@ mod driver;
 mod model;
 mod picture;
 mod stages;
+mod terminal_svg;
 mod wasm;
 
 use std::process::ExitCode;

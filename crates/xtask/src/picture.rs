@@ -1,81 +1,45 @@
-//! The README's picture: commands and the program's actual output, drawn as a terminal in SVG.
+//! The README's picture: commands and the program's actual output, drawn as a terminal in SVG, which shows each
+//! character as long after the command as the program printed it.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::Read;
 use std::process::Stdio;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
 use crate::command::{root, siskin};
 use crate::model;
+use crate::terminal_svg::{Cell, Line, svg};
 
 const MODEL: &str = "smollm2-135m-instruct";
 const COLUMNS: usize = 92;
 
-enum Line {
-    Command(String),
-    Output(String),
-}
-
-/// Runs the program and returns its output, wrapped.
-fn session(args: &[&str], input: &[&str]) -> Result<Vec<String>> {
-    let mut child = siskin()?
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start cargo")?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.join("\n").as_bytes())?;
-    }
-    let output = child.wait_with_output()?;
-    if !output.status.success() {
-        bail!("`siskin {}` failed", args.join(" "));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .flat_map(wrap)
-        .collect())
-}
-
-fn wrap(line: &str) -> Vec<String> {
-    let mut out = vec![String::new()];
-    for word in line.split_inclusive(' ') {
-        if out
-            .last()
-            .is_some_and(|l| l.chars().count() + word.trim_end().chars().count() > COLUMNS)
-        {
-            out.push("  ".into());
-        }
-        if let Some(last) = out.last_mut() {
-            last.push_str(word);
-        }
-    }
-    out
-}
+/// Seconds that a character of a command takes to type.
+const TYPING: f64 = 0.03;
+/// Seconds before a command is typed and before it is run.
+const PAUSE: f64 = 0.6;
 
 pub fn draw() -> Result<()> {
     model::fetch()?;
-    let question = "What is the capital of France?";
-    let mut lines = vec![Line::Command(format!("siskin run {MODEL} \"{question}\""))];
-    let output = |args: &[&str], input: &[&str]| -> Result<Vec<Line>> {
-        Ok(session(args, input)?
-            .into_iter()
-            .map(Line::Output)
-            .collect())
-    };
-    lines.extend(output(&["run", MODEL, question], &[])?);
-    lines.push(Line::Command(format!(
-        "siskin tokenize {MODEL} \"Hello wörld\""
-    )));
-    lines.extend(output(&["tokenize", MODEL, "Hello wörld"], &[])?);
-    lines.push(Line::Command(format!(
-        "siskin bench {MODEL} -p 128 -n 32 --device gpu"
-    )));
-    lines.extend(output(
-        &["bench", MODEL, "-p", "128", "-n", "32", "--device", "gpu"],
-        &[],
-    )?);
+    let commands: [&[&str]; 3] = [
+        &["run", MODEL, "What is the capital of France?"],
+        &["tokenize", MODEL, "Hello wörld"],
+        &["bench", MODEL, "-p", "128", "-n", "32"],
+    ];
+    let (mut lines, mut now) = (vec![], 0.0);
+    for args in commands {
+        now = type_command(args, &mut lines, now + PAUSE) + PAUSE;
+        let output = output(args)?;
+        lines.extend(
+            output
+                .split(|cell| cell.text == '\n')
+                .flat_map(wrap)
+                .map(|line| Line::Output(line.into_iter().map(|cell| cell.later(now)).collect())),
+        );
+        now += output.last().map_or(0.0, |cell| cell.at);
+        // What follows the last newline.
+        lines.pop();
+    }
     let path = root().join("crates/cli/terminal.svg");
     std::fs::write(&path, svg(&lines)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
@@ -83,33 +47,67 @@ pub fn draw() -> Result<()> {
     Ok(())
 }
 
-fn svg(lines: &[Line]) -> Result<String> {
-    let (step, left, top) = (19, 18, 46);
-    let height = top + step * lines.len() + 10;
-    let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 800 {height}\" font-family=\"ui-monospace, \
-         Menlo, Consolas, 'DejaVu Sans Mono', monospace\" font-size=\"13\">\n\
-         <rect width=\"800\" height=\"{height}\" rx=\"8\" fill=\"#16181d\"/>\n"
-    );
-    for (i, colour) in ["#ff5f57", "#febc2e", "#28c840"].iter().enumerate() {
-        writeln!(
-            out,
-            "<circle cx=\"{}\" cy=\"18\" r=\"5\" fill=\"{colour}\"/>",
-            20 + 18 * i
-        )?;
-    }
-    for (i, line) in lines.iter().enumerate() {
-        let y = top + step * i;
-        let (prompt, text, colour) = match line {
-            Line::Command(text) => ("<tspan fill=\"#7ee787\">$ </tspan>", text, "#ffffff"),
-            Line::Output(text) => ("", text, "#c9d1d9"),
+/// Adds the line of a command that is typed from `start` on; returns when that ends.
+fn type_command(args: &[&str], lines: &mut Vec<Line>, start: f64) -> f64 {
+    let quoted = args.iter().map(|arg| match arg.contains(' ') {
+        true => format!("\"{arg}\""),
+        false => (*arg).to_string(),
+    });
+    let text = format!("siskin {}", quoted.collect::<Vec<_>>().join(" "));
+    let end = start + TYPING * text.chars().count() as f64;
+    lines.push(Line::Command { text, start, end });
+    end
+}
+
+/// What the program prints, and when.
+fn output(args: &[&str]) -> Result<Vec<Cell>> {
+    let mut command = siskin()?;
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let start = Instant::now();
+    let mut child = command.spawn().context("cannot start siskin")?;
+    let mut stdout = child.stdout.take().context("siskin has no output")?;
+    let (mut cells, mut bytes, mut buffer) = (vec![], vec![], [0; 4096]);
+    loop {
+        let n = stdout.read(&mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        let at = (start.elapsed().as_secs_f64() * 100.0).round() / 100.0;
+        bytes.extend_from_slice(&buffer[..n]);
+        // A character may be cut.
+        let whole = match std::str::from_utf8(&bytes) {
+            Ok(text) => text.len(),
+            Err(error) => error.valid_up_to(),
         };
-        let text = text.replace('&', "&amp;").replace('<', "&lt;");
-        writeln!(
-            out,
-            "<text x=\"{left}\" y=\"{y}\" fill=\"{colour}\" xml:space=\"preserve\">{prompt}{text}</text>"
-        )?;
+        let rest = bytes.split_off(whole);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        cells.extend(text.chars().map(|text| Cell { text, at }));
+        bytes = rest;
     }
-    out.push_str("</svg>\n");
-    Ok(out)
+    if !child.wait()?.success() {
+        bail!("`siskin {}` failed", args.join(" "));
+    }
+    Ok(cells)
+}
+
+/// A line as lines of at most [`COLUMNS`], cut at spaces.
+fn wrap(line: &[Cell]) -> Vec<Vec<Cell>> {
+    let mut out: Vec<Vec<Cell>> = vec![vec![]];
+    for word in line.split_inclusive(|cell| cell.text == ' ') {
+        let shown = word.iter().filter(|cell| cell.text != ' ').count();
+        if out.last().is_some_and(|l| l.len() + shown > COLUMNS) {
+            let indent = Cell {
+                text: ' ',
+                at: word[0].at,
+            };
+            out.push(vec![indent; 2]);
+        }
+        if let Some(last) = out.last_mut() {
+            last.extend_from_slice(word);
+        }
+    }
+    out
 }

@@ -39,6 +39,8 @@ export function drawChart(element: HTMLElement, steps: number[], all: readonly S
       scales: { x: { time: false } },
       axes: [{ ...axis, incrs: MARKS }, { ...axis, scale: "y", size: 44 }, ...(hasRight ? [{ ...axis, scale: "right", side: 1 as const, size: 44, grid: { show: false } }] : [])],
       series: [{ label: "Step" }, ...lines],
+      // Until the pointer is over the chart, the legend shows the last step.
+      hooks: { ready: [(chart) => chart.setLegend({ idx: steps.length - 1 }, false)] },
     },
     [steps, ...series.map((s) => s.values)],
     element,

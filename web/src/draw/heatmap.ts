@@ -15,7 +15,7 @@ function colour(value: number, dark: boolean): string {
 
 /** Pixels for the names of rows and columns. */
 const NAMES = 84;
-const cellSize = ({ rows, cols }: Heatmap) => Math.max(4, Math.min(28, Math.floor(520 / Math.max(rows, cols))));
+const cellSize = ({ rows, cols }: Heatmap) => Math.max(4, Math.min(44, Math.floor(440 / Math.max(rows, cols))));
 
 /** Draws a matrix, one square per value, with the names of its rows and columns where they are legible. */
 export function drawHeatmap(canvas: HTMLCanvasElement, map: Heatmap, names: readonly string[] = []): void {

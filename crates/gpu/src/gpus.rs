@@ -1,6 +1,6 @@
 use crate::{Error, Profile, Result};
 
-/// The limits of an adapter that decide which models fit.
+/// The limits of a GPU that decide which models fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a buffer that a kernel can bind at once; larger matrices are split by rows.
@@ -13,9 +13,9 @@ pub struct Limits {
     pub max_workgroup_memory: u32,
 }
 
-/// What `siskin devices` reports about an adapter.
+/// What `siskin devices` reports about a GPU.
 #[derive(Debug, Clone)]
-pub struct AdapterReport {
+pub struct GpuReport {
     /// The GPU's name, as its driver has it.
     pub name: String,
     /// The graphics API: `vulkan`, `metal`, `dx12`.
@@ -49,7 +49,7 @@ pub(crate) fn is_software(info: &wgpu::AdapterInfo) -> bool {
     info.device_type == wgpu::DeviceType::Cpu || info.name.contains("SwiftShader")
 }
 
-/// The profile that suits an adapter. `SG_DOT4` is never chosen automatically: whether integer products
+/// The profile that suits a GPU. `SG_DOT4` is never chosen automatically: whether integer products
 /// are faster differs from GPU to GPU.
 pub(crate) fn profile_of(adapter: &wgpu::Adapter) -> Profile {
     if is_software(&adapter.get_info()) {
@@ -61,9 +61,9 @@ pub(crate) fn profile_of(adapter: &wgpu::Adapter) -> Profile {
     }
 }
 
-fn report(adapter: &wgpu::Adapter) -> AdapterReport {
+fn report(adapter: &wgpu::Adapter) -> GpuReport {
     let (info, features, limits) = (adapter.get_info(), adapter.features(), adapter.limits());
-    AdapterReport {
+    GpuReport {
         name: info.name.clone(),
         backend: info.backend.to_string(),
         driver: format!("{} {}", info.driver, info.driver_info)
@@ -84,13 +84,13 @@ fn report(adapter: &wgpu::Adapter) -> AdapterReport {
     }
 }
 
-/// All adapters of the machine, in the order in which [`GpuDevice::open`](crate::GpuDevice::open) counts them.
-pub async fn adapters() -> Vec<AdapterReport> {
+/// All GPUs of the machine, in the order in which [`GpuDevice::open`](crate::GpuDevice::open) counts them.
+pub async fn gpus() -> Vec<GpuReport> {
     let found = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
     found.iter().map(report).collect()
 }
 
-/// A page gets the one adapter that its browser chooses.
+/// A page gets the one GPU that its browser chooses.
 #[cfg(target_arch = "wasm32")]
 pub(crate) async fn pick(_index: Option<usize>) -> Result<(usize, wgpu::Adapter)> {
     let options = wgpu::RequestAdapterOptions {
@@ -98,12 +98,10 @@ pub(crate) async fn pick(_index: Option<usize>) -> Result<(usize, wgpu::Adapter)
         ..Default::default()
     };
     let found = instance().request_adapter(&options).await;
-    found
-        .map(|adapter| (0, adapter))
-        .map_err(|_| Error::NoAdapter)
+    found.map(|adapter| (0, adapter)).map_err(|_| Error::NoGpu)
 }
 
-/// The `index`-th adapter, or the most capable, with its index.
+/// The `index`-th GPU, or the most capable, with its index.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) async fn pick(index: Option<usize>) -> Result<(usize, wgpu::Adapter)> {
     let mut found = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
@@ -117,13 +115,13 @@ pub(crate) async fn pick(index: Option<usize>) -> Result<(usize, wgpu::Adapter)>
     let count = found.len();
     let chosen = match index {
         Some(index) if index >= count && count > 0 => {
-            return Err(Error::NoSuchAdapter { index, count });
+            return Err(Error::NoSuchGpu { index, count });
         }
         Some(index) => Some(index),
         None => (0..count).min_by_key(|i| rank(&found[*i])),
     };
     match chosen {
         Some(i) if i < count => Ok((i, found.swap_remove(i))),
-        _ => Err(Error::NoAdapter),
+        _ => Err(Error::NoGpu),
     }
 }
