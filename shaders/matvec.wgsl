@@ -37,7 +37,7 @@ fn main(
             product(r.z + b, input),
             product(r.w + b, input),
         );
-        if MODE >= 2u {
+        if MODE == 2u {
             let u = r + vec4<u32>(N * blocks + b);
             up += vec4<f32>(
                 product(u.x, input),
@@ -48,7 +48,7 @@ fn main(
         }
     }
     y = reduce_sum(y, t);
-    if MODE >= 2u {
+    if MODE == 2u {
         up = reduce_sum(up, t);
     }
     var scale = 1.0;

@@ -53,7 +53,7 @@ fn main(
                 dot_block(load_block(w.z), q),
                 dot_block(load_block(w.w), q),
             );
-            if MODE >= 2u {
+            if MODE == 2u {
                 let u = w + vec4<u32>(N * blocks);
                 up += vec4<f32>(
                     dot_block(load_block(u.x), q),

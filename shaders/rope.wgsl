@@ -1,7 +1,7 @@
-// out = each head of x rotated for its token's position in its segment, or back (BACK).
+// out = each head of x rotated for its token's position, or back (BACK).
 // Shapes: x [T, STRIDE] from START on, table [positions, N_FREQS] of cos and sin, out [T, N].
 // Dispatch: one thread per pair of values (x) and token (y).
-// @use lib/batch
+// @use position
 // @use lib/rotate
 override N: u32;
 override STRIDE: u32;
@@ -21,7 +21,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let pair = id.x / pairs * HEAD_DIM + pair_of(i);
     var turn = vec2<f32>(1.0, 0.0);
     if i < N_FREQS {
-        turn = table[batch[id.y].position * N_FREQS + i];
+        turn = table[position_of(id.y) * N_FREQS + i];
     }
     let sin = select(turn.y, -turn.y, BACK);
     let row = id.y * STRIDE + START;

@@ -3,6 +3,7 @@
 #[path = "command.rs"]
 pub mod command;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -57,24 +58,36 @@ impl Tensors {
 /// Every kernel with every variant that it has.
 pub fn shader_variants() -> Vec<(&'static str, Variant)> {
     let mut all = vec![];
+    // Most kernels do not have most slots: what is linked is then the same.
+    let mut seen = HashSet::new();
+    let mut add = |kernel, variant: Variant| {
+        let linked = siskin_gpu::link(kernel, &variant);
+        // A kernel over integer blocks has no variant for plain weights.
+        let is_wanted = match linked {
+            Ok(text) => seen.insert(text),
+            Err(_) => variant.weights.is_integer(),
+        };
+        if is_wanted {
+            all.push((kernel, variant));
+        }
+    };
     for kernel in siskin_gpu::kernels() {
         for weights in GpuType::ALL {
             for reduce in [Reduce::Workgroup, Reduce::Subgroup] {
-                for (kv_f32, product) in [
-                    (false, Product::Float),
-                    (true, Product::Float),
-                    (false, Product::Dot4),
+                for (kv_f32, product, batch) in [
+                    (false, Product::Float, false),
+                    (false, Product::Float, true),
+                    (true, Product::Float, false),
+                    (false, Product::Dot4, false),
                 ] {
                     let variant = Variant {
                         weights,
                         product,
                         reduce,
                         kv_f32,
+                        batch,
                     };
-                    // A kernel over integer blocks has no variant for plain weights.
-                    if weights.is_integer() || siskin_gpu::link(kernel, &variant).is_ok() {
-                        all.push((kernel, variant));
-                    }
+                    add(kernel, variant);
                 }
             }
         }

@@ -1,5 +1,4 @@
-// How a linear stores its results. MODE: 0 stores, 1 adds to the previous value, 2 and 3 store
-// silu(y) · up and gelu(y) · up.
+// How a linear stores its results. MODE: 0 stores, 1 adds to the previous value, 2 stores act(y) · up.
 // @use lib/activation
 override N: u32;
 override MODE: u32 = 0u;
@@ -18,8 +17,7 @@ fn leave(at: u32, row: u32, y: f32, up: f32) {
     let i = at + ROW0 + row;
     switch MODE {
         case 1u: { out[i] += value; }
-        case 2u: { out[i] = silu(value) * up; }
-        case 3u: { out[i] = gelu_tanh(value) * up; }
+        case 2u: { out[i] = activate(value) * up; }
         default: { out[i] = value; }
     }
 }

@@ -3,12 +3,13 @@
 use siskin_cpu::CpuPart;
 use siskin_cpu::ops::gemm::Mat;
 use siskin_cpu::ops::{
-    adamw, cross_entropy, dora, gated, linear, lora, rms_norm, rope, self_attention,
+    activation, adamw, cross_entropy, dora, layer_norm, linear, lora, rms_norm, rope,
+    self_attention,
 };
 use siskin_formats::{TensorType, decode, encode};
 use siskin_graph::{
-    Activation, AdamW, AttentionSpec, Batch, Dora, Lora, MOMENT_BLOCK, MomentType, Moments, Pairs,
-    Span, WeightId, dropout_factor,
+    Activation, AdamW, AttentionSpec, Batch, Dora, Lora, MOMENT_BLOCK, Map, MomentType, Moments,
+    Pairs, Span, WeightId, dropout_factor,
 };
 use siskin_tests::values;
 
@@ -123,15 +124,51 @@ fn rope_turns_back() {
     }
 }
 
+const ACTIVATIONS: [Activation; 5] = [
+    Activation::Silu,
+    Activation::GeluTanh,
+    Activation::Gelu,
+    Activation::Relu,
+    Activation::Relu2,
+];
+
 #[test]
-fn gated_by_both_activations() {
-    for activation in [Activation::Silu, Activation::GeluTanh] {
+fn layer_norm_over_runs() {
+    let (x, w, dy) = (noise(1, 96), noise(2, 32), noise(3, 96));
+    let b = noise(4, 32);
+    let mut dx = vec![0.0; 96];
+    layer_norm::layer_norm_grad(&x, &w, 1e-5, &dy, &mut dx);
+    check("layer_norm", &x, &dy, &dx, |x| {
+        let mut y = vec![0.0; 96];
+        layer_norm::layer_norm(x, &w, Some(&b), 1e-5, &mut y);
+        y
+    });
+}
+
+#[test]
+fn functions_of_each_value() {
+    let (x, dy) = (noise(1, 40), noise(2, 40));
+    let maps = ACTIVATIONS.map(Map::Activation).into_iter();
+    for map in maps.chain([Map::Scale(0.3), Map::SoftCap(1.5)]) {
+        let mut dx = vec![0.0; 40];
+        activation::map_grad(map, &x, &dy, &mut dx);
+        check(&format!("{map:?}"), &x, &dy, &dx, |x| {
+            let mut y = vec![0.0; 40];
+            activation::map(map, x, &mut y);
+            y
+        });
+    }
+}
+
+#[test]
+fn gated_by_every_activation() {
+    for act in ACTIVATIONS {
         let (x, dy) = (noise(1, 40), noise(2, 20));
         let mut dx = vec![0.0; 40];
-        gated::gated_grad(activation, &x[..20], &x[20..], &dy, &mut dx);
-        check(&format!("{activation:?}"), &x, &dy, &dx, |x| {
+        activation::gated_grad(act, &x[..20], &x[20..], &dy, &mut dx);
+        check(&format!("{act:?}"), &x, &dy, &dx, |x| {
             let mut y = vec![0.0; 20];
-            gated::gated(activation, &x[..20], &x[20..], &mut y);
+            activation::gated(act, &x[..20], &x[20..], &mut y);
             y
         });
     }

@@ -1,8 +1,8 @@
 //! Each op against PyTorch's recorded values.
 
 use siskin_cpu::ops::{
+    activation::gated,
     attention::attention,
-    gated::gated,
     gemm::Mat,
     linear::linear,
     rms_norm::rms_norm,

@@ -4,11 +4,11 @@ use siskin_formats::decode;
 use siskin_graph::{Batch, Graph, Node, NodeId, Op, Rows, Sampling, View};
 
 use crate::arena::Arena;
-use crate::ops::{attention, choose, dora, gated, linear, lora, rms_norm, rope};
+use crate::ops::{activation, attention, choose, dora, layer_norm, linear, lora, rms_norm, rope};
 use crate::params::Params;
 use crate::plan::CpuPlan;
 use crate::weights::{GraphWeights, Weights};
-use crate::{Error, KvCache, Precision, Result};
+use crate::{CpuPart, Error, KvCache, Precision, Result};
 
 /// What ops read and write.
 #[derive(Debug, Default)]
@@ -81,6 +81,17 @@ impl<'a> At<'a> {
     }
 }
 
+/// Decodes one row of a matrix; `None` if it has fewer.
+fn decode_row(parts: &[CpuPart], mut row: usize, out: &mut [f32]) -> Option<()> {
+    let part = parts.iter().find(|p| {
+        let here = row < p.rows;
+        row -= if here { 0 } else { p.rows };
+        here
+    })?;
+    decode(part.ty, part.row(row), out);
+    Some(())
+}
+
 impl State {
     pub fn run_node(&mut self, at: At<'_>, run: Run<'_>) -> Result<()> {
         let (graph, node, rows) = (at.graph, at.node, at.rows(run));
@@ -101,15 +112,9 @@ impl State {
                 let (parts, cols) = weights.matrix(table)?;
                 let (out, []) = arena.io(at.out(), rows, []);
                 for (token, out) in tokens.iter().zip(out.chunks_exact_mut(cols)) {
-                    let mut row = *token as usize;
                     let vocab = graph.weight(table).rows();
-                    let part = parts.iter().find(|p| {
-                        let here = row < p.rows;
-                        row -= if here { 0 } else { p.rows };
-                        here
-                    });
-                    let part = part.ok_or(Error::Token { id: *token, vocab })?;
-                    decode(part.ty, part.row(row), out);
+                    let row = decode_row(parts, *token as usize, out);
+                    row.ok_or(Error::Token { id: *token, vocab })?;
                     out.iter_mut().for_each(|v| *v *= scale);
                 }
             }
@@ -118,6 +123,20 @@ impl State {
                 let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);
                 for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
                     rms_norm::rms_norm(x.row(r), w, eps, out);
+                }
+            }
+            Op::LayerNorm { weight, bias, eps } => {
+                let w = weights.vector(weight)?;
+                let bias = bias.map(|b| weights.vector(b)).transpose()?;
+                let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);
+                for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
+                    layer_norm::layer_norm(x.row(r), w, bias, eps, out);
+                }
+            }
+            Op::Map { map } => {
+                let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);
+                for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
+                    activation::map(map, x.row(r), out);
                 }
             }
             Op::Linear { weight, bias } => {
@@ -138,7 +157,7 @@ impl State {
             Op::Gated { activation } => {
                 let (out, [gate, up]) = arena.io(at.out(), rows, [at.input(0), at.input(1)]);
                 for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
-                    gated::gated(activation, gate.row(r), up.row(r), out);
+                    activation::gated(activation, gate.row(r), up.row(r), out);
                 }
             }
             Op::LastRow => {

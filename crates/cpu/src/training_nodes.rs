@@ -3,7 +3,9 @@
 use siskin_graph::{Op, dropout_factor};
 
 use crate::nodes::{At, Run, State};
-use crate::ops::{cross_entropy, dora, gated, linear, lora, rms_norm, self_attention};
+use crate::ops::{
+    activation, cross_entropy, dora, layer_norm, linear, lora, rms_norm, self_attention,
+};
 use crate::{Error, Result};
 
 impl State {
@@ -64,11 +66,24 @@ impl State {
                     rms_norm::rms_norm_grad(x.row(r), w, eps, dy.row(r), out);
                 }
             }
+            Op::LayerNormGrad { weight, eps } => {
+                let w = weights.vector(weight)?;
+                let (out, [x, dy]) = arena.io(at.out(), rows, [at.input(0), at.input(1)]);
+                for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
+                    layer_norm::layer_norm_grad(x.row(r), w, eps, dy.row(r), out);
+                }
+            }
+            Op::MapGrad { map } => {
+                let (out, [x, dy]) = arena.io(at.out(), rows, [at.input(0), at.input(1)]);
+                for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
+                    activation::map_grad(map, x.row(r), dy.row(r), out);
+                }
+            }
             Op::GatedGrad { activation } => {
                 let (out, [gate, up, dy]) =
                     arena.io(at.out(), rows, [0, 1, 2].map(|i| at.input(i)));
                 for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
-                    gated::gated_grad(activation, gate.row(r), up.row(r), dy.row(r), out);
+                    activation::gated_grad(activation, gate.row(r), up.row(r), dy.row(r), out);
                 }
             }
             Op::Concat => {

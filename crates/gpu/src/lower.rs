@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use siskin_graph::{Activation, Graph, NodeId, Op, Plan, Rows, Step, View, WeightId};
+use siskin_graph::{Activation, Graph, Map, NodeId, Op, Plan, Rows, Step, View, WeightId};
 
 use crate::pipeline::Kernel;
 use crate::prepared::{Dispatch, Prepared, Size};
@@ -31,6 +31,30 @@ pub(crate) struct Bound {
 
 /// What a dispatch binds, by binding.
 type Bindings = Vec<(u32, Bound)>;
+
+/// What lib/activation.wgsl calls an activation.
+fn code(activation: Activation) -> u8 {
+    match activation {
+        Activation::Silu => 0,
+        Activation::GeluTanh => 1,
+        Activation::Gelu => 2,
+        Activation::Relu => 3,
+        Activation::Relu2 => 4,
+    }
+}
+
+/// The constants of lib/map.wgsl.
+fn map_constants(kernel: Kernel, map: Map, x: View) -> Kernel {
+    let kernel = kernel
+        .size("N", x.cols)
+        .size("STRIDE", x.stride)
+        .size("START", x.start);
+    match map {
+        Map::Activation(activation) => kernel.set("MAP", 0u8).set("ACTIVATION", code(activation)),
+        Map::Scale(by) => kernel.set("MAP", 1u8).set("BY", by),
+        Map::SoftCap(cap) => kernel.set("MAP", 2u8).set("BY", cap),
+    }
+}
 
 impl From<wgpu::Buffer> for Bound {
     fn from(buffer: wgpu::Buffer) -> Self {
@@ -208,6 +232,10 @@ impl Lowering<'_> {
         match node.op {
             Op::Embed { table, scale } => self.embed(id, table, scale),
             Op::RmsNorm { .. } => self.rms_norm(id, self.plan.view(id), false),
+            Op::LayerNorm { weight, bias, eps } => self.layer_norm(id, weight, bias, eps),
+            Op::Map { map } => self.map(id, map),
+            Op::Rope { head_dim, back, .. } => self.rope(id, head_dim, back),
+            Op::KvAppend { cache } => self.kv_append(id, cache),
             Op::Attention { .. } => self.attention(id),
             Op::Choose => self.choose(id),
             Op::LastRow => {
@@ -237,8 +265,9 @@ impl Lowering<'_> {
                     ));
                 }
                 let entries = [(3, self.bound(gate)), (6, self.bound(self.plan.view(id)))];
-                let gelu = activation == Activation::GeluTanh;
-                let kernel = Kernel::new("gated").size("N", n).flag("GELU", gelu);
+                let kernel = Kernel::new("gated")
+                    .size("N", n)
+                    .set("ACTIVATION", code(activation));
                 self.push(&kernel, Size::Rows(groups), node.rows, 3 * bytes, &entries)?;
                 Ok(())
             }
@@ -297,6 +326,34 @@ impl Lowering<'_> {
         let traffic = bytes * if add { 3 } else { 2 };
         self.push(&kernel, Size::Rows(runs), node.rows, traffic, &entries)?;
         Ok(())
+    }
+
+    fn layer_norm(
+        &mut self,
+        id: NodeId,
+        weight: WeightId,
+        bias: Option<WeightId>,
+        eps: f32,
+    ) -> Result<()> {
+        let (x, rows) = (self.input(id, 0), self.graph().node(id).rows);
+        let (kernel, runs) = self.norm_runs("layer_norm", weight, x)?;
+        let kernel = kernel.set("EPS", eps).flag("HAS_BIAS", bias.is_some());
+        let entries = [
+            (3, self.bound(x)),
+            (4, self.vector(Some(weight))?),
+            (5, self.vector(bias)?),
+            (6, self.bound(self.plan.view(id))),
+        ];
+        let traffic = self.traffic(id);
+        self.push(&kernel, Size::Rows(runs), rows, traffic, &entries)?;
+        Ok(())
+    }
+
+    fn map(&mut self, id: NodeId, map: Map) -> Result<()> {
+        let x = self.input(id, 0);
+        let entries = [(3, self.bound(x)), (6, self.bound(self.plan.view(id)))];
+        let kernel = map_constants(Kernel::new("map"), map, x);
+        self.push_values(id, &kernel, x.cols, &entries)
     }
 
     /// A norm's kernel over runs of x as long as its weight, and how many there are.

@@ -17,6 +17,8 @@ pub struct Variant {
     pub reduce: Reduce,
     /// Whether keys and values are f32 instead of f16: fills `kv`.
     pub kv_f32: bool,
+    /// Whether rows have the positions of a training batch instead of a step's: fills `position`.
+    pub batch: bool,
 }
 
 impl Default for Variant {
@@ -26,6 +28,7 @@ impl Default for Variant {
             product: Product::Float,
             reduce: Reduce::Workgroup,
             kv_f32: false,
+            batch: false,
         }
     }
 }
@@ -45,6 +48,11 @@ impl Variant {
             "reduce" => vec![match self.reduce {
                 Reduce::Workgroup => "lib/reduce_wg",
                 Reduce::Subgroup => "lib/reduce_sg",
+            }],
+            "position" => vec![if self.batch {
+                "lib/position_batch"
+            } else {
+                "lib/position_step"
             }],
             "kv" => vec![if self.kv_f32 {
                 "lib/kv_f32"

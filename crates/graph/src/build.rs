@@ -2,7 +2,7 @@
 
 use crate::graph::Result;
 use crate::{
-    Activation, AttentionSpec, Cache, CacheId, Graph, Node, NodeId, Op, Pairs, Rows, WeightId,
+    Activation, AttentionSpec, Cache, CacheId, Graph, Map, Node, NodeId, Op, Pairs, Rows, WeightId,
 };
 
 impl Graph {
@@ -23,6 +23,34 @@ impl Graph {
             format!("{cols} columns are not a multiple of {n} weights")
         })?;
         Ok(self.push(Op::RmsNorm { weight, eps }, &[x], rows, cols))
+    }
+
+    /// Adds [`Op::LayerNorm`] over each run of as many columns as `weight` has values.
+    ///
+    /// # Errors
+    /// If the columns of x are not a multiple of the length of `weight`, or the bias is of another length.
+    pub fn layer_norm(
+        &mut self,
+        x: NodeId,
+        weight: WeightId,
+        bias: Option<WeightId>,
+        eps: f32,
+    ) -> Result<NodeId> {
+        let Node { cols, rows, .. } = *self.node(x);
+        let n = self.weight(weight).rows();
+        let bias_len = bias.map_or(n, |b| self.weight(b).rows());
+        let fits = n > 0 && cols.is_multiple_of(n) && bias_len == n;
+        self.check("layer_norm", &self.weight(weight).name, fits, || {
+            format!("the input has {cols} columns, the weight {n}, the bias {bias_len}")
+        })?;
+        let op = Op::LayerNorm { weight, bias, eps };
+        Ok(self.push(op, &[x], rows, cols))
+    }
+
+    /// Adds [`Op::Map`].
+    pub fn map(&mut self, x: NodeId, map: Map) -> NodeId {
+        let Node { cols, rows, .. } = *self.node(x);
+        self.push(Op::Map { map }, &[x], rows, cols)
     }
 
     /// Adds [`Op::Linear`]: x `[T, k]`, `weight` `[n, k]`, `bias` `[n]` → `[T, n]`.

@@ -219,12 +219,14 @@ impl<'a> Fuser<'a> {
     /// The rope at the end of `slice → (rms_norm →) rope`, read backwards.
     fn roped(&self, rope: NodeId) -> Option<(Option<NodeId>, NodeId)> {
         let node = self.graph.node(rope);
-        if !matches!(node.op, Op::Rope { .. }) {
+        let Op::Rope { head_dim, .. } = node.op else {
             return None;
-        }
+        };
         let input = node.inputs[0];
         match self.graph.node(input).op {
-            Op::RmsNorm { .. } => Some((Some(input), rope)),
+            Op::RmsNorm { weight, .. } if self.graph.weight(weight).rows() == head_dim => {
+                Some((Some(input), rope))
+            }
             Op::Slice { .. } => Some((None, rope)),
             _ => None,
         }

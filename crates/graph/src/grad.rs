@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::graph::Error;
-use crate::{Activation, AttentionSpec, Graph, LoraId, Node, NodeId, Op, Result, Rows};
+use crate::{Activation, AttentionSpec, Graph, LoraId, Map, Node, NodeId, Op, Result, Rows};
 
 /// Which values of the forward pass are kept for the backward pass; the others are computed again
 /// (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016).
@@ -262,6 +262,15 @@ impl Backward<'_> {
             Op::RmsNorm { weight, eps } => {
                 let value = self.value(x);
                 self.pass(Op::RmsNormGrad { weight, eps }, &[value, dy], x);
+            }
+            Op::LayerNorm { weight, eps, .. } => {
+                let value = self.value(x);
+                self.pass(Op::LayerNormGrad { weight, eps }, &[value, dy], x);
+            }
+            Op::Map { map: Map::Scale(_) } => self.pass(op, &[dy], x),
+            Op::Map { map } => {
+                let value = self.value(x);
+                self.pass(Op::MapGrad { map }, &[value, dy], x);
             }
             Op::Slice { start } => self.add(x, Part::From(start, dy)),
             Op::Rope {

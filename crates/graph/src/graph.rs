@@ -131,6 +131,22 @@ impl Graph {
         self.declare(name, WeightKind::Vector, parts, 1)
     }
 
+    /// Declares a vector made of ranges of the checkpoint's vectors, joined.
+    ///
+    /// # Errors
+    /// If a range is not within its vector.
+    pub fn vector_of(&mut self, name: &str, parts: Vec<Part>) -> Result<WeightId> {
+        for part in &parts {
+            self.check("vector", name, part.is_sound(), || {
+                format!(
+                    "values {:?} of `{}` {}",
+                    part.rows, part.tensor, part.shape[0]
+                )
+            })?;
+        }
+        Ok(self.declare_parts(name, WeightKind::Vector, parts, 1))
+    }
+
     /// Declares a vector that is computed from the configuration, such as rotary frequencies.
     pub fn constant(&mut self, name: &str, values: Vec<f32>) -> WeightId {
         self.declare(name, WeightKind::Constant(values), &[], 1)

@@ -2,13 +2,30 @@
 
 use crate::{CacheId, LoraId, WeightId};
 
-/// The nonlinearity of a gated MLP.
+/// The nonlinearity of an MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// `x · sigmoid(x)`.
     Silu,
     /// GELU in its tanh approximation.
     GeluTanh,
+    /// `x · Φ(x)`, with the normal distribution's Φ.
+    Gelu,
+    /// `max(x, 0)`.
+    Relu,
+    /// `max(x, 0)²`.
+    Relu2,
+}
+
+/// A function of each value by itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Map {
+    /// `by · x`.
+    Scale(f32),
+    /// `cap · tanh(x / cap)`.
+    SoftCap(f32),
+    /// The activation of an MLP without a gate.
+    Activation(Activation),
 }
 
 /// Shape and mask of an attention. Query head `i` reads the keys and values of head `i · n_kv_heads / n_heads`.
@@ -51,6 +68,20 @@ pub enum Op {
         weight: WeightId,
         /// What is added to the mean of squares.
         eps: f32,
+    },
+    /// `(x − mean(x)) / sqrt(var(x) + eps) · w + b` over each run of `len(w)` columns.
+    LayerNorm {
+        /// The vector w.
+        weight: WeightId,
+        /// The vector b, as long as w.
+        bias: Option<WeightId>,
+        /// What is added to the variance.
+        eps: f32,
+    },
+    /// A function of each value.
+    Map {
+        /// The function.
+        map: Map,
     },
     /// `x · Wᵀ + b`: `[T, k]`, `[n, k]` → `[T, n]`.
     Linear {
@@ -149,6 +180,18 @@ pub enum Op {
         /// What was added to the mean of squares.
         eps: f32,
     },
+    /// The gradient of [`Op::LayerNorm`]'s x, from x and dy.
+    LayerNormGrad {
+        /// The norm's w.
+        weight: WeightId,
+        /// The norm's eps.
+        eps: f32,
+    },
+    /// The gradient of [`Op::Map`]'s x, from x and dy.
+    MapGrad {
+        /// The function.
+        map: Map,
+    },
     /// From gate, up and dy: the gradients of both, side by side.
     GatedGrad {
         /// The function whose derivative is taken.
@@ -206,6 +249,8 @@ impl Op {
         match self {
             Self::Embed { .. } => "embed",
             Self::RmsNorm { .. } => "rms_norm",
+            Self::LayerNorm { .. } => "layer_norm",
+            Self::Map { .. } => "map",
             Self::Linear { .. } => "linear",
             Self::Slice { .. } => "slice",
             Self::Rope { .. } => "rope",
@@ -223,6 +268,8 @@ impl Op {
             Self::CrossEntropy { .. } => "cross_entropy",
             Self::LinearGrad { .. } => "linear_grad",
             Self::RmsNormGrad { .. } => "rms_norm_grad",
+            Self::LayerNormGrad { .. } => "layer_norm_grad",
+            Self::MapGrad { .. } => "map_grad",
             Self::GatedGrad { .. } => "gated_grad",
             Self::SelfAttentionGrad { .. } => "self_attention_grad",
             Self::CrossEntropyGrad { .. } => "cross_entropy_grad",

@@ -124,7 +124,10 @@ pub(crate) fn activation(
     match source.str(key, "")? {
         None => Ok(default),
         Some("silu" | "swish") => Ok(Activation::Silu),
-        Some("gelu_pytorch_tanh" | "gelu_new") => Ok(Activation::GeluTanh),
+        Some("gelu_pytorch_tanh" | "gelu_new" | "gelu_fast") => Ok(Activation::GeluTanh),
+        Some("gelu") => Ok(Activation::Gelu),
+        Some("relu") => Ok(Activation::Relu),
+        Some("relu2") => Ok(Activation::Relu2),
         Some(other) => Err(source.unsupported(key, other)),
     }
 }

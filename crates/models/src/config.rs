@@ -280,6 +280,11 @@ impl<'a> Source<'a> {
         })
     }
 
+    /// A switch of `config.json`; `default` where it is missing or null.
+    pub fn flag(&self, key: &str, default: bool) -> Result<bool> {
+        Ok(self.bool(key, "")?.unwrap_or(default))
+    }
+
     /// Refuses a switch that is on.
     pub fn off(&self, json_key: &str, gguf_key: &str) -> Result<()> {
         match self.bool(json_key, gguf_key)? {

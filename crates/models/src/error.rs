@@ -95,6 +95,15 @@ pub enum Error {
         /// The value that GGUF files imply.
         needed: &'static str,
     },
+    /// A family that only opens.
+    #[error("{arch} cannot be converted between GGUF and a Hugging Face folder")]
+    NoConversion {
+        /// The architecture's name.
+        arch: &'static str,
+    },
+    /// A model that cannot be trained.
+    #[error("a model with {0} cannot be trained")]
+    NoTraining(&'static str),
     /// A GGUF file that a `config.json` of the architecture cannot express.
     #[error("{name} cannot be converted to a Hugging Face folder: {what}")]
     NoFolder {

@@ -10,15 +10,41 @@ use siskin_graph::{Graph, NodeId};
 use crate::blocks::Biases;
 use crate::config::Source;
 use crate::dims::Defaults;
-use crate::{Dims, Error, Result, Transform, gemma3, llama, qwen};
+use crate::{
+    Dims, Error, Result, Transform, arcee, blocks, cohere, ernie, exaone4, gemma, gemma3, glm,
+    gpt_neox, granite, hunyuan, llama, olmo, phi, qwen, seed_oss, smollm3, stablelm, starcoder2,
+};
 
 /// All architectures, as messages list them.
-static ALL: [&Architecture; 5] = [
+static ALL: [&Architecture; 28] = [
     &llama::LLAMA,
     &llama::MISTRAL,
     &qwen::QWEN2,
     &qwen::QWEN3,
     &gemma3::GEMMA3,
+    &arcee::ARCEE,
+    &cohere::COHERE,
+    &cohere::COHERE2,
+    &ernie::ERNIE4_5,
+    &exaone4::EXAONE4,
+    &gemma::GEMMA,
+    &glm::GLM,
+    &glm::GLM4,
+    &gpt_neox::GPT_NEOX,
+    &granite::GRANITE,
+    &ernie::HELIUM,
+    &hunyuan::HUNYUAN,
+    &seed_oss::INTERNLM3,
+    &arcee::NEMOTRON,
+    &olmo::OLMO,
+    &olmo::OLMO2,
+    &olmo::OLMO3,
+    &phi::PHI,
+    &phi::PHI3,
+    &seed_oss::SEED_OSS,
+    &smollm3::SMOLLM3,
+    &stablelm::STABLELM,
+    &starcoder2::STARCODER2,
 ];
 
 /// One architecture: what it is called, how it is read, and how files have its tensors.
@@ -40,6 +66,8 @@ pub(crate) struct Architecture {
     pub transform: fn(InFile<'_>, &Dims) -> Transform,
     /// Which biases transformers' class can have.
     pub can_have: &'static [Biases],
+    /// Names outside the layers that are not llama's: the graph's and Hugging Face's.
+    pub top_names: &'static [(&'static str, &'static str)],
     /// Whether its GGUF files may have a factor for each rotary frequency.
     pub has_rope_factors: bool,
 }
@@ -57,6 +85,24 @@ pub(crate) trait Family: Debug + Send + Sync {
     /// The forward pass up to the last layer's end.
     fn build(&self, g: &mut Graph) -> Result<NodeId>;
 
+    /// The norm before the head.
+    ///
+    /// # Errors
+    /// If sizes contradict one another.
+    fn last_norm(&self, g: &mut Graph, x: NodeId) -> Result<NodeId> {
+        let Dims {
+            hidden_size,
+            rms_norm_eps,
+            ..
+        } = *self.dims();
+        Ok(blocks::norm(g, x, "model.norm", hidden_size, rms_norm_eps)?)
+    }
+
+    /// Whether the head has a bias.
+    fn has_head_bias(&self) -> bool {
+        false
+    }
+
     /// What GGUF metadata says of it beyond sizes and rope, by keys without the architecture's name.
     ///
     /// # Errors
@@ -64,7 +110,10 @@ pub(crate) trait Family: Debug + Send + Sync {
     fn in_gguf(&self) -> Result<Vec<(&'static str, Value)>>;
 
     /// What a `config.json` says of it beyond sizes and rope.
-    fn in_config(&self) -> InConfig;
+    ///
+    /// # Errors
+    /// If the family cannot be converted.
+    fn in_config(&self) -> Result<InConfig>;
 }
 
 /// A family's part of a `config.json`.

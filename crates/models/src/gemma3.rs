@@ -26,6 +26,7 @@ pub(crate) static GEMMA3: Architecture = Architecture {
     layer_names: &[("post_attention_layernorm", "post_attention_norm")],
     transform,
     can_have: &[Biases::NONE, Biases::ATTENTION],
+    top_names: &[],
     has_rope_factors: false,
 };
 
@@ -180,13 +181,13 @@ impl Family for Config {
         Ok(out)
     }
 
-    fn in_config(&self) -> InConfig {
+    fn in_config(&self) -> Result<InConfig> {
         let kind = |local: &bool| match local {
             true => "sliding_attention",
             false => "full_attention",
         };
         let query = (1.0 / (self.scale * self.scale)).round() as u64;
-        InConfig {
+        Ok(InConfig {
             arch: &GEMMA3,
             window: self.window,
             biases: self.biases,
@@ -196,6 +197,6 @@ impl Family for Config {
                 ("query_pre_attn_scalar", json!(query)),
                 ("rope_local_base_freq", json!(self.local_theta)),
             ],
-        }
+        })
     }
 }

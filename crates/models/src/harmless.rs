@@ -74,6 +74,8 @@ const JSON: &[&str] = &[
     "remove_invalid_values",
     "repetition_penalty",
     "resid_pdrop",
+    "residual_dropout",
+    "embedding_dropout",
     "return_dict",
     "return_dict_in_generate",
     "sep_token_id",

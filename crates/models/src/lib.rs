@@ -1,19 +1,35 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
+mod arcee;
 mod blocks;
+mod cohere;
 mod config;
+mod dense;
 mod dims;
+mod ernie;
 mod error;
+mod exaone4;
 mod export;
 mod families;
+mod gemma;
 mod gemma3;
+mod glm;
+mod gpt_neox;
+mod granite;
 mod harmless;
+mod hunyuan;
 mod layers;
 mod llama;
 mod names;
+mod olmo;
+mod phi;
 mod qwen;
 mod rope;
+mod seed_oss;
+mod smollm3;
+mod stablelm;
+mod starcoder2;
 mod to_config;
 
 use std::collections::BTreeSet;
@@ -236,26 +252,30 @@ impl Model {
             "lm_head.weight"
         };
         let lm_head = g.matrix(lm_head, &[(lm_head, dims.vocab_size)], dims.hidden_size);
-        let norm = |g: &mut Graph, x| {
-            blocks::norm(g, x, "model.norm", dims.hidden_size, dims.rms_norm_eps)
-        };
+        let bias = self.family.has_head_bias().then(|| {
+            let bias = "lm_head.bias";
+            g.vector(bias, &[(bias, dims.vocab_size)])
+        });
         if head == Head::Lens {
             for x in g.layer_ends.clone() {
-                let x = norm(&mut g, x)?;
-                let logits = g.linear(x, lm_head, None)?;
+                let x = self.family.last_norm(&mut g, x)?;
+                let logits = g.linear(x, lm_head, bias)?;
                 g.output(logits);
             }
             return Ok(g);
         }
         let x = if head == Head::Next { g.last_row(x) } else { x };
-        let x = norm(&mut g, x)?;
+        let x = self.family.last_norm(&mut g, x)?;
         g.name(x, "model.norm");
         if head == Head::Loss {
+            if bias.is_some() {
+                return Err(Error::NoTraining("a head with a bias"));
+            }
             let loss = g.cross_entropy(x, lm_head)?;
             g.output(loss);
             return Ok(g);
         }
-        let logits = g.linear(x, lm_head, None)?;
+        let logits = g.linear(x, lm_head, bias)?;
         g.output(logits);
         if head == Head::Next {
             g.choose(logits);

@@ -24,6 +24,7 @@ pub(crate) static LLAMA: Architecture = Architecture {
     layer_names: &[],
     transform,
     can_have: &[Biases::NONE, Biases::ATTENTION, Biases::MLP, Biases::ALL],
+    top_names: &[],
     has_rope_factors: true,
 };
 
@@ -161,12 +162,12 @@ impl Family for Config {
             .collect())
     }
 
-    fn in_config(&self) -> InConfig {
+    fn in_config(&self) -> Result<InConfig> {
         let mut more = vec![("hidden_act", json!("silu"))];
         if self.biases.down {
             more.push(("mlp_bias", json!(true)));
         }
-        InConfig {
+        Ok(InConfig {
             // transformers' Llama knows no window; GGUF calls both llama.
             arch: if self.window.is_some() {
                 &MISTRAL
@@ -176,6 +177,6 @@ impl Family for Config {
             window: self.window,
             biases: self.biases,
             more,
-        }
+        })
     }
 }

@@ -81,7 +81,9 @@ const LAYER_NAMES: [(&str, &str); 13] = [
 /// The name a tensor has in the file.
 pub(crate) fn in_file(arch: &Architecture, tensor: &str, gguf: bool) -> String {
     if !gguf {
-        return tensor.into();
+        let names = arch.top_names.iter();
+        let own = names.find_map(|(graph, file)| Some((file, tensor.strip_prefix(graph)?)));
+        return own.map_or(tensor.into(), |(file, rest)| format!("{file}{rest}"));
     }
     match tensor {
         "model.embed_tokens.weight" => return "token_embd.weight".into(),
@@ -107,6 +109,8 @@ pub(crate) fn find<'a>(
     gguf: bool,
 ) -> Option<&'a TensorInfo> {
     if !gguf {
+        let own = in_file(arch, tensor, false);
+        let tensor = own.as_str();
         // A language model within one for images, as transformers 4 and 5 save it, and a base model without head.
         let within = tensor.replacen("model.", "model.language_model.", 1);
         let base = tensor.strip_prefix("model.").unwrap_or(tensor);

@@ -25,6 +25,7 @@ pub(crate) static QWEN2: Architecture = Architecture {
     layer_names: &[],
     transform: as_they_are,
     can_have: &[Biases::QKV],
+    top_names: &[],
     has_rope_factors: false,
 };
 
@@ -142,12 +143,12 @@ impl Family for Config {
         Ok(vec![])
     }
 
-    fn in_config(&self) -> InConfig {
-        InConfig {
+    fn in_config(&self) -> Result<InConfig> {
+        Ok(InConfig {
             arch: if self.is_qwen3 { &QWEN3 } else { &QWEN2 },
             window: None,
             biases: self.biases,
             more: vec![("hidden_act", json!("silu"))],
-        }
+        })
     }
 }

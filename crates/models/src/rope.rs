@@ -20,12 +20,23 @@ pub(crate) fn plain(head_dim: usize, theta: f32) -> Vec<f32> {
 }
 
 impl Rope {
-    /// Of a family whose layers all have the same.
+    /// Of a family whose layers all have the same, and whose heads are rotated whole.
     pub fn read(source: &Source<'_>, dims: &Dims) -> Result<Self> {
+        Self::read_with(source, dims, 10_000.0, None)
+    }
+
+    /// With another base where the file does not give one; and, of a family that may rotate a part of each head only,
+    /// how much of it where the file does not say.
+    pub fn read_with(
+        source: &Source<'_>,
+        dims: &Dims,
+        theta: f32,
+        partial: Option<f32>,
+    ) -> Result<Self> {
         if source.is_gguf() {
-            return Self::of_gguf(source, dims, 10_000.0);
+            return Self::of_gguf(source, dims, theta);
         }
-        let theta = source.positive("rope_theta", "", 10_000.0)?;
+        let theta = source.positive("rope_theta", "", theta)?;
         // transformers 5 takes the older of the two where both are there.
         let (old, new) = (
             source.table("rope_scaling")?,
@@ -37,7 +48,7 @@ impl Rope {
             (None, Some(t)) => ("rope_parameters", t),
             (None, None) => ("rope_parameters", &empty),
         };
-        Self::of_table(source, dims, label, table, theta)
+        Self::of_table(source, dims, label, table, theta, partial)
     }
 
     /// Of Gemma 3: global layers, and local ones, which no scaling in the older form is for.
@@ -80,9 +91,9 @@ impl Rope {
             full.extend(scaling.clone());
         }
         let label = "rope_parameters.full_attention";
-        let global = Self::of_table(source, dims, label, &full, thetas[0])?;
+        let global = Self::of_table(source, dims, label, &full, thetas[0], None)?;
         let label = "rope_parameters.sliding_attention";
-        let local = Self::of_table(source, dims, label, &sliding, thetas[1])?;
+        let local = Self::of_table(source, dims, label, &sliding, thetas[1], None)?;
         Ok((global, local))
     }
 
@@ -92,6 +103,7 @@ impl Rope {
         label: &str,
         table: &Map<String, Json>,
         theta: f32,
+        partial: Option<f32>,
     ) -> Result<Self> {
         let number = |key: &str| -> Result<Option<f32>> {
             match table.get(key) {
@@ -119,13 +131,21 @@ impl Rope {
             Some(_) => return Err(source.wrong(&format!("{label}.rope_type"), "a string")),
         };
         let theta = number("rope_theta")?.unwrap_or(theta);
-        let partial = number("partial_rotary_factor")?;
-        let partial = partial.or(source.float("partial_rotary_factor", "")?);
-        if partial.is_some_and(|f| f != 1.0) {
-            return Err(source.unsupported("partial_rotary_factor", "less than 1"));
+        let found = number("partial_rotary_factor")?;
+        let found = found.or(source.float("partial_rotary_factor", "")?);
+        let part = match (partial, found) {
+            (None, Some(part)) if part != 1.0 => {
+                return Err(source.unsupported("partial_rotary_factor", part));
+            }
+            (None, _) => 1.0,
+            (Some(default), found) => found.unwrap_or(default),
+        };
+        let rotary_dim = (dims.head_dim as f32 * part) as usize;
+        if rotary_dim < 2 || rotary_dim > dims.head_dim {
+            return Err(source.wrong("partial_rotary_factor", "from above 0 to 1"));
         }
         let mut known = vec!["rope_type", "type", "rope_theta", "partial_rotary_factor"];
-        let mut inv_freq = plain(dims.head_dim, theta);
+        let mut inv_freq = plain(rotary_dim, theta);
         match kind {
             "default" => {}
             "linear" => {

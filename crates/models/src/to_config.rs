@@ -44,7 +44,7 @@ impl Model {
             window,
             biases,
             more,
-        } = self.family.in_config();
+        } = self.family.in_config()?;
         if !arch.can_have.contains(&biases) {
             return Err(no_folder(
                 "transformers' class has other biases than the file",

@@ -1,5 +1,7 @@
 //! One op per file, named as its shader; an op's gradient is beside it.
 
+/// Functions of each value: activations, with and without a gate, scale and soft cap.
+pub mod activation;
 /// The optimiser (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2017), with f32 or 8-bit moments.
 pub mod adamw;
 /// Attention over a KV cache.
@@ -10,10 +12,10 @@ pub mod choose;
 pub mod cross_entropy;
 /// DoRA's magnitudes (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024).
 pub mod dora;
-/// The activation of a gated MLP.
-pub mod gated;
 /// Views of matrices, and their products.
 pub mod gemm;
+/// Layer norm and its gradient.
+pub mod layer_norm;
 /// Products with quantised weights.
 pub mod linear;
 /// LoRA's low-rank products (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021).

@@ -1,7 +1,8 @@
 //! Rope, the KV cache and attention: in two kernels for several tokens, in one for one token.
 
-use siskin_graph::{AttentionSpec, CacheId, NodeId, Op, Pairs, Rows, WeightId};
+use siskin_graph::{AttentionSpec, CacheId, Node, NodeId, Op, Pairs, Rows, WeightId};
 
+use super::train::groups;
 use super::{Bindings, Lowering};
 use crate::pipeline::Kernel;
 use crate::prepared::Size;
@@ -128,6 +129,66 @@ impl Lowering<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Rope by itself: when training, and where it cannot be a part of [`Self::rope_append`].
+    pub(super) fn rope(&mut self, id: NodeId, head_dim: usize, back: bool) -> Result<()> {
+        let (x, n) = (self.input(id, 0), self.graph().node(id).cols);
+        let (mut kernel, inv_freq) = self.rope_constants(Kernel::new("rope"), id)?;
+        let name = &self.graph().weight(inv_freq).name;
+        let is_batch = self.is_training();
+        let (table, positions) = match is_batch {
+            true => (self.device.training.tables.get(name), (2, self.batch())),
+            false => (self.device.tables.get(name), (0, self.step_uniform())),
+        };
+        let table = table.ok_or_else(|| Error::MissingWeight("rope table".into()))?;
+        let entries = [
+            positions,
+            (3, self.bound(x)),
+            (4, table.clone().into()),
+            (6, self.bound(self.plan.view(id))),
+        ];
+        kernel.variant.batch = is_batch;
+        let kernel = kernel
+            .size("HEAD_DIM", head_dim)
+            .size("N", n)
+            .size("STRIDE", x.stride)
+            .size("START", x.start)
+            .flag("BACK", back);
+        self.push_values(id, &kernel, n / 2, &entries)
+    }
+
+    /// Keys and values to the cache, where it is not a part of [`Self::rope_append`].
+    pub(super) fn kv_append(&mut self, id: NodeId, cache: CacheId) -> Result<()> {
+        let (k, v) = (self.input(id, 0), self.input(id, 1));
+        let shape = self.graph().caches[cache.0];
+        let mut kernel = Kernel::new("kv_append")
+            .size("HEAD_DIM", shape.head_dim)
+            .size("N_KV_HEADS", shape.n_kv_heads)
+            .size("CONTEXT", self.device.context)
+            .size("K_STRIDE", k.stride)
+            .size("K_START", k.start)
+            .size("V_STRIDE", v.stride)
+            .size("V_START", v.start);
+        kernel.variant.kv_f32 = self.device.kv_f32;
+        let (keys, values) = self.device.caches[cache.0].clone();
+        let entries = [
+            (0, self.step_uniform()),
+            (1, keys.into()),
+            (2, values.into()),
+            (3, self.bound(k)),
+            (4, self.bound(v)),
+        ];
+        let size = Size::Rows(groups(k.cols / 4));
+        let bytes = (self.plan.max_rows * 2 * k.cols) as u64 * 4;
+        self.push(&kernel, size, Rows::All, bytes, &entries)?;
+        Ok(())
+    }
+
+    /// Whether the graph is of a training step, whose rows have positions of their own.
+    fn is_training(&self) -> bool {
+        let is_append = |n: &Node| matches!(n.op, Op::KvAppend { .. });
+        !self.graph().nodes.iter().any(is_append)
     }
 
     fn spec(&self, id: NodeId) -> Result<(CacheId, AttentionSpec)> {

@@ -2,7 +2,7 @@
 
 use siskin_graph::{Activation, NodeId, Op, Rows, View};
 
-use super::{Bindings, Bound, Lowering, threads_for};
+use super::{Bindings, Bound, Lowering, code, threads_for};
 use crate::pipeline::Kernel;
 use crate::prepared::Size;
 use crate::weights::Run;
@@ -36,12 +36,9 @@ impl Lowering<'_> {
         let x = self
             .plan
             .view(norm.map_or(node.inputs[0], |n| self.graph().node(n).inputs[0]));
-        let mode = match gated.map(|g| self.graph().node(g).op) {
-            Some(Op::Gated {
-                activation: Activation::Silu,
-            }) => 2,
-            Some(_) => 3,
-            None => u8::from(accumulate),
+        let (mode, activation) = match gated.map(|g| self.graph().node(g).op) {
+            Some(Op::Gated { activation }) => (2, activation),
+            _ => (u8::from(accumulate), Activation::Silu),
         };
         let rows = self.max_rows(node.rows);
         for run in &runs {
@@ -56,6 +53,7 @@ impl Lowering<'_> {
                     .size("K", k)
                     .size("N", n)
                     .set("MODE", mode)
+                    .set("ACTIVATION", code(activation))
                     .size("ROW0", run.row0)
                     .flag("HAS_BIAS", bias.is_some())
             };

@@ -1,8 +1,8 @@
 //! Nodes that only training has, except adapters and the loss.
 
-use siskin_graph::{Activation, AttentionSpec, NodeId, Op, Rows, View, WeightId};
+use siskin_graph::{Activation, AttentionSpec, Map, NodeId, Op, Rows, View, WeightId};
 
-use super::{Bindings, Bound, Lowering};
+use super::{Bindings, Bound, Lowering, code, map_constants};
 use crate::pipeline::Kernel;
 use crate::prepared::Size;
 use crate::{Error, Result};
@@ -63,8 +63,9 @@ impl Lowering<'_> {
             Op::DoraGrad { lora } => self.dora_grad(id, lora),
             Op::DoraGradM { lora, bias } => self.dora_grad_m(id, lora, bias),
             Op::Dropout { p, salt } => self.dropout(id, p, salt),
-            Op::RmsNormGrad { weight, eps } => self.rms_norm_grad(id, weight, eps),
-            Op::Rope { head_dim, back, .. } => self.rope(id, head_dim, back),
+            Op::RmsNormGrad { weight, eps } => self.norm_grad(id, "rms_norm_grad", weight, eps),
+            Op::LayerNormGrad { weight, eps } => self.norm_grad(id, "layer_norm_grad", weight, eps),
+            Op::MapGrad { map } => self.map_grad(id, map),
             Op::GatedGrad { activation } => self.gated_grad(id, activation),
             Op::Concat => self.concat(id),
             Op::SelfAttention { spec } => self.self_attention(id, &spec),
@@ -103,14 +104,20 @@ impl Lowering<'_> {
         self.push_values(id, &kernel, n, &entries)
     }
 
-    fn rms_norm_grad(&mut self, id: NodeId, weight: WeightId, eps: f32) -> Result<()> {
+    fn norm_grad(
+        &mut self,
+        id: NodeId,
+        name: &'static str,
+        weight: WeightId,
+        eps: f32,
+    ) -> Result<()> {
         let x = self.input(id, 0);
-        let (kernel, runs) = self.norm_runs("rms_norm_grad", weight, x)?;
+        let (kernel, runs) = self.norm_runs(name, weight, x)?;
         let kernel = kernel.set("EPS", eps);
         let entries = [
             (3, self.bound(x)),
             (4, self.vector(Some(weight))?),
-            (5, self.dense(self.input(id, 1), "rms_norm_grad")?),
+            (5, self.dense(self.input(id, 1), name)?),
             (6, self.bound(self.plan.view(id))),
         ];
         let (rows, traffic) = (self.graph().node(id).rows, self.traffic(id));
@@ -118,25 +125,15 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn rope(&mut self, id: NodeId, head_dim: usize, back: bool) -> Result<()> {
-        let (x, n) = (self.input(id, 0), self.graph().node(id).cols);
-        let (kernel, inv_freq) = self.rope_constants(Kernel::new("rope"), id)?;
-        let tables = &self.device.training.tables;
-        let table = tables.get(&self.graph().weight(inv_freq).name);
-        let table = table.ok_or_else(|| Error::Unsupported("rope without a table".into()))?;
+    fn map_grad(&mut self, id: NodeId, map: Map) -> Result<()> {
+        let x = self.input(id, 0);
         let entries = [
-            (2, self.batch()),
             (3, self.bound(x)),
-            (4, table.clone().into()),
+            (4, self.dense(self.input(id, 1), "map_grad")?),
             (6, self.bound(self.plan.view(id))),
         ];
-        let kernel = kernel
-            .size("HEAD_DIM", head_dim)
-            .size("N", n)
-            .size("STRIDE", x.stride)
-            .size("START", x.start)
-            .flag("BACK", back);
-        self.push_values(id, &kernel, n / 2, &entries)
+        let kernel = map_constants(Kernel::new("map_grad"), map, x);
+        self.push_values(id, &kernel, x.cols, &entries)
     }
 
     fn gated_grad(&mut self, id: NodeId, activation: Activation) -> Result<()> {
@@ -156,7 +153,7 @@ impl Lowering<'_> {
         ];
         let kernel = Kernel::new("gated_grad")
             .size("N", n / 2)
-            .flag("GELU", activation == Activation::GeluTanh);
+            .set("ACTIVATION", code(activation));
         self.push_values(id, &kernel, n / 2, &entries)
     }
 

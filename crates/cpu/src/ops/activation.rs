@@ -1,0 +1,92 @@
+use siskin_graph::{Activation, Map};
+
+const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+
+/// `act(x)`, as PyTorch has it.
+pub fn activation(activation: Activation, x: f32) -> f32 {
+    match activation {
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::GeluTanh => 0.5 * x * (1.0 + gelu_inner(x).tanh()),
+        Activation::Gelu => x * normal(x),
+        Activation::Relu => x.max(0.0),
+        Activation::Relu2 => x.max(0.0) * x.max(0.0),
+    }
+}
+
+/// `d act / dx`.
+pub fn activation_grad(activation: Activation, x: f32) -> f32 {
+    match activation {
+        Activation::Silu => {
+            let s = 1.0 / (1.0 + (-x).exp());
+            s * (1.0 + x * (1.0 - s))
+        }
+        Activation::GeluTanh => {
+            let t = gelu_inner(x).tanh();
+            let slope = SQRT_2_OVER_PI * (1.0 + 3.0 * 0.044_715 * x * x);
+            0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope
+        }
+        Activation::Gelu => {
+            const INV_SQRT_2PI: f32 = 0.398_942_3;
+            normal(x) + x * INV_SQRT_2PI * (-0.5 * x * x).exp()
+        }
+        Activation::Relu => f32::from(u8::from(x > 0.0)),
+        Activation::Relu2 => 2.0 * x.max(0.0),
+    }
+}
+
+fn gelu_inner(x: f32) -> f32 {
+    SQRT_2_OVER_PI * (x + 0.044_715 * x * x * x)
+}
+
+/// The normal distribution's Φ, by Abramowitz and Stegun 7.1.26, whose error is below 1e-7.
+fn normal(x: f32) -> f32 {
+    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
+    let t = 1.0 / (1.0 + 0.327_591_1 * z);
+    let poly = t
+        * (0.254_829_59
+            + t * (-0.284_496_74 + t * (1.421_413_7 + t * (-1.453_152 + t * 1.061_405_4))));
+    let tail = 0.5 * poly * (-z * z).exp();
+    if x < 0.0 { tail } else { 1.0 - tail }
+}
+
+/// A function of each value.
+pub fn map(map: Map, x: &[f32], out: &mut [f32]) {
+    let values = out.iter_mut().zip(x);
+    match map {
+        Map::Scale(by) => values.for_each(|(out, x)| *out = by * x),
+        Map::SoftCap(cap) => values.for_each(|(out, x)| *out = cap * (x / cap).tanh()),
+        Map::Activation(act) => values.for_each(|(out, x)| *out = activation(act, *x)),
+    }
+}
+
+/// The gradient of x.
+pub fn map_grad(map: Map, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let values = dx.iter_mut().zip(x).zip(dy);
+    match map {
+        Map::Scale(by) => values.for_each(|((dx, _), dy)| *dx = by * dy),
+        Map::SoftCap(cap) => values.for_each(|((dx, x), dy)| {
+            let t = (x / cap).tanh();
+            *dx = dy * (1.0 - t * t);
+        }),
+        Map::Activation(act) => {
+            values.for_each(|((dx, x), dy)| *dx = dy * activation_grad(act, *x))
+        }
+    }
+}
+
+/// `out = act(gate) · up`.
+pub fn gated(act: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+        *out = activation(act, *gate) * up;
+    }
+}
+
+/// The gradients of gate and up, side by side: `dy · up · act'(gate)` and `dy · act(gate)`.
+pub fn gated_grad(act: Activation, gate: &[f32], up: &[f32], dy: &[f32], out: &mut [f32]) {
+    let (d_gate, d_up) = out.split_at_mut(gate.len());
+    for ((((d_gate, d_up), gate), up), dy) in d_gate.iter_mut().zip(d_up).zip(gate).zip(up).zip(dy)
+    {
+        *d_gate = dy * up * activation_grad(act, *gate);
+        *d_up = dy * activation(act, *gate);
+    }
+}

@@ -1,0 +1,86 @@
+//! GLM 4: interleaved rope on half of each head, gate and up in one tensor; the later ones with norms after attention
+//! and MLP, too. Source: `transformers/models/glm`, `glm4`.
+
+use std::sync::Arc;
+
+use siskin_graph::Pairs;
+
+use crate::Result;
+use crate::config::Source;
+use crate::dense::{Dense, GATED, Mlp, NAMES, Names, Order, Stored};
+use crate::dims::Defaults;
+use crate::families::{Architecture, Family, as_they_are};
+use crate::llama::LLAMA;
+
+pub(crate) static GLM: Architecture = Architecture {
+    names: &["glm"],
+    gguf: "glm",
+    model_type: "glm",
+    class: "GlmForCausalLM",
+    defaults: Defaults {
+        vocab_size: 151_552,
+        hidden_size: 4096,
+        intermediate_size: 13_696,
+        n_layers: 40,
+        n_heads: 32,
+        n_kv_heads: Some(2),
+        head_dim: Some(128),
+        context_length: 131_072,
+        tied: false,
+    },
+    read: |source| read(source, &GLM, Order::Before),
+    transform: as_they_are,
+    can_have: &[],
+    has_rope_factors: false,
+    ..LLAMA
+};
+
+pub(crate) static GLM4: Architecture = Architecture {
+    names: &["glm4"],
+    gguf: "glm4",
+    model_type: "glm4",
+    class: "Glm4ForCausalLM",
+    defaults: Defaults {
+        vocab_size: 151_552,
+        hidden_size: 4096,
+        intermediate_size: 13_696,
+        n_layers: 40,
+        n_heads: 32,
+        n_kv_heads: Some(2),
+        head_dim: Some(128),
+        context_length: 131_072,
+        tied: false,
+    },
+    read: |source| read(source, &GLM4, Order::Around),
+    transform: as_they_are,
+    can_have: &[],
+    has_rope_factors: false,
+    ..LLAMA
+};
+
+static GLM_NAMES: Names = Names {
+    norms: [
+        "input_layernorm",
+        "post_self_attn_layernorm",
+        "post_attention_layernorm",
+        "post_mlp_layernorm",
+    ],
+    ..NAMES
+};
+
+const MLP: Mlp = Mlp {
+    up: Stored::Stacked("gate_up_proj"),
+    ..GATED
+};
+
+fn read(source: &Source<'_>, arch: &'static Architecture, order: Order) -> Result<Arc<dyn Family>> {
+    let bias = source.flag("attention_bias", true)?;
+    let mut dense = Dense::read(source, arch, (10_000.0, Some(0.5)))?
+        .with_attention_biases(bias, false)
+        .with_mlp(source, MLP, false)?;
+    dense.dims.rms_norm_eps = source.positive("rms_norm_eps", "", 1.5625e-7)?;
+    dense.pairs = Pairs::Interleaved;
+    dense.order = order;
+    dense.names = &GLM_NAMES;
+    Ok(Arc::new(dense))
+}

@@ -1,0 +1,49 @@
+//! Granite 3: llama with four multipliers. Source: `transformers/models/granite`.
+
+use std::sync::Arc;
+
+use crate::Result;
+use crate::config::Source;
+use crate::dense::{Dense, GATED};
+use crate::dims::Defaults;
+use crate::families::{Architecture, Family, as_they_are};
+use crate::llama::LLAMA;
+
+pub(crate) static GRANITE: Architecture = Architecture {
+    names: &["granite"],
+    gguf: "granite",
+    model_type: "granite",
+    class: "GraniteForCausalLM",
+    defaults: Defaults {
+        vocab_size: 32_000,
+        hidden_size: 4096,
+        intermediate_size: 11_008,
+        n_layers: 32,
+        n_heads: 32,
+        n_kv_heads: None,
+        head_dim: None,
+        context_length: 2048,
+        tied: false,
+    },
+    read: granite,
+    transform: as_they_are,
+    can_have: &[],
+    has_rope_factors: false,
+    ..LLAMA
+};
+
+fn granite(source: &Source<'_>) -> Result<Arc<dyn Family>> {
+    let bias = source.flag("attention_bias", false)?;
+    let mlp_bias = source.flag("mlp_bias", false)?;
+    let dense = Dense::read(source, &GRANITE, (10_000.0, None))?;
+    let dense = dense
+        .with_attention_biases(bias, bias)
+        .with_mlp(source, GATED, mlp_bias)?;
+    Ok(Arc::new(Dense {
+        attention_scale: source.positive("attention_multiplier", "", 1.0)?,
+        embedding_scale: source.positive("embedding_multiplier", "", 1.0)?,
+        residual_scale: source.positive("residual_multiplier", "", 1.0)?,
+        logits_scale: 1.0 / source.positive("logits_scaling", "", 1.0)?,
+        ..dense
+    }))
+}

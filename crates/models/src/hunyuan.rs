@@ -1,0 +1,49 @@
+//! Hunyuan dense: llama with norms of heads after rope. Source: `transformers/models/hunyuan_v1_dense`.
+
+use std::sync::Arc;
+
+use crate::Result;
+use crate::config::Source;
+use crate::dense::{Dense, GATED, NAMES, Names, QkNorm};
+use crate::dims::Defaults;
+use crate::families::{Architecture, Family, as_they_are};
+use crate::llama::LLAMA;
+
+pub(crate) static HUNYUAN: Architecture = Architecture {
+    names: &["hunyuan_v1_dense"],
+    gguf: "hunyuan_v1_dense",
+    model_type: "hunyuan_v1_dense",
+    class: "HunYuanDenseV1ForCausalLM",
+    defaults: Defaults {
+        vocab_size: 290_943,
+        hidden_size: 4096,
+        intermediate_size: 11_008,
+        n_layers: 32,
+        n_heads: 32,
+        n_kv_heads: None,
+        head_dim: None,
+        context_length: 2048,
+        tied: false,
+    },
+    read: hunyuan,
+    transform: as_they_are,
+    can_have: &[],
+    has_rope_factors: false,
+    ..LLAMA
+};
+
+static HUNYUAN_NAMES: Names = Names {
+    qk_norms: ["query_layernorm", "key_layernorm"],
+    ..NAMES
+};
+
+fn hunyuan(source: &Source<'_>) -> Result<Arc<dyn Family>> {
+    let bias = source.flag("attention_bias", false)?;
+    let mut dense = Dense::read(source, &HUNYUAN, (10_000.0, None))?
+        .with_attention_biases(bias, bias)
+        .with_mlp(source, GATED, false)?;
+    dense.dims.rms_norm_eps = source.positive("rms_norm_eps", "", 1e-5)?;
+    dense.qk_norm = QkNorm::HeadsAfterRope;
+    dense.names = &HUNYUAN_NAMES;
+    Ok(Arc::new(dense))
+}

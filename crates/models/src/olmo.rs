@@ -1,0 +1,135 @@
+//! OLMo 1 to 3: llama without weights in its norms; with norms after attention and MLP, and on all of q and k; with
+//! windows. Source: `transformers/models/olmo`, `olmo2`, `olmo3`.
+
+use std::sync::Arc;
+
+use crate::config::Source;
+use crate::dense::{Dense, GATED, NAMES, Names, Norm, Order, QkNorm};
+use crate::dims::Defaults;
+use crate::families::{Architecture, Family, as_they_are};
+use crate::llama::LLAMA;
+use crate::{Result, layers};
+
+pub(crate) static OLMO: Architecture = Architecture {
+    names: &["olmo"],
+    gguf: "olmo",
+    model_type: "olmo",
+    class: "OlmoForCausalLM",
+    defaults: Defaults {
+        vocab_size: 50_304,
+        hidden_size: 4096,
+        intermediate_size: 11_008,
+        n_layers: 32,
+        n_heads: 32,
+        n_kv_heads: None,
+        head_dim: None,
+        context_length: 2048,
+        tied: false,
+    },
+    read: olmo,
+    transform: as_they_are,
+    can_have: &[],
+    has_rope_factors: false,
+    ..LLAMA
+};
+
+pub(crate) static OLMO2: Architecture = Architecture {
+    names: &["olmo2"],
+    gguf: "olmo2",
+    model_type: "olmo2",
+    class: "Olmo2ForCausalLM",
+    defaults: Defaults {
+        vocab_size: 50_304,
+        hidden_size: 4096,
+        intermediate_size: 11_008,
+        n_layers: 32,
+        n_heads: 32,
+        n_kv_heads: None,
+        head_dim: None,
+        context_length: 2048,
+        tied: false,
+    },
+    read: olmo2,
+    transform: as_they_are,
+    can_have: &[],
+    has_rope_factors: false,
+    ..LLAMA
+};
+
+pub(crate) static OLMO3: Architecture = Architecture {
+    names: &["olmo3"],
+    gguf: "olmo3",
+    model_type: "olmo3",
+    class: "Olmo3ForCausalLM",
+    defaults: Defaults {
+        vocab_size: 50_304,
+        hidden_size: 4096,
+        intermediate_size: 11_008,
+        n_layers: 32,
+        n_heads: 32,
+        n_kv_heads: None,
+        head_dim: None,
+        context_length: 2048,
+        tied: false,
+    },
+    read: olmo3,
+    transform: as_they_are,
+    can_have: &[],
+    has_rope_factors: false,
+    ..LLAMA
+};
+
+static NAMES_AFTER: Names = Names {
+    norms: [
+        "",
+        "post_attention_layernorm",
+        "",
+        "post_feedforward_layernorm",
+    ],
+    ..NAMES
+};
+
+/// Each n-th layer of OLMo 3 is global, where the file does not say.
+const PATTERN: usize = 4;
+
+fn olmo(source: &Source<'_>) -> Result<Arc<dyn Family>> {
+    if let Some(clip) = source.float("clip_qkv", "")? {
+        return Err(source.unsupported("clip_qkv", clip));
+    }
+    let bias = source.flag("attention_bias", false)?;
+    let mut dense = Dense::read(source, &OLMO, (10_000.0, None))?
+        .with_attention_biases(bias, bias)
+        .with_mlp(source, GATED, false)?;
+    dense.norm = Norm::Plain;
+    dense.dims.rms_norm_eps = 1e-5;
+    Ok(Arc::new(dense))
+}
+
+fn olmo2(source: &Source<'_>) -> Result<Arc<dyn Family>> {
+    Ok(Arc::new(with_norms_after(source, &OLMO2, 10_000.0)?))
+}
+
+fn olmo3(source: &Source<'_>) -> Result<Arc<dyn Family>> {
+    let mut dense = with_norms_after(source, &OLMO3, 500_000.0)?;
+    let window = source.uint("sliding_window", "")?;
+    let window = window.or((!source.is_null("sliding_window")).then_some(4096));
+    let is_local = layers::is_local(source, dense.dims.n_layers, |i| {
+        !(i + 1).is_multiple_of(PATTERN)
+    })?;
+    for (layer, is_local) in dense.layers.iter_mut().zip(is_local) {
+        layer.window = window.filter(|w| is_local && *w > 0);
+    }
+    Ok(Arc::new(dense))
+}
+
+fn with_norms_after(source: &Source<'_>, arch: &'static Architecture, theta: f32) -> Result<Dense> {
+    let bias = source.flag("attention_bias", false)?;
+    let mut dense = Dense::read(source, arch, (theta, None))?
+        .with_attention_biases(bias, bias)
+        .with_mlp(source, GATED, false)?;
+    dense.dims.rms_norm_eps = source.positive("rms_norm_eps", "", 1e-5)?;
+    dense.order = Order::After;
+    dense.qk_norm = QkNorm::All;
+    dense.names = &NAMES_AFTER;
+    Ok(dense)
+}

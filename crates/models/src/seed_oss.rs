@@ -1,0 +1,81 @@
+//! Seed-OSS and InternLM 3: llama with biases of their own. Source: `transformers/models/seed_oss`; InternLM 3 by its
+//! configuration.
+
+use std::sync::Arc;
+
+use crate::Result;
+use crate::config::Source;
+use crate::dense::{Dense, GATED};
+use crate::dims::Defaults;
+use crate::families::{Architecture, Family, as_they_are};
+use crate::llama::LLAMA;
+
+pub(crate) static SEED_OSS: Architecture = Architecture {
+    names: &["seed_oss"],
+    gguf: "seed_oss",
+    model_type: "seed_oss",
+    class: "SeedOssForCausalLM",
+    defaults: Defaults {
+        vocab_size: 155_136,
+        hidden_size: 4096,
+        intermediate_size: 27_648,
+        n_layers: 64,
+        n_heads: 80,
+        n_kv_heads: Some(8),
+        head_dim: Some(128),
+        context_length: 524_288,
+        tied: false,
+    },
+    read: seed_oss,
+    transform: as_they_are,
+    can_have: &[],
+    has_rope_factors: false,
+    ..LLAMA
+};
+
+pub(crate) static INTERNLM3: Architecture = Architecture {
+    names: &["internlm3"],
+    gguf: "internlm3",
+    model_type: "internlm3",
+    class: "InternLM3ForCausalLM",
+    defaults: Defaults {
+        vocab_size: 128_512,
+        hidden_size: 4096,
+        intermediate_size: 10_240,
+        n_layers: 48,
+        n_heads: 32,
+        n_kv_heads: Some(2),
+        head_dim: Some(128),
+        context_length: 32_768,
+        tied: false,
+    },
+    read: internlm3,
+    transform: as_they_are,
+    can_have: &[],
+    has_rope_factors: false,
+    ..LLAMA
+};
+
+fn seed_oss(source: &Source<'_>) -> Result<Arc<dyn Family>> {
+    let qkv = source.flag("attention_bias", true)?;
+    let o = source.flag("attention_out_bias", false)?;
+    let mlp = source.flag("mlp_bias", false)?;
+    let dense = Dense::read(source, &SEED_OSS, (10_000.0, None))?
+        .with_attention_biases(qkv, o)
+        .with_mlp(source, GATED, mlp)?;
+    Ok(Arc::new(dense))
+}
+
+fn internlm3(source: &Source<'_>) -> Result<Arc<dyn Family>> {
+    // transformers 5 renames its keys.
+    let either = |key: &str, old: &str| -> Result<bool> {
+        Ok(source.flag(key, false)? || source.flag(old, false)?)
+    };
+    let qkv = either("attention_bias", "qkv_bias")?;
+    let others = either("mlp_bias", "bias")?;
+    let mut dense = Dense::read(source, &INTERNLM3, (10_000.0, None))?
+        .with_attention_biases(qkv, others)
+        .with_mlp(source, GATED, others)?;
+    dense.dims.rms_norm_eps = source.positive("rms_norm_eps", "", 1e-5)?;
+    Ok(Arc::new(dense))
+}
