@@ -1,12 +1,14 @@
-// Screenshots of each view with the real model: `cargo xtask shots` puts them into tests/browser/shots,
-// and the README's into web/.
-import { copyFileSync, mkdirSync } from "node:fs";
+// Screenshots of each view with the real model, and a film of an answer: `cargo xtask shots` puts them into
+// tests/browser/shots, and the README's into web/.
+import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { launch } from "./chromium.mjs";
+import { film } from "./film.mjs";
 import { loadModel, say, serveSite, view, visit } from "./page.mjs";
 
 const folder = fileURLToPath(new URL("shots/", import.meta.url));
+const web = (name) => fileURLToPath(new URL(`../../web/${name}.png`, import.meta.url));
 mkdirSync(folder, { recursive: true });
 const server = await serveSite();
 const browser = await launch();
@@ -51,7 +53,7 @@ for (const [scheme, size] of [
   }
   await shot("train");
   await view(page, "Model");
-  await page.getByText("This browser’s adapter").waitFor();
+  await page.getByText("This browser’s GPU").waitFor();
   await page.getByRole("button", { name: "Test every kernel" }).click();
   await page.getByRole("button", { name: "Test every kernel" }).waitFor({ timeout: 120_000 });
   await shot("model");
@@ -61,7 +63,18 @@ for (const [name, to] of [
   ["inside", "screenshot"],
   ["train", "train"],
 ]) {
-  copyFileSync(`${folder}${name}-light.png`, fileURLToPath(new URL(`../../web/${to}.png`, import.meta.url)));
+  copyFileSync(`${folder}${name}-light.png`, web(to));
 }
+const { page } = await visit(browser, server.url, { colorScheme: "light", viewport: { width: 1080, height: 640 } });
+await loadModel(page);
+const answer = await film(page, async () => {
+  await page.getByLabel("Your message").pressSequentially("Write one sentence about a small green bird.", { delay: 60 });
+  await page.waitForTimeout(400);
+  await page.getByRole("button", { name: "Send" }).click();
+  await page.getByRole("button", { name: "Stop" }).waitFor({ state: "hidden", timeout: 180_000 });
+});
+writeFileSync(web("answer"), answer);
+await page.screenshot({ path: web("chat") });
+console.log(`${web("answer")}: ${answer.length} bytes`);
 await browser.close();
 server.close();

@@ -60,6 +60,7 @@ impl DateTime {
         }
     }
 
+    /// The current local time.
     #[cfg(target_arch = "wasm32")]
     pub fn now() -> Self {
         let now = js_sys::Date::new_0();

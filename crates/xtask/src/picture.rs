@@ -24,7 +24,7 @@ pub fn draw() -> Result<()> {
     let commands: [&[&str]; 3] = [
         &["run", MODEL, "What is the capital of France?"],
         &["tokenize", MODEL, "Hello wörld"],
-        &["bench", MODEL, "-p", "128", "-n", "32"],
+        &["run", MODEL, "Write one sentence about a small green bird."],
     ];
     let (mut lines, mut now) = (vec![], 0.0);
     for args in commands {
