@@ -17,7 +17,14 @@ fn leave(at: u32, row: u32, y: f32, up: f32) {
     let i = at + ROW0 + row;
     switch MODE {
         case 1u: { out[i] += value; }
-        case 2u: { out[i] = activate(value) * up; }
+        case 2u: {
+            // Up is the linear's second half.
+            var other = up;
+            if HAS_BIAS {
+                other += bias[N + row];
+            }
+            out[i] = activate(value) * other;
+        }
         default: { out[i] = value; }
     }
 }

@@ -10,7 +10,7 @@ use siskin_cpu::ops::{
 };
 use siskin_cpu::{CacheType, CpuPart, KvCache, Precision};
 use siskin_formats::{TensorType, encode};
-use siskin_graph::{Activation, AttentionSpec, Cache, Graph, Pairs};
+use siskin_graph::{Activation, AttentionSpec, Cache, Graph, Pairs, RopeSpec};
 use siskin_tests::{Tensors, assert_close, values};
 
 fn recorded() -> Tensors {
@@ -191,9 +191,15 @@ fn graphs_refuse_rope_that_does_not_fit() {
     let x = g.embed(table, 1.0);
     let freqs = g.constant("inv_freq", vec![1.0, 0.3]);
     assert!(g.rope(x, freqs, 6).is_err());
-    assert!(g.rope_of(x, freqs, 6, Pairs::Interleaved).is_ok());
-    assert!(g.rope_of(x, freqs, 5, Pairs::Halves).is_err());
-    assert!(g.rope_of(x, freqs, 2, Pairs::Halves).is_err());
+    let spec = |head_dim| RopeSpec {
+        inv_freq: freqs,
+        head_dim,
+        pairs: Pairs::Interleaved,
+        scale: 1.0,
+    };
+    assert!(g.rope_of(x, spec(6)).is_ok());
+    assert!(g.rope_of(x, spec(5)).is_err());
+    assert!(g.rope_of(x, spec(2)).is_err());
     assert!(g.rope(x, freqs, 4).is_ok());
 }
 

@@ -10,6 +10,7 @@ mod conformance_training;
 mod cpu_grads;
 mod cpu_ops;
 mod examples;
+mod families;
 mod formats;
 mod gpu_grads;
 mod gpu_ops;

@@ -192,16 +192,12 @@ impl State {
         } = self;
         let weights = at.weights(weights);
         match node.op {
-            Op::Rope {
-                inv_freq,
-                head_dim,
-                pairs,
-                back,
-            } => {
+            Op::Rope { spec, back } => {
                 let turn = rope::Turn {
-                    inv_freq: weights.vector(inv_freq)?,
-                    head_dim,
-                    pairs,
+                    inv_freq: weights.vector(spec.inv_freq)?,
+                    head_dim: spec.head_dim,
+                    pairs: spec.pairs,
+                    scale: spec.scale,
                     back,
                 };
                 let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);

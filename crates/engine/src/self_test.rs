@@ -23,7 +23,8 @@ use siskin_cpu::{CacheType, CpuDevice, CpuPart, CpuWeight, Precision};
 use siskin_formats::{TensorType, encode};
 use siskin_gpu::{GpuDevice, Product, Profile};
 use siskin_graph::{
-    Activation, AttentionSpec, Graph, MomentType, NodeId, Pairs, Sampling, WeightId, WeightKind,
+    Activation, AttentionSpec, Graph, MomentType, NodeId, Pairs, RopeSpec, Sampling, WeightId,
+    WeightKind,
 };
 
 use crate::Result;
@@ -245,7 +246,8 @@ impl Case {
         let norm = case.vector("norm", 64);
         let w = case.matrix("gate and up", &[(ty, 70), (ty, 70)], 64);
         let h = case.graph.rms_norm(x, norm, 1e-6)?;
-        let both = case.graph.linear(h, w, None)?;
+        let bias = case.vector("gate and up's bias", 140);
+        let both = case.graph.linear(h, w, Some(bias))?;
         let gate = case.graph.slice(both, 0, 70)?;
         let up = case.graph.slice(both, 70, 70)?;
         let y = case.graph.gated(gate, up, activation)?;
@@ -324,8 +326,14 @@ impl Case {
         let inv_freq = case
             .graph
             .constant(&format!("inv_freq of {head_dim}"), freqs);
-        let q = case.graph.rope_of(q, inv_freq, head_dim, pairs)?;
-        let k = case.graph.rope_of(k, inv_freq, head_dim, pairs)?;
+        let rope = RopeSpec {
+            inv_freq,
+            head_dim,
+            pairs,
+            scale: 1.1,
+        };
+        let q = case.graph.rope_of(q, rope)?;
+        let k = case.graph.rope_of(k, rope)?;
         let cache = case.graph.cache(n_kv_heads, head_dim);
         case.graph.kv_append(k, v, cache)?;
         let y = case.graph.attention(q, cache, spec)?;

@@ -176,27 +176,32 @@ impl GpuDevice {
             self.caches.push(pair);
         }
         for node in &graph.nodes {
-            let Op::Rope { inv_freq, .. } = node.op else {
+            let Op::Rope { spec, .. } = node.op else {
                 continue;
             };
-            let weight = graph.weight(inv_freq);
+            let weight = graph.weight(spec.inv_freq);
             let WeightKind::Constant(freqs) = &weight.kind else {
                 continue;
             };
             if self.tables.contains_key(&weight.name) {
                 continue;
             }
-            let table = self.rope_table(freqs, context)?;
+            let table = self.rope_table(freqs, spec.scale, context)?;
             self.tables.insert(weight.name.clone(), table);
         }
         Ok(())
     }
 
-    /// cos and sin of each position times each frequency.
-    pub(crate) fn rope_table(&mut self, freqs: &[f32], positions: usize) -> Result<wgpu::Buffer> {
+    /// `scale` times cos and sin of each position times each frequency.
+    pub(crate) fn rope_table(
+        &mut self,
+        freqs: &[f32],
+        scale: f32,
+        positions: usize,
+    ) -> Result<wgpu::Buffer> {
         let turns: Vec<[f32; 2]> = (0..positions)
             .flat_map(|p| freqs.iter().map(move |f| (p as f32 * f).sin_cos()))
-            .map(|(sin, cos)| [cos, sin])
+            .map(|(sin, cos)| [scale * cos, scale * sin])
             .collect();
         let table = self.storage("rope table", turns.len() as u64 * 8)?;
         self.queue

@@ -234,7 +234,7 @@ impl Lowering<'_> {
             Op::RmsNorm { .. } => self.rms_norm(id, self.plan.view(id), false),
             Op::LayerNorm { weight, bias, eps } => self.layer_norm(id, weight, bias, eps),
             Op::Map { map } => self.map(id, map),
-            Op::Rope { head_dim, back, .. } => self.rope(id, head_dim, back),
+            Op::Rope { spec, back } => self.rope(id, spec.head_dim, back),
             Op::KvAppend { cache } => self.kv_append(id, cache),
             Op::Attention { .. } => self.attention(id),
             Op::Choose => self.choose(id),

@@ -150,17 +150,17 @@ impl GpuDevice {
         self.training.optimiser = self.buffer("optimiser", 32, usage);
         self.training.tokens = self.storage("tokens", rows as u64 * 4)?;
         for node in &graph.nodes {
-            let Op::Rope { inv_freq, .. } = node.op else {
+            let Op::Rope { spec, .. } = node.op else {
                 continue;
             };
-            let weight = graph.weight(inv_freq);
+            let weight = graph.weight(spec.inv_freq);
             let (WeightKind::Constant(freqs), false) = (
                 &weight.kind,
                 self.training.tables.contains_key(&weight.name),
             ) else {
                 continue;
             };
-            let table = self.rope_table(freqs, rows)?;
+            let table = self.rope_table(freqs, spec.scale, rows)?;
             self.training.tables.insert(weight.name.clone(), table);
         }
         for (i, graph) in [graph, loss].into_iter().enumerate() {

@@ -2,7 +2,8 @@
 
 use crate::graph::Result;
 use crate::{
-    Activation, AttentionSpec, Cache, CacheId, Graph, Map, Node, NodeId, Op, Pairs, Rows, WeightId,
+    Activation, AttentionSpec, Cache, CacheId, Graph, Map, Node, NodeId, Op, Pairs, RopeSpec, Rows,
+    WeightId,
 };
 
 impl Graph {
@@ -95,31 +96,25 @@ impl Graph {
     pub fn rope(&mut self, x: NodeId, inv_freq: WeightId, head_dim: usize) -> Result<NodeId> {
         let n = self.weight(inv_freq).rows();
         self.check_rope(x, head_dim, n, head_dim == 2 * n)?;
-        self.rope_of(x, inv_freq, head_dim, Pairs::Halves)
+        let spec = RopeSpec {
+            inv_freq,
+            head_dim,
+            pairs: Pairs::Halves,
+            scale: 1.0,
+        };
+        self.rope_of(x, spec)
     }
 
     /// Adds [`Op::Rope`] over the first two dimensions per frequency of each head; the others stay as they are.
     ///
     /// # Errors
     /// If the columns of x are not whole heads, or there are more than `head_dim / 2` frequencies.
-    pub fn rope_of(
-        &mut self,
-        x: NodeId,
-        inv_freq: WeightId,
-        head_dim: usize,
-        pairs: Pairs,
-    ) -> Result<NodeId> {
+    pub fn rope_of(&mut self, x: NodeId, spec: RopeSpec) -> Result<NodeId> {
         let Node { cols, rows, .. } = *self.node(x);
-        let n = self.weight(inv_freq).rows();
+        let (n, head_dim) = (self.weight(spec.inv_freq).rows(), spec.head_dim);
         let fits = n > 0 && 2 * n <= head_dim && cols.is_multiple_of(head_dim);
         self.check_rope(x, head_dim, n, fits)?;
-        let op = Op::Rope {
-            inv_freq,
-            head_dim,
-            pairs,
-            back: false,
-        };
-        Ok(self.push(op, &[x], rows, cols))
+        Ok(self.push(Op::Rope { spec, back: false }, &[x], rows, cols))
     }
 
     fn check_rope(&self, x: NodeId, head_dim: usize, n: usize, fits: bool) -> Result<()> {

@@ -219,12 +219,12 @@ impl<'a> Fuser<'a> {
     /// The rope at the end of `slice → (rms_norm →) rope`, read backwards.
     fn roped(&self, rope: NodeId) -> Option<(Option<NodeId>, NodeId)> {
         let node = self.graph.node(rope);
-        let Op::Rope { head_dim, .. } = node.op else {
+        let Op::Rope { spec, .. } = node.op else {
             return None;
         };
         let input = node.inputs[0];
         match self.graph.node(input).op {
-            Op::RmsNorm { weight, .. } if self.graph.weight(weight).rows() == head_dim => {
+            Op::RmsNorm { weight, .. } if self.graph.weight(weight).rows() == spec.head_dim => {
                 Some((Some(input), rope))
             }
             Op::Slice { .. } => Some((None, rope)),

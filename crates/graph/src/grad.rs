@@ -273,20 +273,7 @@ impl Backward<'_> {
                 self.pass(Op::MapGrad { map }, &[value, dy], x);
             }
             Op::Slice { start } => self.add(x, Part::From(start, dy)),
-            Op::Rope {
-                inv_freq,
-                head_dim,
-                pairs,
-                ..
-            } => {
-                let op = Op::Rope {
-                    inv_freq,
-                    head_dim,
-                    pairs,
-                    back: true,
-                };
-                self.pass(op, &[dy], x);
-            }
+            Op::Rope { spec, .. } => self.pass(Op::Rope { spec, back: true }, &[dy], x),
             Op::SelfAttention { spec } => self.self_attention(spec, &inputs, id, dy),
             Op::Add => {
                 self.add(x, Part::Whole(dy));

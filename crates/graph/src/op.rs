@@ -52,6 +52,19 @@ pub enum Pairs {
     Interleaved,
 }
 
+/// How the heads of q or k are rotated.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RopeSpec {
+    /// Angle per position of each pair of dimensions, in radians.
+    pub inv_freq: WeightId,
+    /// Columns of each head; those beyond two for each frequency are not rotated.
+    pub head_dim: usize,
+    /// Which dimensions form a pair.
+    pub pairs: Pairs,
+    /// What rotated dimensions are multiplied by: other than 1 with YaRN and LongRoPE, which call it attention factor.
+    pub scale: f32,
+}
+
 /// What a node computes. Values are f32 matrices `[rows, cols]`; T is the step's number of tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Op {
@@ -97,12 +110,8 @@ pub enum Op {
     },
     /// Rotates each head by its token's position, or back; dimensions beyond two for each frequency are as they are.
     Rope {
-        /// Angle per position of each pair of dimensions, in radians.
-        inv_freq: WeightId,
-        /// Columns of each head.
-        head_dim: usize,
-        /// Which dimensions form a pair.
-        pairs: Pairs,
+        /// Frequencies and pairs.
+        spec: RopeSpec,
         /// Whether it rotates by the negated angle, which is the gradient of the rotation.
         back: bool,
     },

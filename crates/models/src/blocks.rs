@@ -1,6 +1,6 @@
 //! The blocks that families share.
 
-use siskin_graph::{Activation, AttentionSpec, Graph, NodeId, Result, WeightId};
+use siskin_graph::{Activation, AttentionSpec, Graph, NodeId, Pairs, Result, RopeSpec, WeightId};
 
 use crate::config::Source;
 use crate::{Dims, Result as ModelResult};
@@ -135,6 +135,8 @@ pub(crate) fn activation(
 /// What differs between families' attention.
 pub(crate) struct Attention {
     pub inv_freq: WeightId,
+    /// What rotated dimensions are multiplied by.
+    pub rope_scale: f32,
     pub scale: f32,
     pub window: Option<usize>,
     pub biases: Biases,
@@ -172,8 +174,13 @@ pub(crate) fn attention(
         q = norm(g, q, &format!("{attn}.q_norm"), head_dim, dims.rms_norm_eps)?;
         k = norm(g, k, &format!("{attn}.k_norm"), head_dim, dims.rms_norm_eps)?;
     }
-    let q = g.rope(q, a.inv_freq, head_dim)?;
-    let k = g.rope(k, a.inv_freq, head_dim)?;
+    let rope = RopeSpec {
+        inv_freq: a.inv_freq,
+        head_dim,
+        pairs: Pairs::Halves,
+        scale: a.rope_scale,
+    };
+    let (q, k) = (g.rope_of(q, rope)?, g.rope_of(k, rope)?);
     for (x, name) in [(q, "q"), (k, "k"), (v, "v")] {
         g.name(x, format!("{layer}.{name}"));
     }

@@ -82,7 +82,7 @@ fn cohere2(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     })?;
     for (layer, is_local) in dense.layers.iter_mut().zip(is_local) {
         layer.window = window.filter(|_| is_local);
-        layer.has_rope = is_local;
+        layer.rope = is_local.then_some(0);
     }
     Ok(Arc::new(dense))
 }

@@ -3,7 +3,7 @@
 
 use siskin_formats::Value;
 use siskin_graph::{
-    Activation, AttentionSpec, Graph, Map, NodeId, Pairs, Part, Result as GraphResult, WeightId,
+    Activation, AttentionSpec, Graph, Map, NodeId, Pairs, Part, Result as GraphResult, RopeSpec,
 };
 
 use crate::blocks::{self, Biases};
@@ -107,7 +107,8 @@ pub(crate) const GATED: Mlp = Mlp {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layer {
     pub window: Option<usize>,
-    pub has_rope: bool,
+    /// Which of the family's ropes.
+    pub rope: Option<usize>,
 }
 
 /// A family's configuration.
@@ -116,7 +117,7 @@ pub(crate) struct Dense {
     pub dims: Dims,
     pub arch: &'static Architecture,
     pub names: &'static Names,
-    pub inv_freq: Vec<f32>,
+    pub ropes: Vec<Rope>,
     pub pairs: Pairs,
     pub layers: Vec<Layer>,
     pub norm: Norm,
@@ -144,13 +145,17 @@ impl Dense {
         arch: &'static Architecture,
         rope: (f32, Option<f32>),
     ) -> Result<Self> {
-        if source.is_gguf() {
-            return Err(source.unsupported("general.architecture", arch.gguf));
-        }
-        let mut dims = Dims::read(source, &arch.defaults)?;
+        let dims = Self::sizes(source, arch)?;
         let rope = Rope::read_with(source, &dims, rope.0, rope.1)?;
-        dims.rope_theta = rope.theta;
-        Ok(Self::like_llama(dims, arch, rope.inv_freq))
+        Ok(Self::like_llama(dims, arch, vec![rope]))
+    }
+
+    /// The sizes; only of folders, so far.
+    pub fn sizes(source: &Source<'_>, arch: &'static Architecture) -> Result<Dims> {
+        match source.is_gguf() {
+            true => Err(source.unsupported("general.architecture", arch.gguf)),
+            false => Dims::read(source, &arch.defaults),
+        }
     }
 
     /// Layer norm instead of rms_norm, with the eps of this key.
@@ -184,10 +189,15 @@ impl Dense {
         self
     }
 
-    fn like_llama(dims: Dims, arch: &'static Architecture, inv_freq: Vec<f32>) -> Self {
+    /// With the first of the ropes in every layer.
+    pub fn like_llama(mut dims: Dims, arch: &'static Architecture, ropes: Vec<Rope>) -> Self {
+        if let Some(rope) = ropes.first() {
+            dims.rope_theta = rope.theta;
+            dims.context_length = rope.context_length.unwrap_or(dims.context_length);
+        }
         let layer = Layer {
             window: None,
-            has_rope: true,
+            rope: Some(0),
         };
         Self {
             layers: vec![layer; dims.n_layers],
@@ -195,7 +205,7 @@ impl Dense {
             dims,
             arch,
             names: &NAMES,
-            inv_freq,
+            ropes,
             pairs: Pairs::Halves,
             norm: Norm::Rms,
             order: Order::Before,
@@ -282,13 +292,30 @@ impl Dense {
             .collect()
     }
 
-    fn attention(
-        &self,
-        g: &mut Graph,
-        x: NodeId,
-        i: usize,
-        inv_freq: WeightId,
-    ) -> GraphResult<NodeId> {
+    fn rope(&self, g: &mut Graph, i: usize) -> RopeSpec {
+        let spec = |inv_freq, scale| RopeSpec {
+            inv_freq,
+            head_dim: self.dims.head_dim,
+            pairs: self.pairs,
+            scale,
+        };
+        match self.layers[i].rope {
+            // A rotation by nothing.
+            None => spec(g.constant("no_rope", vec![0.0]), 1.0),
+            Some(at) => {
+                let name = match at {
+                    0 => "inv_freq".into(),
+                    at => format!("inv_freq.{at}"),
+                };
+                let Rope {
+                    inv_freq, scale, ..
+                } = &self.ropes[at];
+                spec(g.constant(&name, inv_freq.clone()), *scale)
+            }
+        }
+    }
+
+    fn attention(&self, g: &mut Graph, x: NodeId, i: usize) -> GraphResult<NodeId> {
         let dims = self.dims.layer(i);
         let (n_heads, n_kv_heads, head_dim) = (dims.n_heads, dims.n_kv_heads, dims.head_dim);
         let (nq, nkv) = (n_heads * head_dim, n_kv_heads * head_dim);
@@ -322,13 +349,8 @@ impl Dense {
             QkNorm::All => qk(g, q, k, [nq, nkv])?,
             QkNorm::None | QkNorm::HeadsAfterRope => [q, k],
         };
-        let inv_freq = match self.layers[i].has_rope {
-            true => inv_freq,
-            // A rotation by nothing.
-            false => g.constant("no_rope", vec![0.0]),
-        };
-        let q = g.rope_of(q, inv_freq, head_dim, self.pairs)?;
-        let k = g.rope_of(k, inv_freq, head_dim, self.pairs)?;
+        let rope = self.rope(g, i);
+        let (q, k) = (g.rope_of(q, rope)?, g.rope_of(k, rope)?);
         let [q, k] = match self.qk_norm {
             QkNorm::HeadsAfterRope => qk(g, q, k, [head_dim; 2])?,
             _ => [q, k],
@@ -386,7 +408,7 @@ impl Dense {
         format!("{}.{i}", self.names.layers)
     }
 
-    fn block(&self, g: &mut Graph, x: NodeId, i: usize, inv_freq: WeightId) -> GraphResult<NodeId> {
+    fn block(&self, g: &mut Graph, x: NodeId, i: usize) -> GraphResult<NodeId> {
         let layer = self.layer_name(i);
         let norm = |g: &mut Graph, x, at: usize| {
             self.norm(g, x, &format!("{layer}.{}", self.names.norms[at]))
@@ -397,7 +419,7 @@ impl Dense {
             Order::Around => (true, true),
         };
         let input = if before { norm(g, x, 0)? } else { x };
-        let h = self.attention(g, input, i, inv_freq)?;
+        let h = self.attention(g, input, i)?;
         let h = if after { norm(g, h, 1)? } else { h };
         if self.order == Order::Parallel {
             let [first, _, second, _] = self.names.norms;
@@ -424,10 +446,9 @@ impl Family for Dense {
     }
 
     fn build(&self, g: &mut Graph) -> Result<NodeId> {
-        let inv_freq = g.constant("inv_freq", self.inv_freq.clone());
         let mut x = blocks::embed(g, &self.dims, self.embedding_scale);
         for i in 0..self.dims.n_layers {
-            x = self.block(g, x, i, inv_freq)?;
+            x = self.block(g, x, i)?;
             g.end_layer(x, format!("{}.hidden", self.layer_name(i)));
         }
         Ok(x)

@@ -70,7 +70,7 @@ fn exaone4(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     })?;
     for (layer, is_local) in dense.layers.iter_mut().zip(is_local) {
         layer.window = window.filter(|_| is_local);
-        layer.has_rope = is_local || window.is_none();
+        layer.rope = (is_local || window.is_none()).then_some(0);
     }
     Ok(Arc::new(dense))
 }

@@ -43,6 +43,17 @@ pub(crate) fn check_silu(activation: Activation) -> Result<()> {
     }
 }
 
+/// Of families whose GGUF files cannot say what rotated dimensions are multiplied by.
+///
+/// # Errors
+/// If it is not 1.
+pub(crate) fn check_rope_scale(scale: f32) -> Result<()> {
+    match scale == 1.0 {
+        true => Ok(()),
+        false => Err(no_gguf("rope_scaling", "without an attention factor")),
+    }
+}
+
 impl Exported {
     /// The projection: its Hugging Face name without `.weight`.
     pub fn module(&self) -> &str {

@@ -82,7 +82,12 @@ fn transform(InFile { tensor, gguf }: InFile<'_>, _: &Dims) -> Transform {
 impl Config {
     fn read(source: &Source<'_>) -> Result<Arc<dyn Family>> {
         let mut dims = Dims::read(source, &DEFAULTS)?;
-        let (global, local_rope) = Rope::read_both(source, &dims)?;
+        let (global, local_rope) = Rope::read_both(source, &dims, [1_000_000.0, 10_000.0])?;
+        for rope in [&global, &local_rope] {
+            if rope.scale != 1.0 {
+                return Err(source.unsupported("rope_parameters", "an attention factor"));
+            }
+        }
         dims.rope_theta = global.theta;
         source.off("use_bidirectional_attention", "")?;
         let activation = blocks::activation(source, "hidden_activation", Activation::GeluTanh)?;
@@ -151,6 +156,7 @@ impl Family for Config {
         for i in 0..dims.n_layers {
             let attention = Attention {
                 inv_freq: if self.local[i] { local } else { global },
+                rope_scale: 1.0,
                 scale: self.scale,
                 window: self.window.filter(|_| self.local[i]),
                 biases: self.biases,

@@ -33,6 +33,7 @@ const JSON: &[&str] = &[
     "early_stopping",
     "embd_pdrop",
     "encoder_no_repeat_ngram_size",
+    "eod_token_id",
     "eoi_token_index",
     "eos_token_id",
     "exponential_decay_length_penalty",

@@ -9,7 +9,7 @@ use siskin_graph::{Activation, Graph, NodeId};
 use crate::blocks::{self, Attention, Biases};
 use crate::config::Source;
 use crate::dims::Defaults;
-use crate::export::check_silu;
+use crate::export::{check_rope_scale, check_silu};
 use crate::families::{Architecture, Family, InConfig, InFile};
 use crate::rope::Rope;
 use crate::{Dims, Result, Transform, layers};
@@ -43,6 +43,7 @@ pub(crate) static MISTRAL: Architecture = Architecture {
 struct Config {
     dims: Dims,
     inv_freq: Vec<f32>,
+    rope_scale: f32,
     /// Mistral's; the same in every layer.
     window: Option<usize>,
     biases: Biases,
@@ -92,6 +93,7 @@ impl Config {
         let mut dims = Dims::read(source, &defaults)?;
         let rope = Rope::read(source, &dims)?;
         dims.rope_theta = rope.theta;
+        dims.context_length = rope.context_length.unwrap_or(dims.context_length);
         if layers::is_local(source, dims.n_layers, |_| false)?.contains(&true) {
             return Err(source.unsupported("layer_types", "sliding_attention"));
         }
@@ -124,6 +126,7 @@ impl Config {
         Ok(Arc::new(Self {
             dims,
             inv_freq: rope.inv_freq,
+            rope_scale: rope.scale,
             window: window.filter(|w| *w > 0),
             biases,
             activation: blocks::activation(source, "hidden_act", Activation::Silu)?,
@@ -140,6 +143,7 @@ impl Family for Config {
         let dims = &self.dims;
         let attention = Attention {
             inv_freq: g.constant("inv_freq", self.inv_freq.clone()),
+            rope_scale: self.rope_scale,
             scale: blocks::attention_scale(dims.head_dim),
             window: self.window,
             biases: self.biases,
@@ -156,6 +160,7 @@ impl Family for Config {
 
     fn in_gguf(&self) -> Result<Vec<(&'static str, Value)>> {
         check_silu(self.activation)?;
+        check_rope_scale(self.rope_scale)?;
         let window = self.window.into_iter();
         Ok(window
             .map(|w| ("attention.sliding_window", Value::Uint(w as u64)))

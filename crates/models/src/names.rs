@@ -81,7 +81,7 @@ const LAYER_NAMES: [(&str, &str); 13] = [
 /// The name a tensor has in the file.
 pub(crate) fn in_file(arch: &Architecture, tensor: &str, gguf: bool) -> String {
     if !gguf {
-        let names = arch.top_names.iter();
+        let mut names = arch.top_names.iter();
         let own = names.find_map(|(graph, file)| Some((file, tensor.strip_prefix(graph)?)));
         return own.map_or(tensor.into(), |(file, rest)| format!("{file}{rest}"));
     }

@@ -8,6 +8,7 @@ use crate::dense::{Dense, GATED, NAMES, Names, Norm, Order, QkNorm};
 use crate::dims::Defaults;
 use crate::families::{Architecture, Family, as_they_are};
 use crate::llama::LLAMA;
+use crate::rope::Rope;
 use crate::{Result, layers};
 
 pub(crate) static OLMO: Architecture = Architecture {
@@ -106,11 +107,15 @@ fn olmo(source: &Source<'_>) -> Result<Arc<dyn Family>> {
 }
 
 fn olmo2(source: &Source<'_>) -> Result<Arc<dyn Family>> {
-    Ok(Arc::new(with_norms_after(source, &OLMO2, 10_000.0)?))
+    let dense = Dense::read(source, &OLMO2, (10_000.0, None))?;
+    Ok(Arc::new(with_norms_after(dense, source)?))
 }
 
 fn olmo3(source: &Source<'_>) -> Result<Arc<dyn Family>> {
-    let mut dense = with_norms_after(source, &OLMO3, 500_000.0)?;
+    let dims = Dense::sizes(source, &OLMO3)?;
+    let (global, local) = Rope::read_both(source, &dims, [500_000.0; 2])?;
+    let dense = Dense::like_llama(dims, &OLMO3, vec![global, local]);
+    let mut dense = with_norms_after(dense, source)?;
     let window = source.uint("sliding_window", "")?;
     let window = window.or((!source.is_null("sliding_window")).then_some(4096));
     let is_local = layers::is_local(source, dense.dims.n_layers, |i| {
@@ -118,13 +123,14 @@ fn olmo3(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     })?;
     for (layer, is_local) in dense.layers.iter_mut().zip(is_local) {
         layer.window = window.filter(|w| is_local && *w > 0);
+        layer.rope = Some(usize::from(is_local));
     }
     Ok(Arc::new(dense))
 }
 
-fn with_norms_after(source: &Source<'_>, arch: &'static Architecture, theta: f32) -> Result<Dense> {
+fn with_norms_after(dense: Dense, source: &Source<'_>) -> Result<Dense> {
     let bias = source.flag("attention_bias", false)?;
-    let mut dense = Dense::read(source, arch, (theta, None))?
+    let mut dense = dense
         .with_attention_biases(bias, bias)
         .with_mlp(source, GATED, false)?;
     dense.dims.rms_norm_eps = source.positive("rms_norm_eps", "", 1e-5)?;

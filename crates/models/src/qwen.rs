@@ -10,7 +10,7 @@ use siskin_graph::{Activation, Graph, NodeId};
 use crate::blocks::{self, Attention, Biases};
 use crate::config::Source;
 use crate::dims::Defaults;
-use crate::export::{check_silu, no_gguf};
+use crate::export::{check_rope_scale, check_silu, no_gguf};
 use crate::families::{Architecture, Family, InConfig, as_they_are};
 use crate::rope::Rope;
 use crate::{Dims, Result, layers};
@@ -44,6 +44,7 @@ pub(crate) static QWEN3: Architecture = Architecture {
 struct Config {
     dims: Dims,
     inv_freq: Vec<f32>,
+    rope_scale: f32,
     /// Of each layer.
     windows: Vec<Option<usize>>,
     biases: Biases,
@@ -83,6 +84,7 @@ impl Config {
         let mut dims = Dims::read(source, &defaults)?;
         let rope = Rope::read(source, &dims)?;
         dims.rope_theta = rope.theta;
+        dims.context_length = rope.context_length.unwrap_or(dims.context_length);
         // GGUF files may have the key; what reads them uses no window.
         let found = source.uint("sliding_window", "attention.sliding_window")?;
         let is_on = source.bool("use_sliding_window", "")?.unwrap_or(false);
@@ -101,6 +103,7 @@ impl Config {
         };
         Ok(Arc::new(Self {
             inv_freq: rope.inv_freq,
+            rope_scale: rope.scale,
             windows: is_local.iter().map(|l| window.filter(|_| *l)).collect(),
             biases,
             activation: blocks::activation(source, "hidden_act", Activation::Silu)?,
@@ -122,6 +125,7 @@ impl Family for Config {
         for (i, window) in self.windows.iter().enumerate() {
             let attention = Attention {
                 inv_freq,
+                rope_scale: self.rope_scale,
                 scale: blocks::attention_scale(dims.head_dim),
                 window: *window,
                 biases: self.biases,
@@ -140,6 +144,7 @@ impl Family for Config {
             return Err(no_gguf("use_sliding_window", "off"));
         }
         check_silu(self.activation)?;
+        check_rope_scale(self.rope_scale)?;
         Ok(vec![])
     }
 

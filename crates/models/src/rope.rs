@@ -7,9 +7,14 @@ use crate::config::Source;
 use crate::{Dims, Result};
 
 /// A base, and what scales its frequencies.
+#[derive(Debug, Clone)]
 pub(crate) struct Rope {
     pub theta: f32,
     pub inv_freq: Vec<f32>,
+    /// What rotated dimensions are multiplied by.
+    pub scale: f32,
+    /// The longest context that the frequencies are for, where it is not the model's.
+    pub context_length: Option<usize>,
 }
 
 /// `1 / θ^(2i/d)`.
@@ -20,6 +25,15 @@ pub(crate) fn plain(head_dim: usize, theta: f32) -> Vec<f32> {
 }
 
 impl Rope {
+    fn of(theta: f32, inv_freq: Vec<f32>) -> Self {
+        Self {
+            theta,
+            inv_freq,
+            scale: 1.0,
+            context_length: None,
+        }
+    }
+
     /// Of a family whose layers all have the same, and whose heads are rotated whole.
     pub fn read(source: &Source<'_>, dims: &Dims) -> Result<Self> {
         Self::read_with(source, dims, 10_000.0, None)
@@ -51,21 +65,24 @@ impl Rope {
         Self::of_table(source, dims, label, table, theta, partial)
     }
 
-    /// Of Gemma 3: global layers, and local ones, which no scaling in the older form is for.
-    pub fn read_both(source: &Source<'_>, dims: &Dims) -> Result<(Self, Self)> {
-        const GLOBAL: f32 = 1_000_000.0;
-        const LOCAL: f32 = 10_000.0;
+    /// Of a family whose layers with a window have a rope of their own: of global layers, and of local ones, which no
+    /// scaling in the older form is for.
+    pub fn read_both(
+        source: &Source<'_>,
+        dims: &Dims,
+        [global, local]: [f32; 2],
+    ) -> Result<(Self, Self)> {
         if source.is_gguf() {
-            let theta = source.positive("", "rope.freq_base_swa", LOCAL)?;
+            let theta = source.positive("", "rope.freq_base_swa", local)?;
             let inv_freq = plain(dims.head_dim, theta);
             return Ok((
-                Self::of_gguf(source, dims, GLOBAL)?,
-                Self { theta, inv_freq },
+                Self::of_gguf(source, dims, global)?,
+                Self::of(theta, inv_freq),
             ));
         }
         let thetas = [
-            source.positive("rope_theta", "", GLOBAL)?,
-            source.positive("rope_local_base_freq", "", LOCAL)?,
+            source.positive("rope_theta", "", global)?,
+            source.positive("rope_local_base_freq", "", local)?,
         ];
         let kinds = source.table("rope_parameters")?;
         if let Some(key) = kinds
@@ -146,6 +163,12 @@ impl Rope {
         }
         let mut known = vec!["rope_type", "type", "rope_theta", "partial_rotary_factor"];
         let mut inv_freq = plain(rotary_dim, theta);
+        let (mut scale, mut context_length) = (1.0, None);
+        let trained = || -> Result<f32> {
+            let here = number(ORIGINAL)?;
+            let above = source.uint(ORIGINAL, "")?.map(|n| n as f32);
+            Ok(here.or(above).unwrap_or(dims.context_length as f32))
+        };
         match kind {
             "default" => {}
             "linear" => {
@@ -173,13 +196,91 @@ impl Rope {
                 }
                 llama3(&mut inv_freq, factor, low, high, original);
             }
+            "yarn" => {
+                known.extend([
+                    "factor",
+                    "attention_factor",
+                    "mscale",
+                    "mscale_all_dim",
+                    "beta_fast",
+                    "beta_slow",
+                    "truncate",
+                    ORIGINAL,
+                ]);
+                let original = trained()?;
+                let factor = number("factor")?.unwrap_or(dims.context_length as f32 / original);
+                let yarn = Yarn {
+                    factor,
+                    original,
+                    betas: [
+                        number("beta_fast")?.unwrap_or(32.0),
+                        number("beta_slow")?.unwrap_or(1.0),
+                    ],
+                    truncate: table
+                        .get("truncate")
+                        .and_then(Json::as_bool)
+                        .unwrap_or(true),
+                };
+                yarn.apply(&mut inv_freq, theta);
+                let by = |m: f32| {
+                    if factor > 1.0 {
+                        0.1 * m * factor.ln() + 1.0
+                    } else {
+                        1.0
+                    }
+                };
+                scale = match (
+                    number("attention_factor")?,
+                    number("mscale")?,
+                    number("mscale_all_dim")?,
+                ) {
+                    (Some(given), _, _) => given,
+                    (_, Some(m), Some(all)) => by(m) / by(all),
+                    _ => by(1.0),
+                };
+            }
+            "longrope" | "su" => {
+                known.extend([
+                    "short_factor",
+                    "long_factor",
+                    "factor",
+                    "attention_factor",
+                    ORIGINAL,
+                ]);
+                let original = trained()?;
+                let factor = number("factor")?.unwrap_or(dims.context_length as f32 / original);
+                let factors = |key: &str| -> Result<Vec<f32>> {
+                    let list = table.get(key).and_then(Json::as_array);
+                    let list: Option<Vec<f32>> = list.and_then(|list| {
+                        let numbers = list.iter().map(|v| v.as_f64().map(|v| v as f32));
+                        numbers.collect::<Option<_>>()
+                    });
+                    list.filter(|l| l.len() == inv_freq.len() && l.iter().all(|f| *f > 0.0))
+                        .ok_or_else(|| {
+                            let key = format!("{label}.{key}");
+                            source.wrong(&key, "a number above 0 for each frequency")
+                        })
+                };
+                // The long factors are for contexts beyond those of the training, which are not offered.
+                let short = factors("short_factor")?;
+                factors("long_factor")?;
+                inv_freq.iter_mut().zip(short).for_each(|(f, by)| *f /= by);
+                context_length = Some(original as usize).filter(|n| *n < dims.context_length);
+                let grown = (1.0 + factor.ln() / original.ln()).sqrt();
+                let default = if factor > 1.0 { grown } else { 1.0 };
+                scale = number("attention_factor")?.unwrap_or(default);
+            }
             other => return Err(source.unsupported(&format!("{label}.rope_type"), other)),
         }
         let mut keys = table.iter();
         let unread = keys.find(|(k, v)| !known.contains(&k.as_str()) && !v.is_null());
         match unread {
             Some((key, value)) => Err(source.unsupported(&format!("{label}.{key}"), value)),
-            None => Ok(Self { theta, inv_freq }),
+            None => Ok(Self {
+                scale,
+                context_length,
+                ..Self::of(theta, inv_freq)
+            }),
         }
     }
 
@@ -213,7 +314,42 @@ impl Rope {
             "linear" => return Err(source.wrong("rope.scaling.factor", "a number above 0")),
             other => return Err(source.unsupported("rope.scaling.type", other)),
         }
-        Ok(Self { theta, inv_freq })
+        Ok(Self::of(theta, inv_freq))
+    }
+}
+
+const ORIGINAL: &str = "original_max_position_embeddings";
+
+/// YaRN (Peng et al., "YaRN: Efficient Context Window Extension of Large Language Models", 2023), as
+/// `_compute_yarn_parameters` has it: frequencies that turn often enough within the original context stay, those that
+/// do not are divided by the factor, and those between are mixed.
+struct Yarn {
+    factor: f32,
+    /// Tokens of the context before it was extended.
+    original: f32,
+    /// Turns within the original context from which on a frequency stays, and up to which it is divided.
+    betas: [f32; 2],
+    /// Whether the range between the two is widened to whole dimensions.
+    truncate: bool,
+}
+
+impl Yarn {
+    fn apply(&self, inv_freq: &mut [f32], theta: f32) {
+        let dim = 2.0 * inv_freq.len() as f32;
+        let [low, high] = self.betas.map(|turns| {
+            let per_turn = turns * 2.0 * std::f32::consts::PI;
+            dim * (self.original / per_turn).ln() / (2.0 * theta.ln())
+        });
+        let (low, high) = match self.truncate {
+            true => (low.floor(), high.ceil()),
+            false => (low, high),
+        };
+        let (low, high) = (low.max(0.0), high.min(dim - 1.0));
+        let width = if low == high { 0.001 } else { high - low };
+        for (i, f) in inv_freq.iter_mut().enumerate() {
+            let divided = ((i as f32 - low) / width).clamp(0.0, 1.0);
+            *f = *f / self.factor * divided + *f * (1.0 - divided);
+        }
     }
 }
 

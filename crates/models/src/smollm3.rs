@@ -59,11 +59,12 @@ fn smollm3(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let is_local = layers::is_local(source, n_layers, |_| false)?;
     for (i, layer) in dense.layers.iter_mut().enumerate() {
         layer.window = window.filter(|_| is_local[i]);
-        layer.has_rope = match listed.map(|list| list[i].as_u64()) {
+        let has_rope = match listed.map(|list| list[i].as_u64()) {
             None => !(i + 1).is_multiple_of(interval),
             Some(Some(flag @ (0 | 1))) => flag == 1,
             Some(_) => return Err(source.wrong(KEY, "a list with 0 or 1 for each layer")),
         };
+        layer.rope = has_rope.then_some(0);
     }
     Ok(Arc::new(dense))
 }

@@ -9,6 +9,8 @@ pub struct Turn<'a> {
     pub head_dim: usize,
     /// Which values form a pair.
     pub pairs: Pairs,
+    /// What rotated values are multiplied by.
+    pub scale: f32,
     /// Whether the angle is negated, which is the gradient of the rotation.
     pub back: bool,
 }
@@ -20,6 +22,7 @@ impl<'a> Turn<'a> {
             inv_freq,
             head_dim: 2 * inv_freq.len(),
             pairs: Pairs::Halves,
+            scale: 1.0,
             back: false,
         }
     }
@@ -34,7 +37,8 @@ pub fn rope(x: &[f32], turn: Turn<'_>, position: usize, out: &mut [f32]) {
         .iter()
         .map(|f| {
             let (sin, cos) = (position as f32 * f).sin_cos();
-            (if turn.back { -sin } else { sin }, cos)
+            let sin = if turn.back { -sin } else { sin };
+            (turn.scale * sin, turn.scale * cos)
         })
         .collect();
     let heads = x.chunks_exact(turn.head_dim);

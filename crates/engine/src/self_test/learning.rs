@@ -4,6 +4,7 @@ use siskin_formats::TensorType;
 use siskin_gpu::GpuDevice;
 use siskin_graph::{
     Activation, AdamW, AttentionSpec, Batch, Checkpointing, Graph, LoraSpec, MomentType, Pairs,
+    RopeSpec,
 };
 
 use super::{Case, noise, values};
@@ -123,8 +124,13 @@ impl Learning {
         let (q, k) = (g.slice(qkv, 0, d)?, g.slice(qkv, d, d / 2)?);
         let v = g.slice(qkv, d + d / 2, d / 2)?;
         let (q, k) = (g.rms_norm(q, head, 1e-6)?, g.rms_norm(k, head, 1e-6)?);
-        let q = g.rope_of(q, inv_freq, d / 4, pairs)?;
-        let k = g.rope_of(k, inv_freq, d / 4, pairs)?;
+        let rope = RopeSpec {
+            inv_freq,
+            head_dim: d / 4,
+            pairs,
+            scale: 1.1,
+        };
+        let (q, k) = (g.rope_of(q, rope)?, g.rope_of(k, rope)?);
         let cache = g.cache(2, d / 4);
         g.kv_append(k, v, cache)?;
         let y = g.attention(q, cache, spec)?;

@@ -30,16 +30,13 @@ impl Lowering<'_> {
 
     /// The constants of lib/rotate.wgsl, except HEAD_DIM, and the frequencies' weight.
     pub(super) fn rope_constants(&self, kernel: Kernel, id: NodeId) -> Result<(Kernel, WeightId)> {
-        let Op::Rope {
-            inv_freq, pairs, ..
-        } = self.graph().node(id).op
-        else {
+        let Op::Rope { spec, .. } = self.graph().node(id).op else {
             return Err(Error::Unsupported("attention without rope".into()));
         };
         let kernel = kernel
-            .size("N_FREQS", self.graph().weight(inv_freq).rows())
-            .flag("INTERLEAVED", pairs == Pairs::Interleaved);
-        Ok((kernel, inv_freq))
+            .size("N_FREQS", self.graph().weight(spec.inv_freq).rows())
+            .flag("INTERLEAVED", spec.pairs == Pairs::Interleaved);
+        Ok((kernel, spec.inv_freq))
     }
 
     /// The constants of lib/heads.wgsl, and the cache's bindings.

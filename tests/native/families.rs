@@ -1,0 +1,77 @@
+//! A tiny random model of each family, on every device, against transformers' recorded logits.
+
+use std::path::Path;
+
+use pollster::block_on;
+use siskin_engine::{CacheType, DeviceRequest, OpenOptions, Precision, Session};
+use siskin_gpu::Profile;
+use siskin_tests::{Tensors, assert_close, devices, fixture, is_first_driver, tolerance};
+use tempfile::TempDir;
+
+/// The folder's files, with the tokenizer that all of them share.
+fn folder(family: &Path) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let tokenizer = fixture("tiny/llama");
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(family.join(file), dir.path().join(file)).unwrap();
+    }
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(tokenizer.join(file), dir.path().join(file)).unwrap();
+    }
+    dir
+}
+
+fn open(path: &Path, device: DeviceRequest) -> Session {
+    let options = OpenOptions {
+        device,
+        context: Some(64),
+        cache_type: CacheType::F32,
+        precision: Precision::F32,
+    };
+    block_on(Session::open(path, &options, &mut |_| ()))
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The CPU, every profile of the first driver, and one of another.
+fn requests() -> Vec<(DeviceRequest, Profile)> {
+    let gpus = devices().into_iter().filter_map(|(index, profile)| {
+        let device = DeviceRequest::Gpu {
+            index: Some(index),
+            profile: Some(profile),
+        };
+        (is_first_driver(index) || profile == Profile::BASE).then_some((device, profile))
+    });
+    std::iter::once((DeviceRequest::Cpu, Profile::BASE))
+        .chain(gpus)
+        .collect()
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    let mut families: Vec<_> = std::fs::read_dir(fixture("families"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    families.sort();
+    assert!(families.len() >= 22, "only {} families", families.len());
+    for family in families {
+        let name = family.file_name().unwrap().to_string_lossy().into_owned();
+        let t = Tensors::open(&format!("families/{name}/expected.safetensors"));
+        let (ids, wanted) = (t.u32("ids"), t.f32("logits"));
+        let dir = folder(&family);
+        for (device, profile) in requests() {
+            let mut session = open(dir.path(), device);
+            let what = format!("{name} {device:?}");
+            let logits = block_on(session.logits(&ids)).unwrap();
+            assert_close(&what, &logits, &wanted, tolerance("model", profile));
+            // The last token by itself, with the others in the cache.
+            let vocab = wanted.len() / ids.len();
+            let (last, before) = ids.split_last().unwrap();
+            session.reset();
+            block_on(session.next_logits(before)).unwrap();
+            let next = block_on(session.next_logits(&[before, &[*last]].concat())).unwrap();
+            let wanted = &wanted[wanted.len() - vocab..];
+            assert_close(&what, &next, wanted, tolerance("model", profile));
+        }
+    }
+}
