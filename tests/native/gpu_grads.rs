@@ -86,6 +86,7 @@ fn through_weights_of_every_type() {
             pairs: [Pairs::Halves, Pairs::Interleaved][i % 4 / 2],
             rows,
             use_dora: i % 2 == 1,
+            has_layer_norm: false,
             moments: if i % 4 < 2 {
                 MomentType::Int8
             } else {
@@ -100,4 +101,19 @@ fn through_weights_of_every_type() {
             matches!(ty, TensorType::Q2_K | TensorType::Q5_K),
         );
     }
+}
+
+#[test]
+fn through_layer_norms_and_functions_of_values() {
+    let spec = LearningSpec {
+        types: [TensorType::F32; 2],
+        window: None,
+        activation: Activation::Relu2,
+        pairs: Pairs::Halves,
+        rows: 19,
+        use_dora: false,
+        has_layer_norm: true,
+        moments: MomentType::F32,
+    };
+    check("layer norms", 0, &Learning::block(spec).unwrap(), false);
 }

@@ -5,7 +5,7 @@ use pollster::block_on;
 use siskin_engine::self_test::{CONTEXT, Case, self_test};
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, LimitRequest, Profile};
-use siskin_graph::{Activation, AttentionSpec, Pairs, Sampling};
+use siskin_graph::{Activation, AttentionSpec, Map, Pairs, Sampling};
 use siskin_tests::{assert_close, devices, tolerance};
 
 /// Compares every device, however the tokens come.
@@ -79,8 +79,30 @@ fn norm_bias_and_residual_in_a_linear() {
 }
 
 #[test]
+fn layer_norms_and_functions_of_values() {
+    let (mut case, x) = Case::new(96);
+    let (w, b) = (case.vector("norm", 32), case.vector("norm's bias", 32));
+    let h = case.graph.layer_norm(x, w, Some(b), 1e-5).unwrap();
+    let part = case.graph.slice(h, 32, 64).unwrap();
+    let y = case.graph.layer_norm(part, w, None, 1e-5).unwrap();
+    let part = case.graph.slice(y, 8, 40).unwrap();
+    let mut z = case.graph.map(part, Map::Activation(Activation::Gelu));
+    for map in [Map::SoftCap(0.7), Map::Scale(-1.5)] {
+        z = case.graph.map(z, map);
+    }
+    case.graph.output(z);
+    check(&case, "layer_norm, map", "gated", &[&[1], &[7]]);
+}
+
+#[test]
 fn gated_mlps() {
-    for activation in [Activation::Silu, Activation::GeluTanh] {
+    for activation in [
+        Activation::Silu,
+        Activation::GeluTanh,
+        Activation::Gelu,
+        Activation::Relu,
+        Activation::Relu2,
+    ] {
         for ty in [TensorType::BF16, TensorType::Q4_0] {
             let case = Case::gated(ty, activation).unwrap();
             check(&case, "gated", "gated", &[&[1], &[5]]);

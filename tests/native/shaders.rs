@@ -7,7 +7,7 @@ use siskin_tests::shader_variants;
 #[test]
 fn every_variant_is_valid() {
     let variants = shader_variants();
-    assert!(variants.len() > 300, "only {} variants", variants.len());
+    assert!(variants.len() > 140, "only {} variants", variants.len());
     for (kernel, variant) in variants {
         let source = link(kernel, &variant).unwrap_or_else(|e| panic!("{kernel} {variant:?}: {e}"));
         let module = naga::front::wgsl::parse_str(&source)

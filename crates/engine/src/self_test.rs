@@ -474,6 +474,7 @@ pub async fn self_test(
             pairs: Pairs::Halves,
             rows: 40,
             use_dora,
+            has_layer_norm: false,
             moments: MomentType::F32,
         });
         let case = case.map_err(siskin_models::Error::from)?;

@@ -3,8 +3,8 @@
 use siskin_formats::TensorType;
 use siskin_gpu::GpuDevice;
 use siskin_graph::{
-    Activation, AdamW, AttentionSpec, Batch, Checkpointing, Graph, LoraSpec, MomentType, Pairs,
-    RopeSpec,
+    Activation, AdamW, AttentionSpec, Batch, Checkpointing, Graph, LoraSpec, Map, MomentType,
+    Pairs, RopeSpec,
 };
 
 use super::{Case, noise, values};
@@ -38,6 +38,8 @@ pub struct LearningSpec {
     pub rows: usize,
     /// Whether the adapters have magnitudes.
     pub use_dora: bool,
+    /// A layer norm before the MLP, functions of each value after attention, and a scaled rope.
+    pub has_layer_norm: bool,
     /// How the optimiser stores its moments.
     pub moments: MomentType,
 }
@@ -66,7 +68,7 @@ fn steps() -> [AdamW; 2] {
 }
 
 impl Learning {
-    /// Two norms, attention of two heads for each of k and v, a gated MLP, and the loss over a vocabulary of 4201.
+    /// Norms of both kinds, attention of two heads for each of k and v, a gated MLP, and the loss over a vocabulary of 4201.
     ///
     /// # Errors
     /// If a shape does not match, which would be a mistake in the case itself.
@@ -78,6 +80,7 @@ impl Learning {
             pairs,
             rows,
             use_dora,
+            has_layer_norm,
             ..
         } = learning;
         // Heads and rows are whole blocks.
@@ -107,6 +110,7 @@ impl Learning {
         // Magnitudes do not multiply biases.
         let bias = use_dora.then(|| case.vector("bias of q, k, v", 2 * d));
         let head = case.vector("norm of heads", d / 4);
+        let norm_bias = case.vector("bias of a norm", d);
         let n_freqs = match pairs {
             Pairs::Halves => d / 8,
             Pairs::Interleaved => d / 16,
@@ -128,15 +132,26 @@ impl Learning {
             inv_freq,
             head_dim: d / 4,
             pairs,
-            scale: 1.1,
+            scale: if has_layer_norm { 1.1 } else { 1.0 },
         };
         let (q, k) = (g.rope_of(q, rope)?, g.rope_of(k, rope)?);
         let cache = g.cache(2, d / 4);
         g.kv_append(k, v, cache)?;
         let y = g.attention(q, cache, spec)?;
-        let y = g.linear(y, out_w, None)?;
+        let mut y = g.linear(y, out_w, None)?;
+        let maps = [
+            Map::SoftCap(20.0),
+            Map::Scale(0.5),
+            Map::Activation(Activation::Gelu),
+        ];
+        for map in maps.into_iter().filter(|_| has_layer_norm) {
+            y = g.map(y, map);
+        }
         let x = g.add(x, y)?;
-        let h = g.rms_norm(x, norm, 1e-5)?;
+        let h = match has_layer_norm {
+            true => g.layer_norm(x, norm, Some(norm_bias), 1e-5)?,
+            false => g.rms_norm(x, norm, 1e-5)?,
+        };
         let both = g.linear(h, both_w, None)?;
         let (gate, up) = (g.slice(both, 0, d)?, g.slice(both, d, d)?);
         let h = g.gated(gate, up, activation)?;
