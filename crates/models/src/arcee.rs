@@ -7,8 +7,8 @@ use siskin_graph::Activation;
 use crate::config::Source;
 use crate::dense::{Dense, GATED, Mlp, Stored};
 use crate::dims::Defaults;
-use crate::families::{Architecture, Family, InFile, as_they_are};
-use crate::llama::LLAMA;
+use crate::families::{Architecture, Family, InFile};
+use crate::llama::{self, LLAMA};
 use crate::{Dims, Result, Transform};
 
 pub(crate) static ARCEE: Architecture = Architecture {
@@ -28,7 +28,7 @@ pub(crate) static ARCEE: Architecture = Architecture {
         tied: false,
     },
     read: arcee,
-    transform: as_they_are,
+    transform: llama::transform,
     can_have: &[],
     has_rope_factors: false,
     ..LLAMA
@@ -64,9 +64,9 @@ const MLP: Mlp = Mlp {
     ..GATED
 };
 
-/// Nemotron's norms multiply by 1 + w.
-fn nemotron_transform(InFile { tensor, .. }: InFile<'_>, _: &Dims) -> Transform {
-    match tensor.ends_with("norm.weight") {
+/// Nemotron's norms multiply by 1 + w; GGUF files have the sum.
+fn nemotron_transform(InFile { tensor, gguf }: InFile<'_>, _: &Dims) -> Transform {
+    match !gguf && tensor.ends_with("norm.weight") {
         true => Transform::AddOne,
         false => Transform::None,
     }

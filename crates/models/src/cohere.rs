@@ -14,7 +14,7 @@ use crate::{Result, layers};
 
 pub(crate) static COHERE: Architecture = Architecture {
     names: &["cohere"],
-    gguf: "cohere",
+    gguf: "",
     model_type: "cohere",
     class: "CohereForCausalLM",
     defaults: Defaults {
@@ -37,7 +37,7 @@ pub(crate) static COHERE: Architecture = Architecture {
 
 pub(crate) static COHERE2: Architecture = Architecture {
     names: &["cohere2"],
-    gguf: "cohere2",
+    gguf: "",
     model_type: "cohere2",
     class: "Cohere2ForCausalLM",
     defaults: Defaults {

@@ -150,12 +150,12 @@ impl Dense {
         Ok(Self::like_llama(dims, arch, vec![rope]))
     }
 
-    /// The sizes; only of folders, so far.
+    /// The sizes.
     pub fn sizes(source: &Source<'_>, arch: &'static Architecture) -> Result<Dims> {
-        match source.is_gguf() {
-            true => Err(source.unsupported("general.architecture", arch.gguf)),
-            false => Dims::read(source, &arch.defaults),
+        if source.is_gguf() && arch.gguf.is_empty() {
+            return Err(source.unsupported("general.architecture", arch.names[0]));
         }
+        Dims::read(source, &arch.defaults)
     }
 
     /// Layer norm instead of rms_norm, with the eps of this key.
@@ -165,7 +165,7 @@ impl Dense {
         eps: &'static str,
         bias: bool,
     ) -> Result<Self> {
-        self.dims.rms_norm_eps = source.positive(eps, "", 1e-5)?;
+        self.dims.rms_norm_eps = source.positive(eps, "attention.layer_norm_epsilon", 1e-5)?;
         self.norm = Norm::Layer { bias };
         Ok(self)
     }
@@ -176,6 +176,9 @@ impl Dense {
         self.mlp = Mlp { activation, ..mlp };
         self.biases.gate_up = bias;
         self.biases.down = bias;
+        if source.is_gguf() {
+            self.biases = Biases::of_gguf(source);
+        }
         Ok(self)
     }
 

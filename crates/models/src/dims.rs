@@ -207,13 +207,9 @@ impl Reader<'_> {
     }
 
     fn refuse_unsupported(&self, head_dim: usize) -> Result<()> {
-        for (key, what) in [
-            ("attention.value_length", "another size than the keys'"),
-            ("rope.dimension_count", "rope on part of each head"),
-        ] {
-            if self.source.uint("", key)?.is_some_and(|n| n != head_dim) {
-                return Err(self.source.unsupported(key, what));
-            }
+        const KEY: &str = "attention.value_length";
+        if self.source.uint("", KEY)?.is_some_and(|n| n != head_dim) {
+            return Err(self.source.unsupported(KEY, "another size than the keys'"));
         }
         if let Some(false) = self.source.bool("", "attention.causal")? {
             return Err(self.source.unsupported("attention.causal", false));

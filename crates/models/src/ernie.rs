@@ -36,7 +36,7 @@ pub(crate) static ERNIE4_5: Architecture = Architecture {
 
 pub(crate) static HELIUM: Architecture = Architecture {
     names: &["helium"],
-    gguf: "helium",
+    gguf: "",
     model_type: "helium",
     class: "HeliumForCausalLM",
     defaults: Defaults {

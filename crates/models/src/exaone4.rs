@@ -29,6 +29,10 @@ pub(crate) static EXAONE4: Architecture = Architecture {
         tied: false,
     },
     read: exaone4,
+    layer_names: &[
+        ("post_attention_layernorm", "post_attention_norm"),
+        ("post_feedforward_layernorm", "post_ffw_norm"),
+    ],
     transform: as_they_are,
     can_have: &[],
     has_rope_factors: false,
@@ -55,8 +59,9 @@ fn exaone4(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     dense.order = Order::After;
     dense.qk_norm = QkNorm::Heads;
     dense.names = &EXAONE_NAMES;
-    let window = source.uint("sliding_window", "")?;
-    let window = window.or((!source.is_null("sliding_window")).then_some(4096));
+    let window = source.uint("sliding_window", "attention.sliding_window")?;
+    let window =
+        window.or((!source.is_gguf() && !source.is_null("sliding_window")).then_some(4096));
     let pattern = match source.json_value("sliding_window_pattern") {
         // "LLLG": three local layers for each global one.
         Some(Json::String(kinds)) => kinds.len(),

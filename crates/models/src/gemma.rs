@@ -39,8 +39,8 @@ const MLP: Mlp = Mlp {
     ..GATED
 };
 
-fn transform(InFile { tensor, .. }: InFile<'_>, _: &Dims) -> Transform {
-    match tensor.ends_with("norm.weight") {
+fn transform(InFile { tensor, gguf }: InFile<'_>, _: &Dims) -> Transform {
+    match !gguf && tensor.ends_with("norm.weight") {
         true => Transform::AddOne,
         false => Transform::None,
     }

@@ -14,7 +14,7 @@ use crate::llama::LLAMA;
 
 pub(crate) static GLM: Architecture = Architecture {
     names: &["glm"],
-    gguf: "glm",
+    gguf: "",
     model_type: "glm",
     class: "GlmForCausalLM",
     defaults: Defaults {
@@ -52,6 +52,11 @@ pub(crate) static GLM4: Architecture = Architecture {
         tied: false,
     },
     read: |source| read(source, &GLM4, Order::Around),
+    layer_names: &[
+        ("post_self_attn_layernorm", "post_attention_norm"),
+        ("post_mlp_layernorm", "post_ffw_norm"),
+        ("mlp.gate_up_proj", "ffn_up"),
+    ],
     transform: as_they_are,
     can_have: &[],
     has_rope_factors: false,

@@ -14,7 +14,7 @@ use crate::llama::LLAMA;
 
 pub(crate) static GPT_NEOX: Architecture = Architecture {
     names: &["gpt_neox"],
-    gguf: "gpt_neox",
+    gguf: "",
     model_type: "gpt_neox",
     class: "GPTNeoXForCausalLM",
     defaults: Defaults {

@@ -6,8 +6,8 @@ use crate::Result;
 use crate::config::Source;
 use crate::dense::{Dense, GATED};
 use crate::dims::Defaults;
-use crate::families::{Architecture, Family, as_they_are};
-use crate::llama::LLAMA;
+use crate::families::{Architecture, Family};
+use crate::llama::{self, LLAMA};
 
 pub(crate) static GRANITE: Architecture = Architecture {
     names: &["granite"],
@@ -26,7 +26,7 @@ pub(crate) static GRANITE: Architecture = Architecture {
         tied: false,
     },
     read: granite,
-    transform: as_they_are,
+    transform: llama::transform,
     can_have: &[],
     has_rope_factors: false,
     ..LLAMA
@@ -39,11 +39,16 @@ fn granite(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let dense = dense
         .with_attention_biases(bias, bias)
         .with_mlp(source, GATED, mlp_bias)?;
+    // A GGUF file that leaves it out means the usual one.
+    let scale = match source.is_gguf() {
+        true => dense.attention_scale,
+        false => 1.0,
+    };
     Ok(Arc::new(Dense {
-        attention_scale: source.positive("attention_multiplier", "", 1.0)?,
-        embedding_scale: source.positive("embedding_multiplier", "", 1.0)?,
-        residual_scale: source.positive("residual_multiplier", "", 1.0)?,
-        logits_scale: 1.0 / source.positive("logits_scaling", "", 1.0)?,
+        attention_scale: source.positive("attention_multiplier", "attention.scale", scale)?,
+        embedding_scale: source.positive("embedding_multiplier", "embedding_scale", 1.0)?,
+        residual_scale: source.positive("residual_multiplier", "residual_scale", 1.0)?,
+        logits_scale: 1.0 / source.positive("logits_scaling", "logit_scale", 1.0)?,
         ..dense
     }))
 }

@@ -161,6 +161,8 @@ pub(crate) fn gguf_key(key: &str) -> bool {
 const TENSORS: &[&str] = &[
     "rotary_emb.inv_freq",
     "rope_freqs.weight",
+    "rope_factors_long.weight",
+    "rope_factors_short.weight",
     "position_ids",
     "attn.masked_bias",
     "attention.masked_bias",

@@ -10,8 +10,8 @@ use crate::families::{Architecture, Family, as_they_are};
 use crate::llama::LLAMA;
 
 pub(crate) static HUNYUAN: Architecture = Architecture {
-    names: &["hunyuan_v1_dense"],
-    gguf: "hunyuan_v1_dense",
+    names: &["hunyuan_v1_dense", "hunyuan-dense"],
+    gguf: "hunyuan-dense",
     model_type: "hunyuan_v1_dense",
     class: "HunYuanDenseV1ForCausalLM",
     defaults: Defaults {
@@ -26,6 +26,10 @@ pub(crate) static HUNYUAN: Architecture = Architecture {
         tied: false,
     },
     read: hunyuan,
+    layer_names: &[
+        ("self_attn.query_layernorm", "attn_q_norm"),
+        ("self_attn.key_layernorm", "attn_k_norm"),
+    ],
     transform: as_they_are,
     can_have: &[],
     has_rope_factors: false,

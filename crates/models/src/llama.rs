@@ -73,7 +73,7 @@ const MISTRAL_DEFAULTS: Defaults = Defaults {
 const MISTRAL_WINDOW: usize = 4096;
 
 /// llama.cpp rotates neighbouring rows, so its files have those of q and k in that order.
-fn transform(InFile { tensor, gguf }: InFile<'_>, dims: &Dims) -> Transform {
+pub(crate) fn transform(InFile { tensor, gguf }: InFile<'_>, dims: &Dims) -> Transform {
     let is_rotated = tensor.contains(".q_proj.") || tensor.contains(".k_proj.");
     match gguf && is_rotated {
         true => Transform::UnpermuteRope {

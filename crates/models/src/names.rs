@@ -88,11 +88,13 @@ pub(crate) fn in_file(arch: &Architecture, tensor: &str, gguf: bool) -> String {
     match tensor {
         "model.embed_tokens.weight" => return "token_embd.weight".into(),
         "model.norm.weight" => return "output_norm.weight".into(),
+        "model.norm.bias" => return "output_norm.bias".into(),
+        "lm_head.bias" => return "output.bias".into(),
         "lm_head.weight" => return "output.weight".into(),
         _ => {}
     }
     let layered = || {
-        let rest = tensor.strip_prefix("model.layers.")?;
+        let (_, rest) = tensor.split_once(".layers.")?;
         let (layer, rest) = rest.split_once('.')?;
         let (part, suffix) = rest.rsplit_once('.')?;
         let mut names = arch.layer_names.iter().chain(&LAYER_NAMES);

@@ -7,7 +7,7 @@ use crate::config::Source;
 use crate::dense::{Dense, GATED, NAMES, Names, Norm, Order, QkNorm};
 use crate::dims::Defaults;
 use crate::families::{Architecture, Family, as_they_are};
-use crate::llama::LLAMA;
+use crate::llama::{self, LLAMA};
 use crate::rope::Rope;
 use crate::{Result, layers};
 
@@ -28,7 +28,7 @@ pub(crate) static OLMO: Architecture = Architecture {
         tied: false,
     },
     read: olmo,
-    transform: as_they_are,
+    transform: llama::transform,
     can_have: &[],
     has_rope_factors: false,
     ..LLAMA
@@ -51,6 +51,10 @@ pub(crate) static OLMO2: Architecture = Architecture {
         tied: false,
     },
     read: olmo2,
+    layer_names: &[
+        ("post_attention_layernorm", "post_attention_norm"),
+        ("post_feedforward_layernorm", "post_ffw_norm"),
+    ],
     transform: as_they_are,
     can_have: &[],
     has_rope_factors: false,
@@ -59,7 +63,7 @@ pub(crate) static OLMO2: Architecture = Architecture {
 
 pub(crate) static OLMO3: Architecture = Architecture {
     names: &["olmo3"],
-    gguf: "olmo3",
+    gguf: "olmo2",
     model_type: "olmo3",
     class: "Olmo3ForCausalLM",
     defaults: Defaults {
@@ -74,6 +78,10 @@ pub(crate) static OLMO3: Architecture = Architecture {
         tied: false,
     },
     read: olmo3,
+    layer_names: &[
+        ("post_attention_layernorm", "post_attention_norm"),
+        ("post_feedforward_layernorm", "post_ffw_norm"),
+    ],
     transform: as_they_are,
     can_have: &[],
     has_rope_factors: false,
@@ -107,6 +115,10 @@ fn olmo(source: &Source<'_>) -> Result<Arc<dyn Family>> {
 }
 
 fn olmo2(source: &Source<'_>) -> Result<Arc<dyn Family>> {
+    // GGUF files call both the same.
+    if source.uint("", "attention.sliding_window")?.is_some() {
+        return olmo3(source);
+    }
     let dense = Dense::read(source, &OLMO2, (10_000.0, None))?;
     Ok(Arc::new(with_norms_after(dense, source)?))
 }
@@ -116,8 +128,9 @@ fn olmo3(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let (global, local) = Rope::read_both(source, &dims, [500_000.0; 2])?;
     let dense = Dense::like_llama(dims, &OLMO3, vec![global, local]);
     let mut dense = with_norms_after(dense, source)?;
-    let window = source.uint("sliding_window", "")?;
-    let window = window.or((!source.is_null("sliding_window")).then_some(4096));
+    let window = source.uint("sliding_window", "attention.sliding_window")?;
+    let window =
+        window.or((!source.is_gguf() && !source.is_null("sliding_window")).then_some(4096));
     let is_local = layers::is_local(source, dense.dims.n_layers, |i| {
         !(i + 1).is_multiple_of(PATTERN)
     })?;

@@ -13,8 +13,8 @@ use crate::families::{Architecture, Family, as_they_are};
 use crate::llama::LLAMA;
 
 pub(crate) static PHI: Architecture = Architecture {
-    names: &["phi"],
-    gguf: "phi",
+    names: &["phi", "phi2"],
+    gguf: "phi2",
     model_type: "phi",
     class: "PhiForCausalLM",
     defaults: Defaults {
@@ -29,6 +29,11 @@ pub(crate) static PHI: Architecture = Architecture {
         tied: false,
     },
     read: phi,
+    layer_names: &[
+        ("self_attn.dense", "attn_output"),
+        ("mlp.fc1", "ffn_up"),
+        ("mlp.fc2", "ffn_down"),
+    ],
     transform: as_they_are,
     can_have: &[],
     has_rope_factors: false,
@@ -53,6 +58,10 @@ pub(crate) static PHI3: Architecture = Architecture {
         tied: false,
     },
     read: phi3,
+    layer_names: &[
+        ("self_attn.qkv_proj", "attn_qkv"),
+        ("mlp.gate_up_proj", "ffn_up"),
+    ],
     transform: as_they_are,
     can_have: &[],
     has_rope_factors: false,
@@ -98,7 +107,9 @@ fn phi3(source: &Source<'_>) -> Result<Arc<dyn Family>> {
         Dense::read(source, &PHI3, (10_000.0, Some(1.0)))?.with_mlp(source, PHI3_MLP, false)?;
     dense.dims.rms_norm_eps = source.positive("rms_norm_eps", "", 1e-5)?;
     dense.qkv = Stored::Stacked("qkv_proj");
-    let window = source.uint("sliding_window", "")?.filter(|w| *w > 0);
+    let window = source
+        .uint("sliding_window", "attention.sliding_window")?
+        .filter(|w| *w > 0);
     for layer in &mut dense.layers {
         layer.window = window;
     }

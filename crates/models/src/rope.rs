@@ -48,7 +48,7 @@ impl Rope {
         partial: Option<f32>,
     ) -> Result<Self> {
         if source.is_gguf() {
-            return Self::of_gguf(source, dims, theta);
+            return Self::of_gguf(source, dims, theta, partial.is_some());
         }
         let theta = source.positive("rope_theta", "", theta)?;
         // transformers 5 takes the older of the two where both are there.
@@ -76,7 +76,7 @@ impl Rope {
             let theta = source.positive("", "rope.freq_base_swa", local)?;
             let inv_freq = plain(dims.head_dim, theta);
             return Ok((
-                Self::of_gguf(source, dims, global)?,
+                Self::of_gguf(source, dims, global, false)?,
                 Self::of(theta, inv_freq),
             ));
         }
@@ -222,21 +222,14 @@ impl Rope {
                         .unwrap_or(true),
                 };
                 yarn.apply(&mut inv_freq, theta);
-                let by = |m: f32| {
-                    if factor > 1.0 {
-                        0.1 * m * factor.ln() + 1.0
-                    } else {
-                        1.0
-                    }
-                };
                 scale = match (
                     number("attention_factor")?,
                     number("mscale")?,
                     number("mscale_all_dim")?,
                 ) {
                     (Some(given), _, _) => given,
-                    (_, Some(m), Some(all)) => by(m) / by(all),
-                    _ => by(1.0),
+                    (_, Some(m), Some(all)) => yarn_scale(factor, m) / yarn_scale(factor, all),
+                    _ => yarn_scale(factor, 1.0),
                 };
             }
             "longrope" | "su" => {
@@ -285,15 +278,29 @@ impl Rope {
     }
 
     /// Of a GGUF file. Llama 3's scaling comes as one factor per frequency.
-    fn of_gguf(source: &Source<'_>, dims: &Dims, default_theta: f32) -> Result<Self> {
+    fn of_gguf(
+        source: &Source<'_>,
+        dims: &Dims,
+        default_theta: f32,
+        partial: bool,
+    ) -> Result<Self> {
         let theta = source.positive("", "rope.freq_base", default_theta)?;
-        let mut inv_freq = plain(dims.head_dim, theta);
-        if let Some(factors) = source.tensor("rope_freqs.weight")? {
+        const COUNT: &str = "rope.dimension_count";
+        let rotary_dim = source.uint("", COUNT)?.unwrap_or(dims.head_dim);
+        if rotary_dim != dims.head_dim && (!partial || rotary_dim < 2 || rotary_dim > dims.head_dim)
+        {
+            return Err(source.unsupported(COUNT, "rope on part of each head"));
+        }
+        let mut rope = Self::of(theta, plain(rotary_dim, theta));
+        for tensor in ["rope_freqs.weight", "rope_factors_short.weight"] {
+            let Some(factors) = source.tensor(tensor)? else {
+                continue;
+            };
             let sound = |f: &f32| f.is_finite() && *f > 0.0;
-            if factors.len() != inv_freq.len() || !factors.iter().all(sound) {
-                return Err(source.wrong("rope_freqs.weight", "head_dim / 2 numbers above 0"));
+            if factors.len() != rope.inv_freq.len() || !factors.iter().all(sound) {
+                return Err(source.wrong(tensor, "a number above 0 for each frequency"));
             }
-            inv_freq
+            rope.inv_freq
                 .iter_mut()
                 .zip(factors)
                 .for_each(|(f, by)| *f /= by);
@@ -304,17 +311,35 @@ impl Rope {
         };
         // A file without either has 0, or nothing.
         let factor = factor.filter(|f| *f != 0.0).unwrap_or(1.0);
-        let attention = source.float("", "rope.scaling.attn_factor")?;
-        if attention.is_some_and(|f| f != 1.0) {
-            return Err(source.unsupported("rope.scaling.attn_factor", "other than 1"));
+        if factor < 0.0 {
+            return Err(source.wrong("rope.scaling.factor", "a number above 0"));
+        }
+        rope.scale = source.positive("", "rope.scaling.attn_factor", 1.0)?;
+        let original = source.uint("", "rope.scaling.original_context_length")?;
+        if source.has_tensor("rope_factors_long.weight") {
+            // The long factors are for contexts beyond those of the training, which are not offered.
+            rope.context_length = original.filter(|n| *n < dims.context_length);
         }
         match source.str("", "rope.scaling.type")?.unwrap_or("linear") {
             "none" => {}
-            "linear" if factor > 0.0 => inv_freq.iter_mut().for_each(|f| *f /= factor),
-            "linear" => return Err(source.wrong("rope.scaling.factor", "a number above 0")),
+            "linear" => rope.inv_freq.iter_mut().for_each(|f| *f /= factor),
+            "longrope" => {}
+            "yarn" => {
+                let yarn = Yarn {
+                    factor,
+                    original: original.unwrap_or(dims.context_length) as f32,
+                    betas: [
+                        source.positive("", "rope.scaling.yarn_beta_fast", 32.0)?,
+                        source.positive("", "rope.scaling.yarn_beta_slow", 1.0)?,
+                    ],
+                    truncate: true,
+                };
+                yarn.apply(&mut rope.inv_freq, theta);
+                rope.scale *= yarn_scale(factor, 1.0);
+            }
             other => return Err(source.unsupported("rope.scaling.type", other)),
         }
-        Ok(Self::of(theta, inv_freq))
+        Ok(rope)
     }
 }
 
@@ -331,6 +356,14 @@ struct Yarn {
     betas: [f32; 2],
     /// Whether the range between the two is widened to whole dimensions.
     truncate: bool,
+}
+
+/// What YaRN multiplies rotated dimensions by.
+fn yarn_scale(factor: f32, m: f32) -> f32 {
+    match factor > 1.0 {
+        true => 0.1 * m * factor.ln() + 1.0,
+        false => 1.0,
+    }
 }
 
 impl Yarn {

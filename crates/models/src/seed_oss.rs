@@ -27,6 +27,7 @@ pub(crate) static SEED_OSS: Architecture = Architecture {
         tied: false,
     },
     read: seed_oss,
+    layer_names: &[("post_attention_layernorm", "post_attention_norm")],
     transform: as_they_are,
     can_have: &[],
     has_rope_factors: false,
@@ -35,7 +36,7 @@ pub(crate) static SEED_OSS: Architecture = Architecture {
 
 pub(crate) static INTERNLM3: Architecture = Architecture {
     names: &["internlm3"],
-    gguf: "internlm3",
+    gguf: "",
     model_type: "internlm3",
     class: "InternLM3ForCausalLM",
     defaults: Defaults {

@@ -7,8 +7,8 @@ use serde_json::Value as Json;
 use crate::config::Source;
 use crate::dense::{Dense, GATED};
 use crate::dims::Defaults;
-use crate::families::{Architecture, Family, as_they_are};
-use crate::llama::LLAMA;
+use crate::families::{Architecture, Family};
+use crate::llama::{self, LLAMA};
 use crate::{Result, layers};
 
 pub(crate) static SMOLLM3: Architecture = Architecture {
@@ -28,7 +28,7 @@ pub(crate) static SMOLLM3: Architecture = Architecture {
         tied: true,
     },
     read: smollm3,
-    transform: as_they_are,
+    transform: llama::transform,
     can_have: &[],
     has_rope_factors: false,
     ..LLAMA

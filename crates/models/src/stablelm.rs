@@ -44,7 +44,10 @@ fn stablelm(source: &Source<'_>) -> Result<Arc<dyn Family>> {
         .with_layer_norm(source, "layer_norm_eps", true)?
         .with_attention_biases(bias, false)
         .with_mlp(source, GATED, false)?;
-    if source.flag("use_parallel_residual", false)? {
+    if source
+        .bool("use_parallel_residual", "use_parallel_residual")?
+        .unwrap_or(false)
+    {
         dense.order = Order::Parallel;
         dense.names = &PARALLEL;
     }

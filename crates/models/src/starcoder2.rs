@@ -28,6 +28,7 @@ pub(crate) static STARCODER2: Architecture = Architecture {
         tied: true,
     },
     read: starcoder2,
+    layer_names: &[("mlp.c_fc", "ffn_up"), ("mlp.c_proj", "ffn_down")],
     transform: as_they_are,
     can_have: &[],
     has_rope_factors: false,
@@ -47,7 +48,9 @@ fn starcoder2(source: &Source<'_>) -> Result<Arc<dyn Family>> {
         .with_layer_norm(source, "norm_epsilon", true)?
         .with_attention_biases(bias, bias)
         .with_mlp(source, MLP, bias)?;
-    let window = source.uint("sliding_window", "")?.filter(|w| *w > 0);
+    let window = source
+        .uint("sliding_window", "attention.sliding_window")?
+        .filter(|w| *w > 0);
     for layer in &mut dense.layers {
         layer.window = window;
     }
