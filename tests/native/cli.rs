@@ -123,6 +123,12 @@ fn tokenize_gives_ids_pieces_and_spans() {
     );
     assert_eq!(chat["tokens"][0]["special"], true);
     assert!(ok(&["tokenize", &model, text]).contains("tokens"));
+    // A file with a vocabulary only.
+    let vocabulary = fixture("tokenizers/bert.gguf").display().to_string();
+    let j = json(&["tokenize", &vocabulary, "The fox", "--json"]);
+    let pieces = j["tokens"].as_array().unwrap().iter().map(|t| &t["piece"]);
+    assert_eq!(pieces.clone().next().unwrap(), "[CLS]");
+    assert_eq!(pieces.last().unwrap(), "[SEP]");
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn text_model(kind: &str) -> TextModel {
     TextModel::from_gguf(checkpoint.gguf.as_ref().unwrap()).unwrap()
 }
 
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 9] = [
     "gpt-2",
     "smollm",
     "qwen2",
@@ -23,6 +23,8 @@ const KINDS: [&str; 7] = [
     "llama",
     "gemma",
     "unigram",
+    "bert",
+    "t5",
 ];
 
 #[test]
