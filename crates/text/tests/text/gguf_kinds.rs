@@ -34,6 +34,15 @@ fn pieces(model: &TextModel, text: &str) -> Vec<String> {
     tokens.into_iter().map(|t| t.piece).collect()
 }
 
+/// Text that spells no special tokens.
+fn plain(text: &str) -> Rendered {
+    Rendered {
+        text: text.into(),
+        plain: std::iter::once(0..text.len()).collect(),
+        generation: None,
+    }
+}
+
 /// A tokenizer with single bytes, `ab` and `<s>`, but no merges.
 fn of_kind(kind: &str) -> Result<TextModel, Error> {
     let printable = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
@@ -162,14 +171,9 @@ fn word_pieces_are_llama_cpps() {
         let expected: Vec<&str> = expected.split_terminator(' ').collect();
         let all = [&["[CLS]"], expected.as_slice(), &["[SEP]"]].concat();
         assert_eq!(pieces(&model, text), all);
-        let rendered = Rendered {
-            text: text.into(),
-            plain: std::iter::once(0..text.len()).collect(),
-            generation: None,
-        };
-        let plain = model.encode_rendered(&rendered).unwrap();
-        let plain: Vec<&str> = plain.iter().map(|t| t.piece.as_str()).collect();
-        assert_eq!(plain, expected);
+        let tokens = model.encode_rendered(&plain(text)).unwrap();
+        let found: Vec<&str> = tokens.iter().map(|t| t.piece.as_str()).collect();
+        assert_eq!(found, expected);
     }
 }
 
@@ -298,12 +302,7 @@ fn text_that_spells_a_control_token_is_text_to_unigram_too() {
     ])
     .unwrap();
     assert_eq!(pieces(&model, "a</s>"), ["▁a", "</s>", "</s>"]);
-    let rendered = |plain| Rendered {
-        text: "a</s></s>".into(),
-        plain,
-        generation: None,
-    };
-    let tokens = model.encode_rendered(&rendered(vec![1..9])).unwrap();
+    let tokens = model.encode_rendered(&plain("a</s></s>")).unwrap();
     let found: Vec<_> = tokens.iter().map(|t| (t.piece.as_str(), t.start)).collect();
     let expected = [
         ("▁a", 0),
