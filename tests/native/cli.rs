@@ -126,9 +126,9 @@ fn tokenize_gives_ids_pieces_and_spans() {
     // A file with a vocabulary only.
     let vocabulary = fixture("tokenizers/bert.gguf").display().to_string();
     let j = json(&["tokenize", &vocabulary, "The fox", "--json"]);
-    let pieces = j["tokens"].as_array().unwrap().iter().map(|t| &t["piece"]);
-    assert_eq!(pieces.clone().next().unwrap(), "[CLS]");
-    assert_eq!(pieces.last().unwrap(), "[SEP]");
+    let tokens = j["tokens"].as_array().unwrap();
+    assert_eq!(tokens[0]["piece"], "[CLS]");
+    assert_eq!(tokens.last().unwrap()["piece"], "[SEP]");
 }
 
 #[test]
