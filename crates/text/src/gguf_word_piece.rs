@@ -32,11 +32,15 @@ pub(crate) fn pieces(of_file: &[String]) -> Vec<String> {
     of_file.iter().map(piece).collect()
 }
 
-/// A special token, by its key or its text.
+/// A special token, by its key or its text. `[CLS]` may be the file's `bos`.
 fn id(file: &Gguf, pieces: &[String], name: &str) -> Option<u32> {
-    let text = SPECIAL.iter().find(|(n, _)| *n == name)?.1;
-    let by_text = || (0u32..).zip(pieces).find(|(_, p)| *p == text);
-    named_id(file, name).or_else(|| Some(by_text()?.0))
+    let by_key = |name: &str| named_id(file, name).filter(|id| (*id as usize) < pieces.len());
+    let by_text = || {
+        let text = SPECIAL.iter().find(|(n, _)| *n == name)?.1;
+        (0u32..).zip(pieces).find(|(_, p)| *p == text)
+    };
+    let bos = || by_key("bos").filter(|_| name == "cls");
+    by_key(name).or_else(bos).or_else(|| Some(by_text()?.0))
 }
 
 /// The special tokens that the vocabulary has.

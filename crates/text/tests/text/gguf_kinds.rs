@@ -317,3 +317,18 @@ fn text_that_spells_a_control_token_is_text_to_unigram_too() {
     ];
     assert_eq!(found, expected);
 }
+
+#[test]
+fn damaged_charsmaps_are_refused() {
+    for charsmap in [vec![], vec![4, 0, 0], vec![4, 0, 0, 0], vec![255; 12]] {
+        let what = format!("{charsmap:?}");
+        let keys = vec![
+            ("model", text("t5")),
+            ("tokens", strings(&["<unk>", "a"])),
+            ("scores", Value::Array(Array::Float(vec![0.0, -1.0]))),
+            ("precompiled_charsmap", Value::Array(Array::Int(charsmap))),
+        ];
+        let error = model(keys).unwrap_err().to_string();
+        assert!(error.contains("charsmap"), "{what}: {error}");
+    }
+}
