@@ -11,7 +11,7 @@ export interface Token {
   special: boolean;
 }
 
-/** A word and its pieces after each merge of BPE. */
+/** A word and its pieces after each merge of BPE; the only step of tokenizers without merges is the tokens. */
 export interface MergedWord {
   word: string;
   steps: string[][];

@@ -123,6 +123,12 @@ fn tokenize_gives_ids_pieces_and_spans() {
     );
     assert_eq!(chat["tokens"][0]["special"], true);
     assert!(ok(&["tokenize", &model, text]).contains("tokens"));
+    // A file with a vocabulary only.
+    let vocabulary = fixture("tokenizers/bert.gguf").display().to_string();
+    let j = json(&["tokenize", &vocabulary, "The fox", "--json"]);
+    let tokens = j["tokens"].as_array().unwrap();
+    assert_eq!(tokens[0]["piece"], "[CLS]");
+    assert_eq!(tokens.last().unwrap()["piece"], "[SEP]");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! transformers' rendering.
 
 use serde_json::{Value, json};
-use siskin_formats::Checkpoint;
+use siskin_formats::{Checkpoint, SideFiles};
 use siskin_tests::fixture;
 use siskin_text::{ChatTemplate, Message, RenderRequest, TextModel, TextStream};
 
@@ -15,7 +15,7 @@ fn text_model(kind: &str) -> TextModel {
     TextModel::from_gguf(checkpoint.gguf.as_ref().unwrap()).unwrap()
 }
 
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 9] = [
     "gpt-2",
     "smollm",
     "qwen2",
@@ -23,6 +23,8 @@ const KINDS: [&str; 7] = [
     "llama",
     "gemma",
     "unigram",
+    "bert",
+    "t5",
 ];
 
 #[test]
@@ -43,6 +45,25 @@ fn tokenizers_from_gguf_agree_with_the_reference() {
                 row["decoded"].as_str().unwrap(),
                 "{kind}: {text:?}"
             );
+        }
+    }
+}
+
+#[test]
+fn word_pieces_of_a_folder_are_those_of_gguf() {
+    let expected = read("tokenizers/expected.json");
+    let folder = |json: String| {
+        let mut side = SideFiles::new("bert");
+        side.add("tokenizer.json", json);
+        TextModel::from_side_files(&side).unwrap()
+    };
+    let file = std::fs::read_to_string(fixture("tokenizers/bert.json")).unwrap();
+    let converted = text_model("bert").to_json().unwrap();
+    for model in [folder(file), folder(converted)] {
+        for row in expected["bert"].as_array().unwrap() {
+            let tokens = model.encode(row["text"].as_str().unwrap()).unwrap();
+            let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
+            assert_eq!(json!(ids), row["ids"], "{}", row["text"]);
         }
     }
 }

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use siskin_formats::Checkpoint;
-use siskin_text::{ChatTemplate, DateTime, Message, RenderRequest, TextModel, TextStream};
+use siskin_text::{
+    ChatTemplate, DateTime, Message, RenderRequest, Rendered, TextModel, TextStream,
+};
 
 type Answer = Result<Value, Box<dyn std::error::Error>>;
 type Models = HashMap<String, TextModel>;
@@ -21,7 +23,8 @@ fn open(path: &str) -> Result<TextModel, Box<dyn std::error::Error>> {
     Ok(TextModel::from_gguf(gguf)?)
 }
 
-/// `tokenizer` is a path; `text` is encoded, `messages` are rendered and encoded, `ids` are decoded.
+/// `tokenizer` is a path; `text` is encoded, `plain` text without special tokens, too, and assembled; `messages` are
+/// rendered and encoded, `ids` are decoded.
 fn tokens(models: &mut Models, path: &str, asked: &Value) -> Answer {
     if !models.contains_key(path) {
         models.insert(path.into(), open(path)?);
@@ -31,6 +34,18 @@ fn tokens(models: &mut Models, path: &str, asked: &Value) -> Answer {
     if let Some(text) = asked["text"].as_str() {
         let tokens = model.encode(text)?;
         out["ids"] = tokens.iter().map(|t| t.id).collect();
+    }
+    if let Some(text) = asked["plain"].as_str() {
+        let tokens = model.encode_rendered(&Rendered {
+            text: text.into(),
+            plain: std::iter::once(0..text.len()).collect(),
+            generation: None,
+        })?;
+        out["ids"] = tokens.iter().map(|t| t.id).collect();
+        out["pieces"] = tokens.iter().map(|t| t.piece.as_str()).collect();
+        let words = model.merges(text);
+        let last = words.iter().filter_map(|w| w.steps.last());
+        out["merged"] = last.flatten().map(String::as_str).collect();
     }
     if asked["messages"].is_array() {
         let messages: Vec<Message> = serde_json::from_value(asked["messages"].clone())?;

@@ -11,6 +11,8 @@ pub(crate) enum Decoding {
     ByteLevel(HashMap<char, u8>),
     /// `▁` is a space and, optionally, `<0xNN>` a byte; the first space may have been added by the tokenizer.
     Spaces { bytes: bool, strips: bool },
+    /// Words, with spaces between them, and pieces that continue a word, after `prefix`; the decoder joins them.
+    WordPiece { prefix: String },
     /// Only the decoder itself can tell.
     Other,
 }
@@ -24,6 +26,13 @@ impl Decoding {
         let kind = |step: &Json| step["type"].as_str().unwrap_or_default().to_string();
         if steps.iter().all(|s| kind(s) == "ByteLevel") && !steps.is_empty() {
             return Self::ByteLevel(alphabet());
+        }
+        if decoder["type"] == "WordPiece"
+            && let Some(prefix) = decoder["prefix"].as_str()
+        {
+            return Self::WordPiece {
+                prefix: prefix.into(),
+            };
         }
         let (mut bytes, mut strips, mut spaces) = (false, false, false);
         for step in steps {
@@ -68,7 +77,7 @@ impl Decoding {
                 }
                 Some(piece.replace('▁', " ").into_bytes())
             }
-            Self::Other => None,
+            Self::WordPiece { .. } | Self::Other => None,
         }
     }
 }

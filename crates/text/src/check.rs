@@ -136,6 +136,15 @@ fn walk(part: &Json, depth: usize, count: &mut usize) -> Result<(), String> {
 }
 
 /// A charsmap begins with the size of its trie, which `tokenizers` does not check.
+pub(crate) fn charsmap(bytes: &[u8]) -> Result<(), String> {
+    let head: [u8; 4] = bytes
+        .first_chunk()
+        .copied()
+        .ok_or("has a charsmap that is too short")?;
+    trie_fits(u32::from_le_bytes(head), bytes.len())
+}
+
+/// The same for a charsmap in base64.
 fn charsmap_fits(base64: &str) -> Result<(), String> {
     let bytes = base64.trim_end_matches('=').len() * 3 / 4;
     let mut head = 0u64;
@@ -150,17 +159,17 @@ fn charsmap_fits(base64: &str) -> Result<(), String> {
         };
         head = head << 6 | u64::from(six);
     }
+    // The first 32 of 36 bits, in the order of their bytes.
+    trie_fits(((head >> 4) as u32).swap_bytes(), bytes)
+}
+
+/// Whether a trie of `size` bytes fits a charsmap of `bytes`.
+fn trie_fits(size: u32, bytes: usize) -> Result<(), String> {
     if bytes < 8 {
         return Err("has a charsmap that is too short".into());
     }
-    let size = u32::from_be_bytes([
-        (head >> 28) as u8,
-        (head >> 20) as u8,
-        (head >> 12) as u8,
-        (head >> 4) as u8,
-    ]);
-    let size = size.swap_bytes() as usize;
-    if !size.is_multiple_of(4) || size < 4 || size + 4 > bytes {
+    let size = size as usize;
+    if !size.is_multiple_of(4) || size < 4 || size.saturating_add(4) > bytes {
         return Err("has a truncated charsmap".into());
     }
     Ok(())

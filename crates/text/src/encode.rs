@@ -1,10 +1,11 @@
 //! Encodes rendered text, parts of which must stay plain text.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use tokenizers::{
-    AddedToken, Encoding, Model, NormalizedString, Normalizer, OffsetType, PreTokenizedString,
-    PreTokenizer, Token, Tokenizer,
+    AddedToken, Encoding, Model, ModelWrapper, NormalizedString, Normalizer, OffsetType,
+    PreTokenizedString, PreTokenizer, Token, Tokenizer,
 };
 
 use crate::added::finder;
@@ -35,10 +36,42 @@ pub(crate) fn encode(
     if let Some(pre) = tokenizer.get_pre_tokenizer() {
         pre.pre_tokenize(&mut parts)?;
     }
+    let special = added.iter().filter(|(_, t)| t.special);
+    let special = special.map(|(id, _)| *id).collect();
     let model = tokenizer.get_model();
-    parts.tokenize(|part| model.tokenize(part.get()))?;
+    parts.tokenize(|part| ordinary(model, part.get(), &special))?;
     let encoding = parts.into_encoding(None, 0, OffsetType::Byte)?;
     tokenizer.post_process(encoding, None, false)
+}
+
+/// The model's tokens of a text. A special token that the text spells out, and that the model assembled from the
+/// vocabulary, is split after its first character.
+fn ordinary(
+    model: &ModelWrapper,
+    text: &str,
+    special: &HashSet<u32>,
+) -> Result<Vec<Token>, Failure> {
+    let tokens = model.tokenize(text)?;
+    let cut = |t: &Token| {
+        let (start, end) = t.offsets;
+        let first = t.value.chars().next()?.len_utf8();
+        let is_spelled = text.get(start..end) == Some(t.value.as_str()) && first < t.value.len();
+        (special.contains(&t.id) && is_spelled).then_some(start + first)
+    };
+    let cuts: Vec<usize> = tokens.iter().filter_map(cut).collect();
+    if cuts.is_empty() {
+        return Ok(tokens);
+    }
+    let mut out = vec![];
+    let mut start = 0;
+    for end in cuts.into_iter().chain([text.len()]) {
+        for mut token in ordinary(model, &text[start..end], special)? {
+            token.offsets = (token.offsets.0 + start, token.offsets.1 + start);
+            out.push(token);
+        }
+        start = end;
+    }
+    Ok(out)
 }
 
 /// A stretch of text, or an added token.

@@ -1,51 +1,88 @@
 //! Tokenizers from GGUF metadata. The pieces are passed to `tokenizers` in the form that
 //! `tokenizer.json` would have (`transformers/convert_slow_tokenizer.py`).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json, json};
 use siskin_formats::{Array, Gguf};
-use tokenizers::models::bpe::BPE;
+use tokenizers::models::bpe::{BPE, BpeBuilder};
 use tokenizers::models::unigram::Unigram;
+use tokenizers::normalizers::{Precompiled, Sequence};
 use tokenizers::{
     AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer,
 };
 
 use crate::ends::END_TOKENS;
+use crate::gguf_pre::{Alphabet, Pre, pre};
 use crate::tokenizer::{Parts, Templates};
-use crate::{Error, Result, TextModel, check, gguf_pre};
+use crate::{Error, Result, TextModel, check, gguf_word_piece as word_piece};
 
 /// ggml's token types.
 const NORMAL: i64 = 1;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 
-/// Whether a beginning-of-text token is put before plain text.
-fn adds_bos(file: &Gguf) -> bool {
-    let by_default = match file.str("tokenizer.ggml.model") {
-        Some("llama" | "gemma4") => true,
-        _ => gguf_pre::adds_bos(gguf_pre::kind(file)),
-    };
-    file.bool("tokenizer.ggml.add_bos_token")
-        .unwrap_or(by_default)
+/// The models of tokenizers, as `tokenizer.ggml.model` names them.
+const MODELS: &str = "gpt2 llama gemma4 whitespace t5 bert";
+
+fn model(file: &Gguf) -> &str {
+    file.str("tokenizer.ggml.model").unwrap_or("(none)")
 }
 
-fn tokenizer(file: &Gguf) -> Result<Tokenizer> {
+/// The token with one of GGUF's names: `bos`, `eos`, `seperator`, ….
+pub(crate) fn named_id(file: &Gguf, name: &str) -> Option<u32> {
+    let id = file.uint(&format!("tokenizer.ggml.{name}_token_id"))?;
+    u32::try_from(id).ok()
+}
+
+/// The tokens that are put before and after plain text.
+fn around(file: &Gguf, pieces: &[String]) -> Result<[Option<u32>; 2]> {
+    let (bos, eos) = match model(file) {
+        "bert" => return Ok(word_piece::around(file, pieces)),
+        "llama" => (true, false),
+        "t5" => (false, true),
+        _ => (pre(file)?.adds_bos, false),
+    };
+    let added = |name: &str, by_default: bool| {
+        let key = format!("tokenizer.ggml.add_{name}_token");
+        let adds = file.bool(&key).unwrap_or(by_default);
+        named_id(file, name).filter(|_| adds)
+    };
+    Ok([added("bos", bos), added("eos", eos)])
+}
+
+/// The vocabulary, as `tokenizer.json` would have it.
+fn pieces(file: &Gguf) -> Result<Cow<'_, [String]>> {
     let key = "tokenizer.ggml.tokens";
     let pieces = file
         .strings(key)
         .ok_or_else(|| file.missing(key, "a list of strings"))?;
-    let mut tokenizer = match file.str("tokenizer.ggml.model") {
-        Some("gpt2") => byte_level_bpe(file, pieces)?,
-        Some("llama") => sentence_piece_bpe(file, pieces)?,
-        Some("gemma4") => spaced_bpe(file, pieces)?,
-        Some("t5") => unigram(file, pieces)?,
+    Ok(match model(file) {
+        "bert" => word_piece::pieces(pieces).into(),
+        _ => pieces.into(),
+    })
+}
+
+fn tokenizer(file: &Gguf, pieces: &[String]) -> Result<Tokenizer> {
+    let mut tokenizer = match model(file) {
+        "gpt2" | "gemma4" | "whitespace" => {
+            let pre = pre(file)?;
+            match pre.alphabet {
+                Alphabet::Bytes => byte_level_bpe(file, pieces, pre)?,
+                Alphabet::Spaces => spaced_bpe(file, pieces, pre)?,
+                Alphabet::Words => word_bpe(file, pieces)?,
+            }
+        }
+        "llama" => sentence_piece_bpe(file, pieces)?,
+        "t5" => unigram(file, pieces)?,
+        "bert" => word_piece::tokenizer(file, pieces)?,
         other => {
             return Err(Error::UnknownKind {
                 name: file.name.clone(),
-                kind: other.unwrap_or("(none)").into(),
-                known: "gpt2 llama gemma4 t5".into(),
+                kind: other.into(),
+                known: MODELS.into(),
             });
         }
     };
@@ -53,7 +90,7 @@ fn tokenizer(file: &Gguf) -> Result<Tokenizer> {
     Ok(tokenizer)
 }
 
-fn wrong(file: &Gguf, what: impl std::fmt::Display) -> Error {
+pub(crate) fn wrong(file: &Gguf, what: impl std::fmt::Display) -> Error {
     Error::Tokenizer {
         name: file.name.clone(),
         what: format!(
@@ -64,11 +101,11 @@ fn wrong(file: &Gguf, what: impl std::fmt::Display) -> Error {
 }
 
 /// A part of a tokenizer from the JSON that `tokenizer.json` would contain.
-fn part<T: DeserializeOwned>(file: &Gguf, json: Json) -> Result<T> {
+pub(crate) fn part<T: DeserializeOwned>(file: &Gguf, json: Json) -> Result<T> {
     serde_json::from_value(json).map_err(|e| wrong(file, e))
 }
 
-fn vocab(pieces: &[String]) -> HashMap<String, u32> {
+pub(crate) fn vocab(pieces: &[String]) -> HashMap<String, u32> {
     pieces
         .iter()
         .zip(0..)
@@ -92,50 +129,68 @@ fn merges(file: &Gguf) -> Result<Vec<(String, String)>> {
     pairs.ok_or_else(|| wrong(file, "a merge without a space"))
 }
 
+/// Splits text at a pattern's matches, which are words, too.
+fn split(pattern: &str) -> Json {
+    json!({
+        "type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false
+    })
+}
+
+fn sequence(steps: Vec<Json>) -> Json {
+    json!({"type": "Sequence", "pretokenizers": steps})
+}
+
+fn bpe(file: &Gguf, pieces: &[String]) -> Result<BpeBuilder> {
+    let vocab: ahash::AHashMap<_, _> = vocab(pieces).into_iter().collect();
+    Ok(BPE::builder().vocab_and_merges(vocab, merges(file)?))
+}
+
 /// Gemma 4's BPE: merges over text whose spaces are `▁`, split into lines.
-fn spaced_bpe(file: &Gguf, pieces: &[String]) -> Result<Tokenizer> {
-    let bpe = BPE::builder()
-        .vocab_and_merges(
-            vocab(pieces).into_iter().collect::<ahash::AHashMap<_, _>>(),
-            merges(file)?,
-        )
+fn spaced_bpe(file: &Gguf, pieces: &[String], pre: Pre) -> Result<Tokenizer> {
+    let bpe = bpe(file, pieces)?
         .byte_fallback(true)
         .fuse_unk(true)
         .build()
         .map_err(|e| wrong(file, e))?;
     let mut t = Tokenizer::new(ModelWrapper::BPE(bpe));
-    with_spaces(file, &mut t, false)?;
-    let lines = json!({
-        "type": "Split", "pattern": {"Regex": r"[^\n]+|\n+"}, "behavior": "Isolated", "invert": false
-    });
-    t.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(file, lines)?));
+    with_spaces(file, &mut t, vec![], false)?;
+    let steps = pre.patterns.iter().map(|p| split(p)).collect();
+    t.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(file, sequence(steps))?));
     Ok(t)
 }
 
-fn byte_level_bpe(file: &Gguf, pieces: &[String]) -> Result<Tokenizer> {
-    let pre = gguf_pre::pre(file)?;
-    let pairs = merges(file)?;
-    let bpe = BPE::builder()
-        .vocab_and_merges(
-            vocab(pieces).into_iter().collect::<ahash::AHashMap<_, _>>(),
-            pairs,
-        )
+/// Jina's Chinese BPE: merges within words, between which there is white space.
+fn word_bpe(file: &Gguf, pieces: &[String]) -> Result<Tokenizer> {
+    let bpe = bpe(file, pieces)?
+        .byte_fallback(true)
+        .build()
+        .map_err(|e| wrong(file, e))?;
+    let mut t = Tokenizer::new(ModelWrapper::BPE(bpe));
+    if file.bool("tokenizer.ggml.normalizer.lowercase") == Some(true) {
+        let lowercase = part::<NormalizerWrapper>(file, json!({"type": "Lowercase"}))?;
+        t.with_normalizer(Some(lowercase))
+            .map_err(|e| wrong(file, e))?;
+    }
+    let words = json!({"type": "WhitespaceSplit"});
+    t.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(file, words)?));
+    let decoder =
+        json!({"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]});
+    t.with_decoder(Some(part::<DecoderWrapper>(file, decoder)?));
+    Ok(t)
+}
+
+fn byte_level_bpe(file: &Gguf, pieces: &[String], pre: Pre) -> Result<Tokenizer> {
+    let bpe = bpe(file, pieces)?
         .ignore_merges(pre.ignore_merges)
         .build()
         .map_err(|e| wrong(file, e))?;
     let mut t = Tokenizer::new(ModelWrapper::BPE(bpe));
-    let split = |pattern: &&str| {
-        json!({
-            "type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false
-        })
-    };
-    let mut steps: Vec<Json> = pre.patterns.iter().map(split).collect();
+    let mut steps: Vec<Json> = pre.patterns.iter().map(|p| split(p)).collect();
     let byte_level = json!({
         "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false
     });
     steps.push(byte_level.clone());
-    let sequence = json!({"type": "Sequence", "pretokenizers": steps});
-    t.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(file, sequence)?));
+    t.with_pre_tokenizer(Some(part::<PreTokenizerWrapper>(file, sequence(steps))?));
     t.with_decoder(Some(part::<DecoderWrapper>(file, byte_level)?));
     if pre.nfc {
         let nfc = part::<NormalizerWrapper>(file, json!({"type": "NFC"}))?;
@@ -190,7 +245,7 @@ fn sentence_piece_bpe(file: &Gguf, pieces: &[String]) -> Result<Tokenizer> {
     }
     let bpe = builder.build().map_err(|e| wrong(file, e))?;
     let mut t = Tokenizer::new(ModelWrapper::BPE(bpe));
-    with_spaces(file, &mut t, true)?;
+    with_spaces(file, &mut t, vec![], true)?;
     Ok(t)
 }
 
@@ -206,29 +261,48 @@ fn unigram(file: &Gguf, pieces: &[String]) -> Result<Tokenizer> {
         .map(|id| id as usize);
     let model = Unigram::from(entries, unk, true).map_err(|e| wrong(file, e))?;
     let mut t = Tokenizer::new(ModelWrapper::Unigram(model));
-    with_spaces(file, &mut t, true)?;
+    let mut normalizers = vec![];
+    if let Some(Array::Int(bytes)) = file.array("tokenizer.ggml.precompiled_charsmap") {
+        let bytes: Vec<u8> = bytes.iter().map(|b| *b as u8).collect();
+        check::charsmap(&bytes).map_err(|e| wrong(file, e))?;
+        let charsmap = Precompiled::from(&bytes).map_err(|e| wrong(file, e))?;
+        normalizers.push(NormalizerWrapper::Precompiled(charsmap));
+    }
+    if file.bool("tokenizer.ggml.remove_extra_whitespaces") == Some(true) {
+        for (pattern, content) in [("^ +| +$", ""), (" {2,}", " ")] {
+            let replace =
+                json!({"type": "Replace", "pattern": {"Regex": pattern}, "content": content});
+            normalizers.push(part(file, replace)?);
+        }
+    }
+    with_spaces(file, &mut t, normalizers, true)?;
     Ok(t)
 }
 
-/// Spaces are `▁` in SentencePiece vocabularies; unknown characters are bytes `<0xNN>`.
-fn with_spaces(file: &Gguf, t: &mut Tokenizer, prefix: bool) -> Result<()> {
+/// Spaces are `▁` in SentencePiece vocabularies, after other normalizers; unknown characters are bytes `<0xNN>`.
+fn with_spaces(
+    file: &Gguf,
+    t: &mut Tokenizer,
+    mut normalizers: Vec<NormalizerWrapper>,
+    prefix: bool,
+) -> Result<()> {
     let prefix = file
         .bool("tokenizer.ggml.add_space_prefix")
         .unwrap_or(prefix);
-    let mut normalizers = vec![];
     let mut decoders = vec![
         json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
         json!({"type": "ByteFallback"}),
         json!({"type": "Fuse"}),
     ];
     if prefix {
-        normalizers.push(json!({"type": "Prepend", "prepend": "▁"}));
+        normalizers.push(part(file, json!({"type": "Prepend", "prepend": "▁"}))?);
         decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
     }
-    normalizers.push(json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}));
-    let normalizer = json!({"type": "Sequence", "normalizers": normalizers});
+    let spaces = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
+    normalizers.push(part(file, spaces)?);
+    let normalizer = NormalizerWrapper::Sequence(Sequence::new(normalizers));
     let decoder = json!({"type": "Sequence", "decoders": decoders});
-    t.with_normalizer(Some(part::<NormalizerWrapper>(file, normalizer)?))
+    t.with_normalizer(Some(normalizer))
         .map_err(|e| wrong(file, e))?;
     t.with_decoder(Some(part::<DecoderWrapper>(file, decoder)?));
     Ok(())
@@ -242,13 +316,17 @@ fn add_special(file: &Gguf, pieces: &[String], t: &mut Tokenizer) {
         Some(Array::Int(types)) => types.as_slice(),
         _ => &[],
     };
-    let keys = ["bos", "eos", "eot", "eom"];
-    let keyed = keys.map(|k| file.uint(&format!("tokenizer.ggml.{k}_token_id")));
+    let keyed = ["bos", "eos", "eot", "eom"].map(|name| named_id(file, name));
+    let keyed = keyed.into_iter().flatten();
+    let keyed: Vec<u32> = match model(file) {
+        "bert" => keyed.chain(word_piece::special(file, pieces)).collect(),
+        _ => keyed.collect(),
+    };
     let template = file.str("tokenizer.chat_template").unwrap_or_default();
     let (mut special, mut whole) = (vec![], vec![]);
-    for (id, piece) in pieces.iter().enumerate() {
-        let kind = types.get(id).copied().unwrap_or(NORMAL);
-        let is_key = keyed.contains(&Some(id as u64)) && piece.chars().count() > 1;
+    for (id, piece) in (0u32..).zip(pieces) {
+        let kind = types.get(id as usize).copied().unwrap_or(NORMAL);
+        let is_key = keyed.contains(&id) && piece.chars().count() > 1;
         if kind == CONTROL || is_key || END_TOKENS.contains(&piece.as_str()) {
             special.push(AddedToken::from(piece.clone(), true).normalized(false));
         } else if kind == USER_DEFINED {
@@ -279,8 +357,7 @@ fn is_marker(piece: &str) -> bool {
 }
 
 /// Ids whose piece another id has too, with the id by which the tokenizer knows it.
-fn twins(file: &Gguf, t: &Tokenizer) -> HashMap<u32, u32> {
-    let pieces = file.strings("tokenizer.ggml.tokens").unwrap_or_default();
+fn twins(pieces: &[String], t: &Tokenizer) -> HashMap<u32, u32> {
     let known = |(id, piece): (u32, &String)| {
         let own = t.token_to_id(piece).filter(|own| *own != id);
         own.map(|own| (id, own))
@@ -295,22 +372,19 @@ impl TextModel {
     /// If the metadata does not contain a valid tokenizer.
     pub fn from_gguf(file: &Gguf) -> Result<Self> {
         let wrong = |what: String| wrong(file, what);
-        let tokenizer = check::guarded(|| tokenizer(file)).map_err(wrong)??;
-        let id = |key: &str| {
-            file.uint(&format!("tokenizer.ggml.{key}"))
-                .and_then(|id| u32::try_from(id).ok())
-        };
+        let pieces = pieces(file)?;
+        let tokenizer = check::guarded(|| tokenizer(file, &pieces)).map_err(wrong)??;
         let names = [
-            ("bos_token", "bos_token_id"),
-            ("eos_token", "eos_token_id"),
-            ("unk_token", "unknown_token_id"),
-            ("sep_token", "seperator_token_id"),
-            ("pad_token", "padding_token_id"),
-            ("cls_token", "cls_token_id"),
-            ("mask_token", "mask_token_id"),
+            ("bos_token", "bos"),
+            ("eos_token", "eos"),
+            ("unk_token", "unknown"),
+            ("sep_token", "seperator"),
+            ("pad_token", "padding"),
+            ("cls_token", "cls"),
+            ("mask_token", "mask"),
         ];
         let named = names.iter().filter_map(|(name, key)| {
-            let piece = id(key).and_then(|id| tokenizer.id_to_token(id))?;
+            let piece = named_id(file, key).and_then(|id| tokenizer.id_to_token(id))?;
             Some(((*name).to_string(), piece.into()))
         });
         let named: Map<String, Json> = named.collect();
@@ -320,21 +394,20 @@ impl TextModel {
             source("tokenizer.chat_template.tool_use"),
         ];
         let templates = Templates::of(sources, &named);
-        let ends = ["eos_token_id", "eot_token_id", "eom_token_id"];
-        let adds_eos = file.bool("tokenizer.ggml.add_eos_token").unwrap_or(false);
-        let kind = file.str("tokenizer.ggml.model").unwrap_or_default();
+        let ends = ["eos", "eot", "eom"].map(|name| named_id(file, name));
+        let [before, after] = around(file, &pieces)?;
         let pre = file
             .str("tokenizer.ggml.pre")
             .map_or(String::new(), |p| format!(" ({p})"));
         Ok(Self::new(Parts {
             templates,
-            before: id("bos_token_id").filter(|_| adds_bos(file)),
-            after: id("eos_token_id").filter(|_| adds_eos),
+            before,
+            after,
             named,
-            eos: ends.iter().filter_map(|key| id(key)).collect(),
-            eos_token: id("eos_token_id"),
-            twins: twins(file, &tokenizer),
-            kind: format!("{kind}{pre}"),
+            eos: ends.into_iter().flatten().collect(),
+            eos_token: named_id(file, "eos"),
+            twins: twins(&pieces, &tokenizer),
+            kind: format!("{}{pre}", model(file)),
             ..Parts::of(tokenizer)
         }))
     }

