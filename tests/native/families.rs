@@ -83,3 +83,13 @@ fn logits_are_those_of_transformers() {
         }
     }
 }
+
+#[test]
+fn the_readme_names_every_family() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/models/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let rows = readme.lines().filter(|l| l.starts_with("| families"));
+    let text: String = rows.collect();
+    let named: std::collections::BTreeSet<_> = text.split('`').skip(1).step_by(2).collect();
+    assert_eq!(named, siskin_models::architectures().collect());
+}

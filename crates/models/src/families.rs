@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// All architectures, as messages list them.
-static ALL: [&Architecture; 28] = [
+static ALL: [&Architecture; 27] = [
     &llama::LLAMA,
     &llama::MISTRAL,
     &qwen::QWEN2,
@@ -34,7 +34,6 @@ static ALL: [&Architecture; 28] = [
     &granite::GRANITE,
     &ernie::HELIUM,
     &hunyuan::HUNYUAN,
-    &seed_oss::INTERNLM3,
     &arcee::NEMOTRON,
     &olmo::OLMO,
     &olmo::OLMO2,
@@ -123,6 +122,11 @@ pub(crate) struct InConfig {
     pub window: Option<usize>,
     pub biases: Biases,
     pub more: Vec<(&'static str, Json)>,
+}
+
+/// The names of all architectures, as `config.json` has them.
+pub fn architectures() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|a| a.names[0])
 }
 
 impl Architecture {

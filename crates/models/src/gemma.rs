@@ -13,7 +13,7 @@ use crate::{Dims, Result, Transform, blocks};
 
 pub(crate) static GEMMA: Architecture = Architecture {
     names: &["gemma"],
-    gguf: "gemma",
+    gguf: "",
     model_type: "gemma",
     class: "GemmaForCausalLM",
     defaults: Defaults {

@@ -44,6 +44,7 @@ use families::{Architecture, Family, InFile};
 pub use dims::Dims;
 pub use error::{Error, Result};
 pub use export::{Change, Exported};
+pub use families::architectures;
 pub use names::Transform;
 
 /// What is at the end of a graph.

@@ -13,7 +13,7 @@ use crate::{Result, layers};
 
 pub(crate) static OLMO: Architecture = Architecture {
     names: &["olmo"],
-    gguf: "olmo",
+    gguf: "",
     model_type: "olmo",
     class: "OlmoForCausalLM",
     defaults: Defaults {

@@ -38,7 +38,6 @@ pub(crate) static PHI: Architecture = Architecture {
     can_have: &[],
     has_rope_factors: false,
     top_names: &[("model.norm", "model.final_layernorm")],
-    ..LLAMA
 };
 
 pub(crate) static PHI3: Architecture = Architecture {

@@ -1,5 +1,4 @@
-//! Seed-OSS and InternLM 3: llama with biases of their own. Source: `transformers/models/seed_oss`; InternLM 3 by its
-//! configuration.
+//! Seed-OSS: llama with biases of its own. Source: `transformers/models/seed_oss`.
 
 use std::sync::Arc;
 
@@ -34,29 +33,6 @@ pub(crate) static SEED_OSS: Architecture = Architecture {
     ..LLAMA
 };
 
-pub(crate) static INTERNLM3: Architecture = Architecture {
-    names: &["internlm3"],
-    gguf: "",
-    model_type: "internlm3",
-    class: "InternLM3ForCausalLM",
-    defaults: Defaults {
-        vocab_size: 128_512,
-        hidden_size: 4096,
-        intermediate_size: 10_240,
-        n_layers: 48,
-        n_heads: 32,
-        n_kv_heads: Some(2),
-        head_dim: Some(128),
-        context_length: 32_768,
-        tied: false,
-    },
-    read: internlm3,
-    transform: as_they_are,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
-};
-
 fn seed_oss(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let qkv = source.flag("attention_bias", true)?;
     let o = source.flag("attention_out_bias", false)?;
@@ -64,19 +40,5 @@ fn seed_oss(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let dense = Dense::read(source, &SEED_OSS, (10_000.0, None))?
         .with_attention_biases(qkv, o)
         .with_mlp(source, GATED, mlp)?;
-    Ok(Arc::new(dense))
-}
-
-fn internlm3(source: &Source<'_>) -> Result<Arc<dyn Family>> {
-    // transformers 5 renames its keys.
-    let either = |key: &str, old: &str| -> Result<bool> {
-        Ok(source.flag(key, false)? || source.flag(old, false)?)
-    };
-    let qkv = either("attention_bias", "qkv_bias")?;
-    let others = either("mlp_bias", "bias")?;
-    let mut dense = Dense::read(source, &INTERNLM3, (10_000.0, None))?
-        .with_attention_biases(qkv, others)
-        .with_mlp(source, GATED, others)?;
-    dense.dims.rms_norm_eps = source.positive("rms_norm_eps", "", 1e-5)?;
     Ok(Arc::new(dense))
 }
