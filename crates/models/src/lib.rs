@@ -26,6 +26,7 @@ mod olmo;
 mod phi;
 mod qwen;
 mod rope;
+mod rope_scaling;
 mod seed_oss;
 mod smollm3;
 mod stablelm;

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value as Json};
 
 use crate::config::Source;
+use crate::rope_scaling::{Table, Yarn};
 use crate::{Dims, Result};
 
 /// A base, and what scales its frequencies.
@@ -122,33 +123,9 @@ impl Rope {
         theta: f32,
         partial: Option<f32>,
     ) -> Result<Self> {
-        let number = |key: &str| -> Result<Option<f32>> {
-            match table.get(key) {
-                None | Some(Json::Null) => Ok(None),
-                Some(v) => {
-                    let v = v.as_f64().map(|v| v as f32);
-                    let positive = v.filter(|v| v.is_finite() && *v > 0.0);
-                    let key = format!("{label}.{key}");
-                    positive
-                        .map(Some)
-                        .ok_or_else(|| source.wrong(&key, "a number above 0"))
-                }
-            }
-        };
-        let required = |key: &str| {
-            number(key)?.ok_or_else(|| source.wrong(&format!("{label}.{key}"), "a number above 0"))
-        };
-        let kind = table
-            .get("rope_type")
-            .filter(|v| !v.is_null())
-            .or(table.get("type"));
-        let kind = match kind {
-            None | Some(Json::Null) => "default",
-            Some(Json::String(kind)) => kind,
-            Some(_) => return Err(source.wrong(&format!("{label}.rope_type"), "a string")),
-        };
-        let theta = number("rope_theta")?.unwrap_or(theta);
-        let found = number("partial_rotary_factor")?;
+        let table = Table::new(source, dims, label, table);
+        let theta = table.number("rope_theta")?.unwrap_or(theta);
+        let found = table.number("partial_rotary_factor")?;
         let found = found.or(source.float("partial_rotary_factor", "")?);
         let part = match (partial, found) {
             (None, Some(part)) if part != 1.0 => {
@@ -161,120 +138,10 @@ impl Rope {
         if rotary_dim < 2 || rotary_dim > dims.head_dim {
             return Err(source.wrong("partial_rotary_factor", "from above 0 to 1"));
         }
-        let mut known = vec!["rope_type", "type", "rope_theta", "partial_rotary_factor"];
-        let mut inv_freq = plain(rotary_dim, theta);
-        let (mut scale, mut context_length) = (1.0, None);
-        let trained = || -> Result<f32> {
-            let here = number(ORIGINAL)?;
-            let above = source.uint(ORIGINAL, "")?.map(|n| n as f32);
-            Ok(here.or(above).unwrap_or(dims.context_length as f32))
-        };
-        match kind {
-            "default" => {}
-            "linear" => {
-                known.extend(["factor", "original_max_position_embeddings"]);
-                let factor = required("factor")?;
-                inv_freq.iter_mut().for_each(|f| *f /= factor);
-            }
-            "llama3" => {
-                known.extend([
-                    "factor",
-                    "low_freq_factor",
-                    "high_freq_factor",
-                    "original_max_position_embeddings",
-                ]);
-                let original = number("original_max_position_embeddings")?;
-                let (factor, low, high, original) = (
-                    required("factor")?,
-                    required("low_freq_factor")?,
-                    required("high_freq_factor")?,
-                    original.unwrap_or(dims.context_length as f32),
-                );
-                if high <= low {
-                    let key = format!("{label}.high_freq_factor");
-                    return Err(source.wrong(&key, "above low_freq_factor"));
-                }
-                llama3(&mut inv_freq, factor, low, high, original);
-            }
-            "yarn" => {
-                known.extend([
-                    "factor",
-                    "attention_factor",
-                    "mscale",
-                    "mscale_all_dim",
-                    "beta_fast",
-                    "beta_slow",
-                    "truncate",
-                    ORIGINAL,
-                ]);
-                let original = trained()?;
-                let factor = number("factor")?.unwrap_or(dims.context_length as f32 / original);
-                let yarn = Yarn {
-                    factor,
-                    original,
-                    betas: [
-                        number("beta_fast")?.unwrap_or(32.0),
-                        number("beta_slow")?.unwrap_or(1.0),
-                    ],
-                    truncate: table
-                        .get("truncate")
-                        .and_then(Json::as_bool)
-                        .unwrap_or(true),
-                };
-                yarn.apply(&mut inv_freq, theta);
-                scale = match (
-                    number("attention_factor")?,
-                    number("mscale")?,
-                    number("mscale_all_dim")?,
-                ) {
-                    (Some(given), _, _) => given,
-                    (_, Some(m), Some(all)) => yarn_scale(factor, m) / yarn_scale(factor, all),
-                    _ => yarn_scale(factor, 1.0),
-                };
-            }
-            "longrope" | "su" => {
-                known.extend([
-                    "short_factor",
-                    "long_factor",
-                    "factor",
-                    "attention_factor",
-                    ORIGINAL,
-                ]);
-                let original = trained()?;
-                let factor = number("factor")?.unwrap_or(dims.context_length as f32 / original);
-                let factors = |key: &str| -> Result<Vec<f32>> {
-                    let list = table.get(key).and_then(Json::as_array);
-                    let list: Option<Vec<f32>> = list.and_then(|list| {
-                        let numbers = list.iter().map(|v| v.as_f64().map(|v| v as f32));
-                        numbers.collect::<Option<_>>()
-                    });
-                    list.filter(|l| l.len() == inv_freq.len() && l.iter().all(|f| *f > 0.0))
-                        .ok_or_else(|| {
-                            let key = format!("{label}.{key}");
-                            source.wrong(&key, "a number above 0 for each frequency")
-                        })
-                };
-                // The long factors are for contexts beyond those of the training, which are not offered.
-                let short = factors("short_factor")?;
-                factors("long_factor")?;
-                inv_freq.iter_mut().zip(short).for_each(|(f, by)| *f /= by);
-                context_length = Some(original as usize).filter(|n| *n < dims.context_length);
-                let grown = (1.0 + factor.ln() / original.ln()).sqrt();
-                let default = if factor > 1.0 { grown } else { 1.0 };
-                scale = number("attention_factor")?.unwrap_or(default);
-            }
-            other => return Err(source.unsupported(&format!("{label}.rope_type"), other)),
-        }
-        let mut keys = table.iter();
-        let unread = keys.find(|(k, v)| !known.contains(&k.as_str()) && !v.is_null());
-        match unread {
-            Some((key, value)) => Err(source.unsupported(&format!("{label}.{key}"), value)),
-            None => Ok(Self {
-                scale,
-                context_length,
-                ..Self::of(theta, inv_freq)
-            }),
-        }
+        let mut rope = Self::of(theta, plain(rotary_dim, theta));
+        table.scale(&mut rope)?;
+        table.finish()?;
+        Ok(rope)
     }
 
     /// Of a GGUF file. Llama 3's scaling comes as one factor per frequency.
@@ -334,69 +201,11 @@ impl Rope {
                     ],
                     truncate: true,
                 };
-                yarn.apply(&mut rope.inv_freq, theta);
-                rope.scale *= yarn_scale(factor, 1.0);
+                yarn.apply(&mut rope);
+                rope.scale *= Yarn::scale(factor, 1.0);
             }
             other => return Err(source.unsupported("rope.scaling.type", other)),
         }
         Ok(rope)
-    }
-}
-
-const ORIGINAL: &str = "original_max_position_embeddings";
-
-/// YaRN (Peng et al., "YaRN: Efficient Context Window Extension of Large Language Models", 2023), as
-/// `_compute_yarn_parameters` has it: frequencies that turn often enough within the original context stay, those that
-/// do not are divided by the factor, and those between are mixed.
-struct Yarn {
-    factor: f32,
-    /// Tokens of the context before it was extended.
-    original: f32,
-    /// Turns within the original context from which on a frequency stays, and up to which it is divided.
-    betas: [f32; 2],
-    /// Whether the range between the two is widened to whole dimensions.
-    truncate: bool,
-}
-
-/// What YaRN multiplies rotated dimensions by.
-fn yarn_scale(factor: f32, m: f32) -> f32 {
-    match factor > 1.0 {
-        true => 0.1 * m * factor.ln() + 1.0,
-        false => 1.0,
-    }
-}
-
-impl Yarn {
-    fn apply(&self, inv_freq: &mut [f32], theta: f32) {
-        let dim = 2.0 * inv_freq.len() as f32;
-        let [low, high] = self.betas.map(|turns| {
-            let per_turn = turns * 2.0 * std::f32::consts::PI;
-            dim * (self.original / per_turn).ln() / (2.0 * theta.ln())
-        });
-        let (low, high) = match self.truncate {
-            true => (low.floor(), high.ceil()),
-            false => (low, high),
-        };
-        let (low, high) = (low.max(0.0), high.min(dim - 1.0));
-        let width = if low == high { 0.001 } else { high - low };
-        for (i, f) in inv_freq.iter_mut().enumerate() {
-            let divided = ((i as f32 - low) / width).clamp(0.0, 1.0);
-            *f = *f / self.factor * divided + *f * (1.0 - divided);
-        }
-    }
-}
-
-/// Llama 3's scaling (`_compute_llama3_parameters`).
-fn llama3(inv_freq: &mut [f32], factor: f32, low: f32, high: f32, original: f32) {
-    for f in inv_freq {
-        let wavelength = 2.0 * std::f32::consts::PI / *f;
-        let smooth = (original / wavelength - low) / (high - low);
-        *f = if wavelength < original / high {
-            *f
-        } else if wavelength > original / low {
-            *f / factor
-        } else {
-            (1.0 - smooth) * *f / factor + smooth * *f
-        };
     }
 }
