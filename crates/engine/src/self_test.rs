@@ -59,6 +59,11 @@ pub fn weights(ty: TensorType, seed: u32, n: usize) -> Vec<u8> {
         TensorType::TQ2_0 => &[64],
         _ => &[0],
     };
+    let least = match ty {
+        TensorType::TQ1_0 | TensorType::TQ2_0 => 0x20,
+        _ if ty.block_len() == 256 => 0x10,
+        _ => 0x20,
+    };
     for block in bytes.chunks_exact_mut(ty.block_bytes()) {
         if ty == TensorType::MXFP4 {
             block[0] = 121 + block[0] % 4;
@@ -69,8 +74,8 @@ pub fn weights(ty: TensorType, seed: u32, n: usize) -> Vec<u8> {
             continue;
         }
         for at in scales {
-            // Exponents of 2^-7 to 2^-4, as trained weights have.
-            block[at + 1] = (block[at + 1] & 0x8f) | 0x20;
+            // Exponents of 2^-7 to 2^-4, as trained weights have, or 2^-11 to 2^-8 where other scales multiply them.
+            block[at + 1] = (block[at + 1] & 0x8f) | least;
         }
     }
     bytes
