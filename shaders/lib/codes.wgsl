@@ -5,28 +5,38 @@ const IQ4: vec4<u32> = vec4<u32>(0xbfad9881u, 0xf6eaddcfu, 0x26190d01u, 0x715945
 // 4-bit floats (E2M1), doubled.
 const FP4: vec4<u32> = vec4<u32>(0x03020100u, 0x0c080604u, 0xfdfeff00u, 0xf4f8fafcu);
 
-// The byte that the code in each lowest byte stands for.
-fn looked_up_byte(code: vec4<u32>, table: vec4<u32>) -> vec4<u32> {
-    let is_upper = (code & vec4<u32>(4u)) != vec4<u32>(0u);
-    let low = select(vec4<u32>(table.x), vec4<u32>(table.y), is_upper);
-    let high = select(vec4<u32>(table.z), vec4<u32>(table.w), is_upper);
-    let word = select(low, high, (code & vec4<u32>(8u)) != vec4<u32>(0u));
-    return (word >> ((code & vec4<u32>(3u)) * 8u)) & vec4<u32>(0xffu);
+// All bits of each byte of q that has this bit.
+fn where_bit(q: vec4<u32>, bit: u32) -> vec4<u32> {
+    return ((q >> vec4<u32>(bit)) & vec4<u32>(0x01010101u)) * 255u;
 }
 
-// Four codes, one in each byte of a word, become the bytes that they stand for.
-fn looked_up(codes: vec4<u32>, table: vec4<u32>) -> vec4<u32> {
-    let byte = vec4<u32>(8u);
-    return looked_up_byte(codes, table)
-        | (looked_up_byte(codes >> byte, table) << byte)
-        | (looked_up_byte(codes >> (2u * byte), table) << (2u * byte))
-        | (looked_up_byte(codes >> (3u * byte), table) << (3u * byte));
+fn either(a: vec4<u32>, b: vec4<u32>, second: vec4<u32>) -> vec4<u32> {
+    return a ^ ((a ^ b) & second);
+}
+
+fn in_each_byte(byte: u32) -> vec4<u32> {
+    return vec4<u32>((byte & 0xffu) * 0x01010101u);
+}
+
+// One of the four bytes of a word, by two bits of the code.
+fn one_of_four(word: u32, bit0: vec4<u32>, bit1: vec4<u32>) -> vec4<u32> {
+    let low = either(in_each_byte(word), in_each_byte(word >> 8u), bit0);
+    let high = either(in_each_byte(word >> 16u), in_each_byte(word >> 24u), bit0);
+    return either(low, high, bit1);
+}
+
+// Four codes at a time, in the low (first = 0) or high (4) nibbles of a word's bytes, become the bytes that they stand
+// for. There is no array to index and no shift that differs between codes: both are slow on some devices.
+fn looked_up(q: vec4<u32>, first: u32, table: vec4<u32>) -> vec4<u32> {
+    let bit0 = where_bit(q, first);
+    let bit1 = where_bit(q, first + 1u);
+    let bit2 = where_bit(q, first + 2u);
+    let low = either(one_of_four(table.x, bit0, bit1), one_of_four(table.y, bit0, bit1), bit2);
+    let high = either(one_of_four(table.z, bit0, bit1), one_of_four(table.w, bit0, bit1), bit2);
+    return either(low, high, where_bit(q, first + 3u));
 }
 
 // Of 16 bytes, the low nibbles and then the high ones.
 fn coded(q: vec4<u32>, table: vec4<u32>, d: vec2<f32>) -> Block {
-    let nibbles = vec4<u32>(0x0f0f0f0fu);
-    let lo = looked_up(q & nibbles, table);
-    let hi = looked_up((q >> vec4<u32>(4u)) & nibbles, table);
-    return Block(lo, hi, d, vec2<f32>(0.0));
+    return Block(looked_up(q, 0u, table), looked_up(q, 4u, table), d, vec2<f32>(0.0));
 }

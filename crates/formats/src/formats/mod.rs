@@ -35,7 +35,23 @@ fn nibbles(qs: &[u8], offset: i8) -> [i8; 32] {
 /// Values of the nibbles of 16 bytes: of the low ones first, then of the high ones.
 #[inline(always)]
 fn looked_up(qs: &[u8], values: &[i8; 16]) -> [i8; 32] {
-    nibbles(qs, 0).map(|code| values[code as usize & 0xf])
+    let mut q = nibbles(qs, 0);
+    for q in &mut q {
+        *q = value_of(*q, values);
+    }
+    q
+}
+
+/// `values[code]`, from one of each two, of each four, … by the code's bits: a loop over it vectorises.
+#[inline(always)]
+fn value_of(code: i8, values: &[i8; 16]) -> i8 {
+    let either = |a: i8, b: i8, bit: i8| a ^ ((a ^ b) & -((code >> bit) & 1));
+    let four = |i: usize| {
+        let low = either(values[i], values[i + 1], 0);
+        either(low, either(values[i + 2], values[i + 3], 0), 1)
+    };
+    let low = either(four(0), four(4), 2);
+    either(low, either(four(8), four(12), 2), 3)
 }
 
 macro_rules! same {

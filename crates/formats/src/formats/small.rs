@@ -185,17 +185,11 @@ impl Format for NVFP4 {
     const BYTES: usize = 36;
     #[inline(always)]
     fn unpack(b: &[u8], run: usize) -> Block32 {
+        let all = looked_up(&b[4 + 16 * run..][..16], &FP4_VALUES);
+        // Of each 8 bytes, the low nibbles and then the high ones.
         let mut q = [0i8; 32];
-        for (q, qs) in q
-            .as_chunks_mut::<16>()
-            .0
-            .iter_mut()
-            .zip(b[4 + 16 * run..][..16].chunks_exact(8))
-        {
-            for (i, byte) in qs.iter().enumerate() {
-                q[i] = FP4_VALUES[usize::from(byte & 0xf)];
-                q[i + 8] = FP4_VALUES[usize::from(byte >> 4)];
-            }
+        for (to, from) in [(0, 0), (8, 16), (16, 8), (24, 24)] {
+            q[to..to + 8].copy_from_slice(&all[from..from + 8]);
         }
         let scale = |half| Self::scale(b[2 * run + half]) * 0.5;
         Block32 {
