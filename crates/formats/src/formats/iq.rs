@@ -56,38 +56,64 @@ fn even_signs(bits: u32) -> u8 {
     bits | (((bits.count_ones() & 1) as u8) << 7)
 }
 
-/// A run of four groups of 8 weights: entries of a grid with 2 bits for each, and signs.
+/// 1 in each byte of a word.
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// The 8 indices of 2 bits of a grid's entry, one in each byte.
 #[inline(always)]
-fn eights(values: [i8; 4], group: impl Fn(usize) -> (u16, u8)) -> [i8; 32] {
+fn eight(entry: u16) -> u64 {
+    let x = u64::from(entry);
+    let x = (x | (x << 24)) & 0x0000_00ff_0000_00ff;
+    let x = (x | (x << 12)) & 0x000f_000f_000f_000f;
+    (x | (x << 6)) & (3 * ONES)
+}
+
+/// The 4 indices of 3 bits of each of two entries, one in each byte.
+#[inline(always)]
+fn four(entries: [u16; 2]) -> u64 {
+    let x = u64::from(entries[0]) | (u64::from(entries[1]) << 32);
+    let x = (x | (x << 10)) & 0x003f_003f_003f_003f;
+    (x | (x << 5)) & (7 * ONES)
+}
+
+/// The values of IQ2's grids: 8, 25, 43.
+#[inline(always)]
+fn values_2(indices: u64) -> u64 {
+    8 * ONES + 17 * indices + ((indices >> 1) & ONES)
+}
+
+/// Bytes from 1 to 127, negative where a bit of `signs` is set.
+#[inline(always)]
+fn signed(values: u64, signs: u8) -> [u8; 8] {
+    // Each byte keeps its own bit, which is then moved to its lowest.
+    let bits = (u64::from(signs) * ONES) & 0x8040_2010_0804_0201;
+    let is_negative = ((bits + 0x7f * ONES) | bits) >> 7 & ONES;
+    // All bits turned, and one more; no byte overflows.
+    ((values ^ (is_negative * 0xff)) + is_negative).to_le_bytes()
+}
+
+/// A run of four groups of 8 weights.
+#[inline(always)]
+fn groups(group: impl Fn(usize) -> [u8; 8]) -> [i8; 32] {
     let mut q = [0i8; 32];
     for (g, q) in q.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        let (entry, signs) = group(g);
-        for (i, q) in q.iter_mut().enumerate() {
-            let value = values[usize::from(entry >> (2 * i)) & 3];
-            *q = if (signs >> i) & 1 == 1 { -value } else { value };
-        }
+        *q = group(g).map(|q| q as i8);
     }
     q
 }
 
-/// A run of four groups of 8 weights: two entries of a grid with 3 bits for each of 4, and signs.
-#[inline(always)]
-fn fours(values: [i8; 8], group: impl Fn(usize) -> ([u16; 2], u8)) -> [i8; 32] {
-    let mut q = [0i8; 32];
-    for (g, q) in q.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        let (entries, signs) = group(g);
-        for (i, q) in q.iter_mut().enumerate() {
-            let value = values[usize::from(entries[i / 4] >> (3 * (i % 4))) & 7];
-            *q = if (signs >> i) & 1 == 1 { -value } else { value };
-        }
-    }
-    q
-}
-
-const GRID_1: [i8; 4] = [-8, 0, 8, 0];
 const VALUES_1: [i8; 16] = [-9, -7, -1, 1, 7, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-const GRID_2: [i8; 4] = [8, 25, 43, 0];
 const VALUES_2: [i8; 16] = [-43, -25, -8, 8, 25, 43, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// A group of IQ1: eighths of its grid's −1, 0, 1, with one added or subtracted.
+#[inline(always)]
+fn group_1(index: u16, is_negative: bool) -> [u8; 8] {
+    let indices = eight(grids::IQ1[usize::from(index) & 2047]);
+    let add = if is_negative { -9i8 } else { -7 };
+    (8 * indices)
+        .to_le_bytes()
+        .map(|q| q.wrapping_add(add as u8))
+}
 
 /// f16 `d`; 32 low bytes of indices; 8 words of 16 bits, one for each run: 3 high bits of each of four indices, a 3-bit
 /// scale and the sign of an eighth, which is added to every weight; `d (2s + 1) (grid ± 1/8)`.
@@ -108,12 +134,11 @@ impl Format for IQ1_S {
     fn unpack(b: &[u8], run: usize) -> Block32 {
         let qs = &b[2 + 4 * run..][..4];
         let high = u16_at(b, 34 + 2 * run);
-        let add = if high & 0x8000 == 0 { 1 } else { -1 };
-        let q = eights(GRID_1, |g| {
-            let at = u16::from(qs[g]) | (((high >> (3 * g)) & 7) << 8);
-            (grids::IQ1[usize::from(at) & 2047], 0)
+        let q = groups(|g| {
+            let index = u16::from(qs[g]) | (((high >> (3 * g)) & 7) << 8);
+            group_1(index, high & 0x8000 != 0)
         });
-        block::<Self>(b, run, q.map(|q| q + add))
+        block::<Self>(b, run, q)
     }
 }
 
@@ -141,15 +166,11 @@ impl Format for IQ1_M {
     fn unpack(b: &[u8], run: usize) -> Block32 {
         let qs = &b[4 * run..][..4];
         let high = &b[32 + 2 * run..][..2];
-        let nibble = |g: usize| high[g / 2] >> (4 * (g % 2));
-        let mut q = eights(GRID_1, |g| {
-            let at = u16::from(qs[g]) | (u16::from(nibble(g) & 7) << 8);
-            (grids::IQ1[usize::from(at) & 2047], 0)
+        let q = groups(|g| {
+            let high = nibble(high, g);
+            let index = u16::from(qs[g]) | (u16::from(high & 7) << 8);
+            group_1(index, high & 8 != 0)
         });
-        for (g, q) in q.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-            let add = if nibble(g) & 8 == 0 { 1 } else { -1 };
-            q.iter_mut().for_each(|q| *q += add);
-        }
         block::<Self>(b, run, q)
     }
 }
@@ -173,9 +194,9 @@ impl Format for IQ2_XXS {
     fn unpack(b: &[u8], run: usize) -> Block32 {
         let at = 2 + 8 * run;
         let rest = u32_at(b, at + 4);
-        let q = eights(GRID_2, |g| {
+        let q = groups(|g| {
             let entry = grids::IQ2_XXS[usize::from(b[at + g])];
-            (entry, even_signs(rest >> (7 * g)))
+            signed(values_2(eight(entry)), even_signs(rest >> (7 * g)))
         });
         block::<Self>(b, run, q)
     }
@@ -198,10 +219,10 @@ impl Format for IQ2_XS {
     const BYTES: usize = 74;
     #[inline(always)]
     fn unpack(b: &[u8], run: usize) -> Block32 {
-        let q = eights(GRID_2, |g| {
+        let q = groups(|g| {
             let word = u16_at(b, 2 + 8 * run + 2 * g);
             let entry = grids::IQ2_XS[usize::from(word) & 511];
-            (entry, even_signs(u32::from(word >> 9)))
+            signed(values_2(eight(entry)), even_signs(u32::from(word >> 9)))
         });
         block::<Self>(b, run, q)
     }
@@ -225,9 +246,10 @@ impl Format for IQ2_S {
     #[inline(always)]
     fn unpack(b: &[u8], run: usize) -> Block32 {
         let high = u16::from(b[66 + run]);
-        let q = eights(GRID_2, |g| {
+        let q = groups(|g| {
             let at = u16::from(b[2 + 4 * run + g]) | (((high >> (2 * g)) & 3) << 8);
-            (grids::IQ2_S[usize::from(at) & 1023], b[34 + 4 * run + g])
+            let entry = grids::IQ2_S[usize::from(at) & 1023];
+            signed(values_2(eight(entry)), b[34 + 4 * run + g])
         });
         block::<Self>(b, run, q)
     }
@@ -252,12 +274,14 @@ impl Format for IQ3_XXS {
     const BYTES: usize = 98;
     #[inline(always)]
     fn unpack(b: &[u8], run: usize) -> Block32 {
-        const VALUES: [i8; 8] = [4, 12, 20, 28, 36, 44, 52, 62];
         let qs = &b[2 + 8 * run..][..8];
         let rest = u32_at(b, 66 + 4 * run);
-        let q = fours(VALUES, |g| {
+        let q = groups(|g| {
             let entry = |i: usize| grids::IQ3_XXS[usize::from(qs[2 * g + i])];
-            ([entry(0), entry(1)], even_signs(rest >> (7 * g)))
+            let i = four([entry(0), entry(1)]);
+            // 4, 12, 20, …, and 62.
+            let values = 4 * ONES + 8 * i + 2 * (i & (i >> 1) & (i >> 2) & ONES);
+            signed(values, even_signs(rest >> (7 * g)))
         });
         block::<Self>(b, run, q)
     }
@@ -280,16 +304,16 @@ impl Format for IQ3_S {
     const BYTES: usize = 110;
     #[inline(always)]
     fn unpack(b: &[u8], run: usize) -> Block32 {
-        const VALUES: [i8; 8] = [1, 3, 5, 7, 9, 11, 13, 15];
         let qs = &b[2 + 8 * run..][..8];
         let high = u16::from(b[66 + run]);
-        let q = fours(VALUES, |g| {
+        let q = groups(|g| {
             let entry = |i: usize| {
                 let at = u16::from(qs[i]) | (((high >> i) & 1) << 8);
                 grids::IQ3_S[usize::from(at) & 511]
             };
-            let entries = [entry(2 * g), entry(2 * g + 1)];
-            (entries, b[74 + 4 * run + g])
+            // 1, 3, 5, …
+            let values = ONES + 2 * four([entry(2 * g), entry(2 * g + 1)]);
+            signed(values, b[74 + 4 * run + g])
         });
         block::<Self>(b, run, q)
     }

@@ -6,14 +6,12 @@ use crate::blocks::{Block32, Format, f16_at};
 /// 48 and 4 bytes, of which each has five or four digits to the base of 3; f16 `d`; `d (digit − 1)`.
 pub struct TQ1_0;
 impl TQ1_0 {
-    /// The byte and the digit of the `i`-th of 256 weights.
+    /// A byte is a fraction of 256: the digits before are shifted out, the next one is its integer part after a
+    /// multiplication by 3.
     #[inline(always)]
-    fn place(i: usize) -> (usize, usize) {
-        match i {
-            0..160 => (i % 32, i / 32),
-            160..240 => (32 + i % 16, (i - 160) / 16),
-            _ => (48 + i % 4, (i - 240) / 4),
-        }
+    fn digit(byte: u8, i: usize) -> i8 {
+        const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
+        ((u16::from(byte.wrapping_mul(POWERS[i])) * 3) >> 8) as i8 - 1
     }
 }
 impl Format for TQ1_0 {
@@ -22,14 +20,21 @@ impl Format for TQ1_0 {
     const BYTES: usize = 54;
     #[inline(always)]
     fn unpack(b: &[u8], run: usize) -> Block32 {
-        const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
         let mut q = [0i8; 32];
-        for (i, q) in q.iter_mut().enumerate() {
-            let (byte, digit) = Self::place(32 * run + i);
-            // A byte is a fraction of 256: the digits before are shifted out, the next one is its integer part
-            // after a multiplication by 3.
-            let rest = b[byte].wrapping_mul(POWERS[digit]);
-            *q = ((u16::from(rest) * 3) >> 8) as i8 - 1;
+        for (half, q) in q.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            // The same digit of 16 bytes, but for the last half: four digits of four bytes.
+            let (at, digit) = match 2 * run + half {
+                h @ 0..10 => (16 * (h % 2), h / 2),
+                h @ 10..15 => (32, h - 10),
+                _ => {
+                    let digit = |i| Self::digit(b[48 + i % 4], i / 4);
+                    *q = std::array::from_fn(digit);
+                    continue;
+                }
+            };
+            for (q, byte) in q.iter_mut().zip(&b[at..at + 16]) {
+                *q = Self::digit(*byte, digit);
+            }
         }
         same!(q, f16_at(b, 52), NO_MIN)
     }
