@@ -28,7 +28,7 @@ pub type Encode = fn(&[f32], &mut Vec<u8>);
 pub trait Format {
     /// ggml's number for it.
     const GGML: u32;
-    /// Weights in a storage block: 32 or 256.
+    /// Weights in a storage block: a multiple of 32.
     const LEN: usize;
     /// Bytes of a storage block.
     const BYTES: usize;

@@ -108,8 +108,30 @@ types! {
     Q6_K: integers,
     /// 4-bit codes of 16 values that are not evenly spaced, with a scale for each 32.
     IQ4_NL: integers,
+    /// 4-bit codes of the same values, with a 6-bit scale for each 32, in blocks of 256.
+    IQ4_XS: integers,
+    /// 3.4 bits: groups of 4 from a grid of 512, with a sign each and a 4-bit scale for each 32, in blocks of 256.
+    IQ3_S: integers,
+    /// 3.1 bits: groups of 4 from a grid of 256, with signs and a 4-bit scale for each 32, in blocks of 256.
+    IQ3_XXS: integers,
+    /// 2.6 bits: groups of 8 from a grid of 1024, with a sign each and a 4-bit scale for each 16, in blocks of 256.
+    IQ2_S: integers,
+    /// 2.3 bits: groups of 8 from a grid of 512, with signs and a 4-bit scale for each 16, in blocks of 256.
+    IQ2_XS: integers,
+    /// 2.1 bits: groups of 8 from a grid of 256, with signs and a 4-bit scale for each 32, in blocks of 256.
+    IQ2_XXS: integers,
+    /// 1.8 bits: groups of 8 from a grid of 2048, with a 3-bit scale for each 16, in blocks of 256.
+    IQ1_M: integers,
+    /// 1.6 bits: groups of 8 from a grid of 2048, with a 3-bit scale for each 32, in blocks of 256.
+    IQ1_S: integers,
+    /// −1, 0 and 1 in 1.6 bits, with a scale for each 256.
+    TQ1_0: integers,
+    /// −1, 0 and 1 in 2 bits, with a scale for each 256.
+    TQ2_0: integers,
     /// 4-bit floats (E2M1), with a power of two for each 32.
     MXFP4: integers,
+    /// 4-bit floats (E2M1), with an 8-bit float (E4M3) for each 16, in blocks of 64.
+    NVFP4: integers,
     /// bitsandbytes' 4-bit codes of 16 values, with an f32 scale for each 64; GGUF does not have it.
     NF4: values,
 }

@@ -1,8 +1,7 @@
 //! Converts a file's blocks to what kernels read: values in one buffer, 16 bytes at a time, scales in
 //! another. One row for each type of a file ([`kept`]), and one for each layout on the GPU ([`GpuType`]).
 
-use half::f16;
-use siskin_formats::{Format, TensorType, decode, formats};
+use siskin_formats::{Format, TensorType, formats};
 
 /// One layout of a matrix.
 struct Packing {
@@ -70,10 +69,24 @@ layouts! {
     Q8_0: integers(32, 32, 2, "lib/block_q8_0"),
     /// 8 bits, with a scale and a minimum for each 32: how files' Q5_1 is kept.
     Q8_1: integers(32, 32, 4, "lib/block_q8_1"),
+    /// 2 bits, with a 4-bit scale and minimum for each 16, in blocks of 256.
+    Q2_K: integers(256, 64, 20, "lib/block_q2_k"),
     /// 4 bits, with a 6-bit scale and minimum for each 32, in blocks of 256.
     Q4_K: integers(256, 128, 20, "lib/block_q4_k"),
+    /// 5 bits, with a 6-bit scale and minimum for each 32, in blocks of 256.
+    Q5_K: integers(256, 160, 20, "lib/block_q5_k"),
     /// 6 bits, with an 8-bit scale for each 16, in blocks of 256.
     Q6_K: integers(256, 192, 20, "lib/block_q6_k"),
+    /// 4-bit codes of 16 values, with a scale for each 32.
+    IQ4_NL: integers(32, 16, 2, "lib/block_iq4_nl"),
+    /// 4-bit codes of the same values, with a 6-bit scale for each 32, in blocks of 256.
+    IQ4_XS: integers(256, 128, 12, "lib/block_iq4_xs"),
+    /// 4-bit codes of the values of a grid, with an 8-bit scale for each 16, in blocks of 256.
+    GRID: integers(256, 128, 20, "lib/block_grid"),
+    /// 4-bit floats, with a power of two for each 32.
+    MXFP4: integers(32, 16, 1, "lib/block_mxfp4"),
+    /// 4-bit floats, with an 8-bit float for each 16.
+    NVFP4: integers(64, 32, 4, "lib/block_nvfp4"),
     /// 4-bit codes of 16 values, with an f32 scale for each 64.
     NF4: values(64, 32, 4, "lib/values_nf4"),
 }
@@ -125,6 +138,14 @@ const fn as_it_is(ty: GpuType, repack: fn(&[u8], &mut Vec<u8>, &mut Vec<u8>)) ->
     }
 }
 
+const fn in_grid(repack: fn(&[u8], &mut Vec<u8>, &mut Vec<u8>)) -> Kept {
+    Kept {
+        ty: GpuType::GRID,
+        says: "as 4-bit codes of the same values, with the same scales (exact)",
+        repack,
+    }
+}
+
 /// The row of a type.
 const fn kept(ty: TensorType) -> Kept {
     match ty {
@@ -135,58 +156,48 @@ const fn kept(ty: TensorType) -> Kept {
         TensorType::Q4_1 => as_it_is(GpuType::Q4_1, split::<20, 4>),
         TensorType::Q8_0 => as_it_is(GpuType::Q8_0, split::<34, 2>),
         TensorType::NF4 => as_it_is(GpuType::NF4, split::<36, 4>),
-        TensorType::Q4_K => as_it_is(GpuType::Q4_K, q4_k),
+        TensorType::IQ4_NL => as_it_is(GpuType::IQ4_NL, split::<18, 2>),
+        TensorType::MXFP4 => as_it_is(GpuType::MXFP4, split::<17, 1>),
+        TensorType::Q2_K => as_it_is(GpuType::Q2_K, q2_k),
+        TensorType::IQ4_XS => as_it_is(GpuType::IQ4_XS, iq4_xs),
+        TensorType::NVFP4 => as_it_is(GpuType::NVFP4, nvfp4),
+        TensorType::Q4_K => as_it_is(GpuType::Q4_K, k::<{ formats::Q4_K::BYTES }>),
+        TensorType::Q5_K => as_it_is(GpuType::Q5_K, k::<{ formats::Q5_K::BYTES }>),
         TensorType::Q6_K => as_it_is(GpuType::Q6_K, q6_k),
         TensorType::Q5_0 => Kept {
             ty: GpuType::Q8_0,
             says: "as 8-bit with the same scale (exact)",
             repack: bytes::<formats::Q5_0, 2>,
         },
-        TensorType::IQ4_NL => Kept {
-            ty: GpuType::Q8_0,
-            says: "as 8-bit with the same scale (exact)",
-            repack: bytes::<formats::IQ4_NL, 2>,
-        },
         TensorType::Q5_1 => Kept {
             ty: GpuType::Q8_1,
             says: "as 8-bit with the same scale and minimum (exact)",
             repack: bytes::<formats::Q5_1, 4>,
-        },
-        // A power of two with any exponent, as only BF16's scale-free values have.
-        TensorType::MXFP4 => Kept {
-            ty: GpuType::BF16,
-            says: "as BF16 (exact)",
-            repack: |blocks, values, _| {
-                // At most two bits of each value are set: truncation loses nothing.
-                let bf16 = |v: f32| ((v.to_bits() >> 16) as u16).to_le_bytes();
-                decoded::<32>(TensorType::MXFP4, blocks, |v| values.extend(bf16(v)));
-            },
         },
         TensorType::Q3_K => Kept {
             ty: GpuType::Q6_K,
             says: "as Q6_K (exact)",
             repack: q3_k,
         },
-        TensorType::Q2_K => Kept {
-            ty: GpuType::F16,
-            says: ROUNDED,
-            repack: |blocks, values, _| {
-                let f16 = |v| f16::from_f32(v).to_le_bytes();
-                decoded::<256>(TensorType::Q2_K, blocks, |v| values.extend(f16(v)));
-            },
+        TensorType::TQ1_0 => Kept {
+            ty: GpuType::Q2_K,
+            says: "as Q2_K (exact)",
+            repack: ternary::<formats::TQ1_0>,
         },
-        TensorType::Q5_K => Kept {
-            ty: GpuType::F16,
-            says: ROUNDED,
-            repack: |blocks, values, _| {
-                let f16 = |v| f16::from_f32(v).to_le_bytes();
-                decoded::<256>(TensorType::Q5_K, blocks, |v| values.extend(f16(v)));
-            },
+        TensorType::TQ2_0 => Kept {
+            ty: GpuType::Q2_K,
+            says: "as Q2_K (exact)",
+            repack: ternary::<formats::TQ2_0>,
         },
+        TensorType::IQ1_S => in_grid(grid::<formats::IQ1_S, 0>),
+        TensorType::IQ1_M => in_grid(grid::<formats::IQ1_M, 0>),
+        TensorType::IQ2_XXS => in_grid(grid::<formats::IQ2_XXS, 1>),
+        TensorType::IQ2_XS => in_grid(grid::<formats::IQ2_XS, 1>),
+        TensorType::IQ2_S => in_grid(grid::<formats::IQ2_S, 1>),
+        TensorType::IQ3_XXS => in_grid(grid::<formats::IQ3_XXS, 2>),
+        TensorType::IQ3_S => in_grid(grid::<formats::IQ3_S, 3>),
     }
 }
-
-const ROUNDED: &str = "as F16 (rounded)";
 
 /// What `inspect` says about how a type runs on the GPU.
 pub fn stored_as(ty: TensorType) -> &'static str {
@@ -226,17 +237,17 @@ fn bytes<F: Format, const SCALES: usize>(
     }
 }
 
-/// Calls `f` for each value of blocks of `LEN`.
-fn decoded<const LEN: usize>(ty: TensorType, blocks: &[u8], mut f: impl FnMut(f32)) {
-    for b in blocks.chunks_exact(ty.block_bytes()) {
-        let mut row = [0f32; LEN];
-        decode(ty, b, &mut row);
-        row.into_iter().for_each(&mut f);
+fn q2_k(blocks: &[u8], values: &mut Vec<u8>, scales: &mut Vec<u8>) {
+    for b in blocks.chunks_exact(formats::Q2_K::BYTES) {
+        scales.extend(&b[80..]);
+        scales.extend(&b[..16]);
+        values.extend(&b[16..80]);
     }
 }
 
-fn q4_k(blocks: &[u8], values: &mut Vec<u8>, scales: &mut Vec<u8>) {
-    for b in blocks.chunks_exact(formats::Q4_K::BYTES) {
+/// Q4_K's and Q5_K's, whose values follow the scales.
+fn k<const BYTES: usize>(blocks: &[u8], values: &mut Vec<u8>, scales: &mut Vec<u8>) {
+    for b in blocks.chunks_exact(BYTES) {
         scales.extend(&b[..4]);
         let pairs: [_; 8] = std::array::from_fn(|run| formats::k_scale_min(&b[4..16], run));
         scales.extend(pairs.map(|p| p.0));
@@ -269,5 +280,59 @@ fn q3_k(blocks: &[u8], values: &mut Vec<u8>, scales: &mut Vec<u8>) {
         }
         values.extend(low);
         values.extend(high);
+    }
+}
+
+/// As Q2_K's, whose scales and minima are all 1: `d q − d`.
+fn ternary<F: Format>(blocks: &[u8], values: &mut Vec<u8>, scales: &mut Vec<u8>) {
+    for b in blocks.chunks_exact(F::BYTES) {
+        let d = &b[F::BYTES - 2..];
+        scales.extend([d, d].concat());
+        scales.extend([0x11; 16]);
+        let mut packed = [0u8; 64];
+        for run in 0..8 {
+            let packed = &mut packed[(run / 4) * 32..][..32];
+            for (packed, q) in packed.iter_mut().zip(F::unpack(b, run).q) {
+                *packed |= ((q + 1) as u8) << (2 * (run % 4));
+            }
+        }
+        values.extend(packed);
+    }
+}
+
+fn iq4_xs(blocks: &[u8], values: &mut Vec<u8>, scales: &mut Vec<u8>) {
+    for b in blocks.chunks_exact(formats::IQ4_XS::BYTES) {
+        scales.extend([b[0], b[1], 0, 0]);
+        scales.extend((0..8).map(|run| formats::IQ4_XS::scale(b, run) as u8));
+        values.extend(&b[8..]);
+    }
+}
+
+/// Codes of the values, and in the scales the number of their table in `lib/block_grid.wgsl`.
+fn grid<F: formats::Grid, const TABLE: u8>(
+    blocks: &[u8],
+    values: &mut Vec<u8>,
+    scales: &mut Vec<u8>,
+) {
+    let mut codes = [0u8; 256];
+    for (code, value) in F::VALUES.into_iter().enumerate().rev() {
+        codes[usize::from(value as u8)] = code as u8;
+    }
+    for b in blocks.chunks_exact(F::BYTES) {
+        scales.extend(F::d(b));
+        scales.extend([TABLE, 0]);
+        scales.extend((0..16).map(|half| F::scale(b, half)));
+        for run in 0..8 {
+            let q = F::unpack(b, run).q.map(|q| codes[usize::from(q as u8)]);
+            values.extend((0..16).map(|i| q[i] | (q[i + 16] << 4)));
+        }
+    }
+}
+
+/// Scales without the bit that has no meaning, and 0 for what is not a number.
+fn nvfp4(blocks: &[u8], values: &mut Vec<u8>, scales: &mut Vec<u8>) {
+    for b in blocks.chunks_exact(formats::NVFP4::BYTES) {
+        scales.extend(b[..4].iter().map(|s| if *s == 0x7f { 0 } else { s & 0x7f }));
+        values.extend(&b[4..]);
     }
 }

@@ -3,8 +3,8 @@
 
 use half::f16;
 
-use super::{NO_MIN, nibbles, same};
-use crate::blocks::{Block32, Encode, Format, f16_at};
+use super::{NO_MIN, looked_up, nibbles, same};
+use crate::blocks::{Block32, Encode, Format, f16_at, f16_to_f32};
 
 /// Adds bit `i` of `high` as the fifth bit of `q[i]`.
 #[inline(always)]
@@ -123,11 +123,13 @@ fn q8_0(x: &[f32], out: &mut Vec<u8>) {
     out.extend(x.iter().map(|v| (v * id).round() as i8 as u8));
 }
 
-/// Values of the nibbles of 16 bytes: of the low ones first, then of the high ones.
-#[inline(always)]
-fn looked_up(qs: &[u8], values: &[i8; 16]) -> [i8; 32] {
-    nibbles(qs, 0).map(|code| values[code as usize & 0xf])
-}
+/// What the codes of IQ4_NL and IQ4_XS stand for.
+pub(super) const IQ4_VALUES: [i8; 16] = [
+    -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
+];
+
+/// Twice the 4-bit floats (E2M1) that the codes of MXFP4 and NVFP4 stand for.
+const FP4_VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// f16 scale; 16 bytes of codes; `d values[code]`.
 pub struct IQ4_NL;
@@ -137,10 +139,7 @@ impl Format for IQ4_NL {
     const BYTES: usize = 18;
     #[inline(always)]
     fn unpack(b: &[u8], _: usize) -> Block32 {
-        const VALUES: [i8; 16] = [
-            -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
-        ];
-        same!(looked_up(&b[2..18], &VALUES), f16_at(b, 0), NO_MIN)
+        same!(looked_up(&b[2..18], &IQ4_VALUES), f16_at(b, 0), NO_MIN)
     }
 }
 
@@ -153,12 +152,50 @@ impl Format for MXFP4 {
     const BYTES: usize = 17;
     #[inline(always)]
     fn unpack(b: &[u8], _: usize) -> Block32 {
-        const VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
         // The two smallest are subnormal.
         let scale = match b[0] {
             e @ 0..2 => 0x0020_0000 << e,
             e => u32::from(e - 1) << 23,
         };
-        same!(looked_up(&b[1..17], &VALUES), f32::from_bits(scale), NO_MIN)
+        same!(
+            looked_up(&b[1..17], &FP4_VALUES),
+            f32::from_bits(scale),
+            NO_MIN
+        )
+    }
+}
+
+/// 4 scales that are 8-bit floats without a sign (E4M3), and for each 8 bytes of 4-bit floats (E2M1), here doubled:
+/// `scale / 2 · values[code]`.
+pub struct NVFP4;
+impl NVFP4 {
+    /// What a scale's byte stands for: its highest bit has no meaning, and what is not a number counts as 0.
+    #[inline(always)]
+    pub fn scale(byte: u8) -> f32 {
+        if byte == 0x7f {
+            return 0.0;
+        }
+        // The bits of an f16 whose exponent is 8 too small.
+        f16_to_f32(u16::from(byte & 0x7f) << 7) * 256.0
+    }
+}
+impl Format for NVFP4 {
+    const GGML: u32 = 40;
+    const LEN: usize = 64;
+    const BYTES: usize = 36;
+    #[inline(always)]
+    fn unpack(b: &[u8], run: usize) -> Block32 {
+        let all = looked_up(&b[4 + 16 * run..][..16], &FP4_VALUES);
+        // Of each 8 bytes, the low nibbles and then the high ones.
+        let mut q = [0i8; 32];
+        for (to, from) in [(0, 0), (8, 16), (16, 8), (24, 24)] {
+            q[to..to + 8].copy_from_slice(&all[from..from + 8]);
+        }
+        let scale = |half| Self::scale(b[2 * run + half]) * 0.5;
+        Block32 {
+            q,
+            d: [scale(0), scale(1)],
+            m: [NO_MIN; 2],
+        }
     }
 }
