@@ -5,6 +5,7 @@ use std::path::Path;
 use pollster::block_on;
 use siskin_engine::{CacheType, DeviceRequest, OpenOptions, Precision, Session};
 use siskin_gpu::Profile;
+use siskin_models::{Head, Model};
 use siskin_tests::{Tensors, assert_close, devices, fixture, is_first_driver, tolerance};
 use tempfile::TempDir;
 
@@ -81,6 +82,18 @@ fn logits_are_those_of_transformers() {
         if gguf.exists() {
             check(&gguf, DeviceRequest::Cpu, Profile::BASE, &ids, &wanted);
         }
+    }
+}
+
+#[test]
+fn what_cannot_be_trained_is_refused() {
+    for (family, why) in [("phi", "bias of its head"), ("gpt_neox", "in one tensor")] {
+        let config = fixture(&format!("families/{family}/config.json"));
+        let config = std::fs::read_to_string(config).unwrap();
+        let model = Model::from_config(serde_json::from_str(&config).unwrap()).unwrap();
+        let error = model.graph(Head::Loss).unwrap_err().to_string();
+        assert!(error.contains(why), "{family}: {error}");
+        assert!(model.graph(Head::Next).is_ok());
     }
 }
 

@@ -461,6 +461,15 @@ impl Family for Dense {
         self.head_bias
     }
 
+    fn check_training(&self) -> Result<()> {
+        match self.qkv {
+            _ if self.head_bias => Err(Error::NoTraining("a bias of its head")),
+            // An adapter is for a whole projection; these are taken apart.
+            Stored::ByHead(_) => Err(Error::NoTraining("q, k and v of each head in one tensor")),
+            _ => Ok(()),
+        }
+    }
+
     fn last_norm(&self, g: &mut Graph, x: NodeId) -> Result<NodeId> {
         let x = self.norm(g, x, "model.norm")?;
         // The head is linear: its input is scaled in place of its output.

@@ -102,6 +102,14 @@ pub(crate) trait Family: Debug + Send + Sync {
         false
     }
 
+    /// Whether it can be trained.
+    ///
+    /// # Errors
+    /// If not, with the reason.
+    fn check_training(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// What GGUF metadata says of it beyond sizes and rope, by keys without the architecture's name.
     ///
     /// # Errors

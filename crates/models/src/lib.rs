@@ -270,9 +270,7 @@ impl Model {
         let x = self.family.last_norm(&mut g, x)?;
         g.name(x, "model.norm");
         if head == Head::Loss {
-            if bias.is_some() {
-                return Err(Error::NoTraining("a head with a bias"));
-            }
+            self.family.check_training()?;
             let loss = g.cross_entropy(x, lm_head)?;
             g.output(loss);
             return Ok(g);
