@@ -11,7 +11,8 @@ impl Adapter {
     /// The bytes of a GGUF file, for a base of the model's architecture. GGUF has no rslora: alpha includes it.
     ///
     /// # Errors
-    /// For an adapter with magnitudes or whole weights, which GGUF cannot store.
+    /// For an adapter with magnitudes or whole weights, which GGUF cannot store, or of a model whose GGUF files are not
+    /// read.
     pub fn to_gguf(&self, model: &Model) -> Result<Vec<u8>> {
         if self.config.use_dora {
             return Err(Error::Adapter {
@@ -27,10 +28,14 @@ impl Adapter {
                 what: "GGUF cannot store the whole weights that it replaces".into(),
             });
         }
+        let arch = model.gguf_arch().ok_or_else(|| Error::Adapter {
+            name: self.name.clone(),
+            what: format!("GGUF files of {} are not written", model.arch()),
+        })?;
         let r = self.config.r;
         let text = |s: &str| Value::String(s.into());
         let metadata = [
-            ("general.architecture", text(model.gguf_arch())),
+            ("general.architecture", text(arch)),
             ("general.type", text("adapter")),
             ("adapter.type", text("lora")),
             (
@@ -78,7 +83,8 @@ impl Adapter {
         if (field("general.type"), field("adapter.type")) != ("adapter", "lora") {
             return Err(unfit("the file is not a LoRA adapter".into()));
         }
-        let (found, wanted) = (field("general.architecture"), model.gguf_arch());
+        let found = field("general.architecture");
+        let wanted = model.gguf_arch().unwrap_or(model.arch());
         if found != wanted {
             return Err(unfit(format!("it is for {found}, the model is {wanted}")));
         }

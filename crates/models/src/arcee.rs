@@ -5,15 +5,15 @@ use std::sync::Arc;
 use siskin_graph::Activation;
 
 use crate::config::Source;
-use crate::dense::{Dense, GATED, Mlp, Stored};
+use crate::dense::{DECODER, Dense, GATED, Mlp, Stored};
 use crate::dims::Defaults;
 use crate::families::{Architecture, Family, InFile};
-use crate::llama::{self, LLAMA};
+use crate::llama;
 use crate::{Dims, Result, Transform};
 
 pub(crate) static ARCEE: Architecture = Architecture {
     names: &["arcee"],
-    gguf: "arcee",
+    gguf: Some("arcee"),
     model_type: "arcee",
     class: "ArceeForCausalLM",
     defaults: Defaults {
@@ -24,19 +24,18 @@ pub(crate) static ARCEE: Architecture = Architecture {
         n_heads: 32,
         n_kv_heads: None,
         head_dim: None,
+        rms_norm_eps: 1e-5,
         context_length: 4096,
         tied: false,
     },
     read: arcee,
     transform: llama::transform,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 pub(crate) static NEMOTRON: Architecture = Architecture {
     names: &["nemotron"],
-    gguf: "nemotron",
+    gguf: Some("nemotron"),
     model_type: "nemotron",
     class: "NemotronForCausalLM",
     defaults: Defaults {
@@ -47,14 +46,13 @@ pub(crate) static NEMOTRON: Architecture = Architecture {
         n_heads: 48,
         n_kv_heads: None,
         head_dim: None,
+        rms_norm_eps: 1e-6,
         context_length: 4096,
         tied: false,
     },
     read: nemotron,
     transform: nemotron_transform,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 const MLP: Mlp = Mlp {
@@ -75,10 +73,9 @@ fn nemotron_transform(InFile { tensor, gguf }: InFile<'_>, _: &Dims) -> Transfor
 fn arcee(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let bias = source.flag("attention_bias", false)?;
     let mlp_bias = source.flag("mlp_bias", false)?;
-    let mut dense = Dense::read(source, &ARCEE, (10_000.0, None))?
+    let dense = Dense::read(source, &ARCEE, (10_000.0, None))?
         .with_attention_biases(bias, bias)
         .with_mlp(source, MLP, mlp_bias)?;
-    dense.dims.rms_norm_eps = source.positive("rms_norm_eps", "", 1e-5)?;
     Ok(Arc::new(dense))
 }
 

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use siskin_graph::Pairs;
 
 use crate::config::Source;
-use crate::dense::{Dense, GATED, NAMES, Names, Order};
+use crate::dense::{DECODER, Dense, GATED, NAMES, Names, Order};
 use crate::dims::Defaults;
-use crate::families::{Architecture, Family, as_they_are};
-use crate::llama::LLAMA;
+use crate::families::{Architecture, Family};
 use crate::{Result, layers};
 
 pub(crate) static COHERE: Architecture = Architecture {
     names: &["cohere"],
-    gguf: "",
+    gguf: None,
     model_type: "cohere",
     class: "CohereForCausalLM",
     defaults: Defaults {
@@ -25,19 +24,17 @@ pub(crate) static COHERE: Architecture = Architecture {
         n_heads: 64,
         n_kv_heads: None,
         head_dim: None,
+        rms_norm_eps: 1e-6,
         context_length: 8192,
         tied: true,
     },
     read: cohere,
-    transform: as_they_are,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 pub(crate) static COHERE2: Architecture = Architecture {
     names: &["cohere2"],
-    gguf: "",
+    gguf: None,
     model_type: "cohere2",
     class: "Cohere2ForCausalLM",
     defaults: Defaults {
@@ -48,14 +45,12 @@ pub(crate) static COHERE2: Architecture = Architecture {
         n_heads: 64,
         n_kv_heads: None,
         head_dim: None,
+        rms_norm_eps: 1e-6,
         context_length: 8192,
         tied: true,
     },
     read: cohere2,
-    transform: as_they_are,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 static COHERE_NAMES: Names = Names {

@@ -8,9 +8,20 @@ use siskin_graph::{
 
 use crate::blocks::{self, Biases};
 use crate::config::Source;
-use crate::families::{Architecture, Family, InConfig};
+use crate::families::{Architecture, Family, InConfig, as_they_are};
+use crate::llama::LLAMA;
 use crate::rope::Rope;
 use crate::{Dims, Error, Result};
+
+/// What the architectures of this kind have in common; each names and reads itself.
+pub(crate) static DECODER: Architecture = Architecture {
+    layer_names: &[],
+    top_names: &[],
+    transform: as_they_are,
+    can_have: &[],
+    has_rope_factors: false,
+    ..LLAMA
+};
 
 /// What normalises hidden states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +163,7 @@ impl Dense {
 
     /// The sizes.
     pub fn sizes(source: &Source<'_>, arch: &'static Architecture) -> Result<Dims> {
-        if source.is_gguf() && arch.gguf.is_empty() {
+        if source.is_gguf() && arch.gguf.is_none() {
             return Err(source.unsupported("general.architecture", arch.names[0]));
         }
         Dims::read(source, &arch.defaults)

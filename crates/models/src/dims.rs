@@ -51,6 +51,7 @@ pub(crate) struct Defaults {
     pub n_kv_heads: Option<usize>,
     /// `None`: `hidden_size / n_heads`.
     pub head_dim: Option<usize>,
+    pub rms_norm_eps: f32,
     pub context_length: usize,
     pub tied: bool,
 }
@@ -106,7 +107,7 @@ impl Dims {
             rms_norm_eps: source.positive(
                 "rms_norm_eps",
                 "attention.layer_norm_rms_epsilon",
-                1e-6,
+                defaults.rms_norm_eps,
             )?,
             // Families read it with their frequencies.
             rope_theta: 0.0,

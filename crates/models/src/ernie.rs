@@ -6,14 +6,13 @@ use siskin_graph::Pairs;
 
 use crate::Result;
 use crate::config::Source;
-use crate::dense::{Dense, GATED};
+use crate::dense::{DECODER, Dense, GATED};
 use crate::dims::Defaults;
-use crate::families::{Architecture, Family, as_they_are};
-use crate::llama::LLAMA;
+use crate::families::{Architecture, Family};
 
 pub(crate) static ERNIE4_5: Architecture = Architecture {
     names: &["ernie4_5"],
-    gguf: "ernie4_5",
+    gguf: Some("ernie4_5"),
     model_type: "ernie4_5",
     class: "Ernie4_5ForCausalLM",
     defaults: Defaults {
@@ -24,19 +23,17 @@ pub(crate) static ERNIE4_5: Architecture = Architecture {
         n_heads: 16,
         n_kv_heads: Some(2),
         head_dim: Some(128),
+        rms_norm_eps: 1e-5,
         context_length: 131_072,
         tied: true,
     },
     read: ernie4_5,
-    transform: as_they_are,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 pub(crate) static HELIUM: Architecture = Architecture {
     names: &["helium"],
-    gguf: "",
+    gguf: None,
     model_type: "helium",
     class: "HeliumForCausalLM",
     defaults: Defaults {
@@ -47,14 +44,12 @@ pub(crate) static HELIUM: Architecture = Architecture {
         n_heads: 20,
         n_kv_heads: Some(20),
         head_dim: Some(128),
+        rms_norm_eps: 1e-8,
         context_length: 4096,
         tied: false,
     },
     read: helium,
-    transform: as_they_are,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 fn ernie4_5(source: &Source<'_>) -> Result<Arc<dyn Family>> {
@@ -62,7 +57,6 @@ fn ernie4_5(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let mut dense = Dense::read(source, &ERNIE4_5, (500_000.0, None))?
         .with_attention_biases(bias, bias)
         .with_mlp(source, GATED, bias)?;
-    dense.dims.rms_norm_eps = source.positive("rms_norm_eps", "", 1e-5)?;
     dense.pairs = Pairs::Interleaved;
     Ok(Arc::new(dense))
 }
@@ -73,7 +67,6 @@ fn helium(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let mut dense = Dense::read(source, &HELIUM, (100_000.0, None))?
         .with_attention_biases(bias, false)
         .with_mlp(source, GATED, mlp_bias)?;
-    dense.dims.rms_norm_eps = source.positive("rms_norm_eps", "", 1e-8)?;
     dense.pairs = Pairs::Interleaved;
     Ok(Arc::new(dense))
 }

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use crate::config::Source;
-use crate::dense::{Dense, GATED, NAMES, Names, Order, QkNorm};
+use crate::dense::{DECODER, Dense, GATED, NAMES, Names, Order, QkNorm};
 use crate::dims::Defaults;
-use crate::families::{Architecture, Family, as_they_are};
-use crate::llama::LLAMA;
+use crate::families::{Architecture, Family};
 use crate::{Result, layers};
 
 pub(crate) static EXAONE4: Architecture = Architecture {
     names: &["exaone4"],
-    gguf: "exaone4",
+    gguf: Some("exaone4"),
     model_type: "exaone4",
     class: "Exaone4ForCausalLM",
     defaults: Defaults {
@@ -25,6 +24,7 @@ pub(crate) static EXAONE4: Architecture = Architecture {
         n_heads: 32,
         n_kv_heads: Some(32),
         head_dim: None,
+        rms_norm_eps: 1e-5,
         context_length: 2048,
         tied: false,
     },
@@ -33,10 +33,7 @@ pub(crate) static EXAONE4: Architecture = Architecture {
         ("post_attention_layernorm", "post_attention_norm"),
         ("post_feedforward_layernorm", "post_ffw_norm"),
     ],
-    transform: as_they_are,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 static EXAONE_NAMES: Names = Names {
@@ -55,7 +52,6 @@ const PATTERN: usize = 4;
 fn exaone4(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let mut dense =
         Dense::read(source, &EXAONE4, (10_000.0, None))?.with_mlp(source, GATED, false)?;
-    dense.dims.rms_norm_eps = source.positive("rms_norm_eps", "", 1e-5)?;
     dense.order = Order::After;
     dense.qk_norm = QkNorm::Heads;
     dense.names = &EXAONE_NAMES;

@@ -43,7 +43,7 @@ pub(crate) fn check_silu(activation: Activation) -> Result<()> {
     }
 }
 
-/// Of families whose GGUF files cannot say what rotated dimensions are multiplied by.
+/// Of families whose files are written without what rotated dimensions are multiplied by.
 ///
 /// # Errors
 /// If it is not 1.
@@ -146,7 +146,9 @@ impl Model {
     /// If its frequencies or its activation are such that the architecture's GGUF files cannot express them.
     pub fn to_gguf(&self) -> Result<(Metadata, Option<Vec<f32>>)> {
         let d = self.dims();
-        let arch = self.gguf_arch();
+        let arch = self.gguf_arch().ok_or(Error::NoConversion {
+            arch: self.arch.names[0],
+        })?;
         let mut out: Vec<(String, Value)> =
             vec![("general.architecture".into(), Value::String(arch.into()))];
         let mut set = |key: &str, value: Value| out.push((format!("{arch}.{key}"), value));

@@ -51,8 +51,8 @@ static ALL: [&Architecture; 27] = [
 pub(crate) struct Architecture {
     /// What a `config.json` may call it; messages use the first.
     pub names: &'static [&'static str],
-    /// What GGUF files call it.
-    pub gguf: &'static str,
+    /// What GGUF files call it; `None` where they are not read.
+    pub gguf: Option<&'static str>,
     /// `model_type` of a `config.json` that is written.
     pub model_type: &'static str,
     /// transformers' class.

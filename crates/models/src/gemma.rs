@@ -5,15 +5,14 @@ use std::sync::Arc;
 use siskin_graph::Activation;
 
 use crate::config::Source;
-use crate::dense::{Dense, GATED, Mlp};
+use crate::dense::{DECODER, Dense, GATED, Mlp};
 use crate::dims::Defaults;
 use crate::families::{Architecture, Family, InFile};
-use crate::llama::LLAMA;
 use crate::{Dims, Result, Transform, blocks};
 
 pub(crate) static GEMMA: Architecture = Architecture {
     names: &["gemma"],
-    gguf: "",
+    gguf: None,
     model_type: "gemma",
     class: "GemmaForCausalLM",
     defaults: Defaults {
@@ -24,14 +23,13 @@ pub(crate) static GEMMA: Architecture = Architecture {
         n_heads: 16,
         n_kv_heads: Some(16),
         head_dim: Some(256),
+        rms_norm_eps: 1e-6,
         context_length: 8192,
         tied: true,
     },
     read: gemma,
     transform,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 const MLP: Mlp = Mlp {

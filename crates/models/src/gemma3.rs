@@ -17,7 +17,7 @@ use crate::{Dims, Result, Transform, layers};
 
 pub(crate) static GEMMA3: Architecture = Architecture {
     names: &["gemma3", "gemma3_text"],
-    gguf: "gemma3",
+    gguf: Some("gemma3"),
     model_type: "gemma3_text",
     class: "Gemma3ForCausalLM",
     defaults: DEFAULTS,
@@ -53,6 +53,7 @@ const DEFAULTS: Defaults = Defaults {
     n_heads: 8,
     n_kv_heads: Some(4),
     head_dim: Some(256),
+    rms_norm_eps: 1e-6,
     context_length: 131_072,
     tied: true,
 };

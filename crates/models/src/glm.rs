@@ -7,14 +7,13 @@ use siskin_graph::Pairs;
 
 use crate::Result;
 use crate::config::Source;
-use crate::dense::{Dense, GATED, Mlp, NAMES, Names, Order, Stored};
+use crate::dense::{DECODER, Dense, GATED, Mlp, NAMES, Names, Order, Stored};
 use crate::dims::Defaults;
-use crate::families::{Architecture, Family, as_they_are};
-use crate::llama::LLAMA;
+use crate::families::{Architecture, Family};
 
 pub(crate) static GLM: Architecture = Architecture {
     names: &["glm"],
-    gguf: "",
+    gguf: None,
     model_type: "glm",
     class: "GlmForCausalLM",
     defaults: Defaults {
@@ -25,19 +24,17 @@ pub(crate) static GLM: Architecture = Architecture {
         n_heads: 32,
         n_kv_heads: Some(2),
         head_dim: Some(128),
+        rms_norm_eps: 1.5625e-7,
         context_length: 131_072,
         tied: false,
     },
     read: |source| read(source, &GLM, Order::Before),
-    transform: as_they_are,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 pub(crate) static GLM4: Architecture = Architecture {
     names: &["glm4"],
-    gguf: "glm4",
+    gguf: Some("glm4"),
     model_type: "glm4",
     class: "Glm4ForCausalLM",
     defaults: Defaults {
@@ -48,6 +45,7 @@ pub(crate) static GLM4: Architecture = Architecture {
         n_heads: 32,
         n_kv_heads: Some(2),
         head_dim: Some(128),
+        rms_norm_eps: 1.5625e-7,
         context_length: 131_072,
         tied: false,
     },
@@ -57,10 +55,7 @@ pub(crate) static GLM4: Architecture = Architecture {
         ("post_mlp_layernorm", "post_ffw_norm"),
         ("mlp.gate_up_proj", "ffn_up"),
     ],
-    transform: as_they_are,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 static GLM_NAMES: Names = Names {
@@ -83,7 +78,6 @@ fn read(source: &Source<'_>, arch: &'static Architecture, order: Order) -> Resul
     let mut dense = Dense::read(source, arch, (10_000.0, Some(0.5)))?
         .with_attention_biases(bias, false)
         .with_mlp(source, MLP, false)?;
-    dense.dims.rms_norm_eps = source.positive("rms_norm_eps", "", 1.5625e-7)?;
     dense.pairs = Pairs::Interleaved;
     dense.order = order;
     dense.names = &GLM_NAMES;

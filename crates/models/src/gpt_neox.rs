@@ -7,14 +7,13 @@ use siskin_graph::Activation;
 
 use crate::Result;
 use crate::config::Source;
-use crate::dense::{Dense, Mlp, NAMES, Names, Order, Stored};
+use crate::dense::{DECODER, Dense, Mlp, NAMES, Names, Order, Stored};
 use crate::dims::Defaults;
-use crate::families::{Architecture, Family, as_they_are};
-use crate::llama::LLAMA;
+use crate::families::{Architecture, Family};
 
 pub(crate) static GPT_NEOX: Architecture = Architecture {
     names: &["gpt_neox"],
-    gguf: "",
+    gguf: None,
     model_type: "gpt_neox",
     class: "GPTNeoXForCausalLM",
     defaults: Defaults {
@@ -25,19 +24,17 @@ pub(crate) static GPT_NEOX: Architecture = Architecture {
         n_heads: 64,
         n_kv_heads: None,
         head_dim: None,
+        rms_norm_eps: 1e-6,
         context_length: 2048,
         tied: false,
     },
     read: gpt_neox,
-    transform: as_they_are,
-    can_have: &[],
-    has_rope_factors: false,
     top_names: &[
         ("model.embed_tokens", "gpt_neox.embed_in"),
         ("model.norm", "gpt_neox.final_layer_norm"),
         ("lm_head", "embed_out"),
     ],
-    ..LLAMA
+    ..DECODER
 };
 
 static NEOX_NAMES: Names = Names {

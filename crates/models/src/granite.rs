@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crate::Result;
 use crate::config::Source;
-use crate::dense::{Dense, GATED};
+use crate::dense::{DECODER, Dense, GATED};
 use crate::dims::Defaults;
 use crate::families::{Architecture, Family};
-use crate::llama::{self, LLAMA};
+use crate::llama;
 
 pub(crate) static GRANITE: Architecture = Architecture {
     names: &["granite"],
-    gguf: "granite",
+    gguf: Some("granite"),
     model_type: "granite",
     class: "GraniteForCausalLM",
     defaults: Defaults {
@@ -22,14 +22,13 @@ pub(crate) static GRANITE: Architecture = Architecture {
         n_heads: 32,
         n_kv_heads: None,
         head_dim: None,
+        rms_norm_eps: 1e-6,
         context_length: 2048,
         tied: false,
     },
     read: granite,
     transform: llama::transform,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 fn granite(source: &Source<'_>) -> Result<Arc<dyn Family>> {

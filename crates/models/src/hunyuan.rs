@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use crate::Result;
 use crate::config::Source;
-use crate::dense::{Dense, GATED, NAMES, Names, QkNorm};
+use crate::dense::{DECODER, Dense, GATED, NAMES, Names, QkNorm};
 use crate::dims::Defaults;
-use crate::families::{Architecture, Family, as_they_are};
-use crate::llama::LLAMA;
+use crate::families::{Architecture, Family};
 
 pub(crate) static HUNYUAN: Architecture = Architecture {
     names: &["hunyuan_v1_dense", "hunyuan-dense"],
-    gguf: "hunyuan-dense",
+    gguf: Some("hunyuan-dense"),
     model_type: "hunyuan_v1_dense",
     class: "HunYuanDenseV1ForCausalLM",
     defaults: Defaults {
@@ -22,6 +21,7 @@ pub(crate) static HUNYUAN: Architecture = Architecture {
         n_heads: 32,
         n_kv_heads: None,
         head_dim: None,
+        rms_norm_eps: 1e-5,
         context_length: 2048,
         tied: false,
     },
@@ -30,10 +30,7 @@ pub(crate) static HUNYUAN: Architecture = Architecture {
         ("self_attn.query_layernorm", "attn_q_norm"),
         ("self_attn.key_layernorm", "attn_k_norm"),
     ],
-    transform: as_they_are,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 static HUNYUAN_NAMES: Names = Names {
@@ -46,7 +43,6 @@ fn hunyuan(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let mut dense = Dense::read(source, &HUNYUAN, (10_000.0, None))?
         .with_attention_biases(bias, bias)
         .with_mlp(source, GATED, false)?;
-    dense.dims.rms_norm_eps = source.positive("rms_norm_eps", "", 1e-5)?;
     dense.qk_norm = QkNorm::HeadsAfterRope;
     dense.names = &HUNYUAN_NAMES;
     Ok(Arc::new(dense))

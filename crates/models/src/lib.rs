@@ -215,8 +215,8 @@ impl Model {
         &self.arch_name
     }
 
-    /// The architecture's name in GGUF files.
-    pub fn gguf_arch(&self) -> &str {
+    /// The architecture's name in GGUF files; `None` where these are not read.
+    pub fn gguf_arch(&self) -> Option<&str> {
         self.arch.gguf
     }
 

@@ -16,7 +16,7 @@ use crate::{Dims, Result, Transform, layers};
 
 pub(crate) static LLAMA: Architecture = Architecture {
     names: &["llama"],
-    gguf: "llama",
+    gguf: Some("llama"),
     model_type: "llama",
     class: "LlamaForCausalLM",
     defaults: DEFAULTS,
@@ -58,6 +58,7 @@ const DEFAULTS: Defaults = Defaults {
     n_heads: 32,
     n_kv_heads: None,
     head_dim: None,
+    rms_norm_eps: 1e-6,
     context_length: 2048,
     tied: false,
 };
@@ -168,6 +169,7 @@ impl Family for Config {
     }
 
     fn in_config(&self) -> Result<InConfig> {
+        check_rope_scale(self.rope_scale)?;
         let mut more = vec![("hidden_act", json!("silu"))];
         if self.biases.down {
             more.push(("mlp_bias", json!(true)));

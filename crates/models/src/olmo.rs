@@ -4,16 +4,16 @@
 use std::sync::Arc;
 
 use crate::config::Source;
-use crate::dense::{Dense, GATED, NAMES, Names, Norm, Order, QkNorm};
+use crate::dense::{DECODER, Dense, GATED, NAMES, Names, Norm, Order, QkNorm};
 use crate::dims::Defaults;
-use crate::families::{Architecture, Family, as_they_are};
-use crate::llama::{self, LLAMA};
+use crate::families::{Architecture, Family};
+use crate::llama;
 use crate::rope::Rope;
 use crate::{Result, layers};
 
 pub(crate) static OLMO: Architecture = Architecture {
     names: &["olmo"],
-    gguf: "",
+    gguf: None,
     model_type: "olmo",
     class: "OlmoForCausalLM",
     defaults: Defaults {
@@ -24,19 +24,18 @@ pub(crate) static OLMO: Architecture = Architecture {
         n_heads: 32,
         n_kv_heads: None,
         head_dim: None,
+        rms_norm_eps: 1e-6,
         context_length: 2048,
         tied: false,
     },
     read: olmo,
     transform: llama::transform,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 pub(crate) static OLMO2: Architecture = Architecture {
     names: &["olmo2"],
-    gguf: "olmo2",
+    gguf: Some("olmo2"),
     model_type: "olmo2",
     class: "Olmo2ForCausalLM",
     defaults: Defaults {
@@ -47,6 +46,7 @@ pub(crate) static OLMO2: Architecture = Architecture {
         n_heads: 32,
         n_kv_heads: None,
         head_dim: None,
+        rms_norm_eps: 1e-5,
         context_length: 2048,
         tied: false,
     },
@@ -55,15 +55,12 @@ pub(crate) static OLMO2: Architecture = Architecture {
         ("post_attention_layernorm", "post_attention_norm"),
         ("post_feedforward_layernorm", "post_ffw_norm"),
     ],
-    transform: as_they_are,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 pub(crate) static OLMO3: Architecture = Architecture {
     names: &["olmo3"],
-    gguf: "olmo2",
+    gguf: Some("olmo2"),
     model_type: "olmo3",
     class: "Olmo3ForCausalLM",
     defaults: Defaults {
@@ -74,6 +71,7 @@ pub(crate) static OLMO3: Architecture = Architecture {
         n_heads: 32,
         n_kv_heads: None,
         head_dim: None,
+        rms_norm_eps: 1e-5,
         context_length: 2048,
         tied: false,
     },
@@ -82,10 +80,7 @@ pub(crate) static OLMO3: Architecture = Architecture {
         ("post_attention_layernorm", "post_attention_norm"),
         ("post_feedforward_layernorm", "post_ffw_norm"),
     ],
-    transform: as_they_are,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 static NAMES_AFTER: Names = Names {
@@ -146,7 +141,6 @@ fn with_norms_after(dense: Dense, source: &Source<'_>) -> Result<Dense> {
     let mut dense = dense
         .with_attention_biases(bias, bias)
         .with_mlp(source, GATED, false)?;
-    dense.dims.rms_norm_eps = source.positive("rms_norm_eps", "", 1e-5)?;
     dense.order = Order::After;
     dense.qk_norm = QkNorm::All;
     dense.names = &NAMES_AFTER;

@@ -7,14 +7,13 @@ use siskin_graph::Activation;
 
 use crate::Result;
 use crate::config::Source;
-use crate::dense::{Dense, GATED, Mlp, NAMES, Names, Order, Stored};
+use crate::dense::{DECODER, Dense, GATED, Mlp, NAMES, Names, Order, Stored};
 use crate::dims::Defaults;
-use crate::families::{Architecture, Family, as_they_are};
-use crate::llama::LLAMA;
+use crate::families::{Architecture, Family};
 
 pub(crate) static PHI: Architecture = Architecture {
     names: &["phi", "phi2"],
-    gguf: "phi2",
+    gguf: Some("phi2"),
     model_type: "phi",
     class: "PhiForCausalLM",
     defaults: Defaults {
@@ -25,6 +24,7 @@ pub(crate) static PHI: Architecture = Architecture {
         n_heads: 32,
         n_kv_heads: None,
         head_dim: None,
+        rms_norm_eps: 1e-6,
         context_length: 2048,
         tied: false,
     },
@@ -34,15 +34,13 @@ pub(crate) static PHI: Architecture = Architecture {
         ("mlp.fc1", "ffn_up"),
         ("mlp.fc2", "ffn_down"),
     ],
-    transform: as_they_are,
-    can_have: &[],
-    has_rope_factors: false,
     top_names: &[("model.norm", "model.final_layernorm")],
+    ..DECODER
 };
 
 pub(crate) static PHI3: Architecture = Architecture {
     names: &["phi3"],
-    gguf: "phi3",
+    gguf: Some("phi3"),
     model_type: "phi3",
     class: "Phi3ForCausalLM",
     defaults: Defaults {
@@ -53,6 +51,7 @@ pub(crate) static PHI3: Architecture = Architecture {
         n_heads: 32,
         n_kv_heads: None,
         head_dim: None,
+        rms_norm_eps: 1e-5,
         context_length: 4096,
         tied: false,
     },
@@ -61,10 +60,7 @@ pub(crate) static PHI3: Architecture = Architecture {
         ("self_attn.qkv_proj", "attn_qkv"),
         ("mlp.gate_up_proj", "ffn_up"),
     ],
-    transform: as_they_are,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 static PHI_NAMES: Names = Names {
@@ -104,7 +100,6 @@ fn phi3(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     source.uint("original_max_position_embeddings", "")?;
     let mut dense =
         Dense::read(source, &PHI3, (10_000.0, Some(1.0)))?.with_mlp(source, PHI3_MLP, false)?;
-    dense.dims.rms_norm_eps = source.positive("rms_norm_eps", "", 1e-5)?;
     dense.qkv = Stored::Stacked("qkv_proj");
     let window = source
         .uint("sliding_window", "attention.sliding_window")?

@@ -17,7 +17,7 @@ use crate::{Dims, Result, layers};
 
 pub(crate) static QWEN2: Architecture = Architecture {
     names: &["qwen2"],
-    gguf: "qwen2",
+    gguf: Some("qwen2"),
     model_type: "qwen2",
     class: "Qwen2ForCausalLM",
     defaults: QWEN2_DEFAULTS,
@@ -31,7 +31,7 @@ pub(crate) static QWEN2: Architecture = Architecture {
 
 pub(crate) static QWEN3: Architecture = Architecture {
     names: &["qwen3"],
-    gguf: "qwen3",
+    gguf: Some("qwen3"),
     model_type: "qwen3",
     class: "Qwen3ForCausalLM",
     defaults: QWEN3_DEFAULTS,
@@ -60,6 +60,7 @@ const QWEN2_DEFAULTS: Defaults = Defaults {
     n_heads: 32,
     n_kv_heads: Some(32),
     head_dim: None,
+    rms_norm_eps: 1e-6,
     context_length: 32_768,
     tied: false,
 };
@@ -149,6 +150,7 @@ impl Family for Config {
     }
 
     fn in_config(&self) -> Result<InConfig> {
+        check_rope_scale(self.rope_scale)?;
         Ok(InConfig {
             arch: if self.is_qwen3 { &QWEN3 } else { &QWEN2 },
             window: None,

@@ -190,7 +190,7 @@ impl Rope {
         match source.str("", "rope.scaling.type")?.unwrap_or("linear") {
             "none" => {}
             "linear" => rope.inv_freq.iter_mut().for_each(|f| *f /= factor),
-            "longrope" => {}
+            "longrope" if source.has_tensor("rope_factors_short.weight") => {}
             "yarn" => {
                 let yarn = Yarn {
                     factor,

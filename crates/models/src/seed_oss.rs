@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use crate::Result;
 use crate::config::Source;
-use crate::dense::{Dense, GATED};
+use crate::dense::{DECODER, Dense, GATED};
 use crate::dims::Defaults;
-use crate::families::{Architecture, Family, as_they_are};
-use crate::llama::LLAMA;
+use crate::families::{Architecture, Family};
 
 pub(crate) static SEED_OSS: Architecture = Architecture {
     names: &["seed_oss"],
-    gguf: "seed_oss",
+    gguf: Some("seed_oss"),
     model_type: "seed_oss",
     class: "SeedOssForCausalLM",
     defaults: Defaults {
@@ -22,15 +21,13 @@ pub(crate) static SEED_OSS: Architecture = Architecture {
         n_heads: 80,
         n_kv_heads: Some(8),
         head_dim: Some(128),
+        rms_norm_eps: 1e-6,
         context_length: 524_288,
         tied: false,
     },
     read: seed_oss,
     layer_names: &[("post_attention_layernorm", "post_attention_norm")],
-    transform: as_they_are,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 fn seed_oss(source: &Source<'_>) -> Result<Arc<dyn Family>> {

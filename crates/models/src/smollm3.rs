@@ -5,15 +5,15 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use crate::config::Source;
-use crate::dense::{Dense, GATED};
+use crate::dense::{DECODER, Dense, GATED};
 use crate::dims::Defaults;
 use crate::families::{Architecture, Family};
-use crate::llama::{self, LLAMA};
+use crate::llama;
 use crate::{Result, layers};
 
 pub(crate) static SMOLLM3: Architecture = Architecture {
     names: &["smollm3"],
-    gguf: "smollm3",
+    gguf: Some("smollm3"),
     model_type: "smollm3",
     class: "SmolLM3ForCausalLM",
     defaults: Defaults {
@@ -24,14 +24,13 @@ pub(crate) static SMOLLM3: Architecture = Architecture {
         n_heads: 16,
         n_kv_heads: Some(4),
         head_dim: None,
+        rms_norm_eps: 1e-6,
         context_length: 32_768,
         tied: true,
     },
     read: smollm3,
     transform: llama::transform,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 /// Each n-th layer is without rope, where the file does not say.

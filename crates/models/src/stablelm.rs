@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use crate::Result;
 use crate::config::Source;
-use crate::dense::{Dense, GATED, NAMES, Names, Order};
+use crate::dense::{DECODER, Dense, GATED, NAMES, Names, Order};
 use crate::dims::Defaults;
-use crate::families::{Architecture, Family, as_they_are};
-use crate::llama::LLAMA;
+use crate::families::{Architecture, Family};
 
 pub(crate) static STABLELM: Architecture = Architecture {
     names: &["stablelm"],
-    gguf: "stablelm",
+    gguf: Some("stablelm"),
     model_type: "stablelm",
     class: "StableLmForCausalLM",
     defaults: Defaults {
@@ -22,14 +21,12 @@ pub(crate) static STABLELM: Architecture = Architecture {
         n_heads: 32,
         n_kv_heads: Some(32),
         head_dim: None,
+        rms_norm_eps: 1e-6,
         context_length: 4096,
         tied: false,
     },
     read: stablelm,
-    transform: as_they_are,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 static PARALLEL: Names = Names {

@@ -6,14 +6,13 @@ use siskin_graph::Activation;
 
 use crate::Result;
 use crate::config::Source;
-use crate::dense::{Dense, Mlp, Stored};
+use crate::dense::{DECODER, Dense, Mlp, Stored};
 use crate::dims::Defaults;
-use crate::families::{Architecture, Family, as_they_are};
-use crate::llama::LLAMA;
+use crate::families::{Architecture, Family};
 
 pub(crate) static STARCODER2: Architecture = Architecture {
     names: &["starcoder2"],
-    gguf: "starcoder2",
+    gguf: Some("starcoder2"),
     model_type: "starcoder2",
     class: "Starcoder2ForCausalLM",
     defaults: Defaults {
@@ -24,15 +23,13 @@ pub(crate) static STARCODER2: Architecture = Architecture {
         n_heads: 24,
         n_kv_heads: Some(2),
         head_dim: None,
+        rms_norm_eps: 1e-6,
         context_length: 4096,
         tied: true,
     },
     read: starcoder2,
     layer_names: &[("mlp.c_fc", "ffn_up"), ("mlp.c_proj", "ffn_down")],
-    transform: as_they_are,
-    can_have: &[],
-    has_rope_factors: false,
-    ..LLAMA
+    ..DECODER
 };
 
 const MLP: Mlp = Mlp {
