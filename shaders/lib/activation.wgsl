@@ -1,4 +1,5 @@
-// The nonlinearity of an MLP. ACTIVATION: 0 SiLU, 1 GELU approximated by tanh, 2 GELU, 3 ReLU, 4 ReLU squared.
+// The nonlinearity of an MLP. ACTIVATION: 0 SiLU, 1 GELU approximated by tanh, 2 GELU, 3 ReLU, 4 ReLU squared,
+// 5 sigmoid, 6 x itself.
 override ACTIVATION: u32 = 0u;
 
 fn activate(x: f32) -> f32 {
@@ -7,6 +8,8 @@ fn activate(x: f32) -> f32 {
         case 2u: { return x * normal(x); }
         case 3u: { return max(x, 0.0); }
         case 4u: { return max(x, 0.0) * max(x, 0.0); }
+        case 5u: { return 1.0 / (1.0 + exp(-x)); }
+        case 6u: { return x; }
         default: { return x / (1.0 + exp(-x)); }
     }
 }
@@ -20,6 +23,11 @@ fn activate_grad(x: f32) -> f32 {
         case 2u: { return normal(x) + x * 0.3989423 * exp(-0.5 * x * x); }
         case 3u: { return select(0.0, 1.0, x > 0.0); }
         case 4u: { return 2.0 * max(x, 0.0); }
+        case 5u: {
+            let s = 1.0 / (1.0 + exp(-x));
+            return s * (1.0 - s);
+        }
+        case 6u: { return 1.0; }
         default: {
             let s = 1.0 / (1.0 + exp(-x));
             return s * (1.0 + x * (1.0 - s));

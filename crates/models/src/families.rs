@@ -12,11 +12,11 @@ use crate::config::Source;
 use crate::dims::Defaults;
 use crate::{
     Dims, Error, Result, Transform, arcee, blocks, cohere, ernie, exaone4, gemma, gemma3, glm,
-    gpt_neox, granite, hunyuan, llama, olmo, phi, qwen, seed_oss, smollm3, stablelm, starcoder2,
+    gpt_neox, granite, hunyuan, lfm2, llama, olmo, phi, qwen, qwen35, seed_oss, smollm3, stablelm, starcoder2,
 };
 
 /// All architectures, as messages list them.
-static ALL: [&Architecture; 27] = [
+static ALL: [&Architecture; 29] = [
     &llama::LLAMA,
     &llama::MISTRAL,
     &qwen::QWEN2,
@@ -34,12 +34,14 @@ static ALL: [&Architecture; 27] = [
     &granite::GRANITE,
     &ernie::HELIUM,
     &hunyuan::HUNYUAN,
+    &lfm2::LFM2,
     &arcee::NEMOTRON,
     &olmo::OLMO,
     &olmo::OLMO2,
     &olmo::OLMO3,
     &phi::PHI,
     &phi::PHI3,
+    &qwen35::QWEN3_5,
     &seed_oss::SEED_OSS,
     &smollm3::SMOLLM3,
     &stablelm::STABLELM,
@@ -67,6 +69,8 @@ pub(crate) struct Architecture {
     pub can_have: &'static [Biases],
     /// Names outside the layers that are not llama's: the graph's and Hugging Face's.
     pub top_names: &'static [(&'static str, &'static str)],
+    /// The same for GGUF files.
+    pub gguf_top_names: &'static [(&'static str, &'static str)],
     /// Whether its GGUF files may have a factor for each rotary frequency.
     pub has_rope_factors: bool,
 }

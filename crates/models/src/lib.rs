@@ -20,11 +20,14 @@ mod granite;
 mod harmless;
 mod hunyuan;
 mod layers;
+mod lfm2;
 mod llama;
+mod mixers;
 mod names;
 mod olmo;
 mod phi;
 mod qwen;
+mod qwen35;
 mod rope;
 mod rope_scaling;
 mod seed_oss;
@@ -175,11 +178,16 @@ impl Model {
         // transformers 4 takes the embedding where the configuration says so, whatever else the file holds.
         let head = self.find(checkpoint, "lm_head.weight");
         let is_head = |name: &str| self.tied && head.is_some_and(|h| h.name == name);
+        let dims = self.dims();
+        let is_prediction = |name: &str| {
+            let mut layers = dims.n_layers..dims.n_layers + dims.n_predict_layers;
+            layers.any(|i| name.starts_with(&format!("blk.{i}.")))
+        };
         let read = checkpoint.tensors.iter().map(|t| (t.name.as_str(), ""));
         let unread = checkpoint.unread.iter().map(|t| (t.name.as_str(), &*t.ty));
         let mut unused = read.chain(unread).filter(|(name, ty)| {
             let harmless = harmless::tensor(name, self.has_vision) || harmless::is_buffer(ty);
-            !used.contains(name) && !harmless && !is_head(name)
+            !used.contains(name) && !harmless && !is_head(name) && !is_prediction(name)
         });
         match unused.next() {
             None => Ok(()),
@@ -296,7 +304,11 @@ impl Model {
             [rows, 1] => vec![rows],
             shape => shape.to_vec(),
         };
-        if info.shape != wanted {
+        // Files differ in dimensions of 1: those of a convolution's weights have one in the middle.
+        let significant = |shape: &[usize]| -> Vec<usize> {
+            shape.iter().copied().filter(|n| *n != 1).collect()
+        };
+        if significant(&info.shape) != significant(&wanted) {
             return Err(Error::Shape {
                 name: checkpoint.name.clone(),
                 tensor: info.name.clone(),

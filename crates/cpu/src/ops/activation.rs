@@ -10,6 +10,8 @@ pub fn activation(activation: Activation, x: f32) -> f32 {
         Activation::Gelu => x * normal(x),
         Activation::Relu => x.max(0.0),
         Activation::Relu2 => x.max(0.0) * x.max(0.0),
+        Activation::Sigmoid => sigmoid(x),
+        Activation::Identity => x,
     }
 }
 
@@ -31,7 +33,13 @@ pub fn activation_grad(activation: Activation, x: f32) -> f32 {
         }
         Activation::Relu => f32::from(u8::from(x > 0.0)),
         Activation::Relu2 => 2.0 * x.max(0.0),
+        Activation::Sigmoid => sigmoid(x) * (1.0 - sigmoid(x)),
+        Activation::Identity => 1.0,
     }
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
 }
 
 fn gelu_inner(x: f32) -> f32 {

@@ -6,10 +6,14 @@ pub mod activation;
 pub mod adamw;
 /// Attention over a KV cache.
 pub mod attention;
+/// A causal convolution of each column, with a state.
+pub mod causal_conv;
 /// The choice of a token.
 pub mod choose;
 /// The loss and its gradient, without storing all logits.
 pub mod cross_entropy;
+/// The gated delta rule, with a state.
+pub mod delta_rule;
 /// DoRA's magnitudes (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024).
 pub mod dora;
 /// Views of matrices, and their products.
@@ -24,5 +28,7 @@ pub mod lora;
 pub mod rms_norm;
 /// Rotary positions (Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021).
 pub mod rope;
+/// Mamba's selective scan, with a state.
+pub mod selective_scan;
 /// Attention within a batch of training, and its gradient.
 pub mod self_attention;
