@@ -11,12 +11,12 @@ use crate::blocks::Biases;
 use crate::config::Source;
 use crate::dims::Defaults;
 use crate::{
-    Dims, Error, Result, Transform, arcee, blocks, cohere, ernie, exaone4, gemma, gemma3, glm,
-    gpt_neox, granite, hunyuan, lfm2, llama, olmo, phi, qwen, qwen35, seed_oss, smollm3, stablelm, starcoder2,
+    Dims, Error, Result, Transform, arcee, blocks, cohere, ernie, exaone4, falcon_h1, gemma, gemma3, glm,
+    gpt_neox, granite, granite_hybrid, hunyuan, lfm2, llama, mamba, nemotron_h, olmo, phi, qwen, qwen35, seed_oss, smollm3, stablelm, starcoder2,
 };
 
 /// All architectures, as messages list them.
-static ALL: [&Architecture; 29] = [
+static ALL: [&Architecture; 34] = [
     &llama::LLAMA,
     &llama::MISTRAL,
     &qwen::QWEN2,
@@ -27,15 +27,20 @@ static ALL: [&Architecture; 29] = [
     &cohere::COHERE2,
     &ernie::ERNIE4_5,
     &exaone4::EXAONE4,
+    &falcon_h1::FALCON_H1,
     &gemma::GEMMA,
     &glm::GLM,
     &glm::GLM4,
     &gpt_neox::GPT_NEOX,
     &granite::GRANITE,
+    &granite_hybrid::GRANITE_HYBRID,
     &ernie::HELIUM,
     &hunyuan::HUNYUAN,
     &lfm2::LFM2,
+    &mamba::MAMBA,
+    &mamba::MAMBA2,
     &arcee::NEMOTRON,
+    &nemotron_h::NEMOTRON_H,
     &olmo::OLMO,
     &olmo::OLMO2,
     &olmo::OLMO3,

@@ -32,9 +32,14 @@ pub(crate) static GRANITE: Architecture = Architecture {
 };
 
 fn granite(source: &Source<'_>) -> Result<Arc<dyn Family>> {
+    Ok(Arc::new(read(source, &GRANITE)?))
+}
+
+/// Sizes, rope, activation, biases and the four multipliers.
+pub(crate) fn read(source: &Source<'_>, arch: &'static Architecture) -> Result<Dense> {
     let bias = source.flag("attention_bias", false)?;
     let mlp_bias = source.flag("mlp_bias", false)?;
-    let dense = Dense::read(source, &GRANITE, (10_000.0, None))?;
+    let dense = Dense::read(source, arch, (10_000.0, None))?;
     let dense = dense
         .with_attention_biases(bias, bias)
         .with_mlp(source, GATED, mlp_bias)?;
@@ -43,11 +48,11 @@ fn granite(source: &Source<'_>) -> Result<Arc<dyn Family>> {
         true => dense.attention_scale,
         false => 1.0,
     };
-    Ok(Arc::new(Dense {
+    Ok(Dense {
         attention_scale: source.positive("attention_multiplier", "attention.scale", scale)?,
         embedding_scale: source.positive("embedding_multiplier", "embedding_scale", 1.0)?,
         residual_scale: source.positive("residual_multiplier", "residual_scale", 1.0)?,
         logits_scale: 1.0 / source.positive("logits_scaling", "logit_scale", 1.0)?,
         ..dense
-    }))
+    })
 }
