@@ -11,11 +11,11 @@ use crate::blocks::{self, Attention, Biases};
 use crate::config::Source;
 use crate::dense::DECODER;
 use crate::dims::Defaults;
-use crate::families::{Architecture, Family, InConfig, InFile};
+use crate::families::{Architecture, Family, InConfig};
 use crate::mamba::{self, Mamba2Keys};
 use crate::mixers::{GatedNorm, Mamba2};
 use crate::rope::Rope;
-use crate::{Dims, Error, Result, Transform, llama};
+use crate::{Dims, Error, Result};
 
 pub(crate) static FALCON_H1: Architecture = Architecture {
     names: &["falcon_h1", "falcon-h1"],
@@ -36,7 +36,7 @@ pub(crate) static FALCON_H1: Architecture = Architecture {
     },
     read: Config::read,
     layer_names: LAYER_NAMES,
-    transform,
+    transform: mamba::transform,
     top_names: &[("model.norm", "model.final_layernorm")],
     ..DECODER
 };
@@ -54,13 +54,6 @@ const LAYER_NAMES: &[(&str, &str)] = &[
     ("mamba.norm", "ssm_norm"),
     ("mamba.out_proj", "ssm_out"),
 ];
-
-fn transform(at: InFile<'_>, dims: &Dims) -> Transform {
-    match at.tensor.contains(".mamba.") {
-        true => mamba::transform(at, dims),
-        false => llama::transform(at, dims),
-    }
-}
 
 /// What values are multiplied by; GGUF files have weights that were.
 #[derive(Debug)]

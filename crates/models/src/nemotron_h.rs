@@ -125,6 +125,8 @@ fn nemotron_h(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let eps = "attention.layer_norm_rms_epsilon";
     dims.rms_norm_eps = source.positive("layer_norm_epsilon", eps, 1e-5)?;
     source.gguf_value("attention.layer_norm_epsilon");
+    // Nothing is rotated.
+    source.gguf_value("rope.dimension_count");
     let kinds = match kinds {
         Some(kinds) => kinds,
         None => (0..dims.n_layers).map(|i| of_gguf(&dims, i)).collect(),
