@@ -11,5 +11,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     let at = id.y * 2u * N + id.x;
-    out[id.y * N + id.x] = activate(x[at]) * x[at + N];
+    out[id.y * N + id.x] = gate(x[at], x[at + N]);
 }

@@ -11,6 +11,7 @@ use crate::{Error, GpuDevice, Reduce, Result};
 
 mod attention;
 mod dora;
+mod experts;
 mod linear;
 mod lora;
 mod loss;
@@ -40,6 +41,7 @@ fn code(activation: Activation) -> u8 {
         Activation::Gelu => 2,
         Activation::Relu => 3,
         Activation::Relu2 => 4,
+        Activation::ClampedSilu => 5,
     }
 }
 
@@ -209,7 +211,11 @@ impl Lowering<'_> {
                 gated,
             } => {
                 let out = self.plan.view(step.result());
-                self.linear(out, linear, norm, residual.is_some(), gated)
+                match self.graph().node(linear).op {
+                    Op::ExpertUp { .. } => self.expert_up(out, linear, gated),
+                    Op::ExpertDown { .. } => self.expert_down(out, linear, residual.is_some()),
+                    _ => self.linear(out, linear, norm, residual.is_some(), gated),
+                }
             }
             Step::NormAdd { norm, add } => self.rms_norm(norm, self.plan.view(add), true),
             Step::RopeAppend {
@@ -238,6 +244,7 @@ impl Lowering<'_> {
             Op::KvAppend { cache } => self.kv_append(id, cache),
             Op::Attention { .. } => self.attention(id),
             Op::Choose => self.choose(id),
+            Op::Route { spec } => self.route(id, &spec),
             Op::LastRow => {
                 let entries = [
                     (0, self.step_uniform()),

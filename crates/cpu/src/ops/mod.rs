@@ -12,6 +12,8 @@ pub mod choose;
 pub mod cross_entropy;
 /// DoRA's magnitudes (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024).
 pub mod dora;
+/// Linears of the experts that a route chooses, and their gradients.
+pub mod experts;
 /// Views of matrices, and their products.
 pub mod gemm;
 /// Layer norm and its gradient.
@@ -22,6 +24,8 @@ pub mod linear;
 pub mod lora;
 /// RMSNorm (Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019).
 pub mod rms_norm;
+/// The choice of experts.
+pub mod route;
 /// Rotary positions (Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021).
 pub mod rope;
 /// Attention within a batch of training, and its gradient.
