@@ -165,6 +165,12 @@ impl State {
                     activation::gated(activation, gate.row(r), up.row(r), out);
                 }
             }
+            Op::RowGate => {
+                let (out, [x, g]) = arena.io(at.out(), rows, [at.input(0), at.input(1)]);
+                for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
+                    activation::row_gate(x.row(r), g.row(r)[0], out);
+                }
+            }
             Op::LastRow => {
                 let (out, [x]) = arena.io(at.out(), 1, [at.input(0)]);
                 out.copy_from_slice(x.row(tokens.len() - 1));

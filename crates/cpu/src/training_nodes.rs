@@ -87,6 +87,12 @@ impl State {
                     activation::gated_grad(activation, gate.row(r), up.row(r), dy.row(r), out);
                 }
             }
+            Op::RowGateGrad => {
+                let (out, [x, g, dy]) = arena.io(at.out(), rows, [0, 1, 2].map(|i| at.input(i)));
+                for (r, out) in out.iter_mut().enumerate() {
+                    *out = activation::row_gate_grad(x.row(r), g.row(r)[0], dy.row(r));
+                }
+            }
             Op::RouteGrad { .. } | Op::ExpertUpGrad { .. } | Op::ExpertDownGrad { .. } => {
                 self.run_expert_grad(at, rows)?;
             }

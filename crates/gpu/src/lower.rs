@@ -245,6 +245,7 @@ impl Lowering<'_> {
             Op::Attention { .. } => self.attention(id),
             Op::Choose => self.choose(id),
             Op::Route { spec } => self.route(id, &spec),
+            Op::RowGate => self.row_gate(id),
             Op::LastRow => {
                 let entries = [
                     (0, self.step_uniform()),

@@ -84,7 +84,9 @@ impl Graph {
         let fits = projections > 0 && n.is_multiple_of(projections) && self.node(x).cols == k;
         self.check("expert_up", &name, fits, || {
             let cols = self.node(x).cols;
-            format!("the input has {cols} columns, an expert is [{n}, {k}], {projections} projections")
+            format!(
+                "the input has {cols} columns, an expert is [{n}, {k}], {projections} projections"
+            )
         })?;
         self.check_experts("expert_up", x, route, &experts)?;
         let op = Op::ExpertUp {
@@ -116,6 +118,25 @@ impl Graph {
         Ok(self.push(Op::ExpertDown { experts }, &[h, route], rows, n))
     }
 
+    /// Adds [`Op::RowGate`]: x `[T, n]`, gate `[T, 1]` → `[T, n]`.
+    ///
+    /// # Errors
+    /// If the gate has more than one column, or another number of rows than x.
+    pub fn row_gate(&mut self, x: NodeId, gate: NodeId) -> Result<NodeId> {
+        let Node { cols, rows, .. } = *self.node(x);
+        let found = (self.node(gate).cols, self.node(gate).rows);
+        self.check("row_gate", "", found == (1, rows), || {
+            format!("{rows:?} × {cols} and {:?} × {}", found.1, found.0)
+        })?;
+        Ok(self.push(Op::RowGate, &[x, gate], rows, cols))
+    }
+
+    /// Whether a linear computes a router's logits.
+    pub fn is_router(&self, linear: NodeId) -> bool {
+        let reads = |n: &Node| matches!(n.op, Op::Route { .. }) && n.inputs == [linear];
+        self.nodes.iter().any(reads)
+    }
+
     fn check_experts(
         &self,
         op: &'static str,
@@ -124,7 +145,9 @@ impl Graph {
         experts: &Experts,
     ) -> Result<()> {
         let weight = self.weight(experts.weight);
-        let bias = experts.bias.map_or(weight.rows(), |b| self.weight(b).rows());
+        let bias = experts
+            .bias
+            .map_or(weight.rows(), |b| self.weight(b).rows());
         let route = self.node(route);
         let fits = weight.rows().is_multiple_of(experts.n_experts.max(1))
             && experts.n_used <= experts.n_experts

@@ -318,8 +318,7 @@ impl<'a> Fuser<'a> {
                 linear: id,
                 norm: None,
                 residual: None,
-                gated: (self.gated_of(id))
-                    .filter(|_| self.fusion.gated && uniform(experts.weight)),
+                gated: (self.gated_of(id)).filter(|_| self.fusion.gated && uniform(experts.weight)),
             }),
             Op::ExpertDown { .. } => Some(Step::Linear {
                 linear: id,

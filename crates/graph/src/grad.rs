@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 
 use crate::graph::Error;
-use crate::{Activation, AttentionSpec, Experts, Graph, LoraId, Map, Node, NodeId, Op, Result, Rows};
+use crate::{
+    Activation, AttentionSpec, Experts, Graph, LoraId, Map, Node, NodeId, Op, Result, Rows,
+};
 
 /// Which values of the forward pass are kept for the backward pass; the others are computed again
 /// (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016).
@@ -280,13 +282,28 @@ impl Backward<'_> {
                 self.add(inputs[1], Part::Whole(dy));
             }
             Op::Gated { activation } => self.gated(activation, x, inputs[1], dy),
+            Op::RowGate => {
+                let values = [self.value(x), self.value(inputs[1])];
+                self.pass(Op::RowGate, &[dy, values[1]], x);
+                self.pass(Op::RowGateGrad, &[values[0], values[1], dy], inputs[1]);
+            }
             Op::Route { spec } => {
                 let values = [self.value(x), self.value(id), dy];
                 self.pass(Op::RouteGrad { spec }, &values, x);
             }
-            Op::ExpertUp { experts, projections } => {
+            Op::ExpertUp {
+                experts,
+                projections,
+            } => {
                 let route = self.value(inputs[1]);
-                self.pass(Op::ExpertUpGrad { experts, projections }, &[route, dy], x);
+                self.pass(
+                    Op::ExpertUpGrad {
+                        experts,
+                        projections,
+                    },
+                    &[route, dy],
+                    x,
+                );
             }
             Op::ExpertDown { experts } => self.expert_down(experts, x, inputs[1], dy),
             op => {

@@ -156,6 +156,8 @@ pub enum Op {
         /// The matrices.
         experts: Experts,
     },
+    /// `x · sigmoid(g)`: `[T, n]`, `[T, 1]` → `[T, n]`.
+    RowGate,
     /// The last row of the step: `[T, d]` → `[1, d]`.
     LastRow,
     /// The next token, from one row of logits, by the step's sampling parameters.
@@ -247,6 +249,8 @@ pub enum Op {
         /// The matrices.
         experts: Experts,
     },
+    /// From x, g and dy: the gradient of [`Op::RowGate`]'s g, `[T, 1]`.
+    RowGateGrad,
     /// From q, k, v, the result and its gradient: the gradients of q, k and v, side by side.
     SelfAttentionGrad {
         /// Heads, scale and window.
@@ -311,6 +315,7 @@ impl Op {
             Self::Route { .. } => "route",
             Self::ExpertUp { .. } => "expert_up",
             Self::ExpertDown { .. } => "expert_down",
+            Self::RowGate => "row_gate",
             Self::LastRow => "last_row",
             Self::Choose => "choose",
             Self::LoraDown { .. } => "lora_down",
@@ -327,6 +332,7 @@ impl Op {
             Self::RouteGrad { .. } => "route_grad",
             Self::ExpertUpGrad { .. } => "expert_up_grad",
             Self::ExpertDownGrad { .. } => "expert_down_grad",
+            Self::RowGateGrad => "row_gate_grad",
             Self::SelfAttentionGrad { .. } => "self_attention_grad",
             Self::CrossEntropyGrad { .. } => "cross_entropy_grad",
             Self::LoraUpGrad { .. } => "lora_up_grad",

@@ -10,6 +10,7 @@ use crate::blocks::{self, Biases};
 use crate::config::Source;
 use crate::families::{Architecture, Family, InConfig, as_they_are};
 use crate::llama::LLAMA;
+use crate::moe::Moe;
 use crate::rope::Rope;
 use crate::{Dims, Error, Result};
 
@@ -120,6 +121,8 @@ pub(crate) struct Layer {
     pub window: Option<usize>,
     /// Which of the family's ropes.
     pub rope: Option<usize>,
+    /// Whether it has experts instead of a dense MLP.
+    pub is_sparse: bool,
 }
 
 /// A family's configuration.
@@ -136,6 +139,8 @@ pub(crate) struct Dense {
     pub qkv: Stored,
     pub qk_norm: QkNorm,
     pub mlp: Mlp,
+    /// Of the layers that are sparse.
+    pub moe: Option<Moe>,
     pub biases: Biases,
     pub head_bias: bool,
     /// q·k is multiplied by it.
@@ -212,6 +217,7 @@ impl Dense {
         let layer = Layer {
             window: None,
             rope: Some(0),
+            is_sparse: false,
         };
         Self {
             layers: vec![layer; dims.n_layers],
@@ -226,6 +232,7 @@ impl Dense {
             qkv: QKV,
             qk_norm: QkNorm::None,
             mlp: GATED,
+            moe: None,
             biases: Biases::NONE,
             head_bias: false,
             embedding_scale: 1.0,
@@ -392,6 +399,10 @@ impl Dense {
         let dims = self.dims.layer(i);
         let (n, mlp) = (dims.intermediate_size, &self.mlp);
         let layer = self.layer_name(i);
+        if let Some(moe) = self.moe.filter(|_| self.layers[i].is_sparse) {
+            let y = moe.build(g, x, &layer)?;
+            return Ok(self.scaled(g, y, self.residual_scale));
+        }
         let module = match self.names.mlp {
             "" => layer,
             name => format!("{layer}.{name}"),

@@ -12,11 +12,12 @@ use crate::config::Source;
 use crate::dims::Defaults;
 use crate::{
     Dims, Error, Result, Transform, arcee, blocks, cohere, ernie, exaone4, gemma, gemma3, glm,
-    gpt_neox, granite, hunyuan, llama, olmo, phi, qwen, seed_oss, smollm3, stablelm, starcoder2,
+    gpt_neox, granite, hunyuan, llama, mixtral, olmo, phi, qwen, qwen_moe, seed_oss, smollm3,
+    stablelm, starcoder2,
 };
 
 /// All architectures, as messages list them.
-static ALL: [&Architecture; 27] = [
+static ALL: [&Architecture; 32] = [
     &llama::LLAMA,
     &llama::MISTRAL,
     &qwen::QWEN2,
@@ -32,14 +33,19 @@ static ALL: [&Architecture; 27] = [
     &glm::GLM4,
     &gpt_neox::GPT_NEOX,
     &granite::GRANITE,
+    &granite::GRANITE_MOE,
     &ernie::HELIUM,
     &hunyuan::HUNYUAN,
+    &mixtral::MIXTRAL,
     &arcee::NEMOTRON,
     &olmo::OLMO,
     &olmo::OLMO2,
     &olmo::OLMO3,
+    &olmo::OLMOE,
     &phi::PHI,
     &phi::PHI3,
+    &qwen_moe::QWEN2_MOE,
+    &qwen_moe::QWEN3_MOE,
     &seed_oss::SEED_OSS,
     &smollm3::SMOLLM3,
     &stablelm::STABLELM,

@@ -21,10 +21,13 @@ mod harmless;
 mod hunyuan;
 mod layers;
 mod llama;
+mod mixtral;
+mod moe;
 mod names;
 mod olmo;
 mod phi;
 mod qwen;
+mod qwen_moe;
 mod rope;
 mod rope_scaling;
 mod seed_oss;
@@ -296,7 +299,14 @@ impl Model {
             [rows, 1] => vec![rows],
             shape => shape.to_vec(),
         };
-        if info.shape != wanted {
+        let fits = match info.shape[..] {
+            // The matrices of all experts.
+            [experts, rows, cols] => wanted == [experts * rows, cols],
+            // A matrix of one row.
+            [cols] if part.shape[0] == 1 => part.shape[1] == cols,
+            _ => info.shape == wanted,
+        };
+        if !fits {
             return Err(Error::Shape {
                 name: checkpoint.name.clone(),
                 tensor: info.name.clone(),

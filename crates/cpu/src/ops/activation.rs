@@ -118,3 +118,15 @@ pub fn gated_grad(act: Activation, gate: &[f32], up: &[f32], dy: &[f32], out: &m
         *d_up = dy * factor_grad(act, *up) * activation(act, *gate);
     }
 }
+
+/// `out = x · sigmoid(g)`.
+pub fn row_gate(x: &[f32], g: f32, out: &mut [f32]) {
+    let by = 1.0 / (1.0 + (-g).exp());
+    out.iter_mut().zip(x).for_each(|(out, x)| *out = by * x);
+}
+
+/// The gradient of g.
+pub fn row_gate_grad(x: &[f32], g: f32, dy: &[f32]) -> f32 {
+    let s = 1.0 / (1.0 + (-g).exp());
+    s * (1.0 - s) * x.iter().zip(dy).map(|(x, d)| x * d).sum::<f32>()
+}

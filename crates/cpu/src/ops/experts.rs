@@ -45,7 +45,9 @@ fn uses(route: Mat<'_>, n_experts: usize) -> impl Iterator<Item = (usize, Vec<Us
             all[expert].push((row, slot, weight));
         }
     }
-    all.into_iter().enumerate().filter(|(_, uses)| !uses.is_empty())
+    all.into_iter()
+        .enumerate()
+        .filter(|(_, uses)| !uses.is_empty())
 }
 
 /// Rows side by side.
@@ -114,7 +116,9 @@ pub fn expert_up(
                 let first = projection * len + row;
                 some_rows(parts, first, &x, now);
                 if let Some(bias) = m.bias_of(*expert) {
-                    now.iter_mut().zip(&bias[first..]).for_each(|(o, b)| *o += b);
+                    now.iter_mut()
+                        .zip(&bias[first..])
+                        .for_each(|(o, b)| *o += b);
                 }
                 at += now.len();
                 out = rest;
@@ -167,7 +171,9 @@ pub fn expert_down(
     }
     out.fill(0.0);
     for (expert, uses) in uses(route, m.n_experts) {
-        let h = gather(&uses, m.k, |(row, slot, _)| &h.row(*row)[slot * m.k..][..m.k]);
+        let h = gather(&uses, m.k, |(row, slot, _)| {
+            &h.row(*row)[slot * m.k..][..m.k]
+        });
         let mut y = vec![0.0; uses.len() * m.n];
         linear_of(&m.of(expert), m.bias_of(expert), &h, m.k, precision, &mut y);
         for ((row, _, weight), y) in uses.iter().zip(y.chunks_exact(m.n)) {
@@ -205,13 +211,7 @@ pub fn expert_up_grad(
 
 /// The gradients of [`expert_down`]'s h `[T, n_used · k]` and of the route `[T, 2 · n_used]`, side by side, from h, the
 /// route and dy `[T, n]`.
-pub fn expert_down_grad(
-    m: Matrices<'_>,
-    h: Mat<'_>,
-    route: Mat<'_>,
-    dy: Mat<'_>,
-    out: &mut [f32],
-) {
+pub fn expert_down_grad(m: Matrices<'_>, h: Mat<'_>, route: Mat<'_>, dy: Mat<'_>, out: &mut [f32]) {
     let n_used = route.n_cols() / 2;
     let cols = n_used * m.k + 2 * n_used;
     out.fill(0.0);
@@ -223,7 +223,11 @@ pub fn expert_down_grad(
             let h = &h.row(*row)[slot * m.k..][..m.k];
             let mut along: f32 = h.iter().zip(back).map(|(h, d)| h * d).sum();
             if let Some(bias) = m.bias_of(expert) {
-                along += bias.iter().zip(dy.row(*row)).map(|(b, d)| b * d).sum::<f32>();
+                along += bias
+                    .iter()
+                    .zip(dy.row(*row))
+                    .map(|(b, d)| b * d)
+                    .sum::<f32>();
             }
             let out = &mut out[row * cols..][..cols];
             out[n_used * m.k + n_used + slot] = along;

@@ -24,9 +24,9 @@ pub mod linear;
 pub mod lora;
 /// RMSNorm (Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019).
 pub mod rms_norm;
-/// The choice of experts.
-pub mod route;
 /// Rotary positions (Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021).
 pub mod rope;
+/// The choice of experts.
+pub mod route;
 /// Attention within a batch of training, and its gradient.
 pub mod self_attention;

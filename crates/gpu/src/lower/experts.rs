@@ -51,12 +51,7 @@ impl Lowering<'_> {
         share * self.max_rows(rows) as u64
     }
 
-    pub(super) fn expert_up(
-        &mut self,
-        out: View,
-        id: NodeId,
-        gated: Option<NodeId>,
-    ) -> Result<()> {
+    pub(super) fn expert_up(&mut self, out: View, id: NodeId, gated: Option<NodeId>) -> Result<()> {
         let node = self.graph().node(id).clone();
         let Op::ExpertUp {
             experts,
@@ -127,8 +122,8 @@ impl Lowering<'_> {
     pub(super) fn route(&mut self, id: NodeId, spec: &RouteSpec) -> Result<()> {
         let logits = self.input(id, 0);
         let kernel = self.reducing("route", logits.cols.next_power_of_two().clamp(32, 128));
-        let kernel = Self::route_constants(kernel, spec, logits.cols)
-            .flag("HAS_BIAS", spec.bias.is_some());
+        let kernel =
+            Self::route_constants(kernel, spec, logits.cols).flag("HAS_BIAS", spec.bias.is_some());
         let entries = [
             (3, self.dense(logits, "route")?),
             (4, self.vector(spec.bias)?),
@@ -157,6 +152,31 @@ impl Lowering<'_> {
         };
         let traffic = self.traffic(id);
         self.push(&kernel, size, Rows::All, traffic, &entries)?;
+        Ok(())
+    }
+
+    pub(super) fn row_gate(&mut self, id: NodeId) -> Result<()> {
+        let n = self.graph().node(id).cols;
+        let entries = [
+            (3, self.dense(self.input(id, 0), "row_gate")?),
+            (4, self.dense(self.input(id, 1), "row_gate")?),
+            (6, self.bound(self.plan.view(id))),
+        ];
+        let kernel = Kernel::new("row_gate").size("N", n);
+        self.push_values(id, &kernel, n, &entries)
+    }
+
+    pub(super) fn row_gate_grad(&mut self, id: NodeId) -> Result<()> {
+        let n = self.input(id, 0).cols;
+        let entries = [
+            (3, self.dense(self.input(id, 0), "row_gate_grad")?),
+            (4, self.dense(self.input(id, 1), "row_gate_grad")?),
+            (5, self.dense(self.input(id, 2), "row_gate_grad")?),
+            (6, self.bound(self.plan.view(id))),
+        ];
+        let kernel = self.reducing("row_gate_grad", 64).size("N", n);
+        let traffic = self.traffic(id);
+        self.push(&kernel, Size::Rows(1), Rows::All, traffic, &entries)?;
         Ok(())
     }
 

@@ -71,6 +71,7 @@ impl Lowering<'_> {
             Op::SelfAttention { spec } => self.self_attention(id, &spec),
             Op::SelfAttentionGrad { spec } => self.self_attention_grad(id, &spec),
             Op::LinearGrad { weight } => self.linear_grad(id, weight),
+            Op::RowGateGrad => self.row_gate_grad(id),
             Op::RouteGrad { spec } => self.route_grad(id, &spec),
             Op::ExpertUpGrad {
                 experts,
