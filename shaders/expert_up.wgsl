@@ -60,7 +60,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     if t < 4u && first + t < N && is_here(row + t) {
         var value = with_bias(y[t], row + t);
         if MODE == 2u {
-            value = gate(value, with_bias(up[t], row + N + t));
+            value = gated(value, with_bias(up[t], row + N + t));
             out[(token * USED + slot) * N + first + t] = value;
         } else {
             out[(token * PROJECTIONS * USED + wid.y) * N + first + t] = value;

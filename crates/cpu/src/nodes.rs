@@ -17,6 +17,8 @@ use crate::{CpuPart, Error, KvCache, Precision, Result};
 pub(crate) struct State {
     pub weights: Weights,
     pub caches: Vec<KvCache>,
+    /// Recurrent states.
+    pub states: Vec<Vec<f32>>,
     /// Which tokens are in the context, a bit each.
     pub seen: Vec<u32>,
     pub arena: Arena,
@@ -182,6 +184,9 @@ impl State {
             }
             Op::Rope { .. } | Op::KvAppend { .. } | Op::Attention { .. } => {
                 self.run_attention(at, run)?;
+            }
+            Op::CausalConv { .. } | Op::DeltaRule { .. } | Op::SelectiveScan { .. } => {
+                self.run_recurrent(at, run)?;
             }
             Op::LoraDown { .. } | Op::LoraUp { .. } | Op::Dora { .. } => {
                 self.run_adapter(at, run)?;

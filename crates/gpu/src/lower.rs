@@ -15,6 +15,7 @@ mod experts;
 mod linear;
 mod lora;
 mod loss;
+mod recurrent;
 mod train;
 
 /// Blocks of 32 columns decide how many threads share a row.
@@ -41,7 +42,9 @@ fn code(activation: Activation) -> u8 {
         Activation::Gelu => 2,
         Activation::Relu => 3,
         Activation::Relu2 => 4,
-        Activation::ClampedSilu => 5,
+        Activation::Sigmoid => 5,
+        Activation::Identity => 6,
+        Activation::ClampedSilu => 7,
     }
 }
 
@@ -262,22 +265,9 @@ impl Lowering<'_> {
                 )?;
                 Ok(())
             }
-            Op::Gated { activation } => {
-                let (gate, up) = (self.input(id, 0), self.input(id, 1));
-                if gate.offset != up.offset
-                    || gate.stride != 2 * n
-                    || (gate.start, up.start) != (0, n)
-                {
-                    return Err(Error::Unsupported(
-                        "gate and up that are not stacked".into(),
-                    ));
-                }
-                let entries = [(3, self.bound(gate)), (6, self.bound(self.plan.view(id)))];
-                let kernel = Kernel::new("gated")
-                    .size("N", n)
-                    .set("ACTIVATION", code(activation));
-                self.push(&kernel, Size::Rows(groups), node.rows, 3 * bytes, &entries)?;
-                Ok(())
+            Op::Gated { activation } => self.gated(id, activation),
+            Op::CausalConv { .. } | Op::DeltaRule { .. } | Op::SelectiveScan { .. } => {
+                self.recurrent(id)
             }
             Op::Add => {
                 let views = [self.input(id, 0), self.input(id, 1), self.plan.view(id)];
@@ -292,6 +282,36 @@ impl Lowering<'_> {
             }
             _ => self.training_node(id),
         }
+    }
+
+    fn gated(&mut self, id: NodeId, activation: Activation) -> Result<()> {
+        let (gate, up, rows) = (
+            self.input(id, 0),
+            self.input(id, 1),
+            self.graph().node(id).rows,
+        );
+        let stacked = gate.offset == up.offset;
+        let bound_up = match stacked {
+            true => self.vector(None)?,
+            false => self.bound(up),
+        };
+        let entries = [
+            (3, self.bound(gate)),
+            (4, bound_up),
+            (6, self.bound(self.plan.view(id))),
+        ];
+        let kernel = Kernel::new("gated")
+            .size("N", gate.cols)
+            .flag("STACKED", stacked)
+            .size("STRIDE", gate.stride)
+            .size("START", gate.start)
+            .size("UP_STRIDE", up.stride)
+            .size("UP_START", up.start)
+            .set("ACTIVATION", code(activation));
+        let bytes = 3 * (self.max_rows(rows) * gate.cols) as u64 * 4;
+        let size = Size::Rows(gate.cols.div_ceil(64) as u32);
+        self.push(&kernel, size, rows, bytes, &entries)?;
+        Ok(())
     }
 
     fn embed(&mut self, id: NodeId, table: WeightId, scale: f32) -> Result<()> {

@@ -82,7 +82,7 @@ impl Dispatch {
 
 impl GpuDevice {
     /// Records a prepared plan's dispatches for `rows` tokens from `position` on. Without `head`,
-    /// omits those for the last row alone.
+    /// omits those for the last row alone. Position 0 clears the recurrent states.
     pub(crate) fn record(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -91,6 +91,10 @@ impl GpuDevice {
         position: usize,
         head: bool,
     ) {
+        if position == 0 {
+            let states = self.states.iter();
+            states.for_each(|state| encoder.clear_buffer(state, 0, None));
+        }
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         self.record_factors(&mut pass, prepared);
         for dispatch in &prepared.dispatches {

@@ -1,6 +1,6 @@
 //! What a node can compute.
 
-use crate::{CacheId, Experts, LoraId, RouteSpec, WeightId};
+use crate::{CacheId, Experts, LoraId, RouteSpec, StateId, WeightId};
 
 /// The nonlinearity of an MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,6 +18,10 @@ pub enum Activation {
     /// gpt-oss's: with c = min(x, 7), `c · sigmoid(1.702 c)`; a gated MLP's second factor is then not `up`, but `up`
     /// within ±7, plus 1.
     ClampedSilu,
+    /// `1 / (1 + exp(−x))`.
+    Sigmoid,
+    /// x itself: a gate by it is a product.
+    Identity,
 }
 
 /// A function of each value by itself.
@@ -66,6 +70,38 @@ pub struct RopeSpec {
     pub pairs: Pairs,
     /// What rotated dimensions are multiplied by: other than 1 with YaRN and LongRoPE, which call it attention factor.
     pub scale: f32,
+}
+
+/// Heads of a gated delta rule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DeltaSpec {
+    /// Heads of q and k.
+    pub n_k_heads: usize,
+    /// Heads of v, and of the result; a multiple of `n_k_heads`.
+    pub n_v_heads: usize,
+    /// Dimensions of each head of q and k.
+    pub k_dim: usize,
+    /// Dimensions of each head of v.
+    pub v_dim: usize,
+    /// Multiplies the result.
+    pub scale: f32,
+    /// Whether value head i has the key of head `i % n_k_heads`; otherwise that of `i · n_k_heads / n_v_heads`.
+    pub tiled: bool,
+}
+
+/// Heads and states of a selective scan.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScanSpec {
+    /// Heads: each has its own step size.
+    pub n_heads: usize,
+    /// Columns of x in each head; 1 in Mamba 1, where each column has a step size.
+    pub head_dim: usize,
+    /// Groups of heads that share B and C; a divisor of `n_heads`.
+    pub n_groups: usize,
+    /// States of each column.
+    pub state_dim: usize,
+    /// The least and the largest step size.
+    pub step_limits: [f32; 2],
 }
 
 /// What a node computes. Values are f32 matrices `[rows, cols]`; T is the step's number of tokens.
@@ -129,6 +165,47 @@ pub enum Op {
         cache: CacheId,
         /// Heads, scale and window.
         spec: AttentionSpec,
+    },
+    /// `act(b + Σ_i w_i · x[t − n + 1 + i])` of each column by itself, over the n last rows; those before the step are
+    /// in the state, as f32.
+    CausalConv {
+        /// w, `[cols, n]`.
+        weight: WeightId,
+        /// b, `[cols]`.
+        bias: Option<WeightId>,
+        /// The last n − 1 rows of x, `[n − 1, cols]`.
+        state: StateId,
+        /// The function `act`.
+        activation: Activation,
+    },
+    /// The gated delta rule (Yang, Kautz and Hatamizadeh, "Gated Delta Networks", 2024), for each head of v, from q and k
+    /// side by side `[T, 2 · n_k_heads · k_dim]`, v `[T, n_v_heads · v_dim]`, and b and α side by side
+    /// `[T, 2 · n_v_heads]`: `S ← exp(a · softplus(α + dt)) S`, `S ← S + k ⊗ sigmoid(b) (v − Sᵀ k)`,
+    /// `out = scale · Sᵀ q`.
+    DeltaRule {
+        /// Heads.
+        spec: DeltaSpec,
+        /// a, `[n_v_heads]`: below 0.
+        a: WeightId,
+        /// dt, `[n_v_heads]`.
+        dt_bias: WeightId,
+        /// S, `[n_v_heads, k_dim, v_dim]`.
+        state: StateId,
+    },
+    /// The selective scan of Mamba (Gu and Dao, 2023; Dao and Gu, "Transformers are SSMs", 2024), for each column of x
+    /// `[T, n_heads · head_dim]`, with steps `[T, n_heads]`, and B and C side by side `[T, 2 · n_groups · state_dim]`:
+    /// `Δ = softplus(step + dt)`, `h ← exp(a Δ) h + Δ x B`, `out = C · h + d x`.
+    SelectiveScan {
+        /// Heads and states.
+        spec: ScanSpec,
+        /// a, below 0: `[n_heads]`, or `[n_heads, state_dim]`.
+        a: WeightId,
+        /// dt, `[n_heads]`.
+        dt_bias: Option<WeightId>,
+        /// d, `[n_heads]`.
+        d: WeightId,
+        /// h, `[n_heads, head_dim, state_dim]`.
+        state: StateId,
     },
     /// `a + b`, of the same shape.
     Add,
@@ -310,6 +387,9 @@ impl Op {
             Self::Rope { .. } => "rope",
             Self::KvAppend { .. } => "kv_append",
             Self::Attention { .. } => "attention",
+            Self::CausalConv { .. } => "causal_conv",
+            Self::DeltaRule { .. } => "delta_rule",
+            Self::SelectiveScan { .. } => "selective_scan",
             Self::Add => "add",
             Self::Gated { .. } => "gated",
             Self::Route { .. } => "route",

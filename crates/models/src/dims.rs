@@ -16,7 +16,7 @@ pub struct Dims {
     pub intermediate_size: usize,
     /// Query heads.
     pub n_heads: usize,
-    /// Heads of keys and values; where layers differ, the most.
+    /// Heads of keys and values; where layers differ, the most: layers without attention have none.
     pub n_kv_heads: usize,
     /// Dimensions of each head.
     pub head_dim: usize,
@@ -28,6 +28,8 @@ pub struct Dims {
     pub rope_theta: f32,
     /// The longest context that the configuration allows, in tokens.
     pub context_length: usize,
+    /// Layers of the file beyond these, which predict further tokens.
+    pub(crate) n_predict_layers: usize,
     /// Where layers differ; `n_kv_heads` and `intermediate_size` are then the largest.
     by_layer: Vec<LayerDims>,
 }
@@ -86,17 +88,24 @@ impl Dims {
             defaults.hidden_size,
             MAX_SIZE,
         )?;
-        let n_layers = reader.size(
+        let n_all = reader.size(
             ["num_hidden_layers", "block_count"],
             defaults.n_layers,
             1024,
         )?;
-        let kv_heads = reader.kv_heads(n_layers, n_heads)?;
-        let mlp = reader.mlp(n_layers)?;
+        const PREDICT: &str = "nextn_predict_layers";
+        let n_predict_layers = source.uint("", PREDICT)?.unwrap_or(0);
+        if n_predict_layers >= n_all {
+            return Err(source.wrong(PREDICT, "less than block_count"));
+        }
+        let n_layers = n_all - n_predict_layers;
+        let kv_heads = reader.kv_heads(n_all, n_heads)?;
+        let mlp = reader.mlp(n_all)?;
         let head_dim = reader.head_dim(hidden_size / n_heads)?;
         reader.refuse_unsupported(head_dim)?;
         Ok(Self {
             by_layer: by_layer(&kv_heads, &mlp, n_layers),
+            n_predict_layers,
             n_layers,
             hidden_size,
             intermediate_size: mlp.largest,
@@ -176,9 +185,10 @@ impl Reader<'_> {
             Some(n) => *n,
             None => self.derived(keys, self.defaults.n_kv_heads, n_heads)?,
         };
-        let all = each.iter().flatten().copied().chain([largest]);
+        // 0 in layers that have something else than attention.
+        let all = each.iter().flatten().copied().filter(|n| *n > 0);
         if all
-            .into_iter()
+            .chain([largest])
             .any(|n| n == 0 || !n_heads.is_multiple_of(n))
         {
             return Err(self
@@ -195,6 +205,9 @@ impl Reader<'_> {
             Some(n) => *n,
             None => self.size(keys, self.defaults.intermediate_size, MAX_SIZE)?,
         };
+        if each.iter().flatten().any(|n| *n == 0) {
+            return Err(self.source.wrong(keys[1], "above 0 for each layer"));
+        }
         Ok(PerLayer { largest, each })
     }
 

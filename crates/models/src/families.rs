@@ -12,12 +12,12 @@ use crate::config::Source;
 use crate::dims::Defaults;
 use crate::{
     Dims, Error, Result, Transform, arcee, blocks, cohere, ernie, exaone4, gemma, gemma3, glm,
-    gpt_neox, granite, hunyuan, llama, mixtral, olmo, phi, qwen, qwen_moe, seed_oss, smollm3,
-    stablelm, starcoder2,
+    gpt_neox, granite, hunyuan, lfm2, llama, mixtral, olmo, phi, qwen, qwen_moe, qwen35, seed_oss,
+    smollm3, stablelm, starcoder2,
 };
 
 /// All architectures, as messages list them.
-static ALL: [&Architecture; 32] = [
+static ALL: [&Architecture; 34] = [
     &llama::LLAMA,
     &llama::MISTRAL,
     &qwen::QWEN2,
@@ -37,6 +37,7 @@ static ALL: [&Architecture; 32] = [
     &ernie::HELIUM,
     &hunyuan::HUNYUAN,
     &mixtral::MIXTRAL,
+    &lfm2::LFM2,
     &arcee::NEMOTRON,
     &olmo::OLMO,
     &olmo::OLMO2,
@@ -46,6 +47,7 @@ static ALL: [&Architecture; 32] = [
     &phi::PHI3,
     &qwen_moe::QWEN2_MOE,
     &qwen_moe::QWEN3_MOE,
+    &qwen35::QWEN3_5,
     &seed_oss::SEED_OSS,
     &smollm3::SMOLLM3,
     &stablelm::STABLELM,
@@ -73,6 +75,8 @@ pub(crate) struct Architecture {
     pub can_have: &'static [Biases],
     /// Names outside the layers that are not llama's: the graph's and Hugging Face's.
     pub top_names: &'static [(&'static str, &'static str)],
+    /// The same for GGUF files.
+    pub gguf_top_names: &'static [(&'static str, &'static str)],
     /// Whether its GGUF files may have a factor for each rotary frequency.
     pub has_rope_factors: bool,
 }

@@ -20,11 +20,17 @@ const JSON: &[&str] = &[
     "auto_map",
     "bad_words_ids",
     "begin_suppress_tokens",
+    // Initial values, and what the class does not read.
+    "block_mlp_init_scale",
+    "block_norm_eps",
+    "block_out_init_scale",
+    "block_use_xavier_init",
     "boi_token_index",
     "bos_token_id",
     "cache_implementation",
     "chunk_size_feed_forward",
     "classifier_dropout",
+    "conv_use_xavier_init",
     "decoder_start_token_id",
     "diversity_penalty",
     "do_sample",
@@ -56,7 +62,12 @@ const JSON: &[&str] = &[
     "max_length",
     "max_sequence_length",
     "min_length",
+    // The type of states, which are f32 here.
+    "mamba_ssm_dtype",
     "mm_tokens_per_image",
+    // Of layers that predict further tokens.
+    "mtp_num_hidden_layers",
+    "mtp_use_dedicated_embeddings",
     "neftune_noise_alpha",
     "no_repeat_ngram_size",
     "num_beam_groups",
@@ -178,13 +189,19 @@ const VISION: &[&str] = &[
     "multi_modal_projector.",
     "model.vision_tower.",
     "model.multi_modal_projector.",
+    "model.visual.",
+    "visual.",
     "vision_model.",
     "model.vision_model.",
 ];
 
+/// Beginning of the names of layers that predict further tokens.
+const PREDICTION: &str = "mtp.";
+
 /// Whether the forward pass of text does without a tensor.
 pub(crate) fn tensor(name: &str, has_vision: bool) -> bool {
     TENSORS.iter().any(|end| name.ends_with(end))
+        || name.starts_with(PREDICTION)
         || has_vision && VISION.iter().any(|start| name.starts_with(start))
 }
 

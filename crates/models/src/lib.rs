@@ -20,13 +20,16 @@ mod granite;
 mod harmless;
 mod hunyuan;
 mod layers;
+mod lfm2;
 mod llama;
+mod mixers;
 mod mixtral;
 mod moe;
 mod names;
 mod olmo;
 mod phi;
 mod qwen;
+mod qwen35;
 mod qwen_moe;
 mod rope;
 mod rope_scaling;
@@ -178,11 +181,16 @@ impl Model {
         // transformers 4 takes the embedding where the configuration says so, whatever else the file holds.
         let head = self.find(checkpoint, "lm_head.weight");
         let is_head = |name: &str| self.tied && head.is_some_and(|h| h.name == name);
+        let dims = self.dims();
+        let is_prediction = |name: &str| {
+            let mut layers = dims.n_layers..dims.n_layers + dims.n_predict_layers;
+            layers.any(|i| name.starts_with(&format!("blk.{i}.")))
+        };
         let read = checkpoint.tensors.iter().map(|t| (t.name.as_str(), ""));
         let unread = checkpoint.unread.iter().map(|t| (t.name.as_str(), &*t.ty));
         let mut unused = read.chain(unread).filter(|(name, ty)| {
             let harmless = harmless::tensor(name, self.has_vision) || harmless::is_buffer(ty);
-            !used.contains(name) && !harmless && !is_head(name)
+            !used.contains(name) && !harmless && !is_head(name) && !is_prediction(name)
         });
         match unused.next() {
             None => Ok(()),
@@ -299,12 +307,14 @@ impl Model {
             [rows, 1] => vec![rows],
             shape => shape.to_vec(),
         };
-        let fits = match info.shape[..] {
+        // Files differ in dimensions of 1: those of a convolution's weights have one in the middle.
+        let significant =
+            |shape: &[usize]| -> Vec<usize> { shape.iter().copied().filter(|n| *n != 1).collect() };
+        let found = significant(&info.shape);
+        let fits = match found[..] {
             // The matrices of all experts.
             [experts, rows, cols] => wanted == [experts * rows, cols],
-            // A matrix of one row.
-            [cols] if part.shape[0] == 1 => part.shape[1] == cols,
-            _ => info.shape == wanted,
+            _ => found == significant(&wanted),
         };
         if !fits {
             return Err(Error::Shape {

@@ -29,6 +29,7 @@ pub(crate) static LLAMA: Architecture = Architecture {
     transform,
     can_have: &[Biases::NONE, Biases::ATTENTION, Biases::MLP, Biases::ALL],
     top_names: &[],
+    gguf_top_names: &[],
     has_rope_factors: true,
 };
 

@@ -18,6 +18,8 @@ pub fn activation(activation: Activation, x: f32) -> f32 {
             let c = x.min(CLAMP);
             c / (1.0 + (-STEEPNESS * c).exp())
         }
+        Activation::Sigmoid => sigmoid(x),
+        Activation::Identity => x,
     }
 }
 
@@ -44,7 +46,13 @@ pub fn activation_grad(activation: Activation, x: f32) -> f32 {
             let s = 1.0 / (1.0 + (-STEEPNESS * x).exp());
             s * (1.0 + STEEPNESS * x * (1.0 - s))
         }
+        Activation::Sigmoid => sigmoid(x) * (1.0 - sigmoid(x)),
+        Activation::Identity => 1.0,
     }
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
 }
 
 fn gelu_inner(x: f32) -> f32 {

@@ -6,10 +6,14 @@ pub mod activation;
 pub mod adamw;
 /// Attention over a KV cache.
 pub mod attention;
+/// A causal convolution of each column, with a state.
+pub mod causal_conv;
 /// The choice of a token.
 pub mod choose;
 /// The loss and its gradient, without storing all logits.
 pub mod cross_entropy;
+/// The gated delta rule, with a state.
+pub mod delta_rule;
 /// DoRA's magnitudes (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024).
 pub mod dora;
 /// Linears of the experts that a route chooses, and their gradients.
@@ -28,5 +32,7 @@ pub mod rms_norm;
 pub mod rope;
 /// The choice of experts.
 pub mod route;
+/// Mamba's selective scan, with a state.
+pub mod selective_scan;
 /// Attention within a batch of training, and its gradient.
 pub mod self_attention;
