@@ -23,5 +23,5 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     } else {
         factor = up[at];
     }
-    out[id.y * N + id.x] = activate(gate[id.y * STRIDE + START + id.x]) * factor;
+    out[id.y * N + id.x] = gated(gate[id.y * STRIDE + START + id.x], factor);
 }

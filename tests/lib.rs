@@ -24,8 +24,14 @@ pub fn fixture(name: &str) -> PathBuf {
 pub fn family_folder(name: &str) -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary folder");
     for (from, files) in [
-        (format!("families/{name}"), ["config.json", "model.safetensors"]),
-        ("tiny/llama".into(), ["tokenizer.json", "tokenizer_config.json"]),
+        (
+            format!("families/{name}"),
+            ["config.json", "model.safetensors"],
+        ),
+        (
+            "tiny/llama".into(),
+            ["tokenizer.json", "tokenizer_config.json"],
+        ),
     ] {
         for file in files {
             std::fs::copy(fixture(&from).join(file), dir.path().join(file))

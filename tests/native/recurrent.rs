@@ -60,7 +60,11 @@ fn prompts_continue_or_cut_back_a_conversation() {
             }
             let (again, cached) = answer(&mut session, &prompt, 6);
             assert_eq!(again, first, "{family} {device:?}");
-            assert_eq!(cached, prompt.len() - 1, "all but the last token are reused");
+            assert_eq!(
+                cached,
+                prompt.len() - 1,
+                "all but the last token are reused"
+            );
         }
     }
 }

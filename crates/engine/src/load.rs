@@ -100,7 +100,7 @@ async fn read_part(source: &WeightSource<'_>, part: &Part) -> Result<Vec<u8>> {
         return Ok(cut(ty, Transform::None, part, first, bytes));
     }
     let found = source.found(part)?;
-    let (piece, first) = found.info.around(part.rows.clone());
+    let (piece, first) = found.info.around(part.rows.clone(), part.shape[0]);
     Ok(found.cut(part, first, source.files.read(&piece).await?))
 }
 
@@ -110,7 +110,7 @@ async fn read_vector(source: &WeightSource<'_>, weight: &Weight) -> Result<Vec<f
         let Found {
             info, transform, ..
         } = source.found(part)?;
-        let (piece, first) = info.around(part.rows.clone());
+        let (piece, first) = info.around(part.rows.clone(), part.shape[0]);
         let stored = source.files.read_f32(&piece).await?;
         let taken: Vec<f32> = part
             .rows

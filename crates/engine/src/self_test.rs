@@ -12,9 +12,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod experts;
 mod learning;
 mod recurrent;
 
+pub use experts::ExpertsSpec;
 pub use learning::{Learned, Learning, LearningSpec};
 
 use std::collections::HashMap;
@@ -432,6 +434,10 @@ fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
         cases.push(new(format!("gated {name}"), "linear", case));
     }
     cases.push(new("rms_norm, add".into(), "rms_norm", Case::norms()?));
+    for ty in [TensorType::Q4_K, TensorType::Q8_0, TensorType::MXFP4] {
+        let case = Case::experts(ExpertsSpec::of(ty))?;
+        cases.push(new(format!("experts {}", ty.name()), "gated", case));
+    }
     for (head_dim, window) in [(64, None), (128, Some(7))] {
         let spec = AttentionSpec {
             n_heads: 4,
@@ -517,6 +523,7 @@ pub async fn self_test(
             rows: 40,
             use_dora,
             has_layer_norm: false,
+            has_experts: false,
             moments: MomentType::F32,
         });
         let case = case.map_err(siskin_models::Error::from)?;

@@ -184,7 +184,10 @@ impl GpuDevice {
         self.kept_states.clear();
         for len in &graph.states {
             let bytes = 4 * *len as u64;
-            let pair = (self.storage("state", bytes)?, self.storage("kept state", bytes)?);
+            let pair = (
+                self.storage("state", bytes)?,
+                self.storage("kept state", bytes)?,
+            );
             self.states.push(pair.0);
             self.kept_states.push(pair.1);
         }

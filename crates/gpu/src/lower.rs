@@ -11,6 +11,7 @@ use crate::{Error, GpuDevice, Reduce, Result};
 
 mod attention;
 mod dora;
+mod experts;
 mod linear;
 mod lora;
 mod loss;
@@ -43,6 +44,7 @@ fn code(activation: Activation) -> u8 {
         Activation::Relu2 => 4,
         Activation::Sigmoid => 5,
         Activation::Identity => 6,
+        Activation::ClampedSilu => 7,
     }
 }
 
@@ -212,7 +214,11 @@ impl Lowering<'_> {
                 gated,
             } => {
                 let out = self.plan.view(step.result());
-                self.linear(out, linear, norm, residual.is_some(), gated)
+                match self.graph().node(linear).op {
+                    Op::ExpertUp { .. } => self.expert_up(out, linear, gated),
+                    Op::ExpertDown { .. } => self.expert_down(out, linear, residual.is_some()),
+                    _ => self.linear(out, linear, norm, residual.is_some(), gated),
+                }
             }
             Step::NormAdd { norm, add } => self.rms_norm(norm, self.plan.view(add), true),
             Step::RopeAppend {
@@ -242,6 +248,8 @@ impl Lowering<'_> {
             Op::KvAppend { cache } => self.kv_append(id, cache),
             Op::Attention { .. } => self.attention(id),
             Op::Choose => self.choose(id),
+            Op::Route { spec } => self.route(id, &spec),
+            Op::RowGate => self.row_gate(id),
             Op::LastRow => {
                 let entries = [
                     (0, self.step_uniform()),
@@ -278,7 +286,11 @@ impl Lowering<'_> {
     }
 
     fn gated(&mut self, id: NodeId, activation: Activation) -> Result<()> {
-        let (gate, up, rows) = (self.input(id, 0), self.input(id, 1), self.graph().node(id).rows);
+        let (gate, up, rows) = (
+            self.input(id, 0),
+            self.input(id, 1),
+            self.graph().node(id).rows,
+        );
         let stacked = gate.offset == up.offset;
         let bound_up = match stacked {
             true => self.vector(None)?,

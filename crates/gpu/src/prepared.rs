@@ -13,6 +13,8 @@ pub(crate) enum Size {
     Tokens,
     /// x, and one per token.
     Rows(u32),
+    /// x and y, and one per token.
+    Planes([u32; 2]),
     /// x, and one per `rows` tokens.
     Tiles {
         x: u32,
@@ -31,6 +33,7 @@ impl Size {
             Self::Fixed(groups) => groups,
             Self::Tokens => [rows, 1, 1],
             Self::Rows(x) => [x, rows, 1],
+            Self::Planes([x, y]) => [x, y, rows],
             Self::Tiles { x, rows: tile } => [x, rows.div_ceil(tile), 1],
             Self::Blocks { per_row, group } => [(per_row * rows).div_ceil(group), 1, 1],
         }

@@ -61,9 +61,12 @@ impl Graph {
     pub fn scale_columns(&mut self, x: NodeId, weight: WeightId) -> Result<NodeId> {
         let Node { cols, rows, .. } = *self.node(x);
         let n = self.weight(weight).rows();
-        self.check("scale_columns", &self.weight(weight).name, n == cols, || {
-            format!("the input has {cols} columns, the weight {n}")
-        })?;
+        self.check(
+            "scale_columns",
+            &self.weight(weight).name,
+            n == cols,
+            || format!("the input has {cols} columns, the weight {n}"),
+        )?;
         Ok(self.push(Op::ScaleColumns { weight }, &[x], rows, cols))
     }
 

@@ -35,7 +35,7 @@ impl Fusion {
 pub enum Step {
     /// One node by itself.
     Single(NodeId),
-    /// A linear with what was fused into it.
+    /// A linear, or the linears of experts, with what was fused into it.
     Linear {
         /// The matrix product, which all others extend.
         linear: NodeId,
@@ -314,6 +314,18 @@ impl<'a> Fuser<'a> {
             }
             Op::RmsNorm { .. } => self.norm_step(id),
             Op::Linear { weight, .. } => Some(self.linear_step(id, uniform(weight))),
+            Op::ExpertUp { experts, .. } => Some(Step::Linear {
+                linear: id,
+                norm: None,
+                residual: None,
+                gated: (self.gated_of(id)).filter(|_| self.fusion.gated && uniform(experts.weight)),
+            }),
+            Op::ExpertDown { .. } => Some(Step::Linear {
+                linear: id,
+                norm: None,
+                residual: self.residual_of(id, self.graph.node(id).inputs[0]),
+                gated: None,
+            }),
             _ => Some(Step::Single(id)),
         }
     }

@@ -2,6 +2,7 @@
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod build;
+mod experts;
 mod fusion;
 mod grad;
 mod graph;
@@ -14,6 +15,7 @@ mod step;
 mod storage;
 mod weight;
 
+pub use experts::{Experts, RouteSpec, Score};
 pub use fusion::{Fusion, Step};
 pub use grad::Checkpointing;
 pub use graph::{Cache, CacheId, Error, Graph, LoraId, Node, NodeId, Result, Rows, StateId};

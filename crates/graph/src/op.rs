@@ -1,6 +1,6 @@
 //! What a node can compute.
 
-use crate::{CacheId, LoraId, StateId, WeightId};
+use crate::{CacheId, Experts, LoraId, RouteSpec, StateId, WeightId};
 
 /// The nonlinearity of an MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,6 +15,9 @@ pub enum Activation {
     Relu,
     /// `max(x, 0)²`.
     Relu2,
+    /// gpt-oss's: with c = min(x, 7), `c · sigmoid(1.702 c)`; a gated MLP's second factor is then not `up`, but `up`
+    /// within ±7, plus 1.
+    ClampedSilu,
     /// `1 / (1 + exp(−x))`.
     Sigmoid,
     /// x itself: a gate by it is a product.
@@ -216,6 +219,27 @@ pub enum Op {
         /// The function `act`.
         activation: Activation,
     },
+    /// The experts of each row, from the router's logits `[T, n_experts]` → `[T, 2 · n_used]`: the indices of those with
+    /// the highest scores, highest first and the lower index first among equals, then their weights.
+    Route {
+        /// How they are chosen and weighted.
+        spec: RouteSpec,
+    },
+    /// From x `[T, k]` and a route: `W[e] · x + b[e]` of each chosen expert e → `[T, n_used · n]`. Where a matrix holds
+    /// several projections one below the other, the results of the first are before those of the second.
+    ExpertUp {
+        /// The matrices.
+        experts: Experts,
+        /// How many projections of the same size each matrix holds: 2 for gate and up.
+        projections: usize,
+    },
+    /// From h `[T, n_used · k]` and a route: `Σ weight · (W[e] · h[e] + b[e])` over the chosen experts → `[T, n]`.
+    ExpertDown {
+        /// The matrices.
+        experts: Experts,
+    },
+    /// `x · sigmoid(g)`: `[T, n]`, `[T, 1]` → `[T, n]`.
+    RowGate,
     /// The last row of the step: `[T, d]` → `[1, d]`.
     LastRow,
     /// The next token, from one row of logits, by the step's sampling parameters.
@@ -288,6 +312,27 @@ pub enum Op {
         /// The function whose derivative is taken.
         activation: Activation,
     },
+    /// From a router's logits, the route and the route's gradient: the gradient of the logits. Which experts were chosen
+    /// is constant, and so are bounds of the sum.
+    RouteGrad {
+        /// How they were chosen.
+        spec: RouteSpec,
+    },
+    /// From a route and dy `[T, n_used · n]`: the gradient of [`Op::ExpertUp`]'s x, `[T, k]`.
+    ExpertUpGrad {
+        /// The matrices.
+        experts: Experts,
+        /// As in [`Op::ExpertUp`].
+        projections: usize,
+    },
+    /// From h, a route and dy `[T, n]`: the gradients of [`Op::ExpertDown`]'s h `[T, n_used · k]` and of the route
+    /// `[T, 2 · n_used]` (0 for the indices), side by side.
+    ExpertDownGrad {
+        /// The matrices.
+        experts: Experts,
+    },
+    /// From x, g and dy: the gradient of [`Op::RowGate`]'s g, `[T, 1]`.
+    RowGateGrad,
     /// From q, k, v, the result and its gradient: the gradients of q, k and v, side by side.
     SelfAttentionGrad {
         /// Heads, scale and window.
@@ -353,6 +398,10 @@ impl Op {
             Self::SelectiveScan { .. } => "selective_scan",
             Self::Add => "add",
             Self::Gated { .. } => "gated",
+            Self::Route { .. } => "route",
+            Self::ExpertUp { .. } => "expert_up",
+            Self::ExpertDown { .. } => "expert_down",
+            Self::RowGate => "row_gate",
             Self::LastRow => "last_row",
             Self::Choose => "choose",
             Self::LoraDown { .. } => "lora_down",
@@ -366,6 +415,10 @@ impl Op {
             Self::LayerNormGrad { .. } => "layer_norm_grad",
             Self::MapGrad { .. } => "map_grad",
             Self::GatedGrad { .. } => "gated_grad",
+            Self::RouteGrad { .. } => "route_grad",
+            Self::ExpertUpGrad { .. } => "expert_up_grad",
+            Self::ExpertDownGrad { .. } => "expert_down_grad",
+            Self::RowGateGrad => "row_gate_grad",
             Self::SelfAttentionGrad { .. } => "self_attention_grad",
             Self::CrossEntropyGrad { .. } => "cross_entropy_grad",
             Self::LoraUpGrad { .. } => "lora_up_grad",

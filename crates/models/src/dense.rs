@@ -11,6 +11,7 @@ use crate::config::Source;
 use crate::families::{Architecture, Family, InConfig, as_they_are};
 use crate::llama::LLAMA;
 use crate::mixers::Mixer;
+use crate::moe::Moe;
 use crate::rope::Rope;
 use crate::{Dims, Error, Result};
 
@@ -138,6 +139,8 @@ pub(crate) struct Layer {
     pub window: Option<usize>,
     /// Which of the family's ropes.
     pub rope: Option<usize>,
+    /// Whether it has experts instead of a dense MLP.
+    pub is_sparse: bool,
 }
 
 /// A family's configuration.
@@ -156,6 +159,8 @@ pub(crate) struct Dense {
     /// Whether attention is multiplied by the sigmoid of a projection: below the rows of each head of q.
     pub has_attention_gate: bool,
     pub mlp: Mlp,
+    /// Of the layers that are sparse.
+    pub moe: Option<Moe>,
     pub biases: Biases,
     pub head_bias: bool,
     /// q·k is multiplied by it.
@@ -234,6 +239,7 @@ impl Dense {
             parts: Parts::Both,
             window: None,
             rope: Some(0),
+            is_sparse: false,
         };
         Self {
             layers: vec![layer; dims.n_layers],
@@ -249,6 +255,7 @@ impl Dense {
             qk_norm: QkNorm::None,
             has_attention_gate: false,
             mlp: GATED,
+            moe: None,
             biases: Biases::NONE,
             head_bias: false,
             embedding_scale: 1.0,
@@ -468,6 +475,16 @@ impl Dense {
         let dims = self.dims.layer(i);
         let (n, mlp) = (dims.intermediate_size, &self.mlp);
         let layer = self.layer_name(i);
+        let experts = match self.moe.filter(|_| self.layers[i].is_sparse) {
+            None => None,
+            Some(moe) => {
+                let y = moe.build(g, x, &layer)?;
+                if !moe.is_beside_mlp {
+                    return Ok(self.scaled(g, y, self.residual_scale));
+                }
+                Some(y)
+            }
+        };
         let module = match self.names.mlp {
             "" => layer,
             name => format!("{layer}.{name}"),
@@ -484,6 +501,10 @@ impl Dense {
         };
         let down = [(mlp.down, dims.hidden_size)];
         let y = blocks::stacked(g, h, &module, &down, self.biases.down)?;
+        let y = match experts {
+            Some(experts) => g.add(experts, y)?,
+            None => y,
+        };
         Ok(self.scaled(g, y, self.residual_scale))
     }
 

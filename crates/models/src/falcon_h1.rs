@@ -177,7 +177,9 @@ fn read_mamba(source: &Source<'_>, dims: &Dims) -> Result<Mamba2> {
         true => (expand * dims.hidden_size as f32) as usize,
         false => 1024,
     };
-    let inner = source.uint("mamba_d_ssm", "ssm.inner_size")?.unwrap_or(default);
+    let inner = source
+        .uint("mamba_d_ssm", "ssm.inner_size")?
+        .unwrap_or(default);
     let mut mamba = KEYS.read(source, inner, dims.rms_norm_eps)?;
     let scales: [f32; 5] = numbers(source, "ssm_multipliers")?;
     let all = source.float("ssm_in_multiplier", "")?.unwrap_or(1.0);

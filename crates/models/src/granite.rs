@@ -1,4 +1,4 @@
-//! Granite 3: llama with four multipliers. Source: `transformers/models/granite`.
+//! Granite 3: llama with four multipliers, and with experts. Source: `transformers/models/granite`, `granitemoe`.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use crate::dense::{DECODER, Dense, GATED};
 use crate::dims::Defaults;
 use crate::families::{Architecture, Family};
 use crate::llama;
+use crate::moe::{self, Moe, Stored};
 
 pub(crate) static GRANITE: Architecture = Architecture {
     names: &["granite"],
@@ -30,6 +31,30 @@ pub(crate) static GRANITE: Architecture = Architecture {
     transform: llama::transform,
     ..DECODER
 };
+
+pub(crate) static GRANITE_MOE: Architecture = Architecture {
+    names: &["granitemoe"],
+    gguf: Some("granitemoe"),
+    model_type: "granitemoe",
+    class: "GraniteMoeForCausalLM",
+    read: granite_moe,
+    ..GRANITE
+};
+
+pub(crate) const EXPERTS: moe::Names = moe::Names {
+    module: "block_sparse_moe",
+    router: "router.layer",
+    stored: Stored::Stacked(["input_linear", "output_linear"]),
+    ..moe::NAMES
+};
+
+fn granite_moe(source: &Source<'_>) -> Result<Arc<dyn Family>> {
+    let mut dense = read(source, &GRANITE_MOE)?;
+    let size = dense.dims.intermediate_size;
+    dense.moe = Some(Moe::read(source, EXPERTS, [8, 2], size)?);
+    dense.layers.iter_mut().for_each(|l| l.is_sparse = true);
+    Ok(Arc::new(dense))
+}
 
 fn granite(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     Ok(Arc::new(read(source, &GRANITE)?))

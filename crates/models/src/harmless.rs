@@ -95,6 +95,9 @@ const JSON: &[&str] = &[
     "embedding_dropout",
     "return_dict",
     "return_dict_in_generate",
+    // About the loss of training, as is the noise.
+    "router_aux_loss_coef",
+    "router_jitter_noise",
     "sep_token_id",
     "seq_length",
     "suppress_tokens",

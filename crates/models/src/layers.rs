@@ -48,9 +48,7 @@ pub(crate) fn flags(
 ) -> Result<Option<Vec<bool>>> {
     match source.gguf_value(key) {
         Some(Value::Array(Array::Bool(list))) if list.len() == n_layers => Ok(Some(list.clone())),
-        Some(Value::Array(_)) => {
-            Err(source.wrong(key, "a list with true or false for each layer"))
-        }
+        Some(Value::Array(_)) => Err(source.wrong(key, "a list with true or false for each layer")),
         _ => Ok(None),
     }
 }

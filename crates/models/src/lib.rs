@@ -26,12 +26,15 @@ mod lfm2;
 mod llama;
 mod mamba;
 mod mixers;
+mod mixtral;
+mod moe;
 mod names;
 mod nemotron_h;
 mod olmo;
 mod phi;
 mod qwen;
 mod qwen35;
+mod qwen_moe;
 mod rope;
 mod rope_scaling;
 mod seed_oss;
@@ -309,10 +312,15 @@ impl Model {
             shape => shape.to_vec(),
         };
         // Files differ in dimensions of 1: those of a convolution's weights have one in the middle.
-        let significant = |shape: &[usize]| -> Vec<usize> {
-            shape.iter().copied().filter(|n| *n != 1).collect()
+        let significant =
+            |shape: &[usize]| -> Vec<usize> { shape.iter().copied().filter(|n| *n != 1).collect() };
+        let found = significant(&info.shape);
+        let fits = match found[..] {
+            // The matrices of all experts.
+            [experts, rows, cols] => wanted == [experts * rows, cols],
+            _ => found == significant(&wanted),
         };
-        if significant(&info.shape) != significant(&wanted) {
+        if !fits {
             return Err(Error::Shape {
                 name: checkpoint.name.clone(),
                 tensor: info.name.clone(),

@@ -105,7 +105,12 @@ fn mamba(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     check_silu(source, "hidden_act")?;
     let step_rank = match source.json_value("time_step_rank") {
         Some(Json::String(auto)) if auto == "auto" => d.div_ceil(16),
-        _ => size(source, "time_step_rank", "ssm.time_step_rank", d.div_ceil(16))?,
+        _ => size(
+            source,
+            "time_step_rank",
+            "ssm.time_step_rank",
+            d.div_ceil(16),
+        )?,
     };
     let mixer = Mamba {
         kernel: size(source, "conv_kernel", "ssm.conv_kernel", 4)?,

@@ -66,7 +66,7 @@ impl Transform {
 }
 
 /// Names within a layer: Hugging Face's and GGUF's, where a family does not say otherwise.
-const LAYER_NAMES: [(&str, &str); 13] = [
+const LAYER_NAMES: [(&str, &str); 22] = [
     ("input_layernorm", "attn_norm"),
     ("self_attn.q_proj", "attn_q"),
     ("self_attn.k_proj", "attn_k"),
@@ -77,6 +77,15 @@ const LAYER_NAMES: [(&str, &str); 13] = [
     ("mlp.gate_proj", "ffn_gate"),
     ("mlp.up_proj", "ffn_up"),
     ("mlp.down_proj", "ffn_down"),
+    ("mlp.router", "ffn_gate_inp"),
+    ("mlp.gate_exps", "ffn_gate_exps"),
+    ("mlp.up_exps", "ffn_up_exps"),
+    ("mlp.gate_up_exps", "ffn_gate_up_exps"),
+    ("mlp.down_exps", "ffn_down_exps"),
+    ("mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
+    ("mlp.shared_expert.up_proj", "ffn_up_shexp"),
+    ("mlp.shared_expert.down_proj", "ffn_down_shexp"),
+    ("mlp.shared_expert_gate", "ffn_gate_inp_shexp"),
     ("pre_feedforward_layernorm", "ffn_norm"),
     ("post_feedforward_layernorm", "post_ffw_norm"),
     ("post_attention_layernorm", "ffn_norm"),

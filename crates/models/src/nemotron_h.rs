@@ -102,6 +102,7 @@ impl Kind {
         Layer {
             mixer,
             parts,
+            is_sparse: false,
             window: None,
             rope: None,
         }
@@ -211,7 +212,9 @@ fn mixer(source: &Source<'_>, dims: &Dims) -> Result<Mamba2> {
     mamba::check_silu(source, "mamba_hidden_act")?;
     let head_dim = source.uint("mamba_head_dim", "")?.unwrap_or(64);
     let n_heads = source.uint("mamba_num_heads", "")?.unwrap_or(128);
-    let inner = source.uint("", "ssm.inner_size")?.unwrap_or(n_heads * head_dim);
+    let inner = source
+        .uint("", "ssm.inner_size")?
+        .unwrap_or(n_heads * head_dim);
     let mut mixer = KEYS.read(source, inner, dims.rms_norm_eps)?;
     if !source.is_gguf() {
         let least = source.float("time_step_min", "")?.unwrap_or(0.001);

@@ -16,6 +16,8 @@ pub mod cross_entropy;
 pub mod delta_rule;
 /// DoRA's magnitudes (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024).
 pub mod dora;
+/// Linears of the experts that a route chooses, and their gradients.
+pub mod experts;
 /// Views of matrices, and their products.
 pub mod gemm;
 /// Layer norm and its gradient.
@@ -28,6 +30,8 @@ pub mod lora;
 pub mod rms_norm;
 /// Rotary positions (Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021).
 pub mod rope;
+/// The choice of experts.
+pub mod route;
 /// Mamba's selective scan, with a state.
 pub mod selective_scan;
 /// Attention within a batch of training, and its gradient.

@@ -66,7 +66,10 @@ fn one_head(spec: &ScanSpec, x: ScanInputs<'_>, h: usize, state: &mut [f32], out
             decays.fill((step * x.a[h]).exp());
         } else {
             let a = &x.a[h * n..][..n];
-            decays.iter_mut().zip(a).for_each(|(d, a)| *d = (step * a).exp());
+            decays
+                .iter_mut()
+                .zip(a)
+                .for_each(|(d, a)| *d = (step * a).exp());
         }
         let (b, c) = x.bc.row(t).split_at(spec.n_groups * n);
         let (b, c) = (&b[group * n..][..n], &c[group * n..][..n]);

@@ -98,7 +98,9 @@ impl Case {
             false => (case.decays("a", n_heads * 9), None),
         };
         let d = case.vector("skip", n_heads);
-        let y = case.graph.selective_scan([columns, steps, bc], spec, a, dt, d)?;
+        let y = case
+            .graph
+            .selective_scan([columns, steps, bc], spec, a, dt, d)?;
         case.graph.output(y);
         Ok(case)
     }
