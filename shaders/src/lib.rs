@@ -26,7 +26,7 @@ pub static LIBRARY: &[(&str, &str)] = sources!(
     "lib/dot_q16" "lib/expert" "lib/expert_in" "lib/head_dim" "lib/heads" "lib/kv_f16" "lib/kv_f32" "lib/layer_norm"
     "lib/linear_out" "lib/lora_span" "lib/map" "lib/matvec_in" "lib/pcg" "lib/position_batch" "lib/position_step"
     "lib/product_f32" "lib/product_int" "lib/q16" "lib/qkv" "lib/qkv_grad" "lib/reduce_sg" "lib/reduce_wg" "lib/rope"
-    "lib/rotate" "lib/softplus" "lib/step" "lib/values" "lib/values_bf16" "lib/values_f16" "lib/values_f32"
+    "lib/rotate" "lib/scores" "lib/softplus" "lib/step" "lib/values" "lib/values_bf16" "lib/values_f16" "lib/values_f32"
     "lib/values_halves" "lib/values_nf4" "lib/values_quantised" "lib/weights"
 );
 

@@ -11,13 +11,13 @@ use crate::blocks::Biases;
 use crate::config::Source;
 use crate::dims::Defaults;
 use crate::{
-    Dims, Error, Result, Transform, arcee, blocks, cohere, ernie, exaone4, gemma, gemma3, glm,
-    gpt_neox, granite, hunyuan, lfm2, llama, mixtral, olmo, phi, qwen, qwen_moe, qwen35, seed_oss,
-    smollm3, stablelm, starcoder2,
+    Dims, Error, Result, Transform, arcee, blocks, cohere, ernie, exaone4, gemma, gemma2, gemma3,
+    glm, gpt_neox, gpt_oss, granite, hunyuan, lfm2, llama, mixtral, olmo, phi, qwen, qwen_moe,
+    qwen35, seed_oss, smollm3, stablelm, starcoder2,
 };
 
 /// All architectures, as messages list them.
-static ALL: [&Architecture; 34] = [
+static ALL: [&Architecture; 36] = [
     &llama::LLAMA,
     &llama::MISTRAL,
     &qwen::QWEN2,
@@ -29,9 +29,11 @@ static ALL: [&Architecture; 34] = [
     &ernie::ERNIE4_5,
     &exaone4::EXAONE4,
     &gemma::GEMMA,
+    &gemma2::GEMMA2,
     &glm::GLM,
     &glm::GLM4,
     &gpt_neox::GPT_NEOX,
+    &gpt_oss::GPT_OSS,
     &granite::GRANITE,
     &granite::GRANITE_MOE,
     &ernie::HELIUM,
@@ -110,6 +112,11 @@ pub(crate) trait Family: Debug + Send + Sync {
     /// Whether the head has a bias.
     fn has_head_bias(&self) -> bool {
         false
+    }
+
+    /// The soft cap of the logits.
+    fn logits_cap(&self) -> Option<f32> {
+        None
     }
 
     /// Whether it can be trained.

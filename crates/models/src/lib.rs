@@ -13,9 +13,11 @@ mod exaone4;
 mod export;
 mod families;
 mod gemma;
+mod gemma2;
 mod gemma3;
 mod glm;
 mod gpt_neox;
+mod gpt_oss;
 mod granite;
 mod harmless;
 mod hunyuan;
@@ -43,7 +45,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use siskin_formats::{Checkpoint, TensorInfo, TensorType};
-use siskin_graph::{Graph, Part};
+use siskin_graph::{Graph, Map, NodeId, Part};
 
 use config::Source;
 use families::{Architecture, Family, InFile};
@@ -269,10 +271,15 @@ impl Model {
             let bias = "lm_head.bias";
             g.vector(bias, &[(bias, dims.vocab_size)])
         });
+        let logits_of = |g: &mut Graph, x: NodeId| -> Result<NodeId> {
+            let logits = g.linear(x, lm_head, bias)?;
+            let cap = self.family.logits_cap();
+            Ok(cap.map_or(logits, |cap| g.map(logits, Map::SoftCap(cap))))
+        };
         if head == Head::Lens {
             for x in g.layer_ends.clone() {
                 let x = self.family.last_norm(&mut g, x)?;
-                let logits = g.linear(x, lm_head, bias)?;
+                let logits = logits_of(&mut g, x)?;
                 g.output(logits);
             }
             return Ok(g);
@@ -286,7 +293,7 @@ impl Model {
             g.output(loss);
             return Ok(g);
         }
-        let logits = g.linear(x, lm_head, bias)?;
+        let logits = logits_of(&mut g, x)?;
         g.output(logits);
         if head == Head::Next {
             g.choose(logits);
@@ -314,6 +321,8 @@ impl Model {
         let fits = match found[..] {
             // The matrices of all experts.
             [experts, rows, cols] => wanted == [experts * rows, cols],
+            // Their biases.
+            [experts, rows] if part.shape[1] == 1 => wanted == [experts * rows],
             _ => found == significant(&wanted),
         };
         if !fits {

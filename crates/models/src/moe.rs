@@ -1,7 +1,7 @@
 //! The MLPs of a mixture of experts: what a family says of them, how files store them, and their graph.
 
 use siskin_graph::{
-    Activation, Experts, Graph, NodeId, Part, Result as GraphResult, RouteSpec, Score, WeightId,
+    Activation, Experts, Graph, NodeId, Part, Result as GraphResult, RouteSpec, Score,
 };
 
 use crate::Result;
@@ -29,6 +29,9 @@ pub(crate) enum Stored {
     Stacked([&'static str; 2]),
     /// Gate, up and down of all experts.
     ByProjection([&'static str; 3]),
+    /// Gate and up of all experts, whose rows alternate; down of all experts. Names are whole, and biases are called
+    /// after them.
+    Alternating([&'static str; 2]),
 }
 
 /// Those of the Qwens, and of most families since.
@@ -71,6 +74,8 @@ pub(crate) struct Moe {
     pub score: Score,
     pub renormalise: bool,
     pub scale: f32,
+    /// Of the router and of the experts.
+    pub has_biases: bool,
     pub shared: Option<Shared>,
 }
 
@@ -121,6 +126,7 @@ impl Moe {
             score: Score::Softmax,
             renormalise: true,
             scale: 1.0,
+            has_biases: false,
             shared: None,
         })
     }
@@ -138,7 +144,8 @@ impl Moe {
     pub fn build(&self, g: &mut Graph, x: NodeId, layer: &str) -> GraphResult<NodeId> {
         let module = format!("{layer}.{}", self.names.module);
         let d = g.node(x).cols;
-        let logits = blocks::stacked(g, x, &module, &[(self.names.router, self.n_experts)], false)?;
+        let router = [(self.names.router, self.n_experts)];
+        let logits = blocks::stacked(g, x, &module, &router, self.has_biases)?;
         let route = RouteSpec {
             n_used: self.n_used,
             score: self.score,
@@ -149,26 +156,17 @@ impl Moe {
         let route = g.route(logits, route)?;
         g.name(route, format!("{layer}.experts"));
         let [up, down] = self.matrices(g, &module, d)?;
-        let both = g.expert_up(x, route, self.experts(up), 2)?;
+        let both = g.expert_up(x, route, up, 2)?;
         let n = self.n_used * self.size;
         let (gate, up) = (g.slice(both, 0, n)?, g.slice(both, n, n)?);
         let h = g.gated(gate, up, self.activation)?;
-        let y = g.expert_down(h, route, self.experts(down))?;
+        let y = g.expert_down(h, route, down)?;
         match self.shared {
             Some(shared) => {
                 let other = self.build_shared(g, x, &module, shared)?;
                 g.add(y, other)
             }
             None => Ok(y),
-        }
-    }
-
-    fn experts(&self, weight: WeightId) -> Experts {
-        Experts {
-            weight,
-            bias: None,
-            n_experts: self.n_experts,
-            n_used: self.n_used,
         }
     }
 
@@ -193,37 +191,61 @@ impl Moe {
     }
 
     /// Gate and up `[n_experts · 2 size, d]`, each gate above its up; down `[n_experts · d, size]`.
-    fn matrices(&self, g: &mut Graph, module: &str, d: usize) -> GraphResult<[WeightId; 2]> {
+    fn matrices(&self, g: &mut Graph, module: &str, d: usize) -> GraphResult<[Experts; 2]> {
+        let of = |g: &mut Graph, name: &str, is_up: bool| -> GraphResult<Experts> {
+            let name = format!("{module}.experts.{name}");
+            let weight = g.matrix_of(&name, self.parts(module, d, is_up, false))?;
+            let bias = self.has_biases.then(|| {
+                let parts = self.parts(module, d, is_up, true);
+                g.vector_of(&format!("{name}.bias"), parts)
+            });
+            Ok(Experts {
+                weight,
+                bias: bias.transpose()?,
+                n_experts: self.n_experts,
+                n_used: self.n_used,
+            })
+        };
+        Ok([of(g, "gate+up", true)?, of(g, "down", false)?])
+    }
+
+    /// The tensors of all experts' matrices or biases, expert by expert.
+    fn parts(&self, module: &str, d: usize, is_up: bool, is_bias: bool) -> Vec<Part> {
         let (count, n) = (self.n_experts, self.size);
-        let whole = |name: &str, rows: usize, cols: usize| {
-            Part::whole(format!("{module}.{name}.weight"), [rows, cols])
+        let (rows, cols) = if is_up { (n, d) } else { (d, n) };
+        let cols = if is_bias { 1 } else { cols };
+        let suffix = if is_bias { "bias" } else { "weight" };
+        let dotted = |name: &str| format!("{module}.{name}.{suffix}");
+        // Of a tensor of all experts, the rows of one.
+        let one = |tensor: String, e: usize, rows: usize| Part {
+            rows: e * rows..(e + 1) * rows,
+            ..Part::whole(tensor, [count * rows, cols])
         };
-        let (up, down): (Vec<Part>, Vec<Part>) = match self.names.stored {
-            Stored::Apart([gate, up, down]) => {
-                let each = |names: &[&str], rows, cols| {
-                    let experts = (0..count).flat_map(|e| names.iter().map(move |p| (e, *p)));
-                    let name = |(e, p)| format!("experts.{e}.{p}");
-                    experts.map(|at| whole(&name(at), rows, cols)).collect()
-                };
-                (each(&[gate, up], n, d), each(&[down], d, n))
+        let both = if is_up { 2 * rows } else { rows };
+        let experts = 0..count;
+        match self.names.stored {
+            Stored::Apart(names) => {
+                let names = if is_up { &names[..2] } else { &names[2..] };
+                let each = experts.flat_map(|e| names.iter().map(move |p| (e, p)));
+                let whole = |(e, p)| Part::whole(dotted(&format!("experts.{e}.{p}")), [rows, cols]);
+                each.map(whole).collect()
             }
-            Stored::Stacked([up, down]) => (
-                vec![whole(up, count * 2 * n, d)],
-                vec![whole(down, count * d, n)],
-            ),
-            Stored::ByProjection([gate, up, down]) => {
-                let part = |e: usize, name| Part {
-                    rows: e * n..(e + 1) * n,
-                    ..whole(name, count * n, d)
-                };
-                let both = (0..count).flat_map(|e| [part(e, gate), part(e, up)]);
-                (both.collect(), vec![whole(down, count * d, n)])
+            Stored::Stacked(names) => {
+                let name = dotted(names[usize::from(!is_up)]);
+                experts.map(|e| one(name.clone(), e, both)).collect()
             }
-        };
-        Ok([
-            g.matrix_of(&format!("{module}.experts.gate+up"), up)?,
-            g.matrix_of(&format!("{module}.experts.down"), down)?,
-        ])
+            Stored::ByProjection(names) => {
+                let names = if is_up { &names[..2] } else { &names[2..] };
+                let each = experts.flat_map(|e| names.iter().map(move |p| (e, p)));
+                each.map(|(e, p)| one(dotted(p), e, rows)).collect()
+            }
+            Stored::Alternating(names) => {
+                let ending = if is_bias { "_bias" } else { "" };
+                let name = names[usize::from(!is_up)];
+                let name = format!("{module}.{name}{ending}");
+                experts.map(|e| one(name.clone(), e, both)).collect()
+            }
+        }
     }
 }
 

@@ -118,6 +118,10 @@ pub(crate) fn in_file(arch: &Architecture, tensor: &str, gguf: bool) -> String {
         if let Some((_, name)) = arch.layer_names.iter().find(|n| n.0 == rest) {
             return Some(format!("blk.{layer}.{name}"));
         }
+        // A tensor that is not a weight or a bias has a name of its own.
+        if let Some((_, own)) = arch.layer_names.iter().find(|n| n.0 == rest) {
+            return Some(format!("blk.{layer}.{own}"));
+        }
         let (part, suffix) = rest.rsplit_once('.')?;
         let mut names = arch.layer_names.iter().chain(&LAYER_NAMES);
         let name = names.find(|n| n.0 == part)?.1;
