@@ -212,6 +212,7 @@ fn routes_by_every_score() {
                 score,
                 bias: None,
                 renormalise,
+                eps: 0.1,
                 scale: 1.7,
             };
             let forward = |x: &[f32]| {

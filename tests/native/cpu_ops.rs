@@ -261,6 +261,7 @@ fn routes_take_the_highest_scores() {
         score: Score::Softmax,
         bias: None,
         renormalise: false,
+        eps: 0.0,
         scale: 2.0,
     };
     let mut out = [0.0; 6];

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// All architectures, as messages list them.
-static ALL: [&Architecture; 36] = [
+static ALL: [&Architecture; 38] = [
     &llama::LLAMA,
     &llama::MISTRAL,
     &qwen::QWEN2,
@@ -27,6 +27,7 @@ static ALL: [&Architecture; 36] = [
     &cohere::COHERE,
     &cohere::COHERE2,
     &ernie::ERNIE4_5,
+    &ernie::ERNIE4_5_MOE,
     &exaone4::EXAONE4,
     &gemma::GEMMA,
     &gemma2::GEMMA2,
@@ -40,6 +41,7 @@ static ALL: [&Architecture; 36] = [
     &hunyuan::HUNYUAN,
     &mixtral::MIXTRAL,
     &lfm2::LFM2,
+    &lfm2::LFM2_MOE,
     &arcee::NEMOTRON,
     &olmo::OLMO,
     &olmo::OLMO2,

@@ -54,6 +54,7 @@ pub use dims::Dims;
 pub use error::{Error, Result};
 pub use export::{Change, Exported};
 pub use families::architectures;
+pub use moe::ExpertCounts;
 pub use names::Transform;
 
 /// What is at the end of a graph.
@@ -243,6 +244,14 @@ impl Model {
     /// The sizes of the model.
     pub fn dims(&self) -> &Dims {
         self.family.dims()
+    }
+
+    /// The experts of a model that has some.
+    ///
+    /// # Errors
+    /// As [`Self::graph`].
+    pub fn experts(&self) -> Result<Option<ExpertCounts>> {
+        Ok(moe::expert_counts(&self.graph(Head::Next)?))
     }
 
     fn transform(&self, tensor: &str, gguf: bool) -> Transform {

@@ -1,7 +1,8 @@
 //! The MLPs of a mixture of experts: what a family says of them, how files store them, and their graph.
 
 use siskin_graph::{
-    Activation, Experts, Graph, NodeId, Part, Result as GraphResult, RouteSpec, Score,
+    Activation, Experts, Graph, NodeId, Op, Part, Result as GraphResult, RouteSpec, Score,
+    WeightKind,
 };
 
 use crate::Result;
@@ -13,6 +14,8 @@ use crate::config::Source;
 pub(crate) struct Names {
     pub module: &'static str,
     pub router: &'static str,
+    /// The vector that is added to the scores for the choice, where there is one.
+    pub choice: &'static str,
     pub stored: Stored,
     /// The MLP that every token passes; its projections are called as those of a dense MLP.
     pub shared: &'static str,
@@ -38,6 +41,7 @@ pub(crate) enum Stored {
 pub(crate) const NAMES: Names = Names {
     module: "mlp",
     router: "gate",
+    choice: "",
     stored: Stored::Apart(["gate_proj", "up_proj", "down_proj"]),
     shared: "shared_expert",
     shared_gate: "shared_expert_gate",
@@ -47,6 +51,7 @@ pub(crate) const NAMES: Names = Names {
 const GGUF_NAMES: Names = Names {
     module: "mlp",
     router: "router",
+    choice: "exp_probs_b.bias",
     stored: Stored::ByProjection(["gate_exps", "up_exps", "down_exps"]),
     shared: "shared_expert",
     shared_gate: "shared_expert_gate",
@@ -72,7 +77,10 @@ pub(crate) struct Moe {
     pub size: usize,
     pub activation: Activation,
     pub score: Score,
+    /// Whether a vector is added to the scores for the choice.
+    pub has_choice_bias: bool,
     pub renormalise: bool,
+    pub eps: f32,
     pub scale: f32,
     /// Of the router and of the experts.
     pub has_biases: bool,
@@ -108,14 +116,30 @@ impl Moe {
         let default = (!source.is_gguf()).then_some(n_used);
         let keys = ("num_experts_per_tok", "expert_used_count");
         let n_used = source.size(keys.0, keys.1, default, n_experts)?;
-        let stored_together = source.has_tensor("blk.0.ffn_gate_up_exps.weight");
-        let names = match (source.is_gguf(), stored_together) {
-            (false, _) => names,
-            (true, false) => GGUF_NAMES,
-            (true, true) => Names {
+        Self::of(source, names, [n_experts, n_used], size)
+    }
+
+    /// With these counts, and names of a folder.
+    ///
+    /// # Errors
+    /// If the activation is not known.
+    pub fn of(
+        source: &Source<'_>,
+        names: Names,
+        [n_experts, n_used]: [usize; 2],
+        size: usize,
+    ) -> Result<Self> {
+        let has = |tensor: &str| {
+            let mut layers = 0..1024;
+            layers.any(|i| source.has_tensor(&format!("blk.{i}.{tensor}")))
+        };
+        let names = match source.is_gguf() {
+            false => names,
+            true if has("ffn_gate_up_exps.weight") => Names {
                 stored: GGUF_STACKED,
                 ..GGUF_NAMES
             },
+            true => GGUF_NAMES,
         };
         Ok(Self {
             names,
@@ -124,7 +148,9 @@ impl Moe {
             size,
             activation: blocks::activation(source, "hidden_act", Activation::Silu)?,
             score: Score::Softmax,
+            has_choice_bias: source.is_gguf() && has("exp_probs_b.bias"),
             renormalise: true,
+            eps: 0.0,
             scale: 1.0,
             has_biases: false,
             shared: None,
@@ -146,11 +172,16 @@ impl Moe {
         let d = g.node(x).cols;
         let router = [(self.names.router, self.n_experts)];
         let logits = blocks::stacked(g, x, &module, &router, self.has_biases)?;
+        let choice = self.has_choice_bias.then(|| {
+            let name = format!("{module}.{}", self.names.choice);
+            g.vector(&name, &[(&name, self.n_experts)])
+        });
         let route = RouteSpec {
             n_used: self.n_used,
             score: self.score,
-            bias: None,
+            bias: choice,
             renormalise: self.renormalise,
+            eps: self.eps,
             scale: self.scale,
         };
         let route = g.route(logits, route)?;
@@ -267,4 +298,42 @@ pub(crate) fn sparse_layers(source: &Source<'_>, n_layers: usize) -> Result<Vec<
     Ok((0..n_layers)
         .map(|i| !dense.contains(&i) && (i + 1).is_multiple_of(step))
         .collect())
+}
+
+/// The experts of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpertCounts {
+    /// How many there are in a layer.
+    pub count: usize,
+    /// How many of them process a token.
+    pub used: usize,
+    /// The parameters of the model that process a token.
+    pub active_parameters: u64,
+}
+
+/// Of a graph with experts.
+pub(crate) fn expert_counts(graph: &Graph) -> Option<ExpertCounts> {
+    let mut found = None;
+    // Of each weight, the part that is read.
+    let mut shares = vec![(1, 1); graph.weights.len()];
+    for node in &graph.nodes {
+        if let Op::ExpertUp { experts, .. } | Op::ExpertDown { experts } = node.op {
+            let share = (experts.n_used, experts.n_experts);
+            found = Some(share);
+            let bias = experts.bias.into_iter();
+            bias.chain([experts.weight])
+                .for_each(|w| shares[w.0] = share);
+        }
+    }
+    let (used, count) = found?;
+    let weights = graph.weights.iter().zip(shares);
+    let active = weights.map(|(weight, (used, of))| match weight.kind {
+        WeightKind::Constant(_) => 0,
+        _ => (weight.rows() * weight.cols * used / of) as u64,
+    });
+    Some(ExpertCounts {
+        count,
+        used,
+        active_parameters: active.sum(),
+    })
 }

@@ -66,7 +66,7 @@ impl Transform {
 }
 
 /// Names within a layer: Hugging Face's and GGUF's, where a family does not say otherwise.
-const LAYER_NAMES: [(&str, &str); 22] = [
+const LAYER_NAMES: [(&str, &str); 23] = [
     ("input_layernorm", "attn_norm"),
     ("self_attn.q_proj", "attn_q"),
     ("self_attn.k_proj", "attn_k"),
@@ -78,6 +78,7 @@ const LAYER_NAMES: [(&str, &str); 22] = [
     ("mlp.up_proj", "ffn_up"),
     ("mlp.down_proj", "ffn_down"),
     ("mlp.router", "ffn_gate_inp"),
+    ("mlp.exp_probs_b", "exp_probs_b"),
     ("mlp.gate_exps", "ffn_gate_exps"),
     ("mlp.up_exps", "ffn_up_exps"),
     ("mlp.gate_up_exps", "ffn_gate_up_exps"),

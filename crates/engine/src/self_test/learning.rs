@@ -111,6 +111,7 @@ impl MoeWeights {
             score: Score::Softmax,
             bias: None,
             renormalise: activation != Activation::Silu,
+            eps: 0.0,
             scale: 1.5,
         };
         let route = g.route(logits, spec)?;
