@@ -5,8 +5,8 @@ use std::path::Path;
 use pollster::block_on;
 use serde_json::{Value, json};
 use siskin_engine::{
-    Adapter, Batch, CacheType, Checkpointing, DeviceRequest, GenerateOptions, MomentType,
-    OpenOptions, Precision, Session, TrainingSetup,
+    Adapter, AdapterConfig, Batch, CacheType, Checkpointing, DeviceRequest, GenerateOptions,
+    MomentType, OpenOptions, Precision, Session, TrainingSetup,
 };
 use siskin_gpu::Profile;
 use siskin_models::{Head, Model};
@@ -200,9 +200,10 @@ fn what_is_not_understood_is_refused() {
 fn routers_and_experts_are_not_adapted() {
     let model = Model::from_config(config("qwen2_moe", &[])).unwrap();
     let graph = model.graph(Head::Next).unwrap();
+    let plain = || AdapterConfig::plain(4, 8.0);
     for target in ["gate", "experts"] {
         let targets = [target.to_string()];
-        let error = Adapter::new("new", &graph, &targets, Default::default(), 1).unwrap_err();
+        let error = Adapter::new("new", &graph, &targets, plain(), 1).unwrap_err();
         let error = error.to_string();
         assert!(
             error.contains(target) && error.contains("q_proj"),
@@ -210,7 +211,7 @@ fn routers_and_experts_are_not_adapted() {
         );
     }
     let all = ["all-linear".to_string()];
-    let adapter = Adapter::new("new", &graph, &all, Default::default(), 1).unwrap();
+    let adapter = Adapter::new("new", &graph, &all, plain(), 1).unwrap();
     let names: Vec<_> = adapter.modules.iter().map(|m| m.name.as_str()).collect();
     assert!(names.contains(&"model.layers.0.mlp.shared_expert_gate"));
     assert!(

@@ -2,7 +2,9 @@
 //! embedding of random values, so that every case is a small graph run on both.
 
 use pollster::block_on;
-use siskin_engine::self_test::{CONTEXT, Case, ExpertsSpec, first_of_its_kind, self_test};
+use siskin_engine::self_test::{
+    CONTEXT, Case, ExpertsSpec, first_of_its_kind, recurrent_cases, self_test,
+};
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, LimitRequest, Profile};
 use siskin_graph::{Activation, AttentionSpec, Map, Pairs, Sampling, Score};
@@ -65,6 +67,13 @@ fn norm_bias_and_residual_in_a_linear() {
             "linear",
             &[&[1], &[3], &[40]],
         );
+    }
+}
+
+#[test]
+fn ops_with_a_state_in_steps_of_any_length() {
+    for (what, case) in recurrent_cases().unwrap() {
+        check(&case, what, "recurrent", &[&[1, 1, 1], &[37], &[2, 30, 1]]);
     }
 }
 

@@ -19,6 +19,7 @@ mod graph;
 mod graph_grad;
 mod mutants;
 mod real_model;
+mod recurrent;
 mod refusals;
 mod shaders;
 mod text;

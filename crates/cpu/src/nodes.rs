@@ -143,6 +143,14 @@ impl State {
                     activation::map(map, x.row(r), out);
                 }
             }
+            Op::ScaleColumns { weight } => {
+                let w = weights.vector(weight)?;
+                let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);
+                for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
+                    let values = out.iter_mut().zip(x.row(r)).zip(w);
+                    values.for_each(|((out, x), w)| *out = x * w);
+                }
+            }
             Op::Linear { weight, bias } => {
                 let (parts, k) = weights.matrix(weight)?;
                 let bias = bias.map(|b| weights.vector(b)).transpose()?;

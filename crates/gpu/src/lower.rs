@@ -243,6 +243,7 @@ impl Lowering<'_> {
             Op::RmsNorm { .. } => self.rms_norm(id, self.plan.view(id), false),
             Op::LayerNorm { weight, bias, eps } => self.layer_norm(id, weight, bias, eps),
             Op::Map { map } => self.map(id, map),
+            Op::ScaleColumns { weight } => self.scale_columns(id, weight),
             Op::Rope { spec, back } => self.rope(id, spec.head_dim, back),
             Op::KvAppend { cache } => self.kv_append(id, cache),
             Op::Attention { .. } => self.attention(id),
@@ -381,6 +382,20 @@ impl Lowering<'_> {
         let x = self.input(id, 0);
         let entries = [(3, self.bound(x)), (6, self.bound(self.plan.view(id)))];
         let kernel = map_constants(Kernel::new("map"), map, x);
+        self.push_values(id, &kernel, x.cols, &entries)
+    }
+
+    fn scale_columns(&mut self, id: NodeId, weight: WeightId) -> Result<()> {
+        let x = self.input(id, 0);
+        let entries = [
+            (3, self.bound(x)),
+            (4, self.vector(Some(weight))?),
+            (6, self.bound(self.plan.view(id))),
+        ];
+        let kernel = Kernel::new("scale_columns")
+            .size("N", x.cols)
+            .size("STRIDE", x.stride)
+            .size("START", x.start);
         self.push_values(id, &kernel, x.cols, &entries)
     }
 

@@ -330,8 +330,16 @@ impl<'a> Fuser<'a> {
         }
     }
 
+    /// Whether it is the norm of whole rows, not of each head.
+    fn is_row_norm(&self, id: NodeId) -> bool {
+        let node = self.graph.node(id);
+        let len = |w| self.graph.weight(w).rows();
+        matches!(node.op, Op::RmsNorm { weight, .. } if len(weight) == node.cols)
+    }
+
     fn norm_step(&self, norm: NodeId) -> Option<Step> {
-        let reader = self.only_user(norm).filter(|_| self.fusion.norm);
+        let fuses = self.fusion.norm && self.is_row_norm(norm);
+        let reader = self.only_user(norm).filter(|_| fuses);
         if reader.is_some_and(|r| matches!(self.graph.node(r).op, Op::Linear { .. })) {
             return None;
         }
@@ -341,7 +349,7 @@ impl<'a> Fuser<'a> {
 
     fn linear_step(&self, linear: NodeId, uniform: bool) -> Step {
         let input = self.graph.node(linear).inputs[0];
-        let is_norm = matches!(self.graph.node(input).op, Op::RmsNorm { .. });
+        let is_norm = self.is_row_norm(input);
         let fuse_norm = self.fusion.norm && is_norm && self.only_user(input) == Some(linear);
         let gated = self
             .gated_of(linear)

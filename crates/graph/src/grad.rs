@@ -269,6 +269,7 @@ impl Backward<'_> {
                 let value = self.value(x);
                 self.pass(Op::LayerNormGrad { weight, eps }, &[value, dy], x);
             }
+            Op::ScaleColumns { .. } => self.pass(op, &[dy], x),
             Op::Map { map: Map::Scale(_) } => self.pass(op, &[dy], x),
             Op::Map { map } => {
                 let value = self.value(x);

@@ -140,6 +140,11 @@ pub enum Op {
         /// The function.
         map: Map,
     },
+    /// `x · w`, each column by its own factor.
+    ScaleColumns {
+        /// The vector w, as long as x is wide.
+        weight: WeightId,
+    },
     /// `x · Wᵀ + b`: `[T, k]`, `[n, k]` → `[T, n]`.
     Linear {
         /// W, `[n, k]`.
@@ -387,6 +392,7 @@ impl Op {
             Self::RmsNorm { .. } => "rms_norm",
             Self::LayerNorm { .. } => "layer_norm",
             Self::Map { .. } => "map",
+            Self::ScaleColumns { .. } => "scale_columns",
             Self::Linear { .. } => "linear",
             Self::Slice { .. } => "slice",
             Self::Rope { .. } => "rope",

@@ -120,10 +120,22 @@ pub(crate) const GATED: Mlp = Mlp {
     is_gated: true,
 };
 
+/// What a layer consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parts {
+    /// A mixer and an MLP.
+    Both,
+    /// A mixer alone, with the first of the norms.
+    Mixer,
+    /// An MLP alone, with the first of the norms.
+    Mlp,
+}
+
 /// What differs from layer to layer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layer {
     pub mixer: Mixer,
+    pub parts: Parts,
     pub window: Option<usize>,
     /// Which of the family's ropes.
     pub rope: Option<usize>,
@@ -229,6 +241,7 @@ impl Dense {
         }
         let layer = Layer {
             mixer: Mixer::Attention,
+            parts: Parts::Both,
             window: None,
             rope: Some(0),
             is_sparse: false,
@@ -462,11 +475,14 @@ impl Dense {
     /// Attention, or what a layer has in its place.
     fn mix(&self, g: &mut Graph, x: NodeId, i: usize) -> GraphResult<NodeId> {
         let module = format!("{}.{}", self.layer_name(i), self.names.mixer);
-        match self.layers[i].mixer {
-            Mixer::Attention => self.attention(g, x, i),
+        let y = match self.layers[i].mixer {
+            Mixer::Attention => return self.attention(g, x, i),
             Mixer::ShortConv(conv) => conv.build(g, x, &module),
             Mixer::DeltaNet(net) => net.build(g, x, &module),
-        }
+            Mixer::Mamba(mamba) => mamba.build(g, x, &module),
+            Mixer::Mamba2(mamba) => mamba.build(g, x, &module),
+        }?;
+        Ok(self.scaled(g, y, self.residual_scale))
     }
 
     fn mlp(&self, g: &mut Graph, x: NodeId, i: usize) -> GraphResult<NodeId> {
@@ -518,6 +534,13 @@ impl Dense {
             Order::Around => (true, true),
         };
         let input = if before { norm(g, x, 0)? } else { x };
+        if self.layers[i].parts != Parts::Both {
+            let h = match self.layers[i].parts {
+                Parts::Mlp => self.mlp(g, input, i)?,
+                _ => self.mix(g, input, i)?,
+            };
+            return g.add(x, h);
+        }
         let h = self.mix(g, input, i)?;
         let h = if after { norm(g, h, 1)? } else { h };
         if self.order == Order::Parallel {

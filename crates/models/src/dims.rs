@@ -74,6 +74,33 @@ impl Dims {
         self.by_layer.is_empty()
     }
 
+    /// Of a family without attention and MLP.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn without_heads(source: &Source<'_>, defaults: &Defaults) -> Result<Self> {
+        let reader = Reader { source, defaults };
+        let of = |keys, default| reader.size(keys, default, MAX_SIZE);
+        // GGUF files have 0 for what there is not.
+        source.gguf_value("feed_forward_length");
+        source.gguf_value("attention.head_count");
+        let eps = "attention.layer_norm_rms_epsilon";
+        Ok(Self {
+            n_layers: of(["num_hidden_layers", "block_count"], defaults.n_layers)?,
+            hidden_size: of(["hidden_size", "embedding_length"], defaults.hidden_size)?,
+            intermediate_size: 0,
+            n_heads: 0,
+            n_kv_heads: 0,
+            head_dim: 0,
+            vocab_size: reader.vocab_size()?,
+            rms_norm_eps: source.positive("layer_norm_epsilon", eps, defaults.rms_norm_eps)?,
+            rope_theta: 0.0,
+            context_length: of(["", "context_length"], defaults.context_length)?,
+            n_predict_layers: 0,
+            by_layer: vec![],
+        })
+    }
+
     /// # Errors
     /// If a size is missing from a GGUF file, or makes no sense.
     pub(crate) fn read(source: &Source<'_>, defaults: &Defaults) -> Result<Self> {
@@ -205,8 +232,8 @@ impl Reader<'_> {
             Some(n) => *n,
             None => self.size(keys, self.defaults.intermediate_size, MAX_SIZE)?,
         };
-        if each.iter().flatten().any(|n| *n == 0) {
-            return Err(self.source.wrong(keys[1], "above 0 for each layer"));
+        if largest == 0 {
+            return Err(self.source.wrong(keys[1], "above 0"));
         }
         Ok(PerLayer { largest, each })
     }

@@ -11,13 +11,14 @@ use crate::blocks::Biases;
 use crate::config::Source;
 use crate::dims::Defaults;
 use crate::{
-    Dims, Error, Result, Transform, arcee, blocks, cohere, ernie, exaone4, gemma, gemma2, gemma3,
-    glm, gpt_neox, gpt_oss, granite, hunyuan, lfm2, llama, mixtral, olmo, phi, qwen, qwen_moe,
-    qwen35, seed_oss, smollm3, stablelm, starcoder2,
+    Dims, Error, Result, Transform, arcee, blocks, cohere, ernie, exaone4, falcon_h1, gemma,
+    gemma2, gemma3, glm, gpt_neox, gpt_oss, granite, granite_hybrid, hunyuan, lfm2, llama, mamba,
+    mixtral, nemotron_h, olmo, phi, qwen, qwen_moe, qwen35, seed_oss, smollm3, stablelm,
+    starcoder2,
 };
 
 /// All architectures, as messages list them.
-static ALL: [&Architecture; 38] = [
+static ALL: [&Architecture; 43] = [
     &llama::LLAMA,
     &llama::MISTRAL,
     &qwen::QWEN2,
@@ -29,6 +30,7 @@ static ALL: [&Architecture; 38] = [
     &ernie::ERNIE4_5,
     &ernie::ERNIE4_5_MOE,
     &exaone4::EXAONE4,
+    &falcon_h1::FALCON_H1,
     &gemma::GEMMA,
     &gemma2::GEMMA2,
     &glm::GLM,
@@ -37,12 +39,16 @@ static ALL: [&Architecture; 38] = [
     &gpt_oss::GPT_OSS,
     &granite::GRANITE,
     &granite::GRANITE_MOE,
+    &granite_hybrid::GRANITE_HYBRID,
     &ernie::HELIUM,
     &hunyuan::HUNYUAN,
     &mixtral::MIXTRAL,
     &lfm2::LFM2,
     &lfm2::LFM2_MOE,
+    &mamba::MAMBA,
+    &mamba::MAMBA2,
     &arcee::NEMOTRON,
+    &nemotron_h::NEMOTRON_H,
     &olmo::OLMO,
     &olmo::OLMO2,
     &olmo::OLMO3,

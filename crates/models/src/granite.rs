@@ -49,7 +49,7 @@ const NAMES: moe::Names = moe::Names {
 };
 
 fn granite_moe(source: &Source<'_>) -> Result<Arc<dyn Family>> {
-    let mut dense = multiplied(source, &GRANITE_MOE)?;
+    let mut dense = read(source, &GRANITE_MOE)?;
     let size = dense.dims.intermediate_size;
     dense.moe = Some(Moe::read(source, NAMES, [8, 2], size)?);
     dense.layers.iter_mut().for_each(|l| l.is_sparse = true);
@@ -57,10 +57,11 @@ fn granite_moe(source: &Source<'_>) -> Result<Arc<dyn Family>> {
 }
 
 fn granite(source: &Source<'_>) -> Result<Arc<dyn Family>> {
-    Ok(Arc::new(multiplied(source, &GRANITE)?))
+    Ok(Arc::new(read(source, &GRANITE)?))
 }
 
-fn multiplied(source: &Source<'_>, arch: &'static Architecture) -> Result<Dense> {
+/// Sizes, rope, activation, biases and the four multipliers.
+pub(crate) fn read(source: &Source<'_>, arch: &'static Architecture) -> Result<Dense> {
     let bias = source.flag("attention_bias", false)?;
     let mlp_bias = source.flag("mlp_bias", false)?;
     let dense = Dense::read(source, arch, (10_000.0, None))?;

@@ -19,6 +19,9 @@ const JSON: &[&str] = &[
     "attn_pdrop",
     "auto_map",
     "bad_words_ids",
+    // How a scan is cut up: the sums are the same.
+    "chunk_size",
+    "mamba_chunk_size",
     "begin_suppress_tokens",
     // Initial values, and what the class does not read.
     "block_mlp_init_scale",
@@ -63,6 +66,7 @@ const JSON: &[&str] = &[
     "max_sequence_length",
     "min_length",
     // The type of states, which are f32 here.
+    "mamba_ssm_cache_dtype",
     "mamba_ssm_dtype",
     "mm_tokens_per_image",
     // Of layers that predict further tokens.
@@ -72,6 +76,7 @@ const JSON: &[&str] = &[
     "no_repeat_ngram_size",
     "num_beam_groups",
     "num_beams",
+    "num_logits_to_keep",
     "num_return_sequences",
     "output_attentions",
     "output_hidden_states",
@@ -98,6 +103,13 @@ const JSON: &[&str] = &[
     "suppress_tokens",
     "task_specific_params",
     "temperature",
+    // Initial step sizes.
+    "time_step_floor",
+    "time_step_init_scheme",
+    "time_step_max",
+    "time_step_min",
+    "time_step_scale",
+    "rescale_prenorm_residual",
     "tf_legacy_loss",
     "tie_encoder_decoder",
     "tokenizer_class",
@@ -115,7 +127,10 @@ const JSON: &[&str] = &[
     "use_bfloat16",
     "use_cache",
     "use_flash_attention_2",
+    "use_associative_scan",
     "use_flash_attn",
+    "use_mamba_kernels",
+    "use_mambapy",
     "use_return_dict",
     "vision_config",
     "vision_soft_tokens_per_image",

@@ -6,14 +6,20 @@ use siskin_formats::{Array, Value};
 use crate::Result;
 use crate::config::Source;
 
-/// Which layers are of the first of two kinds, from the file's list of kinds, where it has one; otherwise from `default`.
+/// Layers with a recurrent state, and with attention, as transformers 5 and 4 name them.
+pub(crate) const RECURRENT: [&[&str]; 2] = [
+    &["linear_attention", "mamba"],
+    &["full_attention", "attention"],
+];
+
+/// Which layers are of the first of two kinds, each by its names, from the file's list of kinds, where it has one; otherwise from `default`.
 ///
 /// # Errors
 /// If the list is not one kind per layer, or has a kind that is not known.
 pub(crate) fn kinds(
     source: &Source<'_>,
     n_layers: usize,
-    [first, second]: [&str; 2],
+    [first, second]: [&[&str]; 2],
     default: impl Fn(usize) -> bool,
 ) -> Result<Vec<bool>> {
     const KEY: &str = "layer_types";
@@ -21,8 +27,8 @@ pub(crate) fn kinds(
         None | Some(Json::Null) => Ok((0..n_layers).map(default).collect()),
         Some(Json::Array(kinds)) if kinds.len() == n_layers => {
             let kind = |kind: &Json| match kind.as_str() {
-                Some(kind) if kind == first => Ok(true),
-                Some(kind) if kind == second => Ok(false),
+                Some(kind) if first.contains(&kind) => Ok(true),
+                Some(kind) if second.contains(&kind) => Ok(false),
                 _ => Err(source.unsupported(KEY, kind)),
             };
             kinds.iter().map(kind).collect()
@@ -59,6 +65,6 @@ pub(crate) fn is_local(
     if let Some(list) = flags(source, n_layers, "attention.sliding_window_pattern")? {
         return Ok(list);
     }
-    let names = ["sliding_attention", "full_attention"];
+    let names: [&[&str]; 2] = [&["sliding_attention"], &["full_attention"]];
     kinds(source, n_layers, names, default)
 }

@@ -164,7 +164,8 @@ fn attention_layers(source: &Source<'_>, dims: &Dims) -> Result<Vec<bool>> {
                 .map_err(|_| source.wrong(KEY, "a list of numbers of layers"))?,
         ),
     };
-    layers::kinds(source, n, ["full_attention", "conv"], |i| {
+    let names: [&[&str]; 2] = [&["full_attention"], &["conv"]];
+    layers::kinds(source, n, names, |i| {
         listed.as_ref().is_none_or(|list| list.contains(&i))
     })
 }

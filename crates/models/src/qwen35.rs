@@ -84,12 +84,9 @@ fn qwen3_5(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let n_layers = dense.dims.n_layers;
     let is_recurrent = match layers::flags(source, n_layers, "attention.recurrent_layers")? {
         Some(list) => list,
-        None => layers::kinds(
-            source,
-            n_layers,
-            ["linear_attention", "full_attention"],
-            |i| !(i + 1).is_multiple_of(interval),
-        )?,
+        None => layers::kinds(source, n_layers, layers::RECURRENT, |i| {
+            !(i + 1).is_multiple_of(interval)
+        })?,
     };
     for (layer, is_recurrent) in dense.layers.iter_mut().zip(is_recurrent) {
         if is_recurrent {
