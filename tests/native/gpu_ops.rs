@@ -179,6 +179,8 @@ fn attention_of_many_shapes() {
                     head_dim,
                     scale: 0.2,
                     window,
+                    soft_cap: None,
+                    sinks: None,
                 };
                 let case = Case::attention(spec, norms, f32s).unwrap();
                 let what = format!("attention {n_heads}/{n_kv_heads} heads of {head_dim}");
@@ -194,6 +196,33 @@ fn attention_of_many_shapes() {
 }
 
 #[test]
+fn attention_with_a_soft_cap_and_sinks() {
+    let f32s = [TensorType::F32, TensorType::F32];
+    for (window, soft_cap, has_sinks) in [
+        (None, Some(0.3), false),
+        (Some(7), None, true),
+        (None, Some(0.3), true),
+    ] {
+        let spec = AttentionSpec {
+            n_heads: 4,
+            n_kv_heads: 2,
+            head_dim: 32,
+            scale: 0.2,
+            window,
+            soft_cap,
+            sinks: None,
+        };
+        let mut case = Case::attention(spec, false, f32s).unwrap();
+        if has_sinks {
+            case.add_sinks();
+        }
+        let what = format!("cap {soft_cap:?}, sinks {has_sinks}, window {window:?}");
+        let runs: [&[usize]; 2] = [&[1, 1, 1], &[600, 1, 5]];
+        check(&case, &what, "attention", &runs);
+    }
+}
+
+#[test]
 fn rope_partial_and_interleaved() {
     let spec = AttentionSpec {
         n_heads: 4,
@@ -201,6 +230,8 @@ fn rope_partial_and_interleaved() {
         head_dim: 32,
         scale: 0.2,
         window: None,
+        soft_cap: None,
+        sinks: None,
     };
     for rope in [
         (16, Pairs::Interleaved),
@@ -224,6 +255,8 @@ fn projections_of_mixed_types_and_a_cache_in_f16() {
         head_dim: 16,
         scale: 0.25,
         window: None,
+        soft_cap: None,
+        sinks: None,
     };
     let case = Case::attention(spec, false, [TensorType::Q4_1, TensorType::Q8_0]).unwrap();
     check(&case, "mixed types", "attention_f16", &[&[1, 1], &[20, 1]]);
@@ -273,6 +306,8 @@ fn runs_within_webgpu_s_default_limits() {
         head_dim: 256,
         scale: 0.1,
         window: None,
+        soft_cap: None,
+        sinks: None,
     };
     let case = Case::attention(spec, true, [TensorType::Q8_0, TensorType::Q8_0]).unwrap();
     let tokens = case.tokens(40);
@@ -292,6 +327,8 @@ fn what_is_too_large_is_an_error() {
         head_dim: 64,
         scale: 0.1,
         window: None,
+        soft_cap: None,
+        sinks: None,
     };
     let case = Case::attention(spec, false, [TensorType::F32, TensorType::F32]).unwrap();
     let (index, profile) = devices()[0];

@@ -10,6 +10,7 @@ mod conformance_training;
 mod cpu_grads;
 mod cpu_ops;
 mod examples;
+mod experts;
 mod families;
 mod formats;
 mod gpu_grads;

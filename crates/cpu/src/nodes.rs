@@ -234,8 +234,10 @@ impl State {
                 (0..rows).for_each(|r| caches[cache.0].write(position + r, k.row(r), v.row(r)));
             }
             Op::Attention { cache, spec } => {
+                let sinks = spec.sinks.map(|s| weights.vector(s)).transpose()?;
                 let (out, [q]) = arena.io(at.out(), rows, [at.input(0)]);
-                attention::attention(&spec, q.mat(rows), &caches[cache.0], position, scratch, out);
+                let (q, cache) = (q.mat(rows), &caches[cache.0]);
+                attention::attention(&spec, sinks, q, cache, position, scratch, out);
             }
             op => return Err(Error::NotTraining(op.name())),
         }

@@ -26,7 +26,7 @@ use siskin_cpu::{CacheType, CpuDevice, CpuPart, CpuWeight, Precision};
 use siskin_formats::{TensorType, encode};
 use siskin_gpu::{GpuDevice, GpuType, Product, Profile};
 use siskin_graph::{
-    Activation, AttentionSpec, Graph, MomentType, NodeId, Pairs, RopeSpec, Sampling, WeightId,
+    Activation, AttentionSpec, Graph, MomentType, NodeId, Op, Pairs, RopeSpec, Sampling, WeightId,
     WeightKind,
 };
 
@@ -357,6 +357,18 @@ impl Case {
     }
 }
 
+impl Case {
+    /// Gives each head of the case's attention a sink.
+    pub fn add_sinks(&mut self) {
+        for at in 0..self.graph.nodes.len() {
+            if let Op::Attention { cache, mut spec } = self.graph.nodes[at].op {
+                spec.sinks = Some(self.vector("sinks", spec.n_heads));
+                self.graph.nodes[at].op = Op::Attention { cache, spec };
+            }
+        }
+    }
+}
+
 /// The result of one kernel.
 #[derive(Debug, Clone, Serialize)]
 pub struct KernelResult {
@@ -445,6 +457,8 @@ fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
             head_dim,
             scale: 0.2,
             window,
+            soft_cap: None,
+            sinks: None,
         };
         let window = window.map_or(String::new(), |w| format!(", window {w}"));
         cases.push(KernelCase {

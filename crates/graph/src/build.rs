@@ -171,7 +171,9 @@ impl Graph {
             head_dim,
         } = self.caches[cache.0];
         let Node { cols, rows, .. } = *self.node(q);
+        let sinks = spec.sinks.map_or(spec.n_heads, |s| self.weight(s).rows());
         let fits = spec.n_kv_heads == n_kv_heads
+            && sinks == spec.n_heads
             && spec.head_dim == head_dim
             && spec.n_heads.is_multiple_of(n_kv_heads)
             && cols == spec.n_heads * head_dim;

@@ -48,6 +48,11 @@ pub struct AttentionSpec {
     pub scale: f32,
     /// A token sees itself and the `window − 1` tokens before it.
     pub window: Option<usize>,
+    /// Scores s become `cap · tanh(s / cap)`.
+    pub soft_cap: Option<f32>,
+    /// A score of each query head, `[n_heads]`, that takes part in the softmax and has no value: with it, the weights of
+    /// a query sum to less than 1.
+    pub sinks: Option<WeightId>,
 }
 
 /// Which dimensions of a head are rotated with one another, of the first `2 · len(inv_freq)`.

@@ -192,6 +192,8 @@ pub(crate) fn attention(
         head_dim,
         scale: a.scale,
         window: a.window,
+        soft_cap: None,
+        sinks: None,
     };
     let mixed = g.attention(q, cache, spec)?;
     g.name(mixed, format!("{layer}.attention"));

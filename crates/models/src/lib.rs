@@ -14,9 +14,11 @@ mod export;
 mod falcon_h1;
 mod families;
 mod gemma;
+mod gemma2;
 mod gemma3;
 mod glm;
 mod gpt_neox;
+mod gpt_oss;
 mod granite;
 mod granite_hybrid;
 mod harmless;
@@ -47,7 +49,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use siskin_formats::{Checkpoint, TensorInfo, TensorType};
-use siskin_graph::{Graph, Part};
+use siskin_graph::{Graph, Map, NodeId, Part};
 
 use config::Source;
 use families::{Architecture, Family, InFile};
@@ -56,6 +58,7 @@ pub use dims::Dims;
 pub use error::{Error, Result};
 pub use export::{Change, Exported};
 pub use families::architectures;
+pub use moe::ExpertCounts;
 pub use names::Transform;
 
 /// What is at the end of a graph.
@@ -247,6 +250,14 @@ impl Model {
         self.family.dims()
     }
 
+    /// The experts of a model that has some.
+    ///
+    /// # Errors
+    /// As [`Self::graph`].
+    pub fn experts(&self) -> Result<Option<ExpertCounts>> {
+        Ok(moe::expert_counts(&self.graph(Head::Next)?))
+    }
+
     fn transform(&self, tensor: &str, gguf: bool) -> Transform {
         (self.arch.transform)(InFile { tensor, gguf }, self.dims())
     }
@@ -273,10 +284,15 @@ impl Model {
             let bias = "lm_head.bias";
             g.vector(bias, &[(bias, dims.vocab_size)])
         });
+        let logits_of = |g: &mut Graph, x: NodeId| -> Result<NodeId> {
+            let logits = g.linear(x, lm_head, bias)?;
+            let cap = self.family.logits_cap();
+            Ok(cap.map_or(logits, |cap| g.map(logits, Map::SoftCap(cap))))
+        };
         if head == Head::Lens {
             for x in g.layer_ends.clone() {
                 let x = self.family.last_norm(&mut g, x)?;
-                let logits = g.linear(x, lm_head, bias)?;
+                let logits = logits_of(&mut g, x)?;
                 g.output(logits);
             }
             return Ok(g);
@@ -290,7 +306,7 @@ impl Model {
             g.output(loss);
             return Ok(g);
         }
-        let logits = g.linear(x, lm_head, bias)?;
+        let logits = logits_of(&mut g, x)?;
         g.output(logits);
         if head == Head::Next {
             g.choose(logits);
@@ -318,6 +334,8 @@ impl Model {
         let fits = match found[..] {
             // The matrices of all experts.
             [experts, rows, cols] => wanted == [experts * rows, cols],
+            // Their biases.
+            [experts, rows] if part.shape[1] == 1 => wanted == [experts * rows],
             _ => found == significant(&wanted),
         };
         if !fits {

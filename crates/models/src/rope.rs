@@ -199,7 +199,8 @@ impl Rope {
                         source.positive("", "rope.scaling.yarn_beta_fast", 32.0)?,
                         source.positive("", "rope.scaling.yarn_beta_slow", 1.0)?,
                     ],
-                    truncate: true,
+                    // gpt-oss is the only one of these that does not, which files do not say.
+                    truncate: source.arch()? != "gpt-oss",
                 };
                 yarn.apply(&mut rope);
                 rope.scale *= Yarn::scale(factor, 1.0);

@@ -4,37 +4,35 @@ use std::ops::Range;
 
 use siskin_graph::AttentionSpec;
 
+use super::attention::{soft_cap, softmax};
 use super::gemm::{Mat, Output, gemm};
 use crate::threads::each_chunk;
 
-/// Scores become weights: row i sees columns up to i, within the window.
-fn softmax_causal(scores: &mut [f32], n: usize, window: Option<usize>) {
-    let reach = window.unwrap_or(usize::MAX);
-    for (i, row) in scores.chunks_exact_mut(n).enumerate() {
-        let seen = (i + 1).saturating_sub(reach)..i + 1;
-        let max = row[seen.clone()]
-            .iter()
-            .copied()
-            .fold(f32::NEG_INFINITY, f32::max);
-        let mut sum = 0.0;
-        for (j, s) in row.iter_mut().enumerate() {
-            *s = if seen.contains(&j) {
-                (*s - max).exp()
-            } else {
-                0.0
-            };
-            sum += *s;
-        }
-        row.iter_mut().for_each(|s| *s /= sum);
+/// `softmax(scale · q kᵀ)` of one head in one segment, `[len, len]`: row i sees columns up to i, within the window, and
+/// the head's sink.
+fn weights(
+    (spec, sink): (&AttentionSpec, Option<f32>),
+    q: Mat<'_>,
+    k: Mat<'_>,
+    len: usize,
+) -> Vec<f32> {
+    let mut p = scores(spec, q, k, len);
+    let reach = spec.window.unwrap_or(usize::MAX);
+    for (i, row) in p.chunks_exact_mut(len).enumerate() {
+        let (start, end) = ((i + 1).saturating_sub(reach), i + 1);
+        soft_cap(spec, &mut row[start..end]);
+        softmax(&mut row[start..end], sink);
+        row[..start].fill(0.0);
+        row[end..].fill(0.0);
     }
+    p
 }
 
-/// `softmax(scale · q kᵀ)` of one head in one segment, `[len, len]`.
-fn weights(spec: &AttentionSpec, q: Mat<'_>, k: Mat<'_>, len: usize) -> Vec<f32> {
-    let mut p = vec![0.0; len * len];
-    gemm(&mut p, len, Output::Set, spec.scale, q, k.t());
-    softmax_causal(&mut p, len, spec.window);
-    p
+/// `scale · q kᵀ`, `[len, len]`.
+fn scores(spec: &AttentionSpec, q: Mat<'_>, k: Mat<'_>, len: usize) -> Vec<f32> {
+    let mut out = vec![0.0; len * len];
+    gemm(&mut out, len, Output::Set, spec.scale, q, k.t());
+    out
 }
 
 /// The `d` columns from `at` on, in a segment.
@@ -42,10 +40,11 @@ fn head<'a>(m: Mat<'a>, segment: &Range<usize>, at: usize, d: usize) -> Mat<'a> 
     m.rows(segment.start, segment.len()).cols(at, d)
 }
 
-/// q is `[T, n_heads · head_dim]`, k and v are `[T, n_kv_heads · head_dim]`, out is as q; `scratch` is
-/// kept from call to call.
+/// q is `[T, n_heads · head_dim]`, k and v are `[T, n_kv_heads · head_dim]`, out is as q; `sinks` are those of `spec`;
+/// `scratch` is kept from call to call.
 pub fn self_attention(
     spec: &AttentionSpec,
+    sinks: Option<&[f32]>,
     segments: &[Range<usize>],
     [q, k, v]: [Mat<'_>; 3],
     scratch: &mut Vec<f32>,
@@ -59,7 +58,8 @@ pub fn self_attention(
         let kv = h / (n_heads / spec.n_kv_heads) * d;
         for s in segments {
             let of = |m, at| head(m, s, at, d);
-            let p = weights(spec, of(q, h * d), of(k, kv), s.len());
+            let head = (spec, sinks.map(|s| s[h]));
+            let p = weights(head, of(q, h * d), of(k, kv), s.len());
             let p = Mat::dense(&p, s.len());
             let out = &mut out[s.start * d..];
             gemm(out, d, Output::Set, 1.0, p, of(v, kv));
@@ -74,9 +74,11 @@ pub fn self_attention(
 }
 
 /// The gradients of q, k and v side by side, from q, k, v, the result y and its gradient. With
-/// P = softmax(S): dS = P ⊙ (dy vᵀ − rowsum(dy ⊙ y)), as in FlashAttention (Dao et al., 2022).
+/// P = softmax(S): dS = P ⊙ (dy vᵀ − rowsum(dy ⊙ y)), as in FlashAttention (Dao et al., 2022). A sink has no value, so it
+/// only makes P smaller.
 pub fn self_attention_grad(
     spec: &AttentionSpec,
+    sinks: Option<&[f32]>,
     segments: &[Range<usize>],
     [q, k, v, y, dy]: [Mat<'_>; 5],
     scratch: &mut Vec<f32>,
@@ -105,7 +107,8 @@ pub fn self_attention_grad(
                 let of = |m, at| head(m, s, at, d);
                 let (q, y, dy) = (of(q, at), of(y, at), of(dy, at));
                 let (k, v) = (of(k, kv * d), of(v, kv * d));
-                let p = weights(spec, q, k, n);
+                let sink = sinks.map(|s| s[kv * group + g]);
+                let p = weights((spec, sink), q, k, n);
                 let part = s.start * d..;
                 gemm(
                     &mut dv[part.clone()],
@@ -122,6 +125,11 @@ pub fn self_attention_grad(
                     ds.iter_mut()
                         .zip(p)
                         .for_each(|(ds, p)| *ds = p * (*ds - total));
+                }
+                if let Some(cap) = spec.soft_cap {
+                    for (ds, s) in ds.iter_mut().zip(scores(spec, q, k, n)) {
+                        *ds *= 1.0 - (s / cap).tanh().powi(2);
+                    }
                 }
                 let ds = Mat::dense(&ds, n);
                 gemm(&mut dq[part.clone()], d, Output::Set, spec.scale, ds, k);
