@@ -230,6 +230,8 @@ impl Reader<'_> {
         let each = self.source.by_layer(keys[1], n_layers)?;
         let largest = match each.iter().flatten().max() {
             Some(n) => *n,
+            // A family without a default reads it by another name.
+            None if self.defaults.intermediate_size == 0 && !self.source.is_gguf() => 1,
             None => self.size(keys, self.defaults.intermediate_size, MAX_SIZE)?,
         };
         if largest == 0 {

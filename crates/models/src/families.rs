@@ -25,6 +25,7 @@ static ALL: &[&Architecture] = &[
     &crate::ernie::ERNIE4_5,
     &crate::ernie::ERNIE4_5_MOE,
     &crate::exaone4::EXAONE4,
+    &crate::falcon::FALCON,
     &crate::falcon_h1::FALCON_H1,
     &crate::gemma::GEMMA,
     &crate::gemma2::GEMMA2,

@@ -11,6 +11,7 @@ mod ernie;
 mod error;
 mod exaone4;
 mod export;
+mod falcon;
 mod falcon_h1;
 mod families;
 mod gemma;
