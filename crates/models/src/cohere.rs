@@ -69,7 +69,8 @@ fn cohere(source: &Source<'_>) -> Result<Arc<dyn Family>> {
 fn cohere2(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let mut dense = read(source, &COHERE2, 10_000.0)?;
     let window = source.uint("sliding_window", "attention.sliding_window")?;
-    let window = window.or((!source.is_gguf() && !source.is_null("sliding_window")).then_some(4096));
+    let window =
+        window.or((!source.is_gguf() && !source.is_null("sliding_window")).then_some(4096));
     let pattern = source.uint("sliding_window_pattern", "")?;
     let pattern = pattern.unwrap_or(PATTERN).max(1);
     let is_local = layers::is_local(source, dense.dims.n_layers, |i| {

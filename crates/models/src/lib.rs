@@ -17,6 +17,7 @@ mod families;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod gemma4;
 mod glm;
 mod gpt_neox;
 mod gpt_oss;
