@@ -104,6 +104,7 @@ impl Kind {
             parts,
             window: None,
             rope: None,
+            is_sparse: false,
         }
     }
 }
