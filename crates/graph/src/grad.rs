@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::graph::Error;
 use crate::{
-    Activation, AttentionSpec, Experts, Graph, LoraId, Map, Node, NodeId, Op, Result, Rows,
+    Activation, AttentionSpec, Experts, Graph, LoraId, Map, Node, NodeId, Op, Result, Rows, Score,
 };
 
 /// Which values of the forward pass are kept for the backward pass; the others are computed again
@@ -288,7 +288,7 @@ impl Backward<'_> {
                 self.pass(Op::RowGate, &[dy, values[1]], x);
                 self.pass(Op::RowGateGrad, &[values[0], values[1], dy], inputs[1]);
             }
-            Op::Route { spec } => {
+            Op::Route { spec } if !matches!(spec.score, Score::SparseMixer { .. }) => {
                 let values = [self.value(x), self.value(id), dy];
                 self.pass(Op::RouteGrad { spec }, &values, x);
             }

@@ -13,12 +13,12 @@ use crate::dims::Defaults;
 use crate::{
     Dims, Error, Result, Transform, arcee, blocks, cohere, ernie, exaone4, falcon_h1, gemma,
     gemma2, gemma3, glm, gpt_neox, gpt_oss, granite, granite_hybrid, hunyuan, lfm2, llama, mamba,
-    mixtral, nemotron_h, olmo, phi, qwen, qwen_moe, qwen35, seed_oss, smollm3, stablelm,
+    mixtral, nemotron_h, olmo, phi, phimoe, qwen, qwen_moe, qwen35, seed_oss, smollm3, stablelm,
     starcoder2,
 };
 
 /// All architectures, as messages list them.
-static ALL: [&Architecture; 43] = [
+static ALL: [&Architecture; 44] = [
     &llama::LLAMA,
     &llama::MISTRAL,
     &qwen::QWEN2,
@@ -55,6 +55,7 @@ static ALL: [&Architecture; 43] = [
     &olmo::OLMOE,
     &phi::PHI,
     &phi::PHI3,
+    &phimoe::PHIMOE,
     &qwen_moe::QWEN2_MOE,
     &qwen_moe::QWEN3_MOE,
     &qwen35::QWEN3_5,

@@ -34,6 +34,7 @@ mod names;
 mod nemotron_h;
 mod olmo;
 mod phi;
+mod phimoe;
 mod qwen;
 mod qwen35;
 mod qwen_moe;

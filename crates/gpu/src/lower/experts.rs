@@ -9,6 +9,13 @@ use crate::prepared::Size;
 use crate::weights::Run;
 use crate::{Error, Result};
 
+fn jitter_of(spec: &RouteSpec) -> f32 {
+    match spec.score {
+        Score::SparseMixer { jitter } => jitter,
+        _ => 0.0,
+    }
+}
+
 impl Lowering<'_> {
     /// The constants and bindings of lib/expert.wgsl.
     fn experts(
@@ -110,6 +117,7 @@ impl Lowering<'_> {
         let score = match spec.score {
             Score::Softmax => 0u8,
             Score::Sigmoid => 1,
+            Score::SparseMixer { .. } => 2,
         };
         kernel
             .size("EXPERTS", experts)
