@@ -490,10 +490,16 @@ impl Dense {
         let dims = self.dims.layer(i);
         let (n, mlp) = (dims.intermediate_size, &self.mlp);
         let layer = self.layer_name(i);
-        if let Some(moe) = self.moe.filter(|_| self.layers[i].is_sparse) {
-            let y = moe.build(g, x, &layer)?;
-            return Ok(self.scaled(g, y, self.residual_scale));
-        }
+        let experts = match self.moe.filter(|_| self.layers[i].is_sparse) {
+            None => None,
+            Some(moe) => {
+                let y = moe.build(g, x, &layer)?;
+                if !moe.is_beside_mlp {
+                    return Ok(self.scaled(g, y, self.residual_scale));
+                }
+                Some(y)
+            }
+        };
         let module = match self.names.mlp {
             "" => layer,
             name => format!("{layer}.{name}"),
@@ -510,6 +516,10 @@ impl Dense {
         };
         let down = [(mlp.down, dims.hidden_size)];
         let y = blocks::stacked(g, h, &module, &down, self.biases.down)?;
+        let y = match experts {
+            Some(experts) => g.add(experts, y)?,
+            None => y,
+        };
         Ok(self.scaled(g, y, self.residual_scale))
     }
 

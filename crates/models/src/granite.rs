@@ -41,7 +41,7 @@ pub(crate) static GRANITE_MOE: Architecture = Architecture {
     ..GRANITE
 };
 
-const NAMES: moe::Names = moe::Names {
+pub(crate) const EXPERTS: moe::Names = moe::Names {
     module: "block_sparse_moe",
     router: "router.layer",
     stored: Stored::Stacked(["input_linear", "output_linear"]),
@@ -51,7 +51,7 @@ const NAMES: moe::Names = moe::Names {
 fn granite_moe(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let mut dense = read(source, &GRANITE_MOE)?;
     let size = dense.dims.intermediate_size;
-    dense.moe = Some(Moe::read(source, NAMES, [8, 2], size)?);
+    dense.moe = Some(Moe::read(source, EXPERTS, [8, 2], size)?);
     dense.layers.iter_mut().for_each(|l| l.is_sparse = true);
     Ok(Arc::new(dense))
 }

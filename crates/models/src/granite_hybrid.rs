@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use crate::config::Source;
-use crate::dense::{DECODER, GATED, Mlp, NAMES, Names, Stored};
+use crate::dense::{DECODER, Dense, GATED, Mlp, NAMES, Names, Stored};
 use crate::dims::Defaults;
 use crate::families::{Architecture, Family, InFile};
 use crate::mamba::{self, Mamba2Keys};
 use crate::mixers::Mixer;
+use crate::moe::{Moe, Shared};
 use crate::{Dims, Result, Transform, granite, layers, llama};
 
 pub(crate) static GRANITE_HYBRID: Architecture = Architecture {
@@ -70,13 +71,7 @@ fn transform(at: InFile<'_>, dims: &Dims) -> Transform {
 
 fn granite_hybrid(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let mut dense = granite::read(source, &GRANITE_HYBRID)?;
-    let n_experts = source.uint("num_local_experts", "expert_count")?;
-    // GGUF files without experts may leave it out.
-    let default = if source.is_gguf() { 0 } else { 8 };
-    let n_experts = n_experts.unwrap_or(default);
-    if n_experts > 0 {
-        return Err(source.unsupported("num_local_experts", n_experts));
-    }
+    with_experts(&mut dense, source)?;
     if !source.is_gguf() {
         let n = source.uint("shared_intermediate_size", "")?.unwrap_or(1024);
         dense.dims.intermediate_size = n;
@@ -99,13 +94,6 @@ fn granite_hybrid(source: &Source<'_>) -> Result<Arc<dyn Family>> {
         conv_bias: "mamba_conv_bias",
         bias: "mamba_proj_bias",
     };
-    // Read by the experts that there are not.
-    for key in ["num_experts_per_tok", "router_aux_loss_coef"] {
-        source.json_value(key);
-    }
-    for key in ["expert_used_count", "expert_shared_feed_forward_length"] {
-        source.gguf_value(key);
-    }
     let expand = source.positive("mamba_expand", "", 2.0)?;
     let inner = source.uint("", "ssm.inner_size")?;
     let inner = inner.unwrap_or((expand * dense.dims.hidden_size as f32) as usize);
@@ -126,4 +114,34 @@ fn granite_hybrid(source: &Source<'_>) -> Result<Arc<dyn Family>> {
         }
     }
     Ok(Arc::new(dense))
+}
+
+/// Experts beside the MLP, where there are any.
+fn with_experts(dense: &mut Dense, source: &Source<'_>) -> Result<()> {
+    // GGUF files without experts may leave it out.
+    let default = if source.is_gguf() { 0 } else { 8 };
+    let count = source.uint("num_local_experts", "expert_count")?;
+    const SHARED: &str = "expert_shared_feed_forward_length";
+    let shared = source.uint("", SHARED)?;
+    if count.unwrap_or(default) == 0 {
+        // There is nothing to choose from.
+        source.json_value("num_experts_per_tok");
+        source.json_value("router_aux_loss_coef");
+        source.gguf_value("expert_used_count");
+        return Ok(());
+    }
+    let size = dense.dims.intermediate_size;
+    let mut moe = Moe::read(source, granite::EXPERTS, [8, 2], size)?;
+    match shared {
+        Some(size) => {
+            moe.shared = Some(Shared {
+                size,
+                is_gated: false,
+            })
+        }
+        None => moe.is_beside_mlp = !source.is_gguf(),
+    }
+    dense.moe = Some(moe);
+    dense.layers.iter_mut().for_each(|l| l.is_sparse = true);
+    Ok(())
 }

@@ -33,6 +33,18 @@ pub(crate) struct DeltaNet {
     pub kernel: usize,
     pub spec: DeltaSpec,
     pub eps: f32,
+    pub gates: Gates,
+}
+
+/// How a file stores the projections of a gated delta net.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gates {
+    /// q, k and v in one tensor, and one each for z, b and α.
+    Apart,
+    /// q, k and v in one tensor, z in another, and a third for each head of k the b and α of its heads of v.
+    Together,
+    /// For each head of k its q and k, and the v and z of its heads of v; in another tensor b and α.
+    WithAll,
 }
 
 /// Mamba. Source: `transformers/models/mamba`.
@@ -102,18 +114,58 @@ impl ShortConv {
 }
 
 impl DeltaNet {
+    /// The rows of q, k, v, z, b and α.
+    fn projections(&self, module: &str, cols: usize) -> Vec<Part> {
+        let DeltaSpec {
+            n_k_heads,
+            n_v_heads,
+            k_dim,
+            v_dim,
+            ..
+        } = self.spec;
+        let (nk, nv) = (n_k_heads * k_dim, n_v_heads * v_dim);
+        let whole =
+            |name: &str, rows: usize| Part::whole(format!("{module}.{name}.weight"), [rows, cols]);
+        // Of each head of k, as many rows from where they begin.
+        let each = |name: &str, step: usize, at: usize, rows: usize| -> Vec<Part> {
+            let part = |head: usize| Part {
+                rows: head * step + at..head * step + at + rows,
+                ..whole(name, n_k_heads * step)
+            };
+            (0..n_k_heads).map(part).collect()
+        };
+        let (v, gate) = (nv / n_k_heads, n_v_heads / n_k_heads);
+        let of_qkvz = |at, rows| each("in_proj_qkvz", 2 * k_dim + 2 * v, at, rows);
+        let of_ba = |at| each("in_proj_ba", 2 * gate, at, gate);
+        let apart = [whole("in_proj_qkv", 2 * nk + nv), whole("in_proj_z", nv)];
+        match self.gates {
+            Gates::Apart => {
+                let gates = ["in_proj_b", "in_proj_a"].map(|name| whole(name, n_v_heads));
+                [apart, gates].concat()
+            }
+            Gates::Together => [apart.to_vec(), of_ba(0), of_ba(gate)].concat(),
+            Gates::WithAll => [
+                of_qkvz(0, k_dim),
+                of_qkvz(k_dim, k_dim),
+                of_qkvz(2 * k_dim, v),
+                of_qkvz(2 * k_dim + v, v),
+                of_ba(0),
+                of_ba(gate),
+            ]
+            .concat(),
+        }
+    }
+
     /// `x` is normalised already.
     pub fn build(&self, g: &mut Graph, x: NodeId, module: &str) -> Result<NodeId> {
         let (d, n) = (g.node(x).cols, self.spec.n_v_heads);
         let nk = self.spec.n_k_heads * self.spec.k_dim;
         let nv = n * self.spec.v_dim;
-        let projections = [
-            ("in_proj_qkv", 2 * nk + nv),
-            ("in_proj_z", nv),
-            ("in_proj_b", n),
-            ("in_proj_a", n),
-        ];
-        let all = blocks::stacked(g, x, module, &projections, false)?;
+        let weight = g.matrix_of(
+            &format!("{module}.in_proj.weight"),
+            self.projections(module, d),
+        )?;
+        let all = g.linear(x, weight, None)?;
         let qkv = g.slice(all, 0, 2 * nk + nv)?;
         let z = g.slice(all, 2 * nk + nv, nv)?;
         let gates = g.slice(all, 2 * nk + 2 * nv, 2 * n)?;

@@ -85,6 +85,8 @@ pub(crate) struct Moe {
     /// Of the router and of the experts.
     pub has_biases: bool,
     pub shared: Option<Shared>,
+    /// Whether the result of the layer's own MLP is added.
+    pub is_beside_mlp: bool,
 }
 
 impl Moe {
@@ -154,6 +156,7 @@ impl Moe {
             scale: 1.0,
             has_biases: false,
             shared: None,
+            is_beside_mlp: false,
         })
     }
 

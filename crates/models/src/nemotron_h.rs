@@ -102,6 +102,7 @@ impl Kind {
         Layer {
             mixer,
             parts,
+            is_sparse: false,
             window: None,
             rope: None,
             is_sparse: false,
