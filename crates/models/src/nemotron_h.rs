@@ -105,7 +105,6 @@ impl Kind {
             is_sparse: false,
             window: None,
             rope: None,
-            is_sparse: false,
         }
     }
 }

@@ -131,8 +131,9 @@ impl Lowering<'_> {
     pub(super) fn route(&mut self, id: NodeId, spec: &RouteSpec) -> Result<()> {
         let logits = self.input(id, 0);
         let kernel = self.reducing("route", logits.cols.next_power_of_two().clamp(32, 128));
-        let kernel =
-            Self::route_constants(kernel, spec, logits.cols).flag("HAS_BIAS", spec.bias.is_some());
+        let kernel = Self::route_constants(kernel, spec, logits.cols)
+            .set("JITTER", jitter_of(spec))
+            .flag("HAS_BIAS", spec.bias.is_some());
         let entries = [
             (3, self.dense(logits, "route")?),
             (4, self.vector(spec.bias)?),
