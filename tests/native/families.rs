@@ -78,7 +78,6 @@ fn what_cannot_be_trained_is_refused() {
     for (family, why) in [
         ("phi", "bias of its head"),
         ("gpt_neox", "in one tensor"),
-        ("gemma2", "cap on its logits"),
         ("phimoe", "sparse mixer"),
     ] {
         let config = fixture(&format!("families/{family}/config.json"));

@@ -606,7 +606,6 @@ impl Family for Dense {
             {
                 Err(Error::NoTraining("a sparse mixer as its router"))
             }
-            _ if self.logits_cap.is_some() => Err(Error::NoTraining("a cap on its logits")),
             _ if self.head_bias => Err(Error::NoTraining("a bias of its head")),
             // An adapter is for a whole projection; these are taken apart.
             Stored::ByHead(_) => Err(Error::NoTraining("q, k and v of each head in one tensor")),

@@ -303,7 +303,7 @@ impl Model {
         g.name(x, "model.norm");
         if head == Head::Loss {
             self.family.check_training()?;
-            let loss = g.cross_entropy(x, lm_head)?;
+            let loss = g.cross_entropy(x, lm_head, self.family.logits_cap())?;
             g.output(loss);
             return Ok(g);
         }
