@@ -147,7 +147,7 @@ impl State {
                 let w = weights.vector(weight)?;
                 let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);
                 for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
-                    let values = out.iter_mut().zip(x.row(r)).zip(w);
+                    let values = out.iter_mut().zip(x.row(r)).zip(w.iter().cycle());
                     values.for_each(|((out, x), w)| *out = x * w);
                 }
             }

@@ -57,14 +57,14 @@ impl Graph {
     /// Adds [`Op::ScaleColumns`].
     ///
     /// # Errors
-    /// If the weight has another length than x has columns.
+    /// If the weight has neither as many values as x has columns, nor one.
     pub fn scale_columns(&mut self, x: NodeId, weight: WeightId) -> Result<NodeId> {
         let Node { cols, rows, .. } = *self.node(x);
         let n = self.weight(weight).rows();
         self.check(
             "scale_columns",
             &self.weight(weight).name,
-            n == cols,
+            n == cols || n == 1,
             || format!("the input has {cols} columns, the weight {n}"),
         )?;
         Ok(self.push(Op::ScaleColumns { weight }, &[x], rows, cols))

@@ -140,9 +140,9 @@ pub enum Op {
         /// The function.
         map: Map,
     },
-    /// `x · w`, each column by its own factor.
+    /// `x · w`, each column by its own factor, or all by one.
     ScaleColumns {
-        /// The vector w, as long as x is wide.
+        /// The vector w, as long as x is wide, or a single value.
         weight: WeightId,
     },
     /// `x · Wᵀ + b`: `[T, k]`, `[n, k]` → `[T, n]`.

@@ -71,7 +71,7 @@ pub(crate) enum Stored {
     Apart(&'static [&'static str]),
     /// One tensor, one below the other.
     Stacked(&'static str),
-    /// One tensor, for each head its q, k and v.
+    /// One tensor, for each head of k its heads of q, its k and its v.
     ByHead(&'static str),
 }
 
@@ -335,13 +335,15 @@ impl Dense {
 
     /// Rows of a tensor that has q, k and v head by head, in the order q, k, v.
     fn by_head(&self) -> Vec<std::ops::Range<usize>> {
-        let (n, d) = (self.dims.n_heads, self.dims.head_dim);
-        let range = |side: usize, head: usize| {
-            let at = (3 * head + side) * d;
-            at..at + d
+        let (n, d) = (self.dims.n_kv_heads, self.dims.head_dim);
+        let q = self.dims.n_heads / n;
+        let range = |first: usize, heads: usize, group: usize| {
+            let at = (group * (q + 2) + first) * d;
+            at..at + heads * d
         };
-        (0..3)
-            .flat_map(|side| (0..n).map(move |head| range(side, head)))
+        [(0, q), (q, 1), (q + 1, 1)]
+            .into_iter()
+            .flat_map(|(first, heads)| (0..n).map(move |group| range(first, heads, group)))
             .collect()
     }
 
