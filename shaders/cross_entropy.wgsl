@@ -3,6 +3,7 @@
 // target's logit; out [T, 2]: weight · loss and log-sum-exp, right after the last chunk; 0 where the weight
 // is 0. Dispatch: one workgroup per token.
 // @use lib/batch
+// @use lib/scores
 // @use reduce
 override N: u32;
 override FIRST: u32 = 0u;
@@ -17,12 +18,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let at = row * STRIDE;
     var peak = -1e30;
     for (var i = t; i < N; i += WG) {
-        peak = max(peak, logits[at + i]);
+        peak = max(peak, capped(logits[at + i]));
     }
     peak = reduce_max(peak, t);
     var total = 0.0;
     for (var i = t; i < N; i += WG) {
-        total += exp(logits[at + i] - peak);
+        total += exp(capped(logits[at + i]) - peak);
     }
     total = reduce_sum(vec4<f32>(total), t).x;
     if t > 0u {
@@ -41,7 +42,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         0.0,
     );
     if info.target_id >= FIRST && info.target_id < FIRST + N {
-        now.z = logits[at + info.target_id - FIRST];
+        now.z = capped(logits[at + info.target_id - FIRST]);
     }
     sums[row] = now;
     let lse = now.x + log(now.y);

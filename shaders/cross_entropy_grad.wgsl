@@ -1,7 +1,8 @@
-// logits = weight · (softmax − onehot(target)), in place, for N tokens of the vocabulary from FIRST on.
+// logits = weight · (softmax − onehot(target)), times the derivative of a soft cap, in place, for N tokens of the vocabulary from FIRST on.
 // Shapes: logits [T, STRIDE]; stats [T, 2] of which the second is the log-sum-exp. Dispatch: one thread per
 // logit (x) and token (y).
 // @use lib/batch
+// @use lib/scores
 override N: u32;
 override FIRST: u32 = 0u;
 override STRIDE: u32;
@@ -19,6 +20,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         logits[at] = 0.0;
         return;
     }
-    let p = exp(logits[at] - stats[id.y].y);
-    logits[at] = info.weight * select(p, p - 1.0, FIRST + id.x == info.target_id);
+    let logit = capped(logits[at]);
+    let p = exp(logit - stats[id.y].y);
+    let slope = info.weight * capped_grad(logit);
+    logits[at] = slope * select(p, p - 1.0, FIRST + id.x == info.target_id);
 }

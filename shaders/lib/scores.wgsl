@@ -1,4 +1,4 @@
-// What becomes of a score before the softmax: with SOFT_CAP above 0, SOFT_CAP · tanh(score / SOFT_CAP).
+// What becomes of a score or a logit before the softmax: with SOFT_CAP above 0, SOFT_CAP · tanh(score / SOFT_CAP).
 // Kernels use this file before they declare arrays: naga 30 fails at overrides that follow computed lengths.
 override SOFT_CAP: f32 = 0.0;
 

@@ -344,28 +344,41 @@ fn cross_entropy_in_tiles_of_the_vocabulary() {
         seed: 0,
     };
     let x: Vec<f32> = noise(3, t * d).iter().map(|v| v * 0.3).collect();
-    let forward = |x: &[f32]| {
-        let mut out = vec![0.0; t * 2];
-        cross_entropy::cross_entropy(&parts, Mat::dense(x, d), d, &batch, &mut out);
-        out
-    };
-    let stats = forward(&x);
-    let mut logits = vec![0.0; t * vocab];
-    linear::linear(&parts, None, &x, d, siskin_cpu::Precision::F32, &mut logits);
-    for (i, l) in logits.chunks_exact(vocab).enumerate() {
-        let lse = l.iter().map(|l| f64::from(*l).exp()).sum::<f64>().ln();
-        let loss = lse - f64::from(l[batch.targets[i] as usize]);
-        let wanted = f64::from(batch.weights[i]) * loss;
-        assert!((f64::from(stats[2 * i]) - wanted).abs() < 1e-4, "row {i}");
+    for soft_cap in [None, Some(0.7)] {
+        let parts = &parts[..];
+        let head = cross_entropy::Head { parts, d, soft_cap };
+        let forward = |x: &[f32]| {
+            let mut out = vec![0.0; t * 2];
+            cross_entropy::cross_entropy(head, Mat::dense(x, d), &batch, &mut out);
+            out
+        };
+        let stats = forward(&x);
+        let mut logits = vec![0.0; t * vocab];
+        linear::linear(parts, None, &x, d, siskin_cpu::Precision::F32, &mut logits);
+        if let Some(cap) = soft_cap {
+            logits.iter_mut().for_each(|l| *l = cap * (*l / cap).tanh());
+        }
+        for (i, l) in logits.chunks_exact(vocab).enumerate() {
+            let lse = l.iter().map(|l| f64::from(*l).exp()).sum::<f64>().ln();
+            let loss = lse - f64::from(l[batch.targets[i] as usize]);
+            let wanted = f64::from(batch.weights[i]) * loss;
+            assert!((f64::from(stats[2 * i]) - wanted).abs() < 1e-4, "row {i}");
+        }
+        let mut dx = vec![0.0; t * d];
+        let (xm, sm) = (Mat::dense(&x, d), Mat::dense(&stats, 2));
+        cross_entropy::cross_entropy_grad(head, xm, sm, &batch, &mut dx);
+        // Of the losses, not of the sums of exponentials beside them.
+        let dy: Vec<f32> = (0..t * 2)
+            .map(|i| if i % 2 == 0 { 1.0 } else { 0.0 })
+            .collect();
+        check(
+            &format!("cross_entropy {soft_cap:?}"),
+            &x,
+            &dy,
+            &dx,
+            forward,
+        );
     }
-    let mut dx = vec![0.0; t * d];
-    let (xm, sm) = (Mat::dense(&x, d), Mat::dense(&stats, 2));
-    cross_entropy::cross_entropy_grad(&parts, xm, sm, d, &batch, &mut dx);
-    // Of the losses, not of the sums of exponentials beside them.
-    let dy: Vec<f32> = (0..t * 2)
-        .map(|i| if i % 2 == 0 { 1.0 } else { 0.0 })
-        .collect();
-    check("cross_entropy", &x, &dy, &dx, forward);
 }
 
 #[test]

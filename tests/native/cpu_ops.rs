@@ -294,6 +294,26 @@ fn routes_take_the_highest_scores() {
     assert_close("sigmoid", &out, &[1.0, 2.0, 4.0, s(1), s(2), s(4)], 1e-6);
 }
 
+/// Of logits 2, 1, 0.5, …, with all within 60 % of the highest close to it.
+#[test]
+fn sparse_mixers_weigh_what_is_close() {
+    let logits = [0.5, -1.0, 2.0, 0.9, 1.0];
+    let spec = RouteSpec {
+        n_used: 2,
+        score: Score::SparseMixer { jitter: 0.3 },
+        bias: None,
+        renormalise: false,
+        eps: 0.0,
+        scale: 1.0,
+    };
+    let mut out = [0.0; 4];
+    route(&spec, None, &logits, &mut out);
+    let exp = |x: f32| x.exp();
+    let first = exp(2.0) / (exp(2.0) + exp(1.0) + exp(0.9));
+    let second = exp(1.0) / (exp(1.0) + exp(0.9) + exp(0.5));
+    assert_close("mixer", &out, &[2.0, 4.0, first, second], 1e-6);
+}
+
 /// Experts one at a time and row by row, from their decoded weights.
 #[test]
 fn experts_are_those_of_the_route() {

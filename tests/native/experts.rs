@@ -74,11 +74,12 @@ fn batch(t: &Tensors) -> Batch {
     batch
 }
 
+/// Of Gemma 2, too, which has soft caps.
 #[test]
 fn gradients_are_those_of_peft() {
     let gpus = devices().into_iter().filter(|d| is_first_driver(d.0));
     let gpus: Vec<_> = gpus.map(|(i, p)| gpu(i, p)).collect();
-    for family in ["qwen2_moe", "gpt_oss"] {
+    for family in ["qwen2_moe", "gpt_oss", "gemma2"] {
         let t = Tensors::open(&format!("families/{family}/lora/expected.safetensors"));
         let adapter = fixture(&format!("families/{family}/lora/adapter"));
         let dir = folder(family, &[]);

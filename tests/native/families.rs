@@ -75,7 +75,11 @@ fn logits_are_those_of_transformers() {
 
 #[test]
 fn what_cannot_be_trained_is_refused() {
-    for (family, why) in [("phi", "bias of its head"), ("gpt_neox", "in one tensor")] {
+    for (family, why) in [
+        ("phi", "bias of its head"),
+        ("gpt_neox", "in one tensor"),
+        ("phimoe", "sparse mixer"),
+    ] {
         let config = fixture(&format!("families/{family}/config.json"));
         let config = std::fs::read_to_string(config).unwrap();
         let model = Model::from_config(serde_json::from_str(&config).unwrap()).unwrap();

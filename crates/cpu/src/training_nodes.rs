@@ -53,16 +53,18 @@ impl State {
                     out,
                 );
             }
-            Op::CrossEntropy { weight } => {
+            Op::CrossEntropy { weight, soft_cap } => {
                 let (parts, d) = weights.matrix(weight)?;
                 let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);
-                cross_entropy::cross_entropy(parts, x.mat(rows), d, batch, out);
+                let head = cross_entropy::Head { parts, d, soft_cap };
+                cross_entropy::cross_entropy(head, x.mat(rows), batch, out);
             }
-            Op::CrossEntropyGrad { weight } => {
+            Op::CrossEntropyGrad { weight, soft_cap } => {
                 let (parts, d) = weights.matrix(weight)?;
                 let (out, [x, stats]) = arena.io(at.out(), rows, [at.input(0), at.input(1)]);
                 let (x, stats) = (x.mat(rows), stats.mat(rows));
-                cross_entropy::cross_entropy_grad(parts, x, stats, d, batch, out);
+                let head = cross_entropy::Head { parts, d, soft_cap };
+                cross_entropy::cross_entropy_grad(head, x, stats, batch, out);
             }
             Op::LinearGrad { weight } => {
                 let (parts, k) = weights.matrix(weight)?;

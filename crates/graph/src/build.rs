@@ -217,17 +217,24 @@ impl Graph {
         self.push(Op::LastRow, &[x], Rows::Last, cols)
     }
 
-    /// Adds [`Op::CrossEntropy`]: the loss of each row against its target, through the head `weight` `[vocab, d]`.
+    /// Adds [`Op::CrossEntropy`]: the loss of each row against its target, through the head `weight` `[vocab, d]` and the
+    /// logits' soft cap.
     ///
     /// # Errors
     /// If x has another number of columns than the weight.
-    pub fn cross_entropy(&mut self, x: NodeId, weight: WeightId) -> Result<NodeId> {
+    pub fn cross_entropy(
+        &mut self,
+        x: NodeId,
+        weight: WeightId,
+        soft_cap: Option<f32>,
+    ) -> Result<NodeId> {
         let (w, Node { cols, rows, .. }) = (self.weight(weight), self.node(x));
         let (n, k, cols, rows) = (w.rows(), w.cols, *cols, *rows);
         self.check("cross_entropy", &w.name, k == cols, || {
             format!("the input has {cols} columns, the weight is [{n}, {k}]")
         })?;
-        Ok(self.push(Op::CrossEntropy { weight }, &[x], rows, 2))
+        let op = Op::CrossEntropy { weight, soft_cap };
+        Ok(self.push(op, &[x], rows, 2))
     }
 
     /// Adds [`Op::Choose`]: the next token, from logits `[1, vocab]`.

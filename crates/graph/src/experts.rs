@@ -22,12 +22,19 @@ pub struct RouteSpec {
 }
 
 /// What a router's logits are made into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Score {
     /// Their softmax over all experts.
     Softmax,
     /// The sigmoid of each.
     Sigmoid,
+    /// The logits themselves. The weight of each chosen expert is its softmax over it and those of the experts not
+    /// chosen before it whose logits s are close to its own m: `(m − s) / max(|s|, m) ≤ 2 · jitter` (Liu et al., "GRIN:
+    /// GRadient-INformed MoE", 2024, as `transformers`' PhiMoE has it). It has no gradient, no bias and no sum.
+    SparseMixer {
+        /// The noise of the training.
+        jitter: f32,
+    },
 }
 
 /// Matrices of experts, stacked by rows, of which each token uses some.
@@ -59,7 +66,11 @@ impl Graph {
     pub fn route(&mut self, logits: NodeId, spec: RouteSpec) -> Result<NodeId> {
         let Node { cols, rows, .. } = *self.node(logits);
         let bias = spec.bias.map_or(cols, |b| self.weight(b).rows());
-        let fits = (1..=cols).contains(&spec.n_used) && cols <= MOST_EXPERTS && bias == cols;
+        let is_mixer = matches!(spec.score, Score::SparseMixer { .. });
+        let fits = (1..=cols).contains(&spec.n_used)
+            && cols <= MOST_EXPERTS
+            && bias == cols
+            && !(is_mixer && (spec.bias.is_some() || spec.renormalise));
         self.check("route", "", fits, || {
             format!(
                 "{} of {cols} experts, with a bias of {bias} values; there can be {MOST_EXPERTS}",

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::graph::Error;
 use crate::{
-    Activation, AttentionSpec, Experts, Graph, LoraId, Map, Node, NodeId, Op, Result, Rows,
+    Activation, AttentionSpec, Experts, Graph, LoraId, Map, Node, NodeId, Op, Result, Rows, Score,
 };
 
 /// Which values of the forward pass are kept for the backward pass; the others are computed again
@@ -38,7 +38,7 @@ impl Graph {
     /// let w = g.matrix("w", &[("mlp.weight", 64)], 64);
     /// let x = g.embed(table, 1.0);
     /// let y = g.linear(x, w, None)?;
-    /// let loss = g.cross_entropy(y, table)?;
+    /// let loss = g.cross_entropy(y, table, None)?;
     /// g.output(loss);
     ///
     /// let spec = LoraSpec {
@@ -238,10 +238,10 @@ impl Backward<'_> {
     fn node(&mut self, id: NodeId, loss: NodeId) -> Result<()> {
         let Node { op, inputs, .. } = self.graph.node(id).clone();
         let x = inputs[0];
-        if let Op::CrossEntropy { weight } = op
+        if let Op::CrossEntropy { weight, soft_cap } = op
             && id == loss
         {
-            self.pass(Op::CrossEntropyGrad { weight }, &[x, id], x);
+            self.pass(Op::CrossEntropyGrad { weight, soft_cap }, &[x, id], x);
             return Ok(());
         }
         let Some(dy) = self.gradient(id)? else {
@@ -288,7 +288,7 @@ impl Backward<'_> {
                 self.pass(Op::RowGate, &[dy, values[1]], x);
                 self.pass(Op::RowGateGrad, &[values[0], values[1], dy], inputs[1]);
             }
-            Op::Route { spec } => {
+            Op::Route { spec } if !matches!(spec.score, Score::SparseMixer { .. }) => {
                 let values = [self.value(x), self.value(id), dy];
                 self.pass(Op::RouteGrad { spec }, &values, x);
             }

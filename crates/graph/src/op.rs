@@ -287,6 +287,8 @@ pub enum Op {
     CrossEntropy {
         /// W, `[vocab, d]`.
         weight: WeightId,
+        /// Logits l become `cap · tanh(l / cap)`.
+        soft_cap: Option<f32>,
     },
     /// `dy · W`: `[T, n]` → `[T, k]`.
     LinearGrad {
@@ -347,6 +349,8 @@ pub enum Op {
     CrossEntropyGrad {
         /// W, `[vocab, d]`.
         weight: WeightId,
+        /// As in [`Op::CrossEntropy`].
+        soft_cap: Option<f32>,
     },
     /// `scale · dy · B`, span by span: the gradient of u.
     LoraUpGrad {

@@ -4,6 +4,7 @@
 use siskin_formats::Value;
 use siskin_graph::{
     Activation, AttentionSpec, Graph, Map, NodeId, Pairs, Part, Result as GraphResult, RopeSpec,
+    Score,
 };
 
 use crate::blocks::{self, Biases};
@@ -601,7 +602,12 @@ impl Family for Dense {
             _ if self.layers.iter().any(|l| l.mixer.is_recurrent()) => {
                 Err(Error::NoTraining("layers with a recurrent state"))
             }
-            _ if self.logits_cap.is_some() => Err(Error::NoTraining("a cap on its logits")),
+            _ if self
+                .moe
+                .is_some_and(|m| matches!(m.score, Score::SparseMixer { .. })) =>
+            {
+                Err(Error::NoTraining("a sparse mixer as its router"))
+            }
             _ if self.head_bias => Err(Error::NoTraining("a bias of its head")),
             // An adapter is for a whole projection; these are taken apart.
             Stored::ByHead(_) => Err(Error::NoTraining("q, k and v of each head in one tensor")),

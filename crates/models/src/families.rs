@@ -52,6 +52,7 @@ static ALL: &[&Architecture] = &[
     &crate::olmo::OLMOE,
     &crate::phi::PHI,
     &crate::phi::PHI3,
+    &crate::phimoe::PHIMOE,
     &crate::qwen_moe::QWEN2_MOE,
     &crate::qwen_moe::QWEN3_MOE,
     &crate::qwen35::QWEN3_5,

@@ -36,6 +36,7 @@ mod names;
 mod nemotron_h;
 mod olmo;
 mod phi;
+mod phimoe;
 mod qwen;
 mod qwen35;
 mod qwen_moe;
@@ -304,7 +305,7 @@ impl Model {
         g.name(x, "model.norm");
         if head == Head::Loss {
             self.family.check_training()?;
-            let loss = g.cross_entropy(x, lm_head)?;
+            let loss = g.cross_entropy(x, lm_head, self.family.logits_cap())?;
             g.output(loss);
             return Ok(g);
         }

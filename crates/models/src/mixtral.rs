@@ -32,7 +32,7 @@ pub(crate) static MIXTRAL: Architecture = Architecture {
     ..DECODER
 };
 
-const NAMES: moe::Names = moe::Names {
+pub(crate) const NAMES: moe::Names = moe::Names {
     module: "block_sparse_moe",
     stored: Stored::Apart(["w1", "w3", "w2"]),
     ..moe::NAMES

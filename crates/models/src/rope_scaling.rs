@@ -205,7 +205,11 @@ impl<'a> Table<'a> {
         rope.context_length = Some(original as usize).filter(|n| *n < context);
         let grown = (1.0 + factor.ln() / original.ln()).sqrt();
         let default = if factor > 1.0 { grown } else { 1.0 };
-        rope.scale = self.number("attention_factor")?.unwrap_or(default);
+        let given = self.number("attention_factor")?;
+        // PhiMoE's own, for contexts up to the original one and beyond it.
+        let own = self.number("short_mscale")?;
+        self.number("long_mscale")?;
+        rope.scale = own.or(given).unwrap_or(default);
         Ok(())
     }
 }

@@ -13,6 +13,17 @@ const TILE: usize = 128;
 /// How many sums run side by side. A fixed number, so that results do not depend on the machine's.
 const LANES: usize = 8;
 
+/// The last linear.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    /// W, `[vocab, d]`.
+    pub parts: &'a [CpuPart],
+    /// Columns of W and of x.
+    pub d: usize,
+    /// Logits l become `cap · tanh(l / cap)`.
+    pub soft_cap: Option<f32>,
+}
+
 /// Rows with a weight, and their x, dense.
 fn active(batch: &Batch, x: Mat<'_>) -> (Vec<usize>, Vec<f32>) {
     let rows: Vec<usize> = (0..batch.rows())
@@ -40,7 +51,7 @@ fn each_tile(
     tiles: &[(&CpuPart, usize, usize, usize)],
     lane: usize,
     x: &[f32],
-    d: usize,
+    Head { d, soft_cap, .. }: Head<'_>,
     mut f: impl FnMut(usize, Mat<'_>, &mut [f32]),
 ) {
     let n = x.len() / d;
@@ -51,6 +62,9 @@ fn each_tile(
         decode_rows(part.ty, &part.bytes[at * row_bytes..][..len * row_bytes], w);
         let w = Mat::dense(w, d);
         gemm(logits, *len, Output::Set, 1.0, Mat::dense(x, d), w.t());
+        if let Some(cap) = soft_cap {
+            logits.iter_mut().for_each(|l| *l = cap * (*l / cap).tanh());
+        }
         f(*first, w, logits);
     }
 }
@@ -81,17 +95,17 @@ impl Sum {
 }
 
 /// x is `[T, d]`, out is `[T, 2]`: weight · loss, and the logits' log-sum-exp; 0 for rows of weight 0.
-pub fn cross_entropy(parts: &[CpuPart], x: Mat<'_>, d: usize, batch: &Batch, out: &mut [f32]) {
+pub fn cross_entropy(head: Head<'_>, x: Mat<'_>, batch: &Batch, out: &mut [f32]) {
     out.fill(0.0);
     let (rows, dense) = active(batch, x);
     let n = rows.len();
     if n == 0 {
         return;
     }
-    let tiles = tiles(parts);
+    let tiles = tiles(head.parts);
     let mut sums = vec![Sum::NONE; LANES * n];
     each_chunk(&mut sums, n, |lane, sums| {
-        each_tile(&tiles, lane, &dense, d, |first, _, logits| {
+        each_tile(&tiles, lane, &dense, head, |first, _, logits| {
             let rows = logits.chunks_exact(logits.len() / n).zip(&rows);
             for ((logits, t), sum) in rows.zip(&mut *sums) {
                 let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -113,12 +127,11 @@ pub fn cross_entropy(parts: &[CpuPart], x: Mat<'_>, d: usize, batch: &Batch, out
     }
 }
 
-/// `dx = weight · (softmax(x Wᵀ) − onehot(target)) · W`; `stats` is what [`cross_entropy`] gave.
+/// `dx = weight · (softmax(x Wᵀ) − onehot(target)) · W`, where a soft cap multiplies by its derivative; `stats` is what [`cross_entropy`] gave.
 pub fn cross_entropy_grad(
-    parts: &[CpuPart],
+    head: Head<'_>,
     x: Mat<'_>,
     stats: Mat<'_>,
-    d: usize,
     batch: &Batch,
     dx: &mut [f32],
 ) {
@@ -128,19 +141,19 @@ pub fn cross_entropy_grad(
     if n == 0 {
         return;
     }
-    let tiles = tiles(parts);
+    let (tiles, d) = (tiles(head.parts), head.d);
     let mut sums = vec![0.0; LANES * n * d];
     each_chunk(&mut sums, n * d, |lane, sums| {
-        each_tile(&tiles, lane, &dense, d, |first, w, logits| {
+        each_tile(&tiles, lane, &dense, head, |first, w, logits| {
             let len = logits.len() / n;
             for (logits, t) in logits.chunks_exact_mut(len).zip(&rows) {
                 let (weight, lse) = (batch.weights[*t], stats.row(*t)[1]);
-                for l in &mut *logits {
-                    *l = weight * (*l - lse).exp();
-                }
                 let target = (batch.targets[*t] as usize).checked_sub(first);
-                if let Some(l) = target.and_then(|i| logits.get_mut(i)) {
-                    *l -= weight;
+                for (i, l) in logits.iter_mut().enumerate() {
+                    let is_target = f32::from(u8::from(target == Some(i)));
+                    // The derivative of the cap, from what it made.
+                    let slope = head.soft_cap.map_or(1.0, |cap| 1.0 - (*l / cap).powi(2));
+                    *l = weight * ((*l - lse).exp() - is_target) * slope;
                 }
             }
             gemm(sums, d, Output::Add, 1.0, Mat::dense(logits, len), w);

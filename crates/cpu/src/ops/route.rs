@@ -5,6 +5,7 @@ use siskin_graph::{RouteSpec, Score};
 /// What the logits of all experts are made into.
 fn scores(score: Score, logits: &[f32]) -> Vec<f32> {
     match score {
+        Score::SparseMixer { .. } => logits.to_vec(),
         Score::Sigmoid => logits.iter().map(|l| 1.0 / (1.0 + (-l).exp())).collect(),
         Score::Softmax => {
             let peak = logits.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
@@ -30,10 +31,28 @@ pub fn route(spec: &RouteSpec, bias: Option<&[f32]>, logits: &[f32], out: &mut [
         spec.scale
     };
     let (indices, weights) = out.split_at_mut(spec.n_used);
+    if let Score::SparseMixer { jitter } = spec.score {
+        for (slot, (index, weight)) in indices.iter_mut().zip(weights).enumerate() {
+            // Those chosen before are first in the order.
+            let left = order[slot..].iter().map(|e| logits[*e]);
+            *index = order[slot] as f32;
+            *weight = spec.scale * mixed(logits[order[slot]], left, jitter);
+        }
+        return;
+    }
     for ((index, weight), e) in indices.iter_mut().zip(weights).zip(chosen) {
         *index = *e as f32;
         *weight = scale * scores[*e];
     }
+}
+
+/// The softmax of the highest of some logits over those that are close to it.
+fn mixed(highest: f32, all: impl Iterator<Item = f32>, jitter: f32) -> f32 {
+    let is_close = |s: &f32| (highest - s) / s.abs().max(highest) <= 2.0 * jitter;
+    1.0 / all
+        .filter(is_close)
+        .map(|s| (s - highest).exp())
+        .sum::<f32>()
 }
 
 /// The expert of each slot of a route, and its weight.
@@ -58,6 +77,8 @@ pub fn route_grad(spec: &RouteSpec, logits: &[f32], route: &[f32], dy: &[f32], o
         };
     }
     match spec.score {
+        // It has no gradient.
+        Score::SparseMixer { .. } => out.fill(0.0),
         Score::Sigmoid => {
             for (d, s) in out.iter_mut().zip(&scores) {
                 *d *= s * (1.0 - s);

@@ -40,7 +40,8 @@ pub struct LearningSpec {
     pub use_dora: bool,
     /// A layer norm before the MLP, functions of each value after attention, and a scaled rope.
     pub has_layer_norm: bool,
-    /// Whether its MLP is a mixture of experts, beside a gated linear; its attention then has a soft cap and sinks.
+    /// Whether its MLP is a mixture of experts, beside a gated linear; attention then has a soft cap and sinks, and the
+    /// logits a soft cap.
     pub has_experts: bool,
     /// How the optimiser stores its moments.
     pub moments: MomentType,
@@ -230,7 +231,7 @@ impl Learning {
         };
         let x = g.add(x, h)?;
         let x = g.rms_norm(x, norm, 1e-5)?;
-        let loss = g.cross_entropy(x, last_w)?;
+        let loss = g.cross_entropy(x, last_w, has_experts.then_some(3.0))?;
         g.output(loss);
         let mut spec = LoraSpec {
             rank: 3,

@@ -9,6 +9,13 @@ use crate::prepared::Size;
 use crate::weights::Run;
 use crate::{Error, Result};
 
+fn jitter_of(spec: &RouteSpec) -> f32 {
+    match spec.score {
+        Score::SparseMixer { jitter } => jitter,
+        _ => 0.0,
+    }
+}
+
 impl Lowering<'_> {
     /// The constants and bindings of lib/expert.wgsl.
     fn experts(
@@ -110,6 +117,7 @@ impl Lowering<'_> {
         let score = match spec.score {
             Score::Softmax => 0u8,
             Score::Sigmoid => 1,
+            Score::SparseMixer { .. } => 2,
         };
         kernel
             .size("EXPERTS", experts)
@@ -123,8 +131,9 @@ impl Lowering<'_> {
     pub(super) fn route(&mut self, id: NodeId, spec: &RouteSpec) -> Result<()> {
         let logits = self.input(id, 0);
         let kernel = self.reducing("route", logits.cols.next_power_of_two().clamp(32, 128));
-        let kernel =
-            Self::route_constants(kernel, spec, logits.cols).flag("HAS_BIAS", spec.bias.is_some());
+        let kernel = Self::route_constants(kernel, spec, logits.cols)
+            .set("JITTER", jitter_of(spec))
+            .flag("HAS_BIAS", spec.bias.is_some());
         let entries = [
             (3, self.dense(logits, "route")?),
             (4, self.vector(spec.bias)?),

@@ -174,7 +174,12 @@ impl Lowering<'_> {
         Ok((self.dense(x, "cross_entropy")?, integers))
     }
 
-    pub(super) fn cross_entropy(&mut self, id: NodeId, weight: WeightId) -> Result<()> {
+    pub(super) fn cross_entropy(
+        &mut self,
+        id: NodeId,
+        weight: WeightId,
+        soft_cap: Option<f32>,
+    ) -> Result<()> {
         let (chunks, k) = self.vocabulary(weight)?;
         let (logits, stride) = self.chunk_logits(&chunks)?;
         let sums = self.room("sums over the vocabulary", self.plan.max_rows as u64 * 16)?;
@@ -187,7 +192,8 @@ impl Lowering<'_> {
                 .reducing("cross_entropy", 256)
                 .size("N", chunk.rows)
                 .size("FIRST", *first)
-                .size("STRIDE", stride);
+                .size("STRIDE", stride)
+                .set("SOFT_CAP", soft_cap.unwrap_or(0.0));
             let entries = [
                 (2, self.batch()),
                 (3, logits.clone()),
@@ -200,7 +206,12 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    pub(super) fn cross_entropy_grad(&mut self, id: NodeId, weight: WeightId) -> Result<()> {
+    pub(super) fn cross_entropy_grad(
+        &mut self,
+        id: NodeId,
+        weight: WeightId,
+        soft_cap: Option<f32>,
+    ) -> Result<()> {
         let (chunks, k) = self.vocabulary(weight)?;
         let (logits, stride) = self.chunk_logits(&chunks)?;
         let (x, integers) = self.last_input(self.input(id, 0), k, &chunks)?;
@@ -212,7 +223,8 @@ impl Lowering<'_> {
             let kernel = Kernel::new("cross_entropy_grad")
                 .size("N", chunk.rows)
                 .size("FIRST", *first)
-                .size("STRIDE", stride);
+                .size("STRIDE", stride)
+                .set("SOFT_CAP", soft_cap.unwrap_or(0.0));
             let entries = [(2, self.batch()), (3, logits.clone()), (4, stats.clone())];
             let bytes = (self.plan.max_rows * chunk.rows) as u64 * 8;
             let size = Size::Rows(groups(chunk.rows));

@@ -79,8 +79,10 @@ impl Lowering<'_> {
                 projections,
             } => self.expert_up_grad(id, &experts, projections),
             Op::ExpertDownGrad { experts } => self.expert_down_grad(id, &experts),
-            Op::CrossEntropy { weight } => self.cross_entropy(id, weight),
-            Op::CrossEntropyGrad { weight } => self.cross_entropy_grad(id, weight),
+            Op::CrossEntropy { weight, soft_cap } => self.cross_entropy(id, weight, soft_cap),
+            Op::CrossEntropyGrad { weight, soft_cap } => {
+                self.cross_entropy_grad(id, weight, soft_cap)
+            }
             op => Err(Error::Unsupported(format!("{op:?}"))),
         }
     }
