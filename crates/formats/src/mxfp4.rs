@@ -49,7 +49,10 @@ mod tests {
     #[test]
     fn codes_are_in_order() {
         // 0, 0.5, 1, … of both signs, twice, times 2.
-        let codes: Vec<u8> = (0..16).map(|i| i % 8 * 2 | (i % 8 * 2 + 1) << 4).collect();
+        let codes: Vec<u8> = (0..16)
+            .map(|i| i % 8 * 2)
+            .map(|v| v | ((v + 1) << 4))
+            .collect();
         let mut out = [0.0; 32];
         decode(TensorType::MXFP4, &blocks(&codes, &[128]), &mut out);
         let half = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
