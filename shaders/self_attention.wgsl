@@ -29,7 +29,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     }
     workgroupBarrier();
     kv_head = wid.x / (N_HEADS / N_KV_HEADS);
-    let a = attend(first_key(wid.y), wid.y + 1u, t);
+    let a = attend(first_key(wid.y), end_key(wid.y), t);
     if t < d4 {
         out[(wid.y * N_HEADS + wid.x) * d4 + t] = a.columns / a.total;
     }

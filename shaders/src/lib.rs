@@ -36,6 +36,6 @@ pub static KERNELS: &[(&str, &str)] = sources!(
     "adamw" "adamw_8bit" "add" "attention" "attention_reduce" "attention_step" "choose" "concat" "cross_entropy"
     "cross_entropy_grad" "dora" "dora_factors" "dora_grad" "dora_grad_m" "dropout" "embed" "gated" "gated_grad" "kv_append"
     "last_row" "layer_norm" "layer_norm_grad" "linear_grad" "lora_down_grad" "lora_grad" "lora_up" "lora_up_grad" "map" "map_grad" "matmul" "matmul_rows" "matvec"
-    "matvec_rows" "quantise_q16" "rms_norm" "rms_norm_grad" "rope" "rope_append" "self_attention"
+    "matvec_rows" "pool" "quantise_q16" "rms_norm" "rms_norm_grad" "rope" "rope_append" "self_attention"
     "self_attention_grad_kv" "self_attention_grad_q" "self_attention_stats" "square_sum"
 );

@@ -185,6 +185,7 @@ fn attention_with_windows_and_segments() {
             head_dim: d,
             scale: 0.4,
             window,
+            causal: true,
         };
         // q, k and v side by side, as their gradients are.
         let (n, nq, nkv) = (8 * d, 4 * d, 2 * d);
@@ -224,7 +225,7 @@ fn cross_entropy_in_tiles_of_the_vocabulary() {
         positions: (0..t as u32).collect(),
         targets: vec![295, 1, 150, 7],
         weights: vec![0.5, 0.0, 1.0, 0.25],
-        seed: 0,
+        ..Batch::default()
     };
     let x: Vec<f32> = noise(3, t * d).iter().map(|v| v * 0.3).collect();
     let forward = |x: &[f32]| {

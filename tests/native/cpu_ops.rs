@@ -92,6 +92,7 @@ fn attention_of_many_rows_is_that_of_each() {
             head_dim: 16,
             scale: 0.9,
             window,
+            causal: true,
         };
         let mut cache = KvCache::new(shape, 128, CacheType::F32);
         let (k, v) = (values(1, 112 * 32), values(2, 112 * 32));
@@ -219,6 +220,7 @@ fn attention_is_pytorch_s_however_the_rows_come() {
             head_dim: 16,
             scale: 0.3,
             window,
+            causal: true,
         };
         for (ty, tolerance) in [(CacheType::F32, 1e-6), (CacheType::F16, 1e-3)] {
             for chunk in [1, 4, 9] {

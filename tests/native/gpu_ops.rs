@@ -120,6 +120,7 @@ fn attention_of_many_shapes() {
                     head_dim,
                     scale: 0.2,
                     window,
+                    causal: true,
                 };
                 let case = Case::attention(spec, norms, f32s).unwrap();
                 let what = format!("attention {n_heads}/{n_kv_heads} heads of {head_dim}");
@@ -142,6 +143,7 @@ fn rope_partial_and_interleaved() {
         head_dim: 32,
         scale: 0.2,
         window: None,
+        causal: true,
     };
     for rope in [
         (16, Pairs::Interleaved),
@@ -165,6 +167,7 @@ fn projections_of_mixed_types_and_a_cache_in_f16() {
         head_dim: 16,
         scale: 0.25,
         window: None,
+        causal: true,
     };
     let case = Case::attention(spec, false, [TensorType::Q4_1, TensorType::Q8_0]).unwrap();
     check(&case, "mixed types", "attention_f16", &[&[1, 1], &[20, 1]]);
@@ -214,6 +217,7 @@ fn runs_within_webgpu_s_default_limits() {
         head_dim: 256,
         scale: 0.1,
         window: None,
+        causal: true,
     };
     let case = Case::attention(spec, true, [TensorType::Q8_0, TensorType::Q8_0]).unwrap();
     let tokens = case.tokens(40);
@@ -233,6 +237,7 @@ fn what_is_too_large_is_an_error() {
         head_dim: 64,
         scale: 0.1,
         window: None,
+        causal: true,
     };
     let case = Case::attention(spec, false, [TensorType::F32, TensorType::F32]).unwrap();
     let (index, profile) = devices()[0];

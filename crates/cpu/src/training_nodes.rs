@@ -31,12 +31,6 @@ impl State {
                     }
                 }
             }
-            Op::SelfAttention { spec } => {
-                let views = [0, 1, 2].map(|i| at.input(i));
-                let (out, values) = arena.io(at.out(), rows, views);
-                let values = values.map(|v| v.mat(rows));
-                self_attention::self_attention(&spec, &segments(), values, scratch, out);
-            }
             Op::SelfAttentionGrad { spec } => {
                 let views = [0, 1, 2, 3, 4].map(|i| at.input(i));
                 let (out, values) = arena.io(at.out(), rows, views);

@@ -438,6 +438,7 @@ fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
             head_dim,
             scale: 0.2,
             window,
+            causal: true,
         };
         let window = window.map_or(String::new(), |w| format!(", window {w}"));
         cases.push(KernelCase {

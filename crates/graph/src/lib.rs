@@ -17,7 +17,7 @@ pub use fusion::{Fusion, Step};
 pub use grad::Checkpointing;
 pub use graph::{Cache, CacheId, Error, Graph, LoraId, Node, NodeId, Result, Rows};
 pub use lora::{Dora, Lora, LoraSpec, Span};
-pub use op::{Activation, AttentionSpec, Map, Op, Pairs, RopeSpec};
+pub use op::{Activation, AttentionSpec, Map, Op, Pairs, Place, Pooling, RopeSpec};
 pub use optimiser::{AdamW, MOMENT_BLOCK, MomentType, Moments};
 pub use plan::{Plan, View};
 pub use step::{Batch, Noise, Sampling, dropout_factor};

@@ -192,6 +192,7 @@ pub(crate) fn attention(
         head_dim,
         scale: a.scale,
         window: a.window,
+        causal: true,
     };
     let mixed = g.attention(q, cache, spec)?;
     g.name(mixed, format!("{layer}.attention"));

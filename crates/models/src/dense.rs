@@ -380,6 +380,7 @@ impl Dense {
             head_dim,
             scale: self.attention_scale,
             window: self.layers[i].window,
+            causal: true,
         };
         let mixed = g.attention(q, cache, spec)?;
         g.name(mixed, format!("{layer}.attention"));

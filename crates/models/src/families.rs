@@ -11,12 +11,13 @@ use crate::blocks::Biases;
 use crate::config::Source;
 use crate::dims::Defaults;
 use crate::{
-    Dims, Error, Result, Transform, arcee, blocks, cohere, ernie, exaone4, gemma, gemma3, glm,
-    gpt_neox, granite, hunyuan, llama, olmo, phi, qwen, seed_oss, smollm3, stablelm, starcoder2,
+    Dims, Error, Result, Transform, arcee, bert, blocks, cohere, ernie, exaone4, gemma, gemma3,
+    glm, gpt_neox, granite, hunyuan, llama, modernbert, nomic, olmo, phi, qwen, seed_oss, smollm3,
+    stablelm, starcoder2,
 };
 
 /// All architectures, as messages list them.
-static ALL: [&Architecture; 27] = [
+static ALL: [&Architecture; 32] = [
     &llama::LLAMA,
     &llama::MISTRAL,
     &qwen::QWEN2,
@@ -44,6 +45,11 @@ static ALL: [&Architecture; 27] = [
     &smollm3::SMOLLM3,
     &stablelm::STABLELM,
     &starcoder2::STARCODER2,
+    &bert::BERT,
+    &bert::ROBERTA,
+    &bert::XLM_ROBERTA,
+    &modernbert::MODERNBERT,
+    &nomic::NOMIC_BERT,
 ];
 
 /// One architecture: what it is called, how it is read, and how files have its tensors.
@@ -95,6 +101,29 @@ pub(crate) trait Family: Debug + Send + Sync {
             ..
         } = *self.dims();
         Ok(blocks::norm(g, x, "model.norm", hidden_size, rms_norm_eps)?)
+    }
+
+    /// Whether tokens see those after them: it makes embeddings or scores of texts, and no text.
+    fn is_encoder(&self) -> bool {
+        false
+    }
+
+    /// How many scores it gives a text; `None` if it makes embeddings.
+    fn labels(&self) -> Option<usize> {
+        None
+    }
+
+    /// The scores of each text, from the hidden states; `None` if it makes none.
+    ///
+    /// # Errors
+    /// If sizes contradict one another.
+    fn score(&self, _: &mut Graph, _: NodeId) -> Result<Option<NodeId>> {
+        Ok(None)
+    }
+
+    /// Whether the forward pass does without a tensor.
+    fn does_without(&self, _tensor: &str) -> bool {
+        false
     }
 
     /// Whether the head has a bias.

@@ -2,11 +2,13 @@
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod arcee;
+mod bert;
 mod blocks;
 mod cohere;
 mod config;
 mod dense;
 mod dims;
+mod encoder;
 mod ernie;
 mod error;
 mod exaone4;
@@ -21,13 +23,16 @@ mod harmless;
 mod hunyuan;
 mod layers;
 mod llama;
+mod modernbert;
 mod names;
+mod nomic;
 mod olmo;
 mod phi;
 mod qwen;
 mod rope;
 mod rope_scaling;
 mod seed_oss;
+mod sentence;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
@@ -37,7 +42,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use siskin_formats::{Checkpoint, TensorInfo, TensorType};
-use siskin_graph::{Graph, Part};
+use siskin_graph::{Graph, NodeId, Part};
 
 use config::Source;
 use families::{Architecture, Family, InFile};
@@ -47,6 +52,8 @@ pub use error::{Error, Result};
 pub use export::{Change, Exported};
 pub use families::architectures;
 pub use names::Transform;
+pub use sentence::Sentence;
+pub use siskin_graph::Pooling;
 
 /// What is at the end of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +67,12 @@ pub enum Head {
     Lens,
     /// The loss of every row against its target, for training.
     Loss,
+    /// The last hidden state of every row, over a batch of whole texts.
+    Hidden,
+    /// The embedding of each text of a batch, not yet divided by its length.
+    Embedding(Pooling),
+    /// The scores of each text of a batch, of a model for rerankers.
+    Score,
 }
 
 /// A tensor that a part of a weight is taken from.
@@ -116,6 +129,7 @@ pub struct Model {
     /// Whether the embedding is the head, too.
     tied: bool,
     has_vision: bool,
+    sentence: Option<Sentence>,
 }
 
 impl Model {
@@ -125,13 +139,14 @@ impl Model {
     /// If the architecture is not known; if the file holds a key or a tensor that would change what the model
     /// computes and that its family does not read; if a tensor is missing or of another shape.
     pub fn open(checkpoint: &Checkpoint) -> Result<Self> {
-        let model = match &checkpoint.gguf {
+        let mut model = match &checkpoint.gguf {
             Some(gguf) => Self::from_source(&Source::gguf(gguf, checkpoint))?,
             None => Self::from_config(config::read_json(&checkpoint.side)?)?,
         };
+        model.sentence = Sentence::read(checkpoint)?;
         // A graph that does not fit together is found before any weight is read.
         let mut used = BTreeSet::new();
-        for weight in model.graph(Head::Next)?.weights {
+        for weight in model.graph(model.head())?.weights {
             for part in &weight.parts {
                 let found = model.tensor(checkpoint, part)?;
                 used.insert(found.info.name.as_str());
@@ -167,6 +182,7 @@ impl Model {
             from_gguf: source.is_gguf(),
             tied,
             has_vision: source.has_vision,
+            sentence: None,
         })
     }
 
@@ -179,7 +195,7 @@ impl Model {
         let unread = checkpoint.unread.iter().map(|t| (t.name.as_str(), &*t.ty));
         let mut unused = read.chain(unread).filter(|(name, ty)| {
             let harmless = harmless::tensor(name, self.has_vision) || harmless::is_buffer(ty);
-            !used.contains(name) && !harmless && !is_head(name)
+            !used.contains(name) && !harmless && !is_head(name) && !self.family.does_without(name)
         });
         match unused.next() {
             None => Ok(()),
@@ -232,6 +248,64 @@ impl Model {
         self.family.dims()
     }
 
+    /// Whether its tokens see those after them: it makes embeddings or scores of texts, and no text.
+    pub fn is_encoder(&self) -> bool {
+        self.family.is_encoder()
+    }
+
+    /// How many scores it gives a text; `None` if it makes embeddings, or text.
+    pub fn labels(&self) -> Option<usize> {
+        self.family.labels()
+    }
+
+    /// How its files say that a text's embedding is made.
+    pub fn sentence(&self) -> Option<&Sentence> {
+        self.sentence.as_ref()
+    }
+
+    /// What the model is for: the end of a graph that has all of its weights.
+    pub fn head(&self) -> Head {
+        match (self.labels(), &self.sentence) {
+            (Some(_), _) => Head::Score,
+            _ if !self.is_encoder() => Head::Next,
+            (None, Some(sentence)) => Head::Embedding(sentence.pooling),
+            (None, None) => Head::Hidden,
+        }
+    }
+
+    /// Whether it can make text.
+    ///
+    /// # Errors
+    /// If it is an encoder.
+    pub fn check_text(&self) -> Result<()> {
+        match self.is_encoder() {
+            false => Ok(()),
+            true => Err(Error::NoText {
+                arch: self.arch_name.clone(),
+                makes: match self.labels() {
+                    Some(_) => "scores",
+                    None => "embeddings",
+                },
+            }),
+        }
+    }
+
+    /// The forward pass over a batch of whole texts, up to what each text becomes.
+    fn text_graph(&self, mut g: Graph, x: NodeId, head: Head) -> Result<Graph> {
+        let x = self.family.last_norm(&mut g, x)?;
+        g.name(x, "model.norm");
+        let x = match head {
+            Head::Embedding(pooling) => g.pool(x, pooling)?,
+            Head::Score => {
+                let score = self.family.score(&mut g, x)?;
+                score.ok_or_else(|| Error::NoScores(self.arch_name.clone()))?
+            }
+            _ => x,
+        };
+        g.output(x);
+        Ok(g.without_cache())
+    }
+
     fn transform(&self, tensor: &str, gguf: bool) -> Transform {
         (self.arch.transform)(InFile { tensor, gguf }, self.dims())
     }
@@ -243,10 +317,15 @@ impl Model {
     /// The forward pass, with the given end.
     ///
     /// # Errors
-    /// If sizes of the configuration contradict one another.
+    /// If sizes of the configuration contradict one another, or the model is not for what the end is: an encoder makes no
+    /// text, and most models no scores.
     pub fn graph(&self, head: Head) -> Result<Graph> {
         let mut g = Graph::default();
         let x = self.family.build(&mut g)?;
+        if matches!(head, Head::Hidden | Head::Embedding(_) | Head::Score) {
+            return self.text_graph(g, x, head);
+        }
+        self.check_text()?;
         let dims = self.dims();
         let lm_head = if self.tied {
             blocks::EMBEDDING

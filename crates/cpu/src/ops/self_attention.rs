@@ -7,11 +7,10 @@ use siskin_graph::AttentionSpec;
 use super::gemm::{Mat, Output, gemm};
 use crate::threads::each_chunk;
 
-/// Scores become weights: row i sees columns up to i, within the window.
-fn softmax_causal(scores: &mut [f32], n: usize, window: Option<usize>) {
-    let reach = window.unwrap_or(usize::MAX);
+/// Scores become weights; what a row does not see gets none.
+fn softmax_seen(scores: &mut [f32], n: usize, spec: &AttentionSpec) {
     for (i, row) in scores.chunks_exact_mut(n).enumerate() {
-        let seen = (i + 1).saturating_sub(reach)..i + 1;
+        let seen = spec.seen(i, n);
         let max = row[seen.clone()]
             .iter()
             .copied()
@@ -33,7 +32,7 @@ fn softmax_causal(scores: &mut [f32], n: usize, window: Option<usize>) {
 fn weights(spec: &AttentionSpec, q: Mat<'_>, k: Mat<'_>, len: usize) -> Vec<f32> {
     let mut p = vec![0.0; len * len];
     gemm(&mut p, len, Output::Set, spec.scale, q, k.t());
-    softmax_causal(&mut p, len, spec.window);
+    softmax_seen(&mut p, len, spec);
     p
 }
 

@@ -95,6 +95,7 @@ impl Learning {
             head_dim: d / 4,
             scale: 0.3,
             window,
+            causal: true,
         };
         let (mut case, x) = Case::new(d);
         let names = [
@@ -184,6 +185,7 @@ impl Learning {
             weights: weights.collect(),
             tokens,
             seed: 3,
+            ..Batch::default()
         };
         Ok(Self {
             spec: learning,
