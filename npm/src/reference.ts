@@ -16,6 +16,8 @@ const SIDE_FILES = [
   "chat_template.jinja",
   "additional_chat_templates/tool_use.jinja",
 ];
+/** Of a folder of sentence-transformers, which the first of them names. */
+const SENTENCE_FILES = ["modules.json", "1_Pooling/config.json", "sentence_bert_config.json", "config_sentence_transformers.json"];
 const INDEX = "model.safetensors.index.json";
 
 /** The absolute address of a reference. */
@@ -86,11 +88,18 @@ async function open(source: string | Blob | readonly File[], byUrl: Open): Promi
   const gguf = source.filter((f) => f.name.endsWith(".gguf"));
   if (gguf.length > 0) return Files.gguf(gguf.map((f) => new BlobSource(f.name, f)));
   return folder("the folder", async (name) => {
-    // Files in subfolders are listed under their bare names.
-    const own = name.split("/").at(-1);
-    const file = source.find((f) => f.name === own);
+    const file = within(source, name);
     return file && new BlobSource(name, file);
   });
+}
+
+/** A folder's file by its path within it: the one that is the least deep. Files that come without paths have bare names. */
+function within(files: readonly File[], name: string): File | undefined {
+  const path = (f: File) => f.webkitRelativePath || f.name;
+  const found = files.filter((f) => path(f) === name || path(f).endsWith(`/${name}`));
+  const [first] = found.sort((a, b) => path(a).length - path(b).length);
+  const own = name.split("/").at(-1);
+  return first ?? (own === "config.json" ? undefined : files.find((f) => f.name === own));
 }
 
 /** The addresses of all parts of a split GGUF file, derived from that of any part: `…-00001-of-00003.gguf`. */
@@ -108,6 +117,11 @@ async function folder(name: string, file: (name: string, mayLack: boolean) => Pr
   for (const [i, sideName] of SIDE_FILES.entries()) {
     const found = await file(sideName, i >= 2);
     if (found) side[sideName] = await text(found);
+  }
+  for (const sideName of SENTENCE_FILES) {
+    const found = await file(sideName, true);
+    if (found) side[sideName] = await text(found);
+    else if (sideName === SENTENCE_FILES[0]) break;
   }
   const index = await file(INDEX, true);
   const names: string[] = index ? JSON.parse(shardNames(INDEX, await text(index))) : ["model.safetensors"];

@@ -7,6 +7,7 @@ use siskin_models::{Head, Model};
 use siskin_text::TextModel;
 
 use crate::backend::{Backend, DeviceRequest, PREFILL_ROWS};
+use crate::embed::Texts;
 use crate::files::WeightFiles;
 use crate::load::{OpenOptions, Progress, WeightSource, load_weights};
 use crate::training::Training;
@@ -53,6 +54,7 @@ pub struct Session {
     pub(crate) tokens: Vec<u32>,
     pub(crate) adapter: Option<Adapter>,
     pub(crate) training: Option<Training>,
+    pub(crate) texts: Option<Texts>,
 }
 
 impl Session {
@@ -83,7 +85,12 @@ impl Session {
             weights,
         } = files;
         let trained = model.dims().context_length;
-        let context = options.context.unwrap_or(trained.min(DEFAULT_CONTEXT));
+        // An encoder has no cache that would grow with its context.
+        let default = match model.is_encoder() {
+            true => trained,
+            false => trained.min(DEFAULT_CONTEXT),
+        };
+        let context = options.context.unwrap_or(default);
         if context == 0 || context > trained {
             return Err(Error::Context {
                 wanted: context,
@@ -101,6 +108,7 @@ impl Session {
             tokens: vec![],
             adapter: None,
             training: None,
+            texts: None,
         })
     }
 
@@ -109,6 +117,7 @@ impl Session {
         self.tokens.clear();
         // What was learned since the adapter was last read back is lost with the device.
         self.training = None;
+        self.texts = None;
         self.device = open_device(
             &self.model,
             &self.files,
@@ -181,6 +190,7 @@ impl Session {
             .transpose()?;
         self.tokens.clear();
         self.training = None;
+        self.texts = None;
         self.device.set_params(&graph, params.unwrap_or_default())?;
         let rows = PREFILL_ROWS.min(self.context);
         let cache_type = self.options.cache_type;
@@ -285,7 +295,7 @@ async fn open_device(
     adapter: Option<&Adapter>,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Box<dyn Backend>> {
-    let graph = adapted(model, Head::Next, adapter)?;
+    let graph = adapted(model, model.head(), adapter)?;
     let source = WeightSource {
         model,
         files,
@@ -297,10 +307,13 @@ async fn open_device(
         let mut device = backend::open(request, options.precision).await?;
         load_weights(&mut *device, &source, &weights, on_progress).await?;
         device.set_params(&graph, params.clone().unwrap_or_default())?;
-        let rows = PREFILL_ROWS.min(context);
-        device
-            .prepare(graph.clone(), context, options.cache_type, rows)
-            .await?;
+        // An encoder's plans are made for the texts that come.
+        if !model.is_encoder() {
+            let rows = PREFILL_ROWS.min(context);
+            device
+                .prepare(graph.clone(), context, options.cache_type, rows)
+                .await?;
+        }
         Ok(device)
     };
     match open(options.device).await {

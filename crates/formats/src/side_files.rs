@@ -19,7 +19,7 @@ pub struct SideFiles {
 
 impl SideFiles {
     /// The names of the files that are read; a folder need not have all of them.
-    pub const NAMES: [&str; 9] = [
+    pub const NAMES: [&str; 13] = [
         "config.json",
         "generation_config.json",
         "tokenizer.json",
@@ -29,6 +29,10 @@ impl SideFiles {
         "chat_template.json",
         "chat_template.jinja",
         "additional_chat_templates/tool_use.jinja",
+        "modules.json",
+        "1_Pooling/config.json",
+        "sentence_bert_config.json",
+        "config_sentence_transformers.json",
     ];
 
     /// No files yet of a folder of this name.

@@ -10,7 +10,8 @@ use crate::config::Source;
 use crate::dense::Layer;
 use crate::dims::Defaults;
 use crate::encoder::{
-    Biases, Classifier, ENCODER, Encoder, Names, Order, Places, is_classifier, labels, rows,
+    Biases, Classifier, ENCODER, Encoder, Names, Order, Places, is_classifier, is_logistic, labels,
+    rows,
 };
 use crate::families::{Architecture, Family};
 use crate::{Dims, Error, Result};
@@ -180,6 +181,7 @@ fn read(
             dense_bias: true,
             norm: false,
             labels: labels(source)?,
+            is_logistic: is_logistic(source)?,
         }),
         false => None,
     };

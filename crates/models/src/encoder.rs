@@ -68,6 +68,8 @@ pub(crate) struct Classifier {
     pub norm: bool,
     /// Rows of the last linear, which has a bias.
     pub labels: usize,
+    /// Whether a score is the logistic function of the result.
+    pub is_logistic: bool,
 }
 
 /// A family's configuration.
@@ -97,9 +99,29 @@ pub(crate) fn is_classifier(source: &Source<'_>) -> bool {
         || source.has_tensor("cls.output.weight")
 }
 
+/// What sentence-transformers' `CrossEncoder` makes of the result: by default the logistic function.
+pub(crate) fn is_logistic(source: &Source<'_>) -> Result<bool> {
+    // Older files have a key of their own.
+    const KEYS: [&str; 2] = [
+        "sentence_transformers",
+        "sbert_ce_default_activation_function",
+    ];
+    let name = match source.table(KEYS[0])? {
+        Some(table) => table.get("activation_fn").and_then(|f| f.as_str()),
+        None => source.str(KEYS[1], "")?,
+    };
+    match name.and_then(|name| name.rsplit('.').next()) {
+        None | Some("Sigmoid") => Ok(true),
+        Some("Identity") => Ok(false),
+        Some(other) => Err(source.unsupported(KEYS[0], other)),
+    }
+}
+
 /// Rows of the classifier's last linear.
 pub(crate) fn labels(source: &Source<'_>) -> Result<usize> {
     if source.is_gguf() {
+        // Their names.
+        source.gguf_value("classifier.output_labels");
         return Ok(source.rows_of("cls.output.weight").unwrap_or(1));
     }
     // transformers' default.
@@ -263,6 +285,14 @@ impl Family for Encoder {
 
     fn labels(&self) -> Option<usize> {
         self.classifier.map(|c| c.labels)
+    }
+
+    fn is_logistic(&self) -> bool {
+        self.classifier.is_some_and(|c| c.is_logistic)
+    }
+
+    fn kinds(&self) -> usize {
+        self.places.kinds.max(1)
     }
 
     fn score(&self, g: &mut Graph, x: NodeId) -> Result<Option<NodeId>> {

@@ -113,6 +113,16 @@ pub(crate) trait Family: Debug + Send + Sync {
         None
     }
 
+    /// Whether a score is the logistic function of what the graph gives.
+    fn is_logistic(&self) -> bool {
+        false
+    }
+
+    /// How many texts it tells apart where several are read together.
+    fn kinds(&self) -> usize {
+        1
+    }
+
     /// The scores of each text, from the hidden states; `None` if it makes none.
     ///
     /// # Errors

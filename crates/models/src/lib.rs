@@ -258,6 +258,16 @@ impl Model {
         self.family.labels()
     }
 
+    /// Whether a score is the logistic function of what [`Head::Score`] gives.
+    pub fn is_logistic(&self) -> bool {
+        self.family.is_logistic()
+    }
+
+    /// How many texts it tells apart where several are read together.
+    pub fn kinds(&self) -> usize {
+        self.family.kinds()
+    }
+
     /// How its files say that a text's embedding is made.
     pub fn sentence(&self) -> Option<&Sentence> {
         self.sentence.as_ref()

@@ -11,7 +11,7 @@ use crate::config::Source;
 use crate::dense::Layer;
 use crate::dims::Defaults;
 use crate::encoder::{
-    Biases, Classifier, ENCODER, Encoder, Names, Order, Places, is_classifier, labels,
+    Biases, Classifier, ENCODER, Encoder, Names, Order, Places, is_classifier, is_logistic, labels,
 };
 use crate::families::{Architecture, Family};
 use crate::rope::Rope;
@@ -81,11 +81,20 @@ fn local_layers(source: &Source<'_>, n_layers: usize) -> Result<Vec<bool>> {
 }
 
 fn classifier(source: &Source<'_>) -> Result<Option<Classifier>> {
-    let pooling = match source.str("classifier_pooling", "classifier.pooling_type")? {
+    let mut pooling = match source.str("classifier_pooling", "")? {
         None | Some("cls") => Pooling::First,
         Some("mean") => Pooling::Mean,
         Some(other) => return Err(source.unsupported("classifier_pooling", other)),
     };
+    if source.is_gguf() {
+        // llama.cpp takes the mean where a file does not say.
+        const KEY: &str = "classifier.pooling_type";
+        pooling = match source.uint("", KEY)? {
+            None | Some(1) => Pooling::Mean,
+            Some(2) => Pooling::First,
+            Some(other) => return Err(source.unsupported(KEY, other)),
+        };
+    }
     let activation = blocks::activation(source, "classifier_activation", Activation::Gelu)?;
     let dense_bias = source.flag("classifier_bias", false)?;
     if !is_classifier(source) {
@@ -97,12 +106,15 @@ fn classifier(source: &Source<'_>) -> Result<Option<Classifier>> {
         dense_bias,
         norm: true,
         labels: labels(source)?,
+        is_logistic: is_logistic(source)?,
     }))
 }
 
 fn read(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let mut dims = Dims::read_any(source, &MODERNBERT.defaults)?;
-    dims.rms_norm_eps = source.positive("norm_eps", "attention.layer_norm_epsilon", 1e-5)?;
+    // Files of newer converters have the key of rms_norm.
+    let eps = dims.rms_norm_eps;
+    dims.rms_norm_eps = source.positive("norm_eps", "attention.layer_norm_epsilon", eps)?;
     // Of training, and of the masked language model.
     for key in [
         "decoder_bias",
@@ -136,11 +148,11 @@ fn read(source: &Source<'_>) -> Result<Arc<dyn Family>> {
         window: window.filter(|_| *is_local),
         rope: Some(usize::from(*is_local)),
     };
-    let activation = match source.str("", "hidden_act")? {
+    let activation = match source.str("", "hidden_activation")? {
         None => blocks::activation(source, "hidden_activation", Activation::Gelu)?,
         Some("gelu") => Activation::Gelu,
         Some("silu") => Activation::Silu,
-        Some(other) => return Err(source.unsupported("hidden_act", other)),
+        Some(other) => return Err(source.unsupported("hidden_activation", other)),
     };
     Ok(Arc::new(Encoder {
         arch: &MODERNBERT,

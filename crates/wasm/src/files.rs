@@ -6,6 +6,7 @@ use siskin_engine::{AsyncSource, Fit, ModelFiles};
 use siskin_formats::{SideFiles, Value as Metadata};
 use wasm_bindgen::prelude::*;
 
+use crate::embed::pooling_name;
 use crate::error::{Result, invalid, to_js};
 use crate::session::{Session, memory_json};
 use crate::source::{JsSource, Source};
@@ -78,6 +79,12 @@ impl Files {
             "ropeTheta": dims.rope_theta,
             "tokenizer": text.kind(),
             "chatTemplate": text.template(),
+            "makes": match (model.is_encoder(), model.labels(), model.sentence()) {
+                (_, Some(_), _) => "scores",
+                (true, ..) | (_, _, Some(_)) => "embeddings",
+                _ => "text",
+            },
+            "pooling": model.sentence().map(|s| pooling_name(s.pooling)),
             "metadata": Value::Object(metadata),
             "tensors": checkpoint.tensors.iter().map(tensor).collect::<Vec<_>>(),
         }))
