@@ -2,7 +2,7 @@ import { download, verify, type DownloadOptions } from "./download.js";
 import { SiskinError } from "./errors.js";
 import { BlobSource, RangeSource, get, type ByteSource } from "./source.js";
 import { find, remove } from "./store.js";
-import { Files, shardNames } from "./wasm/siskin_wasm.js";
+import { Files, denseFolders, shardNames } from "./wasm/siskin_wasm.js";
 
 /** The files of a Hugging Face folder, other than the weights, that the wasm reads; all but the first two are optional. */
 const SIDE_FILES = [
@@ -99,7 +99,7 @@ function within(files: readonly File[], name: string): File | undefined {
   const found = files.filter((f) => path(f) === name || path(f).endsWith(`/${name}`));
   const [first] = found.sort((a, b) => path(a).length - path(b).length);
   const own = name.split("/").at(-1);
-  return first ?? (own === "config.json" ? undefined : files.find((f) => f.name === own));
+  return first ?? (["config.json", "model.safetensors"].includes(own!) && own !== name ? undefined : files.find((f) => f.name === own));
 }
 
 /** The addresses of all parts of a split GGUF file, derived from that of any part: `…-00001-of-00003.gguf`. */
@@ -123,10 +123,15 @@ async function folder(name: string, file: (name: string, mayLack: boolean) => Pr
     if (found) side[sideName] = await text(found);
     else if (sideName === SENTENCE_FILES[0]) break;
   }
+  const dense: string[] = JSON.parse(denseFolders(JSON.stringify(side)));
+  for (const path of dense) {
+    const found = await file(`${path}/config.json`, true);
+    if (found) side[`${path}/config.json`] = await text(found);
+  }
   const index = await file(INDEX, true);
   const names: string[] = index ? JSON.parse(shardNames(INDEX, await text(index))) : ["model.safetensors"];
   const weights: ByteSource[] = [];
-  for (const weightsName of names) {
+  for (const weightsName of [...names, ...dense.map((path) => `${path}/model.safetensors`)]) {
     const found = await file(weightsName, false);
     if (!found) throw new SiskinError("invalid_model", `${name} has neither ${weightsName} nor a GGUF file`);
     weights.push(found);

@@ -136,7 +136,13 @@ export class Siskin {
     const name = model.name.split("/").at(-1) || model.name;
     const generator: Generator = {
       name,
-      promptOf: async (request) => Uint32Array.from((await host.calls.prompt(request)).ids),
+      promptOf: async (request) => {
+        if (model.makes !== "text" && model.chatTemplate === null) {
+          const call = model.makes === "scores" ? "rerank" : "embeddings.create";
+          throw new SiskinError("invalid_request", `${name} makes ${model.makes} of texts; use \`${call}\``);
+        }
+        return Uint32Array.from((await host.calls.prompt(request)).ids);
+      },
       generate: (prompt, options, onEvent, signal) => this.generate(prompt, options, { onEvent, signal: signal ?? null }),
     };
     this.chat = { completions: new Completions(generator) };

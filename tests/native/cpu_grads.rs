@@ -178,14 +178,19 @@ fn gated_by_every_activation() {
 fn attention_with_windows_and_segments() {
     let (t, d) = (9, 4);
     let segments = [0..5, 5..6, 6..9];
-    for window in [None, Some(2)] {
+    for (window, causal) in [
+        (None, true),
+        (Some(2), true),
+        (None, false),
+        (Some(2), false),
+    ] {
         let spec = AttentionSpec {
             n_heads: 4,
             n_kv_heads: 2,
             head_dim: d,
             scale: 0.4,
             window,
-            causal: true,
+            causal,
         };
         // q, k and v side by side, as their gradients are.
         let (n, nq, nkv) = (8 * d, 4 * d, 2 * d);
@@ -209,7 +214,13 @@ fn attention_with_windows_and_segments() {
         ];
         let mut dx = vec![0.0; t * n];
         self_attention::self_attention_grad(&spec, &segments, five, &mut vec![], &mut dx);
-        check(&format!("window {window:?}"), &x, &dy, &dx, forward);
+        check(
+            &format!("window {window:?}, causal {causal}"),
+            &x,
+            &dy,
+            &dx,
+            forward,
+        );
     }
 }
 

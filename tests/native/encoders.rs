@@ -1,7 +1,7 @@
 //! A tiny random model of each encoder family, on every device, against transformers' hidden states and
 //! sentence-transformers' embeddings and scores.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pollster::block_on;
 use siskin_engine::{
@@ -14,7 +14,15 @@ use siskin_tests::{Tensors, assert_close, devices, fixture, is_first_driver, tol
 use std::ops::ControlFlow;
 use tempfile::TempDir;
 
-const EMBED: [&str; 5] = ["bert", "modernbert", "nomic_bert", "roberta", "xlm-roberta"];
+const EMBED: [&str; 7] = [
+    "bert",
+    "gemma_embedding",
+    "modernbert",
+    "nomic_bert",
+    "qwen3_embedding",
+    "roberta",
+    "xlm-roberta",
+];
 const RERANK: [&str; 3] = ["bert_rerank", "modernbert_rerank", "xlm-roberta_rerank"];
 
 /// As in `generate_encoders.py`.
@@ -27,25 +35,26 @@ const TEXTS: [&str; 5] = [
 ];
 const QUERY: &str = "Where is the stadium?";
 
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy_all(&path, &to),
+            false => {
+                std::fs::copy(path, to).unwrap();
+            }
+        }
+    }
+}
+
 /// The folder's files, with the tokenizer that all of them share.
 fn folder(name: &str) -> TempDir {
     let (from, dir) = (fixture("encoders"), tempfile::tempdir().unwrap());
-    let copy = |from: PathBuf| {
-        let to = dir.path().join(from.file_name().unwrap());
-        std::fs::copy(from, to).unwrap();
-    };
-    for entry in std::fs::read_dir(from.join(name)).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_file() && path.extension().is_some_and(|e| e != "gguf") {
-            copy(path);
-        }
-    }
-    copy(from.join("tokenizer.json"));
-    copy(from.join("tokenizer_config.json"));
-    let pooling = "1_Pooling/config.json";
-    if from.join(name).join(pooling).exists() {
-        std::fs::create_dir(dir.path().join("1_Pooling")).unwrap();
-        std::fs::copy(from.join(name).join(pooling), dir.path().join(pooling)).unwrap();
+    copy_all(&from.join(name), dir.path());
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(from.join(file), dir.path().join(file)).unwrap();
     }
     dir
 }

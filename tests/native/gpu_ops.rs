@@ -5,7 +5,7 @@ use pollster::block_on;
 use siskin_engine::self_test::{CONTEXT, Case, first_of_its_kind, self_test};
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, LimitRequest, Profile};
-use siskin_graph::{Activation, AttentionSpec, Map, Pairs, Sampling};
+use siskin_graph::{Activation, AttentionSpec, Map, Pairs, Pooling, Sampling};
 use siskin_tests::{assert_close, devices, tolerance};
 
 /// Compares every device, however the tokens come.
@@ -130,6 +130,38 @@ fn attention_of_many_shapes() {
                     "attention",
                     &[&[1, 1, 1], &[9, 1, 5], &[100, 30]],
                 );
+            }
+        }
+    }
+}
+
+#[test]
+fn texts_of_many_shapes() {
+    for (i, (n_heads, n_kv_heads, head_dim)) in
+        [(4, 2, 16), (3, 3, 64), (2, 2, 12)].into_iter().enumerate()
+    {
+        for (window, causal) in [(None, false), (Some(5), false), (Some(5), true)] {
+            let spec = AttentionSpec {
+                n_heads,
+                n_kv_heads,
+                head_dim,
+                scale: 0.2,
+                window,
+                causal,
+            };
+            let pooling = [Pooling::Mean, Pooling::First, Pooling::Last][i];
+            let ty = [TensorType::F32, TensorType::F16, TensorType::Q8_0][i];
+            let case = Case::texts(ty, spec, pooling).unwrap();
+            for lengths in [&[1][..], &[80, 1, 3, 12]] {
+                let batch = case.batch(lengths);
+                let wanted = case.texts_on_cpu(&batch).unwrap();
+                assert_eq!(wanted.len(), lengths.len() * 33);
+                for (index, profile) in devices() {
+                    let mut gpu = open(index, profile, LimitRequest::All);
+                    let found = block_on(case.texts_on_gpu(&mut gpu, &batch)).unwrap();
+                    let what = format!("{spec:?} {pooling:?} {profile} {lengths:?}");
+                    assert_close(&what, &found, &wanted, tolerance("attention", profile));
+                }
             }
         }
     }

@@ -68,7 +68,7 @@ impl Session {
     /// ```
     pub async fn embed(&mut self, texts: &[&str], options: &EmbedOptions) -> Result<Embeddings> {
         let sentence = self.sentence(options.pooling)?;
-        let dims = self.model.dims().hidden_size;
+        let dims = self.model.embedding_size();
         if let Some(wanted) = options.dimensions.filter(|n| *n == 0 || *n > dims) {
             return Err(Error::Dimensions { wanted, max: dims });
         }

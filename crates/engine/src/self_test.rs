@@ -13,6 +13,7 @@
 //! ```
 
 mod learning;
+mod texts;
 
 pub use learning::{Learned, Learning, LearningSpec};
 
@@ -23,8 +24,8 @@ use siskin_cpu::{CacheType, CpuDevice, CpuPart, CpuWeight, Precision};
 use siskin_formats::{TensorType, encode};
 use siskin_gpu::{GpuDevice, GpuType, Product, Profile};
 use siskin_graph::{
-    Activation, AttentionSpec, Graph, MomentType, NodeId, Pairs, RopeSpec, Sampling, WeightId,
-    WeightKind,
+    Activation, AttentionSpec, Graph, MomentType, NodeId, Pairs, Pooling, RopeSpec, Sampling,
+    WeightId, WeightKind,
 };
 
 use crate::Result;
@@ -478,6 +479,27 @@ pub async fn self_test(
         }
         on_result(KernelResult::new(kernel, error, op, gpu.profile()));
     }
+    for (what, pooling, window) in [
+        ("mean", Pooling::Mean, None),
+        ("last row, window 4", Pooling::Last, Some(4)),
+    ] {
+        let spec = AttentionSpec {
+            n_heads: 4,
+            n_kv_heads: 4,
+            head_dim: 16,
+            scale: 0.3,
+            window,
+            causal: false,
+        };
+        let case = Case::texts(TensorType::F32, spec, pooling);
+        let case = case.map_err(siskin_models::Error::from)?;
+        let batch = case.batch(&[20, 1, 9]);
+        let wanted = case.texts_on_cpu(&batch)?;
+        let found = case.texts_on_gpu(&mut gpu, &batch).await?;
+        let kernel = format!("attention both ways, {what} of each text");
+        let error = largest_error(&found, &wanted);
+        on_result(KernelResult::new(kernel, error, "attention", gpu.profile()));
+    }
     for (ty, window, activation, use_dora) in [
         (TensorType::Q4_1, None, Activation::Silu, false),
         (TensorType::F16, Some(5), Activation::GeluTanh, true),
@@ -489,6 +511,7 @@ pub async fn self_test(
             pairs: Pairs::Halves,
             rows: 40,
             use_dora,
+            causal: true,
             has_layer_norm: false,
             moments: MomentType::F32,
         });

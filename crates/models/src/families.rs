@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// All architectures, as messages list them.
-static ALL: [&Architecture; 32] = [
+static ALL: [&Architecture; 33] = [
     &llama::LLAMA,
     &llama::MISTRAL,
     &qwen::QWEN2,
@@ -45,6 +45,7 @@ static ALL: [&Architecture; 32] = [
     &smollm3::SMOLLM3,
     &stablelm::STABLELM,
     &starcoder2::STARCODER2,
+    &gemma3::GEMMA_EMBEDDING,
     &bert::BERT,
     &bert::ROBERTA,
     &bert::XLM_ROBERTA,

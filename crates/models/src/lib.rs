@@ -273,6 +273,12 @@ impl Model {
         self.sentence.as_ref()
     }
 
+    /// Dimensions of its embeddings.
+    pub fn embedding_size(&self) -> usize {
+        let hidden = self.dims().hidden_size;
+        self.sentence.as_ref().map_or(hidden, |s| s.size(hidden))
+    }
+
     /// What the model is for: the end of a graph that has all of its weights.
     pub fn head(&self) -> Head {
         match (self.labels(), &self.sentence) {
@@ -305,7 +311,13 @@ impl Model {
         let x = self.family.last_norm(&mut g, x)?;
         g.name(x, "model.norm");
         let x = match head {
-            Head::Embedding(pooling) => g.pool(x, pooling)?,
+            Head::Embedding(pooling) => {
+                let x = g.pool(x, pooling)?;
+                match &self.sentence {
+                    Some(sentence) => sentence.after_pooling(&mut g, x)?,
+                    None => x,
+                }
+            }
             Head::Score => {
                 let score = self.family.score(&mut g, x)?;
                 score.ok_or_else(|| Error::NoScores(self.arch_name.clone()))?

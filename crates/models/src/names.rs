@@ -98,6 +98,8 @@ pub(crate) fn in_file(arch: &Architecture, tensor: &str, gguf: bool) -> String {
         _ => {}
     }
     for (module, in_gguf) in [
+        ("2_Dense/linear", "dense_2"),
+        ("3_Dense/linear", "dense_3"),
         ("score.dense", "cls"),
         ("score.norm", "cls.norm"),
         ("score.out", "cls.output"),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 use siskin_formats::{Checkpoint, SideFiles};
-use siskin_graph::Pooling;
+use siskin_graph::{Graph, Map, NodeId, Pooling};
 
 use crate::{Error, Result};
 
@@ -14,6 +14,8 @@ use crate::{Error, Result};
 pub struct Sentence {
     /// How the rows of a text become one.
     pub pooling: Pooling,
+    /// Linears after pooling, one after another.
+    pub(crate) dense: Vec<Dense>,
     /// Whether embeddings are divided by their length.
     pub normalize: bool,
     /// The most tokens of a text, where it is less than the model has positions for.
@@ -24,11 +26,49 @@ pub struct Sentence {
     pub default_prompt: Option<String>,
 }
 
+/// A linear of sentence-transformers, which is in a folder of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Dense {
+    /// Its tensors' name up to `.weight`.
+    pub module: String,
+    pub rows: usize,
+    pub cols: usize,
+    pub bias: bool,
+    pub is_tanh: bool,
+}
+
+impl Dense {
+    fn build(&self, g: &mut Graph, x: NodeId) -> Result<NodeId> {
+        let weight = format!("{}.weight", self.module);
+        let weight = g.matrix(&weight, &[(&weight, self.rows)], self.cols);
+        let bias = self.bias.then(|| {
+            let bias = format!("{}.bias", self.module);
+            g.vector(&bias, &[(&bias, self.rows)])
+        });
+        let x = g.linear(x, weight, bias)?;
+        Ok(match self.is_tanh {
+            true => g.map(x, Map::SoftCap(1.0)),
+            false => x,
+        })
+    }
+}
+
 impl Sentence {
+    /// What follows pooling, up to the embedding's length.
+    pub(crate) fn after_pooling(&self, g: &mut Graph, x: NodeId) -> Result<NodeId> {
+        self.dense.iter().try_fold(x, |x, dense| dense.build(g, x))
+    }
+
+    /// Dimensions of an embedding of a model with this many columns.
+    pub(crate) fn size(&self, hidden: usize) -> usize {
+        self.dense.last().map_or(hidden, |dense| dense.rows)
+    }
+
     /// As with this pooling, and nothing else that a file says: embeddings are divided by their length.
     pub fn of(pooling: Pooling) -> Self {
         Self {
             pooling,
+            dense: vec![],
             normalize: true,
             max_tokens: None,
             prompts: BTreeMap::new(),
@@ -61,7 +101,24 @@ impl Sentence {
                 });
             }
         };
-        Ok(Some(Self::of(pooling)))
+        // As the converter writes those of EmbeddingGemma: without biases and activations.
+        let dense = ["2_Dense", "3_Dense"]
+            .into_iter()
+            .zip(["dense_2", "dense_3"]);
+        let dense = dense.filter_map(|(folder, name)| {
+            let info = checkpoint.find(&format!("{name}.weight"))?;
+            Some(Dense {
+                module: format!("{folder}/linear"),
+                rows: *info.shape.first()?,
+                cols: *info.shape.get(1)?,
+                bias: false,
+                is_tanh: false,
+            })
+        });
+        Ok(Some(Self {
+            dense: dense.collect(),
+            ..Self::of(pooling)
+        }))
     }
 }
 
@@ -90,7 +147,7 @@ impl Folder<'_> {
         let Some(Json::Array(modules)) = self.json(MODULES)? else {
             return Ok(None);
         };
-        let (mut pooling, mut normalize) = (None, false);
+        let (mut pooling, mut normalize, mut dense) = (None, false, vec![]);
         for module in &modules {
             let kind = module["type"].as_str().unwrap_or_default();
             match kind.rsplit('.').next() {
@@ -98,6 +155,9 @@ impl Folder<'_> {
                 Some("Pooling") if pooling.is_none() => {
                     let path = module["path"].as_str().unwrap_or_default();
                     pooling = Some(self.pooling(&format!("{path}/config.json"))?);
+                }
+                Some("Dense") if pooling.is_some() && !normalize => {
+                    dense.push(self.dense(module["path"].as_str().unwrap_or_default())?);
                 }
                 Some("Normalize") => normalize = true,
                 _ => return Err(self.unsupported(MODULES, "type", &module["type"])),
@@ -118,6 +178,7 @@ impl Folder<'_> {
         }
         Ok(Some(Sentence {
             pooling,
+            dense,
             normalize,
             max_tokens: limits["max_seq_length"].as_u64().map(|n| n as usize),
             prompts: prompts
@@ -125,6 +186,32 @@ impl Folder<'_> {
                 .collect(),
             default_prompt: text(&about["default_prompt_name"]),
         }))
+    }
+
+    fn dense(&self, path: &str) -> Result<Dense> {
+        let file = format!("{path}/config.json");
+        let config = self.json(&file)?.unwrap_or_default();
+        let size = |key: &'static str| {
+            let found = config[key].as_u64().and_then(|n| usize::try_from(n).ok());
+            found.filter(|n| *n > 0).ok_or_else(|| Error::Key {
+                name: format!("{}/{file}", self.0.folder),
+                key: key.into(),
+                expected: "a positive integer",
+            })
+        };
+        const ACTIVATION: &str = "activation_function";
+        let activation = config[ACTIVATION].as_str().unwrap_or("Tanh");
+        Ok(Dense {
+            module: format!("{path}/linear"),
+            rows: size("out_features")?,
+            cols: size("in_features")?,
+            bias: config["bias"].as_bool().unwrap_or(true),
+            is_tanh: match activation.rsplit('.').next() {
+                Some("Tanh") => true,
+                Some("Identity") => false,
+                _ => return Err(self.unsupported(&file, ACTIVATION, &config[ACTIVATION])),
+            },
+        })
     }
 
     /// Of `Pooling`'s configuration: a flag for each mode, or its name in newer files.

@@ -30,6 +30,8 @@ pub struct LearningSpec {
     pub types: [TensorType; 2],
     /// The window of its attention.
     pub window: Option<usize>,
+    /// Whether its attention is causal.
+    pub causal: bool,
     /// The activation of its MLP.
     pub activation: Activation,
     /// Of rope; the interleaved form rotates the first half of each head only.
@@ -76,6 +78,7 @@ impl Learning {
         let LearningSpec {
             types,
             window,
+            causal,
             activation,
             pairs,
             rows,
@@ -95,7 +98,7 @@ impl Learning {
             head_dim: d / 4,
             scale: 0.3,
             window,
-            causal: true,
+            causal,
         };
         let (mut case, x) = Case::new(d);
         let names = [
@@ -136,9 +139,14 @@ impl Learning {
             scale: if has_layer_norm { 1.1 } else { 1.0 },
         };
         let (q, k) = (g.rope_of(q, rope)?, g.rope_of(k, rope)?);
-        let cache = g.cache(2, d / 4);
-        g.kv_append(k, v, cache)?;
-        let y = g.attention(q, cache, spec)?;
+        // Causal attention over the batch is made of that over a cache, as in models.
+        let y = if causal {
+            let cache = g.cache(2, d / 4);
+            g.kv_append(k, v, cache)?;
+            g.attention(q, cache, spec)?
+        } else {
+            g.self_attention([q, k, v], spec)?
+        };
         let mut y = g.linear(y, out_w, None)?;
         let maps = [
             Map::SoftCap(20.0),
