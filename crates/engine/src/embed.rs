@@ -117,10 +117,11 @@ impl Session {
             });
         }
         match (self.model.sentence(), pooling) {
-            (Some(sentence), pooling) => Ok(Sentence {
-                pooling: pooling.unwrap_or(sentence.pooling),
-                ..sentence.clone()
-            }),
+            (Some(sentence), pooling) => {
+                let mut sentence = sentence.clone();
+                sentence.pooling = pooling.unwrap_or(sentence.pooling);
+                Ok(sentence)
+            }
             (None, Some(pooling)) => Ok(Sentence::of(pooling)),
             (None, None) => Err(Error::NoPooling {
                 arch: self.model.arch().into(),

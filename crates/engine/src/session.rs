@@ -85,10 +85,10 @@ impl Session {
             weights,
         } = files;
         let trained = model.dims().context_length;
-        // An encoder has no cache that would grow with its context.
-        let default = match model.is_encoder() {
-            true => trained,
-            false => trained.min(DEFAULT_CONTEXT),
+        // What makes no text has no cache that would grow with its context.
+        let default = match model.makes_text() {
+            true => trained.min(DEFAULT_CONTEXT),
+            false => trained,
         };
         let context = options.context.unwrap_or(default);
         if context == 0 || context > trained {
@@ -307,8 +307,8 @@ async fn open_device(
         let mut device = backend::open(request, options.precision).await?;
         load_weights(&mut *device, &source, &weights, on_progress).await?;
         device.set_params(&graph, params.clone().unwrap_or_default())?;
-        // An encoder's plans are made for the texts that come.
-        if !model.is_encoder() {
+        // Plans over whole texts are made when they come.
+        if model.makes_text() {
             let rows = PREFILL_ROWS.min(context);
             device
                 .prepare(graph.clone(), context, options.cache_type, rows)

@@ -101,11 +101,13 @@ pub enum Error {
         /// The architecture's name.
         arch: &'static str,
     },
-    /// An encoder that was to make text.
-    #[error("{arch} is an encoder, which makes {makes} of texts and no text")]
+    /// A model for embeddings or scores that was to make text.
+    #[error("{arch} {why}: it makes {makes} of texts, and no text")]
     NoText {
         /// The architecture's name.
         arch: String,
+        /// `is an encoder`, or `without a head`.
+        why: &'static str,
         /// `embeddings` or `scores`.
         makes: &'static str,
     },

@@ -130,6 +130,8 @@ pub struct Model {
     tied: bool,
     has_vision: bool,
     sentence: Option<Sentence>,
+    /// Whether it is a model for embeddings whose file has no head.
+    is_headless: bool,
 }
 
 impl Model {
@@ -144,6 +146,8 @@ impl Model {
             None => Self::from_config(config::read_json(&checkpoint.side)?)?,
         };
         model.sentence = Sentence::read(checkpoint)?;
+        let has_head = model.tied || model.find(checkpoint, "lm_head.weight").is_some();
+        model.is_headless = model.sentence.is_some() && !has_head;
         // A graph that does not fit together is found before any weight is read.
         let mut used = BTreeSet::new();
         for weight in model.graph(model.head())?.weights {
@@ -183,6 +187,7 @@ impl Model {
             tied,
             has_vision: source.has_vision,
             sentence: None,
+            is_headless: false,
         })
     }
 
@@ -283,21 +288,30 @@ impl Model {
     pub fn head(&self) -> Head {
         match (self.labels(), &self.sentence) {
             (Some(_), _) => Head::Score,
-            _ if !self.is_encoder() => Head::Next,
+            _ if self.makes_text() => Head::Next,
             (None, Some(sentence)) => Head::Embedding(sentence.pooling),
             (None, None) => Head::Hidden,
         }
     }
 
-    /// Whether it can make text.
+    /// Whether it makes text; otherwise embeddings, or scores.
+    pub fn makes_text(&self) -> bool {
+        !self.is_encoder() && !self.is_headless
+    }
+
+    /// Refuses a model that makes no text.
     ///
     /// # Errors
-    /// If it is an encoder.
+    /// If it is an encoder, or has no head.
     pub fn check_text(&self) -> Result<()> {
-        match self.is_encoder() {
-            false => Ok(()),
-            true => Err(Error::NoText {
+        match self.makes_text() {
+            true => Ok(()),
+            false => Err(Error::NoText {
                 arch: self.arch_name.clone(),
+                why: match self.is_encoder() {
+                    true => "is an encoder",
+                    false => "without a head",
+                },
                 makes: match self.labels() {
                     Some(_) => "scores",
                     None => "embeddings",

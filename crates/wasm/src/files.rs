@@ -76,10 +76,10 @@ impl Files {
             "ropeTheta": dims.rope_theta,
             "tokenizer": text.kind(),
             "chatTemplate": text.template(),
-            "makes": match (model.is_encoder(), model.labels(), model.sentence()) {
-                (_, Some(_), _) => "scores",
-                (true, ..) | (_, _, Some(_)) => "embeddings",
-                _ => "text",
+            "makes": match (model.makes_text(), model.labels()) {
+                (_, Some(_)) => "scores",
+                (true, _) => "text",
+                (false, _) => "embeddings",
             },
             "pooling": model.sentence().map(|s| pooling_name(s.pooling)),
             "metadata": Value::Object(metadata),
