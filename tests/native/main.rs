@@ -2,6 +2,7 @@
 //! `cargo test --release -p siskin-tests conformance::` runs those of one file.
 
 mod cli;
+mod cli_embed;
 mod cli_export;
 mod cli_train;
 mod conformance;

@@ -76,7 +76,10 @@ impl Session {
         let max = self.most_tokens(&sentence);
         let mut inputs = vec![];
         for text in texts {
-            let text = format!("{prompt}{text}");
+            let mut text = format!("{prompt}{text}");
+            if sentence.lowercase {
+                text = text.to_lowercase();
+            }
             inputs.push(self.text.input(&text, max)?);
         }
         check_lengths(&inputs, max, options.truncate)?;
@@ -140,9 +143,8 @@ impl Session {
         let mut order: Vec<usize> = (0..inputs.len()).collect();
         // Texts of like lengths together, the longest first, for which the plan is made.
         order.sort_by_key(|i| std::cmp::Reverse(inputs[*i].ids.len()));
-        let all: usize = inputs.iter().map(|i| i.ids.len()).sum();
         let longest = order.first().map_or(0, |i| inputs[*i].ids.len());
-        let rows = longest.max(all.min(BATCH_ROWS));
+        let rows = longest.max(BATCH_ROWS);
         let mut out = vec![vec![]; inputs.len()];
         let mut at = 0;
         while at < order.len() {

@@ -98,6 +98,11 @@ impl Config {
             true => Dims::read(source, &DEFAULTS)?,
             false => Dims::read_any(source, &DEFAULTS)?,
         };
+        // What the shapes of their tensors say too.
+        for key in ["in", "out"] {
+            source.gguf_value(&format!("dense_2_feat_{key}"));
+            source.gguf_value(&format!("dense_3_feat_{key}"));
+        }
         if !causal && source.bool("", "attention.causal")? == Some(true) {
             return Err(source.unsupported("attention.causal", true));
         }

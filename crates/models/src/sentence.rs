@@ -18,6 +18,8 @@ pub struct Sentence {
     pub(crate) dense: Vec<Dense>,
     /// Whether embeddings are divided by their length.
     pub normalize: bool,
+    /// Whether texts are made lower case before they are tokenised.
+    pub lowercase: bool,
     /// The most tokens of a text, where it is less than the model has positions for.
     pub max_tokens: Option<usize>,
     /// What is put before texts, by name: `query`, `document`, ….
@@ -70,6 +72,7 @@ impl Sentence {
             pooling,
             dense: vec![],
             normalize: true,
+            lowercase: false,
             max_tokens: None,
             prompts: BTreeMap::new(),
             default_prompt: None,
@@ -172,14 +175,11 @@ impl Folder<'_> {
         let text = |v: &Json| v.as_str().map(String::from);
         let prompts = about["prompts"].as_object().into_iter().flatten();
         let limits = self.json("sentence_bert_config.json")?.unwrap_or_default();
-        if limits["do_lower_case"] == Json::Bool(true) {
-            let file = "sentence_bert_config.json";
-            return Err(self.unsupported(file, "do_lower_case", &limits["do_lower_case"]));
-        }
         Ok(Some(Sentence {
             pooling,
             dense,
             normalize,
+            lowercase: limits["do_lower_case"] == Json::Bool(true),
             max_tokens: limits["max_seq_length"].as_u64().map(|n| n as usize),
             prompts: prompts
                 .filter_map(|(name, prompt)| Some((name.clone(), text(prompt)?)))

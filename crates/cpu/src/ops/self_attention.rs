@@ -7,32 +7,32 @@ use siskin_graph::AttentionSpec;
 use super::gemm::{Mat, Output, gemm};
 use crate::threads::each_chunk;
 
-/// Scores become weights; what a row does not see gets none.
-fn softmax_seen(scores: &mut [f32], n: usize, spec: &AttentionSpec) {
-    for (i, row) in scores.chunks_exact_mut(n).enumerate() {
-        let seen = spec.seen(i, n);
-        let max = row[seen.clone()]
-            .iter()
-            .copied()
-            .fold(f32::NEG_INFINITY, f32::max);
-        let mut sum = 0.0;
-        for (j, s) in row.iter_mut().enumerate() {
-            *s = if seen.contains(&j) {
-                (*s - max).exp()
-            } else {
-                0.0
-            };
-            sum += *s;
-        }
-        row.iter_mut().for_each(|s| *s /= sum);
+/// Rows of q whose weights exist at a time.
+const BLOCK: usize = 256;
+
+/// Scores of a row become weights; what it does not see gets none.
+fn softmax(row: &mut [f32], seen: Range<usize>) {
+    let scores = row[seen.clone()].iter().copied();
+    let max = scores.fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0;
+    for (j, s) in row.iter_mut().enumerate() {
+        *s = if seen.contains(&j) {
+            (*s - max).exp()
+        } else {
+            0.0
+        };
+        sum += *s;
     }
+    row.iter_mut().for_each(|s| *s /= sum);
 }
 
 /// `softmax(scale · q kᵀ)` of one head in one segment, `[len, len]`.
 fn weights(spec: &AttentionSpec, q: Mat<'_>, k: Mat<'_>, len: usize) -> Vec<f32> {
     let mut p = vec![0.0; len * len];
     gemm(&mut p, len, Output::Set, spec.scale, q, k.t());
-    softmax_seen(&mut p, len, spec);
+    for (i, row) in p.chunks_exact_mut(len).enumerate() {
+        softmax(row, spec.seen(i, len));
+    }
     p
 }
 
@@ -58,10 +58,31 @@ pub fn self_attention(
         let kv = h / (n_heads / spec.n_kv_heads) * d;
         for s in segments {
             let of = |m, at| head(m, s, at, d);
-            let p = weights(spec, of(q, h * d), of(k, kv), s.len());
-            let p = Mat::dense(&p, s.len());
-            let out = &mut out[s.start * d..];
-            gemm(out, d, Output::Set, 1.0, p, of(v, kv));
+            let (q, k, v) = (of(q, h * d), of(k, kv), of(v, kv));
+            let out = &mut out[s.start * d..s.end * d];
+            for (i, out) in out.chunks_mut(BLOCK * d).enumerate() {
+                let (row, n) = (i * BLOCK, out.len() / d);
+                // What any of these rows sees.
+                let seen = spec.seen(row, s.len()).start..spec.seen(row + n - 1, s.len()).end;
+                let (k, v) = (
+                    k.rows(seen.start, seen.len()),
+                    v.rows(seen.start, seen.len()),
+                );
+                let mut p = vec![0.0; n * seen.len()];
+                gemm(
+                    &mut p,
+                    seen.len(),
+                    Output::Set,
+                    spec.scale,
+                    q.rows(row, n),
+                    k.t(),
+                );
+                for (r, p) in p.chunks_exact_mut(seen.len()).enumerate() {
+                    let own = spec.seen(row + r, s.len());
+                    softmax(p, own.start - seen.start..own.end - seen.start);
+                }
+                gemm(out, d, Output::Set, 1.0, Mat::dense(&p, seen.len()), v);
+            }
         }
     });
     let heads = &*scratch;

@@ -8,7 +8,7 @@ use super::Case;
 use crate::Result;
 
 /// Rows of the embedding of positions, and the row of position 0.
-const POSITIONS: (usize, usize) = (90, 2);
+const POSITIONS: (usize, usize) = (320, 2);
 
 impl Case {
     /// Embeddings of places from tables of a type, attention within each text, pooling, and a linear over the pooled
