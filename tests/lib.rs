@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use safetensors::SafeTensors;
 use siskin_gpu::{GpuReport, GpuType, Product, Profile, Reduce, Variant};
+use tempfile::TempDir;
 
 pub use siskin_engine::self_test::{noise, values, weights};
 
@@ -17,6 +18,27 @@ pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fixtures")
         .join(name)
+}
+
+/// The files of a folder of `fixtures/families`, with the tokenizer that all of them share.
+pub fn family_folder(name: &str) -> TempDir {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for (from, files) in [
+        (
+            format!("families/{name}"),
+            ["config.json", "model.safetensors"],
+        ),
+        (
+            "tiny/llama".into(),
+            ["tokenizer.json", "tokenizer_config.json"],
+        ),
+    ] {
+        for file in files {
+            std::fs::copy(fixture(&from).join(file), dir.path().join(file))
+                .unwrap_or_else(|e| panic!("{from}/{file}: {e}"));
+        }
+    }
+    dir
 }
 
 /// A safetensors fixture.

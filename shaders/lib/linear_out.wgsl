@@ -23,7 +23,7 @@ fn leave(at: u32, row: u32, y: f32, up: f32) {
             if HAS_BIAS {
                 other += bias[N + row];
             }
-            out[i] = activate(value) * other;
+            out[i] = gated(value, other);
         }
         default: { out[i] = value; }
     }

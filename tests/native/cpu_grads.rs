@@ -3,13 +3,13 @@
 use siskin_cpu::CpuPart;
 use siskin_cpu::ops::gemm::Mat;
 use siskin_cpu::ops::{
-    activation, adamw, cross_entropy, dora, layer_norm, linear, lora, rms_norm, rope,
-    self_attention,
+    activation, adamw, cross_entropy, dora, experts, layer_norm, linear, lora, rms_norm, rope,
+    route, self_attention,
 };
 use siskin_formats::{TensorType, decode, encode};
 use siskin_graph::{
     Activation, AdamW, AttentionSpec, Batch, Dora, Lora, MOMENT_BLOCK, Map, MomentType, Moments,
-    Pairs, Span, WeightId, dropout_factor,
+    Pairs, RouteSpec, Score, Span, WeightId, dropout_factor,
 };
 use siskin_tests::values;
 
@@ -124,12 +124,13 @@ fn rope_turns_back() {
     }
 }
 
-const ACTIVATIONS: [Activation; 5] = [
+const ACTIVATIONS: [Activation; 6] = [
     Activation::Silu,
     Activation::GeluTanh,
     Activation::Gelu,
     Activation::Relu,
     Activation::Relu2,
+    Activation::ClampedSilu,
 ];
 
 #[test]
@@ -169,6 +170,113 @@ fn gated_by_every_activation() {
         check(&format!("{act:?}"), &x, &dy, &dx, |x| {
             let mut y = vec![0.0; 20];
             activation::gated(act, &x[..20], &x[20..], &mut y);
+            y
+        });
+    }
+}
+
+/// Beyond the bounds, where neither value changes anything.
+#[test]
+fn clamped_gates() {
+    let (x, dy) = ([8.0, -9.0, 1.0, 2.0, 9.0, -8.0], [0.3, -0.5, 0.7]);
+    let mut dx = [0.0; 6];
+    activation::gated_grad(Activation::ClampedSilu, &x[..3], &x[3..], &dy, &mut dx);
+    check("clamped", &x, &dy, &dx, |x| {
+        let mut y = vec![0.0; 3];
+        activation::gated(Activation::ClampedSilu, &x[..3], &x[3..], &mut y);
+        y
+    });
+}
+
+#[test]
+fn gates_of_rows() {
+    let (x, dy) = (noise(1, 8), noise(2, 8));
+    let mut dx = vec![0.0; 9];
+    activation::row_gate(&dy, 0.4, &mut dx[..8]);
+    dx[8] = activation::row_gate_grad(&x, 0.4, &dy);
+    check("row gate", &[&x[..], &[0.4]].concat(), &dy, &dx, |x| {
+        let mut y = vec![0.0; 8];
+        activation::row_gate(&x[..8], x[8], &mut y);
+        y
+    });
+}
+
+/// Logits so far apart that differences do not change the choice.
+#[test]
+fn routes_by_every_score() {
+    let logits = [0.4, -0.3, 0.9, -1.0, 0.1];
+    for score in [Score::Softmax, Score::Sigmoid] {
+        for renormalise in [false, true] {
+            let spec = RouteSpec {
+                n_used: 3,
+                score,
+                bias: None,
+                renormalise,
+                scale: 1.7,
+            };
+            let forward = |x: &[f32]| {
+                let mut out = vec![0.0; 6];
+                route::route(&spec, None, x, &mut out);
+                out
+            };
+            let (dy, mut dx) = (noise(2, 6), vec![0.0; 5]);
+            route::route_grad(&spec, &logits, &forward(&logits), &dy, &mut dx);
+            check(&format!("{spec:?}"), &logits, &dy, &dx, forward);
+        }
+    }
+}
+
+#[test]
+fn experts_through_quantised_weights() {
+    let (t, n_experts, n_used, n, k) = (3, 4, 2, 10, 32);
+    let bias = noise(5, n_experts * n);
+    let route = [
+        [3.0, 0.0, 0.7, 0.3],
+        [1.0, 3.0, 0.5, 0.1],
+        [2.0, 1.0, 0.2, 0.9],
+    ]
+    .concat();
+    for ty in [TensorType::F32, TensorType::Q8_0] {
+        let parts = [
+            part(ty, 15, &noise(1, 15 * k)),
+            part(TensorType::F32, 25, &noise(2, 25 * k)),
+        ];
+        let m = experts::Matrices {
+            parts: &parts,
+            bias: Some(&bias),
+            n,
+            k,
+            n_experts,
+        };
+        let at = Mat::dense(&route, 2 * n_used);
+        let precision = siskin_cpu::Precision::F32;
+        let (x, dy) = (noise(3, t * k), noise(4, t * n_used * n));
+        let mut dx = vec![0.0; t * k];
+        experts::expert_up_grad(m, 2, at, Mat::dense(&dy, n_used * n), &mut dx);
+        check(&format!("up {ty}"), &x, &dy, &dx, |x| {
+            let mut y = vec![0.0; t * n_used * n];
+            experts::expert_up(m, 2, Mat::dense(x, k), at, precision, &mut y);
+            y
+        });
+
+        // h and the weights of the route, side by side in each row.
+        let (nh, nr) = (n_used * k, 2 * n_used);
+        let (h, dy) = (noise(6, t * nh), noise(7, t * n));
+        let rows = h.chunks(nh).zip(route.chunks(nr));
+        let x: Vec<f32> = rows.flat_map(|(h, r)| [h, r].concat()).collect();
+        let mut dx = vec![0.0; t * (nh + nr)];
+        let h = Mat::dense(&h, nh);
+        experts::expert_down_grad(m, h, at, Mat::dense(&dy, n), &mut dx);
+        check(&format!("down {ty}"), &x, &dy, &dx, |x| {
+            let x = Mat::dense(x, nh + nr);
+            // Indices are constant.
+            let mut route = route.clone();
+            for (t, route) in route.chunks_mut(nr).enumerate() {
+                route[n_used..].copy_from_slice(&x.row(t)[nh + n_used..]);
+            }
+            let mut y = vec![0.0; t * n];
+            let route = Mat::dense(&route, nr);
+            experts::expert_down(m, x.cols(0, nh), route, precision, &mut y);
             y
         });
     }

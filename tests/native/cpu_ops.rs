@@ -3,14 +3,16 @@
 use siskin_cpu::ops::{
     activation::gated,
     attention::attention,
+    experts::{Matrices, expert_down, expert_up},
     gemm::Mat,
     linear::linear,
     rms_norm::rms_norm,
     rope::{Turn, rope},
+    route::route,
 };
 use siskin_cpu::{CacheType, CpuPart, KvCache, Precision};
-use siskin_formats::{TensorType, encode};
-use siskin_graph::{Activation, AttentionSpec, Cache, Graph, Pairs, RopeSpec};
+use siskin_formats::{TensorType, decode, encode};
+use siskin_graph::{Activation, AttentionSpec, Cache, Graph, Pairs, RopeSpec, RouteSpec, Score};
 use siskin_tests::{Tensors, assert_close, values};
 
 fn recorded() -> Tensors {
@@ -237,6 +239,123 @@ fn attention_is_pytorch_s_however_the_rows_come() {
                 }
                 assert_close(name, &out, &wanted, tolerance);
             }
+        }
+    }
+}
+
+#[test]
+fn routes_take_the_highest_scores() {
+    let logits = [0.5, -1.0, 2.0, 0.5, 1.0];
+    let exp: Vec<f32> = logits.iter().map(|l| f32::exp(*l)).collect();
+    let total: f32 = exp.iter().sum();
+    let spec = RouteSpec {
+        n_used: 3,
+        score: Score::Softmax,
+        bias: None,
+        renormalise: false,
+        scale: 2.0,
+    };
+    let mut out = [0.0; 6];
+    // Of the two equal ones the first.
+    route(&spec, None, &logits, &mut out);
+    let p = |e: usize| 2.0 * exp[e] / total;
+    assert_close("softmax", &out, &[2.0, 4.0, 0.0, p(2), p(4), p(0)], 1e-6);
+
+    let renormalise = true;
+    let all = RouteSpec {
+        renormalise,
+        ..spec
+    };
+    route(&all, None, &logits, &mut out);
+    let sum = exp[2] + exp[4] + exp[0];
+    let q = |e: usize| 2.0 * exp[e] / sum;
+    assert_close(
+        "renormalised",
+        &out,
+        &[2.0, 4.0, 0.0, q(2), q(4), q(0)],
+        1e-6,
+    );
+
+    // A bias changes the choice, not the weights.
+    let score = Score::Sigmoid;
+    let sigmoids = RouteSpec { score, ..spec };
+    let bias = [0.0, 1.0, 0.0, 0.0, 0.0];
+    route(&sigmoids, Some(&bias), &logits, &mut out);
+    let s = |e: usize| 2.0 / (1.0 + f32::exp(-logits[e]));
+    assert_close("sigmoid", &out, &[1.0, 2.0, 4.0, s(1), s(2), s(4)], 1e-6);
+}
+
+/// Experts one at a time and row by row, from their decoded weights.
+#[test]
+fn experts_are_those_of_the_route() {
+    let (n_experts, n_used, n, k) = (5, 2, 100, 64);
+    for ty in [TensorType::F32, TensorType::Q4_1] {
+        let bytes = siskin_tests::weights(ty, 5, n_experts * n * k);
+        let mut w = vec![0.0; n_experts * n * k];
+        decode(ty, &bytes, &mut w);
+        let bias = values(8, n_experts * n);
+        // In parts that end within an expert.
+        let (top, bottom) = bytes.split_at(ty.bytes_of(130 * k).unwrap());
+        let part = |rows, bytes: &[u8]| CpuPart {
+            ty,
+            rows,
+            bytes: bytes.to_vec(),
+        };
+        let parts = [part(130, top), part(n_experts * n - 130, bottom)];
+        let m = Matrices {
+            parts: &parts,
+            bias: Some(&bias),
+            n,
+            k,
+            n_experts,
+        };
+        let row = |e: usize, r: usize, x: &[f32]| -> f32 {
+            let w = &w[(e * n + r) * k..][..k];
+            bias[e * n + r] + w.iter().zip(x).map(|(w, x)| w * x).sum::<f32>()
+        };
+        let routes = [
+            [3.0, 0.0, 0.7, 0.3],
+            [1.0, 3.0, 0.5, 0.1],
+            [4.0, 2.0, 0.2, 0.9],
+        ];
+        for rows in [1, 3] {
+            let route: Vec<f32> = routes[..rows].concat();
+            let (x, h) = (values(1, rows * k), values(2, rows * n_used * k));
+            let route_of = Mat::dense(&route, 2 * n_used);
+            let chosen = |t: usize, slot: usize| routes[t][slot] as usize;
+            let mut up = vec![0.0; rows * n_used * n];
+            let precision = Precision::F32;
+            expert_up(m, 2, Mat::dense(&x, k), route_of, precision, &mut up);
+            let half = n / 2;
+            let wanted: Vec<f32> = (0..up.len())
+                .map(|i| {
+                    let (t, at) = (i / (n_used * n), i % (n_used * n));
+                    let (projection, slot) = (at / (n_used * half), at / half % n_used);
+                    let x = &x[t * k..][..k];
+                    row(chosen(t, slot), projection * half + at % half, x)
+                })
+                .collect();
+            assert_close(&format!("up {ty} {rows}"), &up, &wanted, 1e-5);
+
+            let mut down = vec![0.0; rows * n];
+            expert_down(
+                m,
+                Mat::dense(&h, n_used * k),
+                route_of,
+                precision,
+                &mut down,
+            );
+            let wanted: Vec<f32> = (0..down.len())
+                .map(|i| {
+                    let t = i / n;
+                    let of = |slot: usize| {
+                        let h = &h[(t * n_used + slot) * k..][..k];
+                        routes[t][n_used + slot] * row(chosen(t, slot), i % n, h)
+                    };
+                    of(0) + of(1)
+                })
+                .collect();
+            assert_close(&format!("down {ty} {rows}"), &down, &wanted, 1e-5);
         }
     }
 }

@@ -6,21 +6,9 @@ use pollster::block_on;
 use siskin_engine::{CacheType, DeviceRequest, OpenOptions, Precision, Session};
 use siskin_gpu::Profile;
 use siskin_models::{Head, Model};
-use siskin_tests::{Tensors, assert_close, devices, fixture, is_first_driver, tolerance};
-use tempfile::TempDir;
-
-/// The folder's files, with the tokenizer that all of them share.
-fn folder(family: &Path) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let tokenizer = fixture("tiny/llama");
-    for file in ["config.json", "model.safetensors"] {
-        std::fs::copy(family.join(file), dir.path().join(file)).unwrap();
-    }
-    for file in ["tokenizer.json", "tokenizer_config.json"] {
-        std::fs::copy(tokenizer.join(file), dir.path().join(file)).unwrap();
-    }
-    dir
-}
+use siskin_tests::{
+    Tensors, assert_close, devices, family_folder, fixture, is_first_driver, tolerance,
+};
 
 fn open(path: &Path, device: DeviceRequest) -> Session {
     let options = OpenOptions {
@@ -68,12 +56,12 @@ fn logits_are_those_of_transformers() {
         .map(|entry| entry.unwrap().path())
         .collect();
     families.sort();
-    assert!(families.len() >= 24, "only {} families", families.len());
+    assert!(families.len() >= 29, "only {} families", families.len());
     for family in families {
         let name = family.file_name().unwrap().to_string_lossy();
         let t = Tensors::open(&format!("families/{name}/expected.safetensors"));
         let (ids, wanted) = (t.u32("ids"), t.f32("logits"));
-        let dir = folder(&family);
+        let dir = family_folder(&name);
         for (device, profile) in requests() {
             check(dir.path(), device, profile, &ids, &wanted);
         }

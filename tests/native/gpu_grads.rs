@@ -87,6 +87,7 @@ fn through_weights_of_every_kept_type() {
             rows,
             use_dora: i % 2 == 1,
             has_layer_norm: false,
+            has_experts: false,
             moments: if i % 4 < 2 {
                 MomentType::Int8
             } else {
@@ -114,8 +115,34 @@ fn through_layer_norms_and_functions_of_values() {
             rows: 19,
             use_dora: false,
             has_layer_norm: true,
+            has_experts: false,
             moments: MomentType::F32,
         };
         check("layer norms", i, &Learning::block(spec).unwrap());
+    }
+}
+
+#[test]
+fn through_experts() {
+    for (i, activation) in [Activation::Silu, Activation::GeluTanh]
+        .into_iter()
+        .enumerate()
+    {
+        for ty in [TensorType::F32, TensorType::Q4_K] {
+            let spec = LearningSpec {
+                types: [ty, TensorType::F32],
+                window: None,
+                causal: true,
+                activation,
+                pairs: Pairs::Halves,
+                rows: 19,
+                use_dora: false,
+                has_layer_norm: false,
+                has_experts: true,
+                moments: MomentType::F32,
+            };
+            let case = Learning::block(spec).unwrap();
+            check(&format!("experts {ty} {activation:?}"), i, &case);
+        }
     }
 }

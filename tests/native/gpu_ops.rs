@@ -2,10 +2,12 @@
 //! embedding of random values, so that every case is a small graph run on both.
 
 use pollster::block_on;
-use siskin_engine::self_test::{CONTEXT, Case, first_of_its_kind, self_test};
+use siskin_engine::self_test::{
+    CONTEXT, Case, ExpertsSpec, first_of_its_kind, recurrent_cases, self_test,
+};
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, LimitRequest, Profile};
-use siskin_graph::{Activation, AttentionSpec, Map, Pairs, Pooling, Sampling};
+use siskin_graph::{Activation, AttentionSpec, Map, Pairs, Pooling, Sampling, Score};
 use siskin_tests::{assert_close, devices, tolerance};
 
 /// Compares every device, however the tokens come.
@@ -69,6 +71,13 @@ fn norm_bias_and_residual_in_a_linear() {
 }
 
 #[test]
+fn ops_with_a_state_in_steps_of_any_length() {
+    for (what, case) in recurrent_cases().unwrap() {
+        check(&case, what, "recurrent", &[&[1, 1, 1], &[37], &[2, 30, 1]]);
+    }
+}
+
+#[test]
 fn layer_norms_and_functions_of_values() {
     let (mut case, x) = Case::new(96);
     let (w, b) = (case.vector("norm", 32), case.vector("norm's bias", 32));
@@ -96,6 +105,56 @@ fn gated_mlps() {
         for ty in [TensorType::BF16, TensorType::Q4_0] {
             let case = Case::gated(ty, activation).unwrap();
             check(&case, "gated", "gated", &[&[1], &[5]]);
+        }
+    }
+}
+
+#[test]
+fn experts_of_many_types() {
+    let runs: [&[usize]; 3] = [&[1], &[1, 1, 3], &[20]];
+    for ty in [
+        TensorType::F32,
+        TensorType::BF16,
+        TensorType::Q8_0,
+        TensorType::Q4_K,
+        TensorType::Q6_K,
+        TensorType::MXFP4,
+    ] {
+        let case = Case::experts(ExpertsSpec::of(ty)).unwrap();
+        check(&case, &format!("experts {ty}"), "gated", &runs);
+    }
+    let spec = ExpertsSpec {
+        types: [TensorType::Q4_0, TensorType::Q8_0, TensorType::F32],
+        score: Score::Sigmoid,
+        renormalise: false,
+        has_biases: true,
+        activation: Activation::ClampedSilu,
+    };
+    let other = ExpertsSpec {
+        types: [TensorType::Q4_0; 3],
+        renormalise: true,
+        ..spec
+    };
+    for spec in [spec, other] {
+        let case = Case::experts(spec).unwrap();
+        check(&case, &format!("{spec:?}"), "gated", &runs);
+    }
+}
+
+#[test]
+fn experts_beyond_the_binding_limit_are_split() {
+    // 13 440 bytes of values in the larger matrix: several pieces, some within an expert.
+    for ty in [TensorType::F32, TensorType::Q4_0] {
+        let case = Case::experts(ExpertsSpec::of(ty)).unwrap();
+        for steps in [vec![1, 1], vec![3]] {
+            let tokens = case.tokens(steps.iter().sum());
+            let wanted = case.on_cpu(&tokens, &steps).unwrap();
+            for (index, profile) in devices() {
+                let mut gpu = open(index, profile, LimitRequest::Binding(16_384));
+                let found = block_on(case.on_gpu(&mut gpu, true, &tokens, &steps)).unwrap();
+                let what = format!("split experts {ty} {profile}");
+                assert_close(&what, &found, &wanted, tolerance("gated", profile));
+            }
         }
     }
 }

@@ -172,9 +172,9 @@ fn architectures_and_shapes_that_do_not_fit() {
             .unwrap_err()
             .to_string()
     };
-    let error = open(config.replace("\"llama\"", "\"mamba\""));
+    let error = open(config.replace("\"llama\"", "\"rwkv7\""));
     assert!(
-        error.contains("`mamba`") && error.contains("qwen3"),
+        error.contains("`rwkv7`") && error.contains("qwen3"),
         "{error}"
     );
     let error = open(config.replace("\"intermediate_size\": 96", "\"intermediate_size\": 128"));

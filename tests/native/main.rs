@@ -21,6 +21,7 @@ mod graph_grad;
 mod mutants;
 mod real_encoder;
 mod real_model;
+mod recurrent;
 mod refusals;
 mod shaders;
 mod text;

@@ -13,6 +13,8 @@ pub struct CpuDevice {
     pub(crate) state: State,
     context: usize,
     last_rows: usize,
+    /// The recurrent states of [`Self::keep_states`].
+    kept_states: Vec<Vec<f32>>,
 }
 
 impl CpuDevice {
@@ -23,6 +25,7 @@ impl CpuDevice {
             state: State::default(),
             context: 0,
             last_rows: 0,
+            kept_states: vec![],
         }
     }
 
@@ -38,7 +41,7 @@ impl CpuDevice {
         CpuPlan::new(graph, rows, places)
     }
 
-    /// Creates empty caches for `context` tokens.
+    /// Creates empty caches for `context` tokens, and recurrent states.
     pub fn set_context(&mut self, graph: &Graph, context: usize, ty: CacheType) {
         self.context = context;
         self.state.caches = graph
@@ -46,6 +49,18 @@ impl CpuDevice {
             .iter()
             .map(|c| KvCache::new(*c, context, ty))
             .collect();
+        self.state.states = graph.states.iter().map(|len| vec![0.0; *len]).collect();
+        self.kept_states.clear();
+    }
+
+    /// Keeps a copy of the recurrent states, in place of the one before.
+    pub fn keep_states(&mut self) {
+        self.kept_states.clone_from(&self.state.states);
+    }
+
+    /// Sets the recurrent states to those that were kept last.
+    pub fn restore_states(&mut self) {
+        self.state.states.clone_from(&self.kept_states);
     }
 
     /// Bytes of all weights.
@@ -70,7 +85,8 @@ impl CpuDevice {
         }
     }
 
-    /// Runs the plan for `tokens`, the first of them at `position`. Without `head`, stops before
+    /// Runs the plan for `tokens`, the first of them at `position`; recurrent states must be those after the tokens before
+    /// it, and are cleared at position 0. Without `head`, stops before
     /// the steps for the last row alone.
     ///
     /// # Errors
@@ -96,6 +112,9 @@ impl CpuDevice {
             weights, params, ..
         } = &mut self.state;
         params.refresh_factors(&plan.graph, weights)?;
+        if position == 0 {
+            self.state.states.iter_mut().for_each(|s| s.fill(0.0));
+        }
         self.mark_seen(tokens);
         self.last_rows = rows;
         self.state.arena.reserve(plan.arena_len);

@@ -13,6 +13,7 @@ mod plan;
 mod precision;
 mod q16;
 mod q16_dot;
+mod recurrent_nodes;
 mod threads;
 mod train;
 mod training_nodes;

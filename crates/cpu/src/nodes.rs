@@ -4,7 +4,9 @@ use siskin_formats::decode;
 use siskin_graph::{Batch, Graph, Node, NodeId, Op, Rows, Sampling, View};
 
 use crate::arena::Arena;
-use crate::ops::{activation, attention, choose, dora, layer_norm, linear, lora, rms_norm, rope};
+use crate::ops::{
+    activation, attention, choose, dora, experts, layer_norm, linear, lora, rms_norm, rope, route,
+};
 use crate::params::Params;
 use crate::plan::CpuPlan;
 use crate::weights::{GraphWeights, Weights};
@@ -15,6 +17,8 @@ use crate::{CpuPart, Error, KvCache, Precision, Result};
 pub(crate) struct State {
     pub weights: Weights,
     pub caches: Vec<KvCache>,
+    /// Recurrent states.
+    pub states: Vec<Vec<f32>>,
     /// Which tokens are in the context, a bit each.
     pub seen: Vec<u32>,
     pub arena: Arena,
@@ -140,11 +144,22 @@ impl State {
                     activation::map(map, x.row(r), out);
                 }
             }
+            Op::ScaleColumns { weight } => {
+                let w = weights.vector(weight)?;
+                let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);
+                for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
+                    let values = out.iter_mut().zip(x.row(r)).zip(w);
+                    values.for_each(|((out, x), w)| *out = x * w);
+                }
+            }
             Op::Linear { weight, bias } => {
                 let (parts, k) = weights.matrix(weight)?;
                 let bias = bias.map(|b| weights.vector(b)).transpose()?;
                 let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);
                 linear::linear(parts, bias, x.dense(rows), k, run.precision, out);
+            }
+            Op::Route { .. } | Op::ExpertUp { .. } | Op::ExpertDown { .. } => {
+                self.run_experts(at, run)?;
             }
             Op::Add => {
                 let (out, [a, b]) = arena.io(at.out(), rows, [at.input(0), at.input(1)]);
@@ -161,6 +176,12 @@ impl State {
                     activation::gated(activation, gate.row(r), up.row(r), out);
                 }
             }
+            Op::RowGate => {
+                let (out, [x, g]) = arena.io(at.out(), rows, [at.input(0), at.input(1)]);
+                for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
+                    activation::row_gate(x.row(r), g.row(r)[0], out);
+                }
+            }
             Op::LastRow => {
                 let (out, [x]) = arena.io(at.out(), 1, [at.input(0)]);
                 out.copy_from_slice(x.row(tokens.len() - 1));
@@ -172,6 +193,9 @@ impl State {
             }
             Op::Rope { .. } | Op::KvAppend { .. } | Op::Attention { .. } => {
                 self.run_attention(at, run)?;
+            }
+            Op::CausalConv { .. } | Op::DeltaRule { .. } | Op::SelectiveScan { .. } => {
+                self.run_recurrent(at, run)?;
             }
             Op::LoraDown { .. } | Op::LoraUp { .. } | Op::Dora { .. } => {
                 self.run_adapter(at, run)?;
@@ -213,6 +237,39 @@ impl State {
             Op::Attention { cache, spec } => {
                 let (out, [q]) = arena.io(at.out(), rows, [at.input(0)]);
                 attention::attention(&spec, q.mat(rows), &caches[cache.0], position, scratch, out);
+            }
+            op => return Err(Error::NotTraining(op.name())),
+        }
+        Ok(())
+    }
+
+    /// The choice of experts, and what they compute.
+    fn run_experts(&mut self, at: At<'_>, run: Run<'_>) -> Result<()> {
+        let (node, rows) = (at.node, at.rows(run));
+        let Self { weights, arena, .. } = self;
+        let weights = at.weights(weights);
+        match node.op {
+            Op::Route { spec } => {
+                let bias = spec.bias.map(|b| weights.vector(b)).transpose()?;
+                let (out, [logits]) = arena.io(at.out(), rows, [at.input(0)]);
+                for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
+                    route::route(&spec, bias, logits.row(r), out);
+                }
+            }
+            Op::ExpertUp {
+                experts,
+                projections,
+            } => {
+                let m = weights.experts(&experts)?;
+                let (out, views) = arena.io(at.out(), rows, [0, 1].map(|i| at.input(i)));
+                let [x, route] = views.map(|v| v.mat(rows));
+                experts::expert_up(m, projections, x, route, run.precision, out);
+            }
+            Op::ExpertDown { experts } => {
+                let m = weights.experts(&experts)?;
+                let (out, views) = arena.io(at.out(), rows, [0, 1].map(|i| at.input(i)));
+                let [h, route] = views.map(|v| v.mat(rows));
+                experts::expert_down(m, h, route, run.precision, out);
             }
             op => return Err(Error::NotTraining(op.name())),
         }

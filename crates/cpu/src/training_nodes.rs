@@ -4,7 +4,8 @@ use siskin_graph::{Op, dropout_factor};
 
 use crate::nodes::{At, Run, State};
 use crate::ops::{
-    activation, cross_entropy, dora, layer_norm, linear, lora, rms_norm, self_attention,
+    activation, cross_entropy, dora, experts, layer_norm, linear, lora, rms_norm, route,
+    self_attention,
 };
 use crate::{Error, Result};
 
@@ -80,6 +81,15 @@ impl State {
                     activation::gated_grad(activation, gate.row(r), up.row(r), dy.row(r), out);
                 }
             }
+            Op::RowGateGrad => {
+                let (out, [x, g, dy]) = arena.io(at.out(), rows, [0, 1, 2].map(|i| at.input(i)));
+                for (r, out) in out.iter_mut().enumerate() {
+                    *out = activation::row_gate_grad(x.row(r), g.row(r)[0], dy.row(r));
+                }
+            }
+            Op::RouteGrad { .. } | Op::ExpertUpGrad { .. } | Op::ExpertDownGrad { .. } => {
+                self.run_expert_grad(at, rows)?;
+            }
             Op::Concat => {
                 let mut start = 0;
                 for i in 0..node.inputs.len() {
@@ -91,6 +101,40 @@ impl State {
                 }
             }
             _ => self.run_adapter_grad(at, rows)?,
+        }
+        Ok(())
+    }
+
+    /// Gradients of the choice of experts, and of what they compute.
+    fn run_expert_grad(&mut self, at: At<'_>, rows: usize) -> Result<()> {
+        let node = at.node;
+        let Self { weights, arena, .. } = self;
+        let weights = at.weights(weights);
+        match node.op {
+            Op::RouteGrad { spec } => {
+                let views = [0, 1, 2].map(|i| at.input(i));
+                let (out, [logits, route, dy]) = arena.io(at.out(), rows, views);
+                for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
+                    route::route_grad(&spec, logits.row(r), route.row(r), dy.row(r), out);
+                }
+            }
+            Op::ExpertUpGrad {
+                experts,
+                projections,
+            } => {
+                let m = weights.experts(&experts)?;
+                let (out, views) = arena.io(at.out(), rows, [0, 1].map(|i| at.input(i)));
+                let [route, dy] = views.map(|v| v.mat(rows));
+                experts::expert_up_grad(m, projections, route, dy, out);
+            }
+            Op::ExpertDownGrad { experts } => {
+                let m = weights.experts(&experts)?;
+                let views = [0, 1, 2].map(|i| at.input(i));
+                let (out, views) = arena.io(at.out(), rows, views);
+                let [h, route, dy] = views.map(|v| v.mat(rows));
+                experts::expert_down_grad(m, h, route, dy, out);
+            }
+            op => return Err(Error::NotTraining(op.name())),
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 use std::collections::HashMap;
 
 use siskin_formats::TensorType;
-use siskin_graph::{Graph, WeightId, WeightKind};
+use siskin_graph::{Experts, Graph, WeightId, WeightKind};
 
+use crate::ops::experts::Matrices;
 use crate::{Error, Result};
 
 /// Some rows of a matrix, stored as in the file.
@@ -39,6 +40,51 @@ impl CpuPart {
         let n = self.bytes.len() / self.rows;
         &self.bytes[r * n..][..n]
     }
+
+    pub(crate) fn all(&self) -> PartRows<'_> {
+        PartRows {
+            ty: self.ty,
+            rows: self.rows,
+            bytes: &self.bytes,
+        }
+    }
+}
+
+/// Some rows of a part.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PartRows<'a> {
+    pub ty: TensorType,
+    pub rows: usize,
+    pub bytes: &'a [u8],
+}
+
+impl<'a> PartRows<'a> {
+    pub fn row_bytes(&self) -> usize {
+        self.bytes.len() / self.rows
+    }
+
+    /// The blocks of `n` rows.
+    pub fn blocks(&self, first: usize, n: usize) -> &'a [u8] {
+        let row_bytes = self.row_bytes();
+        &self.bytes[first * row_bytes..][..n * row_bytes]
+    }
+}
+
+/// Rows `first .. first + n` of a matrix.
+pub(crate) fn rows_of(parts: &[CpuPart], first: usize, n: usize) -> Vec<PartRows<'_>> {
+    let (mut out, mut at) = (vec![], 0);
+    for part in parts {
+        let (from, to) = (first.max(at), (first + n).min(at + part.rows));
+        if from < to {
+            out.push(PartRows {
+                ty: part.ty,
+                rows: to - from,
+                bytes: part.all().blocks(from - at, to - from),
+            });
+        }
+        at += part.rows;
+    }
+    out
 }
 
 impl CpuWeight {
@@ -112,6 +158,18 @@ impl<'a> GraphWeights<'a> {
             Some(CpuWeight::Matrix { parts, cols }) => Ok((parts, *cols)),
             _ => Err(self.missing(id)),
         }
+    }
+
+    /// The matrices of experts.
+    pub fn experts(self, of: &Experts) -> Result<Matrices<'a>> {
+        let (parts, k) = self.matrix(of.weight)?;
+        Ok(Matrices {
+            parts,
+            k,
+            bias: of.bias.map(|b| self.vector(b)).transpose()?,
+            n: self.graph.expert_rows(of),
+            n_experts: of.n_experts,
+        })
     }
 
     pub fn vector(self, id: WeightId) -> Result<&'a [f32]> {

@@ -1,7 +1,7 @@
 //! LoRA adapters in memory, and their application to a model.
 
 use siskin_formats::Checkpoint;
-use siskin_graph::{Graph, LoraSpec, Op};
+use siskin_graph::{Graph, LoraSpec, NodeId, Op};
 use siskin_models::Model;
 
 use crate::{AdapterConfig, Error, Result};
@@ -280,10 +280,12 @@ impl Adapter {
     }
 }
 
-/// Each linear projection of a graph with its shape `[n, k]`.
+/// Each linear projection of a graph with its shape `[n, k]`. Routers, and the experts that they choose, cannot be
+/// adapted.
 pub(crate) fn projections(graph: &Graph) -> Vec<(String, [usize; 2])> {
-    let linears = graph.nodes.iter().filter_map(|n| match n.op {
-        Op::Linear { weight, .. } => Some(graph.weight(weight)),
+    let nodes = graph.nodes.iter().enumerate();
+    let linears = nodes.filter_map(|(i, n)| match n.op {
+        Op::Linear { weight, .. } if !graph.is_router(NodeId(i)) => Some(graph.weight(weight)),
         _ => None,
     });
     linears

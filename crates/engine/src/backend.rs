@@ -126,8 +126,14 @@ pub trait Backend: Debug + Movable {
         rows: usize,
     ) -> LocalFuture<'_, ()>;
 
+    /// Keeps a copy of the recurrent states, in place of the one before.
+    fn keep_states(&mut self);
+
+    /// Sets the recurrent states to those that were kept last.
+    fn restore_states(&mut self);
+
     /// Runs some tokens of a prompt, the first of them at `position`. With `head`, the next token is chosen, and
-    /// pending.
+    /// pending. Recurrent states must be those after the tokens before, and are cleared at position 0.
     ///
     /// # Errors
     /// If the tokens exceed the context.

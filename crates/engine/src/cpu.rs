@@ -142,6 +142,14 @@ impl Backend for Cpu {
         done(Ok(()))
     }
 
+    fn keep_states(&mut self) {
+        self.device.keep_states();
+    }
+
+    fn restore_states(&mut self) {
+        self.device.restore_states();
+    }
+
     fn prefill(
         &mut self,
         tokens: &[u32],

@@ -57,11 +57,20 @@ impl Session {
         on_event: &mut impl AsyncFnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         let total = self.tokens.len() + tokens.len();
-        for chunk in tokens.chunks(self.device.prefill_rows()) {
+        // The same prompt may come again, or another with the same beginning: states are kept before its last token.
+        let before = tokens.len() - usize::from(self.states.is_some());
+        let (before, rest) = tokens.split_at(before);
+        let rows = self.device.prefill_rows();
+        for chunk in before.chunks(rows).chain(rest.chunks(rows)) {
             let last = self.tokens.len() + chunk.len() == total;
+            if last && let Some(states) = &mut self.states {
+                self.device.keep_states();
+                states.kept = Some(self.tokens.len());
+            }
             self.device
                 .prefill(chunk, self.tokens.len(), sampling, last)?;
             self.tokens.extend(chunk);
+            self.note_fed(chunk.len());
             let done = self.tokens.len();
             if on_event(Event::Prefill { done, total }).await.is_break() {
                 return Ok(ControlFlow::Break(()));
@@ -87,9 +96,26 @@ impl Session {
             .zip(prompt)
             .take_while(|(a, b)| a == b)
             .count();
-        self.tokens.truncate(same.min(prompt.len() - 1));
+        let same = self.states_within(same.min(prompt.len() - 1));
+        self.tokens.truncate(same);
         self.device.set_seen(&self.tokens);
-        self.tokens.len()
+        same
+    }
+
+    /// The most tokens, up to `wanted`, that recurrent states can be cut back to; and cuts them back.
+    fn states_within(&mut self, wanted: usize) -> usize {
+        let Some(states) = &mut self.states else {
+            return wanted;
+        };
+        // The cache may have been cleared since.
+        states.kept = states.kept.filter(|kept| *kept <= wanted);
+        if states.fed != wanted || self.tokens.len() < wanted {
+            if states.kept.is_some() {
+                self.device.restore_states();
+            }
+            states.fed = states.kept.unwrap_or(0);
+        }
+        states.fed
     }
 }
 
@@ -190,6 +216,7 @@ impl<'a> Generation<'a> {
     fn start_step(&mut self, position: usize) -> Result<()> {
         let sampling = &self.options.sampling;
         self.session.device.decode(position, sampling)?;
+        self.session.note_fed(1);
         self.ahead += 1;
         Ok(())
     }

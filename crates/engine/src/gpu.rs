@@ -57,6 +57,14 @@ impl Backend for GpuDevice {
         })
     }
 
+    fn keep_states(&mut self) {
+        self.keep_states();
+    }
+
+    fn restore_states(&mut self) {
+        self.restore_states();
+    }
+
     fn prefill(
         &mut self,
         tokens: &[u32],

@@ -100,7 +100,7 @@ async fn read_part(source: &WeightSource<'_>, part: &Part) -> Result<Vec<u8>> {
         return Ok(cut(ty, Transform::None, part, first, bytes));
     }
     let found = source.found(part)?;
-    let (piece, first) = found.info.around(part.rows.clone());
+    let (piece, first) = found.info.around(part.rows.clone(), part.shape[0]);
     Ok(found.cut(part, first, source.files.read(&piece).await?))
 }
 
@@ -110,16 +110,22 @@ async fn read_vector(source: &WeightSource<'_>, weight: &Weight) -> Result<Vec<f
         let Found {
             info, transform, ..
         } = source.found(part)?;
-        let (piece, first) = info.around(part.rows.clone());
+        let (piece, first) = info.around(part.rows.clone(), part.shape[0]);
         let stored = source.files.read_f32(&piece).await?;
-        values.extend(part.rows.clone().map(|row| {
-            let v = stored[first + transform.source_row(row) - part.rows.start];
-            if transform == Transform::AddOne {
-                v + 1.0
-            } else {
-                v
-            }
-        }));
+        let taken: Vec<f32> = part
+            .rows
+            .clone()
+            .flat_map(|row| {
+                let at = first + transform.source_row(row) - part.rows.start;
+                &stored[at * part.shape[1]..][part.cols.clone()]
+            })
+            .copied()
+            .collect();
+        values.extend(match transform {
+            // Rows are in the graph's order already.
+            Transform::UnpermuteRope { .. } => taken,
+            transform => transform.apply(taken, 1),
+        });
     }
     Ok(values)
 }

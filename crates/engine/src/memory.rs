@@ -13,7 +13,7 @@ use crate::backend::PREFILL_ROWS;
 pub struct MemoryFigure {
     /// The tensors of the graph, as the device stores them.
     pub weights: u64,
-    /// Keys and values for the whole context.
+    /// Keys and values for the whole context, and recurrent states with the copy that is kept of them.
     pub kv_cache: u64,
     /// The larger of the prefill's and the decode's arena.
     pub activations: u64,
@@ -45,12 +45,12 @@ impl MemoryFigure {
                         (kept.value_bytes(n) + kept.scale_bytes(n)) as u64
                     }
                     // Vectors become f32 everywhere.
-                    (WeightKind::Vector, _) => 4 * part.n_rows() as u64,
+                    (WeightKind::Vector, _) => 4 * (part.n_rows() * part.cols.len()) as u64,
                     _ => found.bytes,
                 };
             }
         }
-        let kv_cache = graph.cache_bytes(context, kv_bytes_per_value);
+        let kv_cache = graph.cache_bytes(context, kv_bytes_per_value) + 2 * graph.state_bytes();
         let plan = Plan::new(graph, PREFILL_ROWS.min(context), Fusion::NONE, |_| false);
         let activations = plan.arena_bytes();
         Ok(Self {

@@ -12,9 +12,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod experts;
 mod learning;
+mod recurrent;
 mod texts;
 
+pub use experts::ExpertsSpec;
 pub use learning::{Learned, Learning, LearningSpec};
 
 use std::collections::HashMap;
@@ -387,7 +390,7 @@ pub fn tolerance(op: &str, profile: Profile) -> f32 {
         // Sums of some hundred products; integer activations have 15 bits.
         "linear" if integer => 1e-4,
         // exp and tanh differ between drivers.
-        "gated" | "attention" => 1e-4,
+        "gated" | "attention" | "recurrent" => 1e-4,
         // Gradients pass through all of these.
         "training" => 1e-3,
         // Keys and values in f16.
@@ -432,6 +435,10 @@ fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
         cases.push(new(format!("gated {name}"), "linear", case));
     }
     cases.push(new("rms_norm, add".into(), "rms_norm", Case::norms()?));
+    for ty in [TensorType::Q4_K, TensorType::Q8_0, TensorType::MXFP4] {
+        let case = Case::experts(ExpertsSpec::of(ty))?;
+        cases.push(new(format!("experts {}", ty.name()), "gated", case));
+    }
     for (head_dim, window) in [(64, None), (128, Some(7))] {
         let spec = AttentionSpec {
             n_heads: 4,
@@ -451,7 +458,34 @@ fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
             )
         });
     }
+    for (name, case) in recurrent_cases()? {
+        cases.push(KernelCase {
+            runs: [vec![1, 1, 1], vec![30, 1, 5]],
+            ..new(name.into(), "recurrent", case)
+        });
+    }
     Ok(cases)
+}
+
+/// The ops with a state, in all their forms.
+pub fn recurrent_cases() -> siskin_graph::Result<Vec<(&'static str, Case)>> {
+    Ok(vec![
+        (
+            "causal_conv of 3, gated",
+            Case::causal_conv(3, Activation::Identity)?,
+        ),
+        (
+            "causal_conv of 4, SiLU",
+            Case::causal_conv(4, Activation::Silu)?,
+        ),
+        ("delta_rule", Case::delta_rule(false)?),
+        ("delta_rule, tiled heads", Case::delta_rule(true)?),
+        ("selective_scan", Case::selective_scan(true)?),
+        (
+            "selective_scan, a decay per state",
+            Case::selective_scan(false)?,
+        ),
+    ])
 }
 
 /// Runs every kernel on the best adapter and on the CPU; each result is reported as it comes.
@@ -513,6 +547,7 @@ pub async fn self_test(
             use_dora,
             causal: true,
             has_layer_norm: false,
+            has_experts: false,
             moments: MomentType::F32,
         });
         let case = case.map_err(siskin_models::Error::from)?;

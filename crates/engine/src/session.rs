@@ -16,6 +16,15 @@ use crate::{Adapter, Error, ModelFiles, Result, backend};
 /// The context of a session by default, if the model's own is longer.
 pub(crate) const DEFAULT_CONTEXT: usize = 4096;
 
+/// What the recurrent states of a model stand for. They cannot be cut back to any token, only to where a copy was kept.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct StateMarks {
+    /// Tokens that the states have absorbed: more than are in the cache if steps were started whose tokens were dropped.
+    pub fed: usize,
+    /// Tokens that the kept copy has absorbed.
+    pub kept: Option<usize>,
+}
+
 /// A model on a device, with the tokens in its KV cache.
 ///
 /// ```
@@ -52,6 +61,8 @@ pub struct Session {
     pub(crate) context: usize,
     /// The tokens in the cache.
     pub(crate) tokens: Vec<u32>,
+    /// `None` for a model without recurrent states.
+    pub(crate) states: Option<StateMarks>,
     pub(crate) adapter: Option<Adapter>,
     pub(crate) training: Option<Training>,
     pub(crate) texts: Option<Texts>,
@@ -98,6 +109,7 @@ impl Session {
             });
         }
         let device = open_device(&model, &weights, options, context, None, on_progress).await?;
+        let has_states = !model.graph(Head::Next)?.states.is_empty();
         Ok(Self {
             text,
             model,
@@ -106,6 +118,7 @@ impl Session {
             device,
             context,
             tokens: vec![],
+            states: has_states.then(StateMarks::default),
             adapter: None,
             training: None,
             texts: None,
@@ -115,6 +128,7 @@ impl Session {
     /// Opens the device and loads the weights again, after it was lost. The cache is then empty.
     pub(crate) async fn reopen(&mut self) -> Result<()> {
         self.tokens.clear();
+        self.states = self.states.map(|_| StateMarks::default());
         // What was learned since the adapter was last read back is lost with the device.
         self.training = None;
         self.texts = None;
@@ -262,7 +276,9 @@ impl Session {
         gpu.take_counts();
         gpu.decode(position, &Sampling::default())?;
         gpu.take(false).await?;
-        Ok(Some(gpu.take_counts()))
+        let counts = gpu.take_counts();
+        self.note_fed(1);
+        Ok(Some(counts))
     }
 
     /// The time of each kernel in that step; `None` on the CPU, or if the GPU has no timestamps.
@@ -274,7 +290,16 @@ impl Session {
         let Some(gpu) = self.device.gpu() else {
             return Ok(None);
         };
-        Ok(gpu.time_decode(position).await?)
+        let times = gpu.time_decode(position).await?;
+        self.note_fed(1);
+        Ok(times)
+    }
+
+    /// Notes that recurrent states have absorbed more tokens.
+    pub(crate) fn note_fed(&mut self, n: usize) {
+        if let Some(states) = &mut self.states {
+            states.fed += n;
+        }
     }
 }
 

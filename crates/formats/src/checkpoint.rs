@@ -27,16 +27,17 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
-    /// The smallest tensor that can be read by itself and contains these rows of a matrix (or these values of a
-    /// vector), and the row of it at which they begin.
-    pub fn around(&self, rows: Range<usize>) -> (Self, usize) {
+    /// The smallest tensor that can be read by itself and contains some rows of a matrix (or some values of a vector)
+    /// of `n_rows` rows, and the row of it at which they begin. Matrices of experts count as one.
+    pub fn around(&self, rows: Range<usize>, n_rows: usize) -> (Self, usize) {
         // Peaks that are quantised share scales across rows.
-        if self.peaks.is_some() || rows == (0..self.shape[0]) {
+        if self.peaks.is_some() || rows == (0..n_rows) {
             return (self.clone(), rows.start);
         }
-        let row_bytes = self.bytes / self.shape[0] as u64;
+        let row_bytes = self.bytes / n_rows as u64;
+        let values: usize = self.shape.iter().product();
         let mut piece = self.clone();
-        piece.shape[0] = rows.len();
+        piece.shape = vec![rows.len(), values / n_rows];
         piece.offset += rows.start as u64 * row_bytes;
         piece.bytes = rows.len() as u64 * row_bytes;
         (piece, 0)

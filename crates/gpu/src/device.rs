@@ -51,6 +51,9 @@ pub struct GpuDevice {
     pub(crate) queue: wgpu::Queue,
     pub(crate) weights: HashMap<String, GpuWeight>,
     pub(crate) caches: Vec<(wgpu::Buffer, wgpu::Buffer)>,
+    /// Recurrent states, and the copies of [`Self::keep_states`].
+    pub(crate) states: Vec<wgpu::Buffer>,
+    kept_states: Vec<wgpu::Buffer>,
     /// cos and sin of each position, by the name of their frequencies.
     pub(crate) tables: HashMap<String, wgpu::Buffer>,
     pub(crate) context: usize,
@@ -136,6 +139,8 @@ impl GpuDevice {
             queue,
             weights: HashMap::new(),
             caches: vec![],
+            states: vec![],
+            kept_states: vec![],
             tables: HashMap::new(),
             context: 0,
             kv_f32: false,
@@ -167,10 +172,10 @@ impl GpuDevice {
         if self.kv_f32 { 4 } else { 2 }
     }
 
-    /// Creates empty caches for `context` tokens, in f32 or f16, and the tables of rotations.
+    /// Creates empty caches for `context` tokens, in f32 or f16, recurrent states, and the tables of rotations.
     ///
     /// # Errors
-    /// If a layer's keys exceed the adapter's limit for one binding.
+    /// If a layer's keys or states exceed the adapter's limit for one binding.
     pub fn set_context(&mut self, graph: &Graph, context: usize, kv_f32: bool) -> Result<()> {
         self.context = context;
         self.kv_f32 = kv_f32;
@@ -181,6 +186,17 @@ impl GpuDevice {
             let bytes = (cache.n_kv_heads * cache.head_dim * context * self.kv_bytes()) as u64;
             let pair = (self.storage("keys", bytes)?, self.storage("values", bytes)?);
             self.caches.push(pair);
+        }
+        self.states.clear();
+        self.kept_states.clear();
+        for len in &graph.states {
+            let bytes = 4 * *len as u64;
+            let pair = (
+                self.storage("state", bytes)?,
+                self.storage("kept state", bytes)?,
+            );
+            self.states.push(pair.0);
+            self.kept_states.push(pair.1);
         }
         for node in &graph.nodes {
             let Op::Rope { spec, .. } = node.op else {
@@ -246,6 +262,24 @@ impl GpuDevice {
         self.lower(plan)
     }
 
+    /// Keeps a copy of the recurrent states, in place of the one before.
+    pub fn keep_states(&mut self) {
+        self.copy_states(&self.states, &self.kept_states);
+    }
+
+    /// Sets the recurrent states to those that were kept last.
+    pub fn restore_states(&mut self) {
+        self.copy_states(&self.kept_states, &self.states);
+    }
+
+    fn copy_states(&self, from: &[wgpu::Buffer], to: &[wgpu::Buffer]) {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        for (from, to) in from.iter().zip(to) {
+            encoder.copy_buffer_to_buffer(from, 0, to, 0, from.size());
+        }
+        self.queue.submit([encoder.finish()]);
+    }
+
     pub(crate) fn write_step(&mut self, rows: usize, position: usize, s: &Sampling, slot: usize) {
         let words: [u32; 12] = [
             rows as u32,
@@ -296,7 +330,7 @@ impl GpuDevice {
     }
 
     /// Runs some tokens of a prompt, the first of them at `position`. With `head`, the next token is chosen, to be
-    /// [taken](Self::take).
+    /// [taken](Self::take). Recurrent states must be those after the tokens before, and are cleared at position 0.
     ///
     /// # Errors
     /// If nothing was prepared, or the tokens exceed the plan or the context.

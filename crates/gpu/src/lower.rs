@@ -11,9 +11,11 @@ use crate::{Error, GpuDevice, Reduce, Result};
 
 mod attention;
 mod dora;
+mod experts;
 mod linear;
 mod lora;
 mod loss;
+mod recurrent;
 mod train;
 
 /// Blocks of 32 columns decide how many threads share a row.
@@ -40,6 +42,9 @@ fn code(activation: Activation) -> u8 {
         Activation::Gelu => 2,
         Activation::Relu => 3,
         Activation::Relu2 => 4,
+        Activation::Sigmoid => 5,
+        Activation::Identity => 6,
+        Activation::ClampedSilu => 7,
     }
 }
 
@@ -209,7 +214,11 @@ impl Lowering<'_> {
                 gated,
             } => {
                 let out = self.plan.view(step.result());
-                self.linear(out, linear, norm, residual.is_some(), gated)
+                match self.graph().node(linear).op {
+                    Op::ExpertUp { .. } => self.expert_up(out, linear, gated),
+                    Op::ExpertDown { .. } => self.expert_down(out, linear, residual.is_some()),
+                    _ => self.linear(out, linear, norm, residual.is_some(), gated),
+                }
             }
             Step::NormAdd { norm, add } => self.rms_norm(norm, self.plan.view(add), true),
             Step::RopeAppend {
@@ -245,10 +254,13 @@ impl Lowering<'_> {
             Op::RmsNorm { .. } => self.rms_norm(id, self.plan.view(id), false),
             Op::LayerNorm { weight, bias, eps } => self.layer_norm(id, weight, bias, eps),
             Op::Map { map } => self.map(id, map),
+            Op::ScaleColumns { weight } => self.scale_columns(id, weight),
             Op::Rope { spec, back } => self.rope(id, spec.head_dim, back),
             Op::KvAppend { cache } => self.kv_append(id, cache),
             Op::Attention { .. } => self.attention(id),
             Op::Choose => self.choose(id),
+            Op::Route { spec } => self.route(id, &spec),
+            Op::RowGate => self.row_gate(id),
             Op::LastRow => {
                 let entries = [
                     (0, self.step_uniform()),
@@ -265,22 +277,9 @@ impl Lowering<'_> {
                 )?;
                 Ok(())
             }
-            Op::Gated { activation } => {
-                let (gate, up) = (self.input(id, 0), self.input(id, 1));
-                if gate.offset != up.offset
-                    || gate.stride != 2 * n
-                    || (gate.start, up.start) != (0, n)
-                {
-                    return Err(Error::Unsupported(
-                        "gate and up that are not stacked".into(),
-                    ));
-                }
-                let entries = [(3, self.bound(gate)), (6, self.bound(self.plan.view(id)))];
-                let kernel = Kernel::new("gated")
-                    .size("N", n)
-                    .set("ACTIVATION", code(activation));
-                self.push(&kernel, Size::Rows(groups), node.rows, 3 * bytes, &entries)?;
-                Ok(())
+            Op::Gated { activation } => self.gated(id, activation),
+            Op::CausalConv { .. } | Op::DeltaRule { .. } | Op::SelectiveScan { .. } => {
+                self.recurrent(id)
             }
             Op::Add => {
                 let views = [self.input(id, 0), self.input(id, 1), self.plan.view(id)];
@@ -295,6 +294,36 @@ impl Lowering<'_> {
             }
             _ => self.training_node(id),
         }
+    }
+
+    fn gated(&mut self, id: NodeId, activation: Activation) -> Result<()> {
+        let (gate, up, rows) = (
+            self.input(id, 0),
+            self.input(id, 1),
+            self.graph().node(id).rows,
+        );
+        let stacked = gate.offset == up.offset;
+        let bound_up = match stacked {
+            true => self.vector(None)?,
+            false => self.bound(up),
+        };
+        let entries = [
+            (3, self.bound(gate)),
+            (4, bound_up),
+            (6, self.bound(self.plan.view(id))),
+        ];
+        let kernel = Kernel::new("gated")
+            .size("N", gate.cols)
+            .flag("STACKED", stacked)
+            .size("STRIDE", gate.stride)
+            .size("START", gate.start)
+            .size("UP_STRIDE", up.stride)
+            .size("UP_START", up.start)
+            .set("ACTIVATION", code(activation));
+        let bytes = 3 * (self.max_rows(rows) * gate.cols) as u64 * 4;
+        let size = Size::Rows(gate.cols.div_ceil(64) as u32);
+        self.push(&kernel, size, rows, bytes, &entries)?;
+        Ok(())
     }
 
     /// The rows of a table that `ids` says.
@@ -371,6 +400,20 @@ impl Lowering<'_> {
         let x = self.input(id, 0);
         let entries = [(3, self.bound(x)), (6, self.bound(self.plan.view(id)))];
         let kernel = map_constants(Kernel::new("map"), map, x);
+        self.push_values(id, &kernel, x.cols, &entries)
+    }
+
+    fn scale_columns(&mut self, id: NodeId, weight: WeightId) -> Result<()> {
+        let x = self.input(id, 0);
+        let entries = [
+            (3, self.bound(x)),
+            (4, self.vector(Some(weight))?),
+            (6, self.bound(self.plan.view(id))),
+        ];
+        let kernel = Kernel::new("scale_columns")
+            .size("N", x.cols)
+            .size("STRIDE", x.stride)
+            .size("START", x.start);
         self.push_values(id, &kernel, x.cols, &entries)
     }
 

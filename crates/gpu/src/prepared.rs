@@ -13,6 +13,8 @@ pub(crate) enum Size {
     Tokens,
     /// x, and one per token.
     Rows(u32),
+    /// x and y, and one per token.
+    Planes([u32; 2]),
     /// x, and one per `rows` tokens.
     Tiles {
         x: u32,
@@ -31,6 +33,7 @@ impl Size {
             Self::Fixed(groups) => groups,
             Self::Tokens => [rows, 1, 1],
             Self::Rows(x) => [x, rows, 1],
+            Self::Planes([x, y]) => [x, y, rows],
             Self::Tiles { x, rows: tile } => [x, rows.div_ceil(tile), 1],
             Self::Blocks { per_row, group } => [(per_row * rows).div_ceil(group), 1, 1],
         }
@@ -105,7 +108,8 @@ impl Dispatch {
 }
 
 impl GpuDevice {
-    /// Records a prepared plan's dispatches. Without `head`, omits those for the last row alone.
+    /// Records a prepared plan's dispatches. Without `head`, omits those for the last row alone. Position 0 clears the
+    /// recurrent states.
     pub(crate) fn record(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
@@ -113,6 +117,10 @@ impl GpuDevice {
         extent: Extent,
         head: bool,
     ) {
+        if extent.position == 0 {
+            let states = self.states.iter();
+            states.for_each(|state| encoder.clear_buffer(state, 0, None));
+        }
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         self.record_factors(&mut pass, prepared);
         for dispatch in &prepared.dispatches {

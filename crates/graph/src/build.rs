@@ -60,6 +60,22 @@ impl Graph {
         self.push(Op::Map { map }, &[x], rows, cols)
     }
 
+    /// Adds [`Op::ScaleColumns`].
+    ///
+    /// # Errors
+    /// If the weight has another length than x has columns.
+    pub fn scale_columns(&mut self, x: NodeId, weight: WeightId) -> Result<NodeId> {
+        let Node { cols, rows, .. } = *self.node(x);
+        let n = self.weight(weight).rows();
+        self.check(
+            "scale_columns",
+            &self.weight(weight).name,
+            n == cols,
+            || format!("the input has {cols} columns, the weight {n}"),
+        )?;
+        Ok(self.push(Op::ScaleColumns { weight }, &[x], rows, cols))
+    }
+
     /// Adds [`Op::Linear`]: x `[T, k]`, `weight` `[n, k]`, `bias` `[n]` → `[T, n]`.
     ///
     /// # Errors

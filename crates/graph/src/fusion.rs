@@ -35,7 +35,7 @@ impl Fusion {
 pub enum Step {
     /// One node by itself.
     Single(NodeId),
-    /// A linear with what was fused into it.
+    /// A linear, or the linears of experts, with what was fused into it.
     Linear {
         /// The matrix product, which all others extend.
         linear: NodeId,
@@ -314,12 +314,32 @@ impl<'a> Fuser<'a> {
             }
             Op::RmsNorm { .. } => self.norm_step(id),
             Op::Linear { weight, .. } => Some(self.linear_step(id, uniform(weight))),
+            Op::ExpertUp { experts, .. } => Some(Step::Linear {
+                linear: id,
+                norm: None,
+                residual: None,
+                gated: (self.gated_of(id)).filter(|_| self.fusion.gated && uniform(experts.weight)),
+            }),
+            Op::ExpertDown { .. } => Some(Step::Linear {
+                linear: id,
+                norm: None,
+                residual: self.residual_of(id, self.graph.node(id).inputs[0]),
+                gated: None,
+            }),
             _ => Some(Step::Single(id)),
         }
     }
 
+    /// Whether it is the norm of whole rows, not of each head.
+    fn is_row_norm(&self, id: NodeId) -> bool {
+        let node = self.graph.node(id);
+        let len = |w| self.graph.weight(w).rows();
+        matches!(node.op, Op::RmsNorm { weight, .. } if len(weight) == node.cols)
+    }
+
     fn norm_step(&self, norm: NodeId) -> Option<Step> {
-        let reader = self.only_user(norm).filter(|_| self.fusion.norm);
+        let fuses = self.fusion.norm && self.is_row_norm(norm);
+        let reader = self.only_user(norm).filter(|_| fuses);
         if reader.is_some_and(|r| matches!(self.graph.node(r).op, Op::Linear { .. })) {
             return None;
         }
@@ -329,7 +349,7 @@ impl<'a> Fuser<'a> {
 
     fn linear_step(&self, linear: NodeId, uniform: bool) -> Step {
         let input = self.graph.node(linear).inputs[0];
-        let is_norm = matches!(self.graph.node(input).op, Op::RmsNorm { .. });
+        let is_norm = self.is_row_norm(input);
         let fuse_norm = self.fusion.norm && is_norm && self.only_user(input) == Some(linear);
         let gated = self
             .gated_of(linear)

@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 
 use crate::graph::Error;
-use crate::{Activation, AttentionSpec, Graph, LoraId, Map, Node, NodeId, Op, Result, Rows};
+use crate::{
+    Activation, AttentionSpec, Experts, Graph, LoraId, Map, Node, NodeId, Op, Result, Rows,
+};
 
 /// Which values of the forward pass are kept for the backward pass; the others are computed again
 /// (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016).
@@ -267,6 +269,7 @@ impl Backward<'_> {
                 let value = self.value(x);
                 self.pass(Op::LayerNormGrad { weight, eps }, &[value, dy], x);
             }
+            Op::ScaleColumns { .. } => self.pass(op, &[dy], x),
             Op::Map { map: Map::Scale(_) } => self.pass(op, &[dy], x),
             Op::Map { map } => {
                 let value = self.value(x);
@@ -280,6 +283,30 @@ impl Backward<'_> {
                 self.add(inputs[1], Part::Whole(dy));
             }
             Op::Gated { activation } => self.gated(activation, x, inputs[1], dy),
+            Op::RowGate => {
+                let values = [self.value(x), self.value(inputs[1])];
+                self.pass(Op::RowGate, &[dy, values[1]], x);
+                self.pass(Op::RowGateGrad, &[values[0], values[1], dy], inputs[1]);
+            }
+            Op::Route { spec } => {
+                let values = [self.value(x), self.value(id), dy];
+                self.pass(Op::RouteGrad { spec }, &values, x);
+            }
+            Op::ExpertUp {
+                experts,
+                projections,
+            } => {
+                let route = self.value(inputs[1]);
+                self.pass(
+                    Op::ExpertUpGrad {
+                        experts,
+                        projections,
+                    },
+                    &[route, dy],
+                    x,
+                );
+            }
+            Op::ExpertDown { experts } => self.expert_down(experts, x, inputs[1], dy),
             op => {
                 return Err(Error {
                     op: op.name(),
@@ -321,6 +348,16 @@ impl Backward<'_> {
         for (input, start, len) in [(0, 0, nq), (1, nq, nkv), (2, nq + nkv, nkv)] {
             let part = self.slice(all, start, len);
             self.add(inputs[input], Part::Whole(part));
+        }
+    }
+
+    fn expert_down(&mut self, experts: Experts, h: NodeId, route: NodeId, dy: NodeId) {
+        let values = [self.value(h), self.value(route), dy];
+        let (nh, nr) = (self.cols(h), self.cols(route));
+        let both = self.push(Op::ExpertDownGrad { experts }, &values, nh + nr);
+        for (input, start, len) in [(h, 0, nh), (route, nh, nr)] {
+            let part = self.slice(both, start, len);
+            self.add(input, Part::Whole(part));
         }
     }
 

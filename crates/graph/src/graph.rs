@@ -46,6 +46,10 @@ pub struct Cache {
     pub head_dim: usize,
 }
 
+/// A recurrent state's index in [`Graph::states`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StateId(pub usize);
+
 /// A low-rank adapter's index in [`Graph::loras`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LoraId(pub usize);
@@ -74,6 +78,9 @@ pub struct Graph {
     pub weights: Vec<Weight>,
     /// KV caches, one per layer, which ops refer to by [`CacheId`].
     pub caches: Vec<Cache>,
+    /// Recurrent states, which ops refer to by [`StateId`]: how many f32 values each has. They are 0 before the first
+    /// token, and a step leaves behind those after its last token.
+    pub states: Vec<usize>,
     /// Adapters, which ops refer to by [`LoraId`].
     pub loras: Vec<Lora>,
     /// Values that outlive the run, to be read afterwards.
@@ -133,10 +140,10 @@ impl Graph {
         self.declare(name, WeightKind::Vector, parts, 1)
     }
 
-    /// Declares a vector made of ranges of the checkpoint's vectors, joined.
+    /// Declares a vector made of ranges of the checkpoint's tensors, joined; those of a matrix row by row.
     ///
     /// # Errors
-    /// If a range is not within its vector.
+    /// If a range is not within its tensor.
     pub fn vector_of(&mut self, name: &str, parts: Vec<Part>) -> Result<WeightId> {
         for part in &parts {
             self.check("vector", name, part.is_sound(), || {
@@ -199,6 +206,17 @@ impl Graph {
         let values = |c: &Cache| 2 * (c.n_kv_heads * c.head_dim) as u64 * context as u64;
         let all: u64 = self.caches.iter().map(values).sum();
         all * bytes_per_value as u64
+    }
+
+    /// Declares a recurrent state of `len` values.
+    pub(crate) fn state(&mut self, len: usize) -> StateId {
+        self.states.push(len);
+        StateId(self.states.len() - 1)
+    }
+
+    /// Bytes of all recurrent states, whatever the number of tokens.
+    pub fn state_bytes(&self) -> u64 {
+        self.states.iter().map(|len| *len as u64 * 4).sum()
     }
 
     pub(crate) fn push(&mut self, op: Op, inputs: &[NodeId], rows: Rows, cols: usize) -> NodeId {

@@ -2,6 +2,7 @@
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod build;
+mod experts;
 mod fusion;
 mod grad;
 mod graph;
@@ -9,15 +10,19 @@ mod lora;
 mod op;
 mod optimiser;
 mod plan;
+mod recurrent;
 mod step;
 mod storage;
 mod weight;
 
+pub use experts::{Experts, RouteSpec, Score};
 pub use fusion::{Fusion, Step};
 pub use grad::Checkpointing;
-pub use graph::{Cache, CacheId, Error, Graph, LoraId, Node, NodeId, Result, Rows};
+pub use graph::{Cache, CacheId, Error, Graph, LoraId, Node, NodeId, Result, Rows, StateId};
 pub use lora::{Dora, Lora, LoraSpec, Span};
-pub use op::{Activation, AttentionSpec, Map, Op, Pairs, Place, Pooling, RopeSpec};
+pub use op::{
+    Activation, AttentionSpec, DeltaSpec, Map, Op, Pairs, Place, Pooling, RopeSpec, ScanSpec,
+};
 pub use optimiser::{AdamW, MOMENT_BLOCK, MomentType, Moments};
 pub use plan::{Plan, View};
 pub use step::{Batch, Noise, Sampling, dropout_factor};

@@ -1,6 +1,6 @@
 //! What a node can compute.
 
-use crate::{CacheId, LoraId, WeightId};
+use crate::{CacheId, Experts, LoraId, RouteSpec, StateId, WeightId};
 
 /// The nonlinearity of an MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,6 +15,13 @@ pub enum Activation {
     Relu,
     /// `max(x, 0)²`.
     Relu2,
+    /// gpt-oss's: with c = min(x, 7), `c · sigmoid(1.702 c)`; a gated MLP's second factor is then not `up`, but `up`
+    /// within ±7, plus 1.
+    ClampedSilu,
+    /// `1 / (1 + exp(−x))`.
+    Sigmoid,
+    /// x itself: a gate by it is a product.
+    Identity,
 }
 
 /// A function of each value by itself.
@@ -99,6 +106,38 @@ pub struct RopeSpec {
     pub scale: f32,
 }
 
+/// Heads of a gated delta rule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DeltaSpec {
+    /// Heads of q and k.
+    pub n_k_heads: usize,
+    /// Heads of v, and of the result; a multiple of `n_k_heads`.
+    pub n_v_heads: usize,
+    /// Dimensions of each head of q and k.
+    pub k_dim: usize,
+    /// Dimensions of each head of v.
+    pub v_dim: usize,
+    /// Multiplies the result.
+    pub scale: f32,
+    /// Whether value head i has the key of head `i % n_k_heads`; otherwise that of `i · n_k_heads / n_v_heads`.
+    pub tiled: bool,
+}
+
+/// Heads and states of a selective scan.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScanSpec {
+    /// Heads: each has its own step size.
+    pub n_heads: usize,
+    /// Columns of x in each head; 1 in Mamba 1, where each column has a step size.
+    pub head_dim: usize,
+    /// Groups of heads that share B and C; a divisor of `n_heads`.
+    pub n_groups: usize,
+    /// States of each column.
+    pub state_dim: usize,
+    /// The least and the largest step size.
+    pub step_limits: [f32; 2],
+}
+
 /// What a node computes. Values are f32 matrices `[rows, cols]`; T is the step's number of tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Op {
@@ -137,6 +176,11 @@ pub enum Op {
         /// The function.
         map: Map,
     },
+    /// `x · w`, each column by its own factor.
+    ScaleColumns {
+        /// The vector w, as long as x is wide.
+        weight: WeightId,
+    },
     /// `x · Wᵀ + b`: `[T, k]`, `[n, k]` → `[T, n]`.
     Linear {
         /// W, `[n, k]`.
@@ -168,6 +212,47 @@ pub enum Op {
         /// Heads, scale and window.
         spec: AttentionSpec,
     },
+    /// `act(b + Σ_i w_i · x[t − n + 1 + i])` of each column by itself, over the n last rows; those before the step are
+    /// in the state, as f32.
+    CausalConv {
+        /// w, `[cols, n]`.
+        weight: WeightId,
+        /// b, `[cols]`.
+        bias: Option<WeightId>,
+        /// The last n − 1 rows of x, `[n − 1, cols]`.
+        state: StateId,
+        /// The function `act`.
+        activation: Activation,
+    },
+    /// The gated delta rule (Yang, Kautz and Hatamizadeh, "Gated Delta Networks", 2024), for each head of v, from q and k
+    /// side by side `[T, 2 · n_k_heads · k_dim]`, v `[T, n_v_heads · v_dim]`, and b and α side by side
+    /// `[T, 2 · n_v_heads]`: `S ← exp(a · softplus(α + dt)) S`, `S ← S + k ⊗ sigmoid(b) (v − Sᵀ k)`,
+    /// `out = scale · Sᵀ q`.
+    DeltaRule {
+        /// Heads.
+        spec: DeltaSpec,
+        /// a, `[n_v_heads]`: below 0.
+        a: WeightId,
+        /// dt, `[n_v_heads]`.
+        dt_bias: WeightId,
+        /// S, `[n_v_heads, k_dim, v_dim]`.
+        state: StateId,
+    },
+    /// The selective scan of Mamba (Gu and Dao, 2023; Dao and Gu, "Transformers are SSMs", 2024), for each column of x
+    /// `[T, n_heads · head_dim]`, with steps `[T, n_heads]`, and B and C side by side `[T, 2 · n_groups · state_dim]`:
+    /// `Δ = softplus(step + dt)`, `h ← exp(a Δ) h + Δ x B`, `out = C · h + d x`.
+    SelectiveScan {
+        /// Heads and states.
+        spec: ScanSpec,
+        /// a, below 0: `[n_heads]`, or `[n_heads, state_dim]`.
+        a: WeightId,
+        /// dt, `[n_heads]`.
+        dt_bias: Option<WeightId>,
+        /// d, `[n_heads]`.
+        d: WeightId,
+        /// h, `[n_heads, head_dim, state_dim]`.
+        state: StateId,
+    },
     /// `a + b`, of the same shape.
     Add,
     /// `act(gate) · up`.
@@ -175,6 +260,27 @@ pub enum Op {
         /// The function `act`.
         activation: Activation,
     },
+    /// The experts of each row, from the router's logits `[T, n_experts]` → `[T, 2 · n_used]`: the indices of those with
+    /// the highest scores, highest first and the lower index first among equals, then their weights.
+    Route {
+        /// How they are chosen and weighted.
+        spec: RouteSpec,
+    },
+    /// From x `[T, k]` and a route: `W[e] · x + b[e]` of each chosen expert e → `[T, n_used · n]`. Where a matrix holds
+    /// several projections one below the other, the results of the first are before those of the second.
+    ExpertUp {
+        /// The matrices.
+        experts: Experts,
+        /// How many projections of the same size each matrix holds: 2 for gate and up.
+        projections: usize,
+    },
+    /// From h `[T, n_used · k]` and a route: `Σ weight · (W[e] · h[e] + b[e])` over the chosen experts → `[T, n]`.
+    ExpertDown {
+        /// The matrices.
+        experts: Experts,
+    },
+    /// `x · sigmoid(g)`: `[T, n]`, `[T, 1]` → `[T, n]`.
+    RowGate,
     /// The last row of the step: `[T, d]` → `[1, d]`.
     LastRow,
     /// The next token, from one row of logits, by the step's sampling parameters.
@@ -252,6 +358,27 @@ pub enum Op {
         /// The function whose derivative is taken.
         activation: Activation,
     },
+    /// From a router's logits, the route and the route's gradient: the gradient of the logits. Which experts were chosen
+    /// is constant, and so are bounds of the sum.
+    RouteGrad {
+        /// How they were chosen.
+        spec: RouteSpec,
+    },
+    /// From a route and dy `[T, n_used · n]`: the gradient of [`Op::ExpertUp`]'s x, `[T, k]`.
+    ExpertUpGrad {
+        /// The matrices.
+        experts: Experts,
+        /// As in [`Op::ExpertUp`].
+        projections: usize,
+    },
+    /// From h, a route and dy `[T, n]`: the gradients of [`Op::ExpertDown`]'s h `[T, n_used · k]` and of the route
+    /// `[T, 2 · n_used]` (0 for the indices), side by side.
+    ExpertDownGrad {
+        /// The matrices.
+        experts: Experts,
+    },
+    /// From x, g and dy: the gradient of [`Op::RowGate`]'s g, `[T, 1]`.
+    RowGateGrad,
     /// From q, k, v, the result and its gradient: the gradients of q, k and v, side by side.
     SelfAttentionGrad {
         /// Heads, scale and window.
@@ -307,13 +434,21 @@ impl Op {
             Self::RmsNorm { .. } => "rms_norm",
             Self::LayerNorm { .. } => "layer_norm",
             Self::Map { .. } => "map",
+            Self::ScaleColumns { .. } => "scale_columns",
             Self::Linear { .. } => "linear",
             Self::Slice { .. } => "slice",
             Self::Rope { .. } => "rope",
             Self::KvAppend { .. } => "kv_append",
             Self::Attention { .. } => "attention",
+            Self::CausalConv { .. } => "causal_conv",
+            Self::DeltaRule { .. } => "delta_rule",
+            Self::SelectiveScan { .. } => "selective_scan",
             Self::Add => "add",
             Self::Gated { .. } => "gated",
+            Self::Route { .. } => "route",
+            Self::ExpertUp { .. } => "expert_up",
+            Self::ExpertDown { .. } => "expert_down",
+            Self::RowGate => "row_gate",
             Self::LastRow => "last_row",
             Self::Choose => "choose",
             Self::LoraDown { .. } => "lora_down",
@@ -328,6 +463,10 @@ impl Op {
             Self::LayerNormGrad { .. } => "layer_norm_grad",
             Self::MapGrad { .. } => "map_grad",
             Self::GatedGrad { .. } => "gated_grad",
+            Self::RouteGrad { .. } => "route_grad",
+            Self::ExpertUpGrad { .. } => "expert_up_grad",
+            Self::ExpertDownGrad { .. } => "expert_down_grad",
+            Self::RowGateGrad => "row_gate_grad",
             Self::SelfAttentionGrad { .. } => "self_attention_grad",
             Self::CrossEntropyGrad { .. } => "cross_entropy_grad",
             Self::LoraUpGrad { .. } => "lora_up_grad",

@@ -74,7 +74,8 @@ impl Weight {
     pub fn rows(&self) -> usize {
         match &self.kind {
             WeightKind::Constant(values) => values.len(),
-            _ => self.parts.iter().map(Part::n_rows).sum(),
+            WeightKind::Vector => self.parts.iter().map(|p| p.n_rows() * p.cols.len()).sum(),
+            WeightKind::Matrix => self.parts.iter().map(Part::n_rows).sum(),
         }
     }
 }

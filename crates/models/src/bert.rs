@@ -7,11 +7,10 @@ use siskin_graph::{Activation, Map, Pooling};
 
 use crate::blocks;
 use crate::config::Source;
-use crate::dense::Layer;
 use crate::dims::Defaults;
 use crate::encoder::{
-    Biases, Classifier, ENCODER, Encoder, Names, Order, Places, is_classifier, is_logistic, labels,
-    rows,
+    Biases, Classifier, ENCODER, Encoder, Layer, Names, Order, Places, is_classifier, is_logistic,
+    labels, rows,
 };
 use crate::families::{Architecture, Family};
 use crate::{Dims, Error, Result};

@@ -200,9 +200,9 @@ impl<'a> Source<'a> {
         }
         let numbers: Option<Vec<usize>> = list.iter().map(|v| usize::try_from(*v).ok()).collect();
         numbers
-            .filter(|numbers| numbers.len() == n_layers && !numbers.contains(&0))
+            .filter(|numbers| numbers.len() == n_layers)
             .map(Some)
-            .ok_or_else(|| self.wrong(&self.label("", gguf_key), "a number above 0 for each layer"))
+            .ok_or_else(|| self.wrong(&self.label("", gguf_key), "a number for each layer"))
     }
 
     /// A number that is finite; `None` where it is missing or null.

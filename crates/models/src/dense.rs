@@ -10,6 +10,8 @@ use crate::blocks::{self, Biases};
 use crate::config::Source;
 use crate::families::{Architecture, Family, InConfig, as_they_are};
 use crate::llama::LLAMA;
+use crate::mixers::Mixer;
+use crate::moe::Moe;
 use crate::rope::Rope;
 use crate::{Dims, Error, Result};
 
@@ -19,6 +21,7 @@ pub(crate) static DECODER: Architecture = Architecture {
     top_names: &[],
     transform: as_they_are,
     can_have: &[],
+    gguf_top_names: &[],
     has_rope_factors: false,
     ..LLAMA
 };
@@ -87,6 +90,8 @@ pub(crate) struct Names {
     /// What is before a layer's number.
     pub layers: &'static str,
     pub attention: &'static str,
+    /// What is in its place in layers that have another [`Mixer`].
+    pub mixer: &'static str,
     pub o: &'static str,
     pub mlp: &'static str,
     /// Norms of q and k.
@@ -99,6 +104,7 @@ pub(crate) struct Names {
 pub(crate) const NAMES: Names = Names {
     layers: "model.layers",
     attention: "self_attn",
+    mixer: "",
     o: "o_proj",
     mlp: "mlp",
     qk_norms: ["q_norm", "k_norm"],
@@ -114,12 +120,27 @@ pub(crate) const GATED: Mlp = Mlp {
     is_gated: true,
 };
 
+/// What a layer consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parts {
+    /// A mixer and an MLP.
+    Both,
+    /// A mixer alone, with the first of the norms.
+    Mixer,
+    /// An MLP alone, with the first of the norms.
+    Mlp,
+}
+
 /// What differs from layer to layer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layer {
+    pub mixer: Mixer,
+    pub parts: Parts,
     pub window: Option<usize>,
     /// Which of the family's ropes.
     pub rope: Option<usize>,
+    /// Whether it has experts instead of a dense MLP.
+    pub is_sparse: bool,
 }
 
 /// A family's configuration.
@@ -135,7 +156,11 @@ pub(crate) struct Dense {
     pub order: Order,
     pub qkv: Stored,
     pub qk_norm: QkNorm,
+    /// Whether attention is multiplied by the sigmoid of a projection: below the rows of each head of q.
+    pub has_attention_gate: bool,
     pub mlp: Mlp,
+    /// Of the layers that are sparse.
+    pub moe: Option<Moe>,
     pub biases: Biases,
     pub head_bias: bool,
     /// q·k is multiplied by it.
@@ -210,8 +235,11 @@ impl Dense {
             dims.context_length = rope.context_length.unwrap_or(dims.context_length);
         }
         let layer = Layer {
+            mixer: Mixer::Attention,
+            parts: Parts::Both,
             window: None,
             rope: Some(0),
+            is_sparse: false,
         };
         Self {
             layers: vec![layer; dims.n_layers],
@@ -225,7 +253,9 @@ impl Dense {
             order: Order::Before,
             qkv: QKV,
             qk_norm: QkNorm::None,
+            has_attention_gate: false,
             mlp: GATED,
+            moe: None,
             biases: Biases::NONE,
             head_bias: false,
             embedding_scale: 1.0,
@@ -335,7 +365,10 @@ impl Dense {
         let (nq, nkv) = (n_heads * head_dim, n_kv_heads * head_dim);
         let layer = self.layer_name(i);
         let module = format!("{layer}.{}", self.names.attention);
-        let qkv = self.projections(g, x, &module, self.qkv, &[nq, nkv, nkv], self.biases.qkv)?;
+        let qkv = match self.has_attention_gate {
+            true => self.gated_qkv(g, x, &module, [nq, nkv])?,
+            false => self.projections(g, x, &module, self.qkv, &[nq, nkv, nkv], self.biases.qkv)?,
+        };
         let q = g.slice(qkv, 0, nq)?;
         let k = g.slice(qkv, nq, nkv)?;
         let v = g.slice(qkv, nq + nkv, nkv)?;
@@ -382,10 +415,60 @@ impl Dense {
             window: self.layers[i].window,
             causal: true,
         };
-        let mixed = g.attention(q, cache, spec)?;
+        let mut mixed = g.attention(q, cache, spec)?;
         g.name(mixed, format!("{layer}.attention"));
+        if self.has_attention_gate {
+            let gate = g.slice(qkv, nq + 2 * nkv, nq)?;
+            mixed = g.gated(gate, mixed, Activation::Sigmoid)?;
+        }
         let o = [(self.names.o, dims.hidden_size)];
         let y = blocks::stacked(g, mixed, &module, &o, self.biases.o)?;
+        Ok(self.scaled(g, y, self.residual_scale))
+    }
+
+    /// q, k, v and the gate, whose rows are between those of q's heads in the file.
+    fn gated_qkv(
+        &self,
+        g: &mut Graph,
+        x: NodeId,
+        module: &str,
+        [nq, nkv]: [usize; 2],
+    ) -> GraphResult<NodeId> {
+        let (cols, d) = (g.node(x).cols, self.dims.head_dim);
+        let parts = |suffix: &str, cols: usize| -> Vec<Part> {
+            let heads = |side: usize| {
+                (0..nq / d).map(move |head| {
+                    let at = (2 * head + side) * d;
+                    at..at + d
+                })
+            };
+            let of_q = |rows| Part {
+                rows,
+                ..Part::whole(format!("{module}.q_proj.{suffix}"), [2 * nq, cols])
+            };
+            let whole = |name: &str| Part::whole(format!("{module}.{name}.{suffix}"), [nkv, cols]);
+            let mut parts: Vec<Part> = heads(0).map(of_q).collect();
+            parts.extend([whole("k_proj"), whole("v_proj")]);
+            parts.extend(heads(1).map(of_q));
+            parts
+        };
+        let name = format!("{module}.q_proj+k_proj+v_proj");
+        let weight = g.matrix_of(&format!("{name}.weight"), parts("weight", cols))?;
+        let bias = self.biases.qkv;
+        let bias = bias.then(|| g.vector_of(&format!("{name}.bias"), parts("bias", 1)));
+        g.linear(x, weight, bias.transpose()?)
+    }
+
+    /// Attention, or what a layer has in its place.
+    fn mix(&self, g: &mut Graph, x: NodeId, i: usize) -> GraphResult<NodeId> {
+        let module = format!("{}.{}", self.layer_name(i), self.names.mixer);
+        let y = match self.layers[i].mixer {
+            Mixer::Attention => return self.attention(g, x, i),
+            Mixer::ShortConv(conv) => conv.build(g, x, &module),
+            Mixer::DeltaNet(net) => net.build(g, x, &module),
+            Mixer::Mamba(mamba) => mamba.build(g, x, &module),
+            Mixer::Mamba2(mamba) => mamba.build(g, x, &module),
+        }?;
         Ok(self.scaled(g, y, self.residual_scale))
     }
 
@@ -393,6 +476,16 @@ impl Dense {
         let dims = self.dims.layer(i);
         let (n, mlp) = (dims.intermediate_size, &self.mlp);
         let layer = self.layer_name(i);
+        let experts = match self.moe.filter(|_| self.layers[i].is_sparse) {
+            None => None,
+            Some(moe) => {
+                let y = moe.build(g, x, &layer)?;
+                if !moe.is_beside_mlp {
+                    return Ok(self.scaled(g, y, self.residual_scale));
+                }
+                Some(y)
+            }
+        };
         let module = match self.names.mlp {
             "" => layer,
             name => format!("{layer}.{name}"),
@@ -409,6 +502,10 @@ impl Dense {
         };
         let down = [(mlp.down, dims.hidden_size)];
         let y = blocks::stacked(g, h, &module, &down, self.biases.down)?;
+        let y = match experts {
+            Some(experts) => g.add(experts, y)?,
+            None => y,
+        };
         Ok(self.scaled(g, y, self.residual_scale))
     }
 
@@ -434,7 +531,14 @@ impl Dense {
             Order::Around => (true, true),
         };
         let input = if before { norm(g, x, 0)? } else { x };
-        let h = self.attention(g, input, i)?;
+        if self.layers[i].parts != Parts::Both {
+            let h = match self.layers[i].parts {
+                Parts::Mlp => self.mlp(g, input, i)?,
+                _ => self.mix(g, input, i)?,
+            };
+            return g.add(x, h);
+        }
+        let h = self.mix(g, input, i)?;
         let h = if after { norm(g, h, 1)? } else { h };
         if self.order == Order::Parallel {
             let [first, _, second, _] = self.names.norms;
@@ -475,6 +579,9 @@ impl Family for Dense {
 
     fn check_training(&self) -> Result<()> {
         match self.qkv {
+            _ if self.layers.iter().any(|l| l.mixer.is_recurrent()) => {
+                Err(Error::NoTraining("layers with a recurrent state"))
+            }
             _ if self.head_bias => Err(Error::NoTraining("a bias of its head")),
             // An adapter is for a whole projection; these are taken apart.
             Stored::ByHead(_) => Err(Error::NoTraining("q, k and v of each head in one tensor")),

@@ -16,7 +16,7 @@ pub struct Dims {
     pub intermediate_size: usize,
     /// Query heads.
     pub n_heads: usize,
-    /// Heads of keys and values; where layers differ, the most.
+    /// Heads of keys and values; where layers differ, the most: layers without attention have none.
     pub n_kv_heads: usize,
     /// Dimensions of each head.
     pub head_dim: usize,
@@ -28,6 +28,8 @@ pub struct Dims {
     pub rope_theta: f32,
     /// The longest context that the configuration allows, in tokens.
     pub context_length: usize,
+    /// Layers of the file beyond these, which predict further tokens.
+    pub(crate) n_predict_layers: usize,
     /// Where layers differ; `n_kv_heads` and `intermediate_size` are then the largest.
     by_layer: Vec<LayerDims>,
 }
@@ -72,6 +74,33 @@ impl Dims {
         self.by_layer.is_empty()
     }
 
+    /// Of a family without attention and MLP.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn without_heads(source: &Source<'_>, defaults: &Defaults) -> Result<Self> {
+        let reader = Reader { source, defaults };
+        let of = |keys, default| reader.size(keys, default, MAX_SIZE);
+        // GGUF files have 0 for what there is not.
+        source.gguf_value("feed_forward_length");
+        source.gguf_value("attention.head_count");
+        let eps = "attention.layer_norm_rms_epsilon";
+        Ok(Self {
+            n_layers: of(["num_hidden_layers", "block_count"], defaults.n_layers)?,
+            hidden_size: of(["hidden_size", "embedding_length"], defaults.hidden_size)?,
+            intermediate_size: 0,
+            n_heads: 0,
+            n_kv_heads: 0,
+            head_dim: 0,
+            vocab_size: reader.vocab_size()?,
+            rms_norm_eps: source.positive("layer_norm_epsilon", eps, defaults.rms_norm_eps)?,
+            rope_theta: 0.0,
+            context_length: of(["", "context_length"], defaults.context_length)?,
+            n_predict_layers: 0,
+            by_layer: vec![],
+        })
+    }
+
     /// Of a decoder, whose tokens see none after them.
     ///
     /// # Errors
@@ -99,17 +128,24 @@ impl Dims {
             defaults.hidden_size,
             MAX_SIZE,
         )?;
-        let n_layers = reader.size(
+        let n_all = reader.size(
             ["num_hidden_layers", "block_count"],
             defaults.n_layers,
             1024,
         )?;
-        let kv_heads = reader.kv_heads(n_layers, n_heads)?;
-        let mlp = reader.mlp(n_layers)?;
+        const PREDICT: &str = "nextn_predict_layers";
+        let n_predict_layers = source.uint("", PREDICT)?.unwrap_or(0);
+        if n_predict_layers >= n_all {
+            return Err(source.wrong(PREDICT, "less than block_count"));
+        }
+        let n_layers = n_all - n_predict_layers;
+        let kv_heads = reader.kv_heads(n_all, n_heads)?;
+        let mlp = reader.mlp(n_all)?;
         let head_dim = reader.head_dim(hidden_size / n_heads)?;
         reader.refuse_unsupported(head_dim)?;
         Ok(Self {
             by_layer: by_layer(&kv_heads, &mlp, n_layers),
+            n_predict_layers,
             n_layers,
             hidden_size,
             intermediate_size: mlp.largest,
@@ -189,9 +225,10 @@ impl Reader<'_> {
             Some(n) => *n,
             None => self.derived(keys, self.defaults.n_kv_heads, n_heads)?,
         };
-        let all = each.iter().flatten().copied().chain([largest]);
+        // 0 in layers that have something else than attention.
+        let all = each.iter().flatten().copied().filter(|n| *n > 0);
         if all
-            .into_iter()
+            .chain([largest])
             .any(|n| n == 0 || !n_heads.is_multiple_of(n))
         {
             return Err(self
@@ -208,6 +245,9 @@ impl Reader<'_> {
             Some(n) => *n,
             None => self.size(keys, self.defaults.intermediate_size, MAX_SIZE)?,
         };
+        if largest == 0 {
+            return Err(self.source.wrong(keys[1], "above 0"));
+        }
         Ok(PerLayer { largest, each })
     }
 

@@ -9,7 +9,7 @@ use siskin_graph::{
 
 use crate::blocks;
 use crate::config::Source;
-use crate::dense::{DECODER, Layer};
+use crate::dense::DECODER;
 use crate::families::{Architecture, Family, InConfig};
 use crate::rope::Rope;
 use crate::{Dims, Error, Result};
@@ -46,6 +46,14 @@ pub(crate) struct Biases {
     pub attention: bool,
     pub mlp: bool,
     pub norms: bool,
+}
+
+/// What differs from layer to layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layer {
+    pub window: Option<usize>,
+    /// Which of the family's ropes.
+    pub rope: Option<usize>,
 }
 
 /// Learned embeddings that are added to those of tokens.

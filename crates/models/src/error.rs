@@ -111,6 +111,9 @@ pub enum Error {
         /// `embeddings` or `scores`.
         makes: &'static str,
     },
+    /// A model with a recurrent state that was to make embeddings.
+    #[error("{0} has a recurrent state, and makes no embeddings")]
+    NoTexts(String),
     /// A model without a classifier that was to make scores.
     #[error("{0} without a classifier makes no scores of texts")]
     NoScores(String),

@@ -10,47 +10,57 @@ use siskin_graph::{Graph, NodeId};
 use crate::blocks::Biases;
 use crate::config::Source;
 use crate::dims::Defaults;
-use crate::{
-    Dims, Error, Result, Transform, arcee, bert, blocks, cohere, ernie, exaone4, gemma, gemma3,
-    glm, gpt_neox, granite, hunyuan, llama, modernbert, nomic, olmo, phi, qwen, seed_oss, smollm3,
-    stablelm, starcoder2,
-};
+use crate::{Dims, Error, Result, Transform, blocks};
 
 /// All architectures, as messages list them.
-static ALL: [&Architecture; 33] = [
-    &llama::LLAMA,
-    &llama::MISTRAL,
-    &qwen::QWEN2,
-    &qwen::QWEN3,
-    &gemma3::GEMMA3,
-    &arcee::ARCEE,
-    &cohere::COHERE,
-    &cohere::COHERE2,
-    &ernie::ERNIE4_5,
-    &exaone4::EXAONE4,
-    &gemma::GEMMA,
-    &glm::GLM,
-    &glm::GLM4,
-    &gpt_neox::GPT_NEOX,
-    &granite::GRANITE,
-    &ernie::HELIUM,
-    &hunyuan::HUNYUAN,
-    &arcee::NEMOTRON,
-    &olmo::OLMO,
-    &olmo::OLMO2,
-    &olmo::OLMO3,
-    &phi::PHI,
-    &phi::PHI3,
-    &seed_oss::SEED_OSS,
-    &smollm3::SMOLLM3,
-    &stablelm::STABLELM,
-    &starcoder2::STARCODER2,
-    &gemma3::GEMMA_EMBEDDING,
-    &bert::BERT,
-    &bert::ROBERTA,
-    &bert::XLM_ROBERTA,
-    &modernbert::MODERNBERT,
-    &nomic::NOMIC_BERT,
+static ALL: &[&Architecture] = &[
+    &crate::llama::LLAMA,
+    &crate::llama::MISTRAL,
+    &crate::qwen::QWEN2,
+    &crate::qwen::QWEN3,
+    &crate::gemma3::GEMMA3,
+    &crate::arcee::ARCEE,
+    &crate::cohere::COHERE,
+    &crate::cohere::COHERE2,
+    &crate::ernie::ERNIE4_5,
+    &crate::exaone4::EXAONE4,
+    &crate::falcon_h1::FALCON_H1,
+    &crate::gemma::GEMMA,
+    &crate::glm::GLM,
+    &crate::glm::GLM4,
+    &crate::gpt_neox::GPT_NEOX,
+    &crate::granite::GRANITE,
+    &crate::granite_hybrid::GRANITE_HYBRID,
+    &crate::granite::GRANITE_MOE,
+    &crate::ernie::HELIUM,
+    &crate::hunyuan::HUNYUAN,
+    &crate::mixtral::MIXTRAL,
+    &crate::lfm2::LFM2,
+    &crate::mamba::MAMBA,
+    &crate::mamba::MAMBA2,
+    &crate::arcee::NEMOTRON,
+    &crate::nemotron_h::NEMOTRON_H,
+    &crate::olmo::OLMO,
+    &crate::olmo::OLMO2,
+    &crate::olmo::OLMO3,
+    &crate::olmo::OLMOE,
+    &crate::phi::PHI,
+    &crate::phi::PHI3,
+    &crate::qwen_moe::QWEN2_MOE,
+    &crate::qwen_moe::QWEN3_MOE,
+    &crate::qwen35::QWEN3_5,
+    &crate::qwen35::QWEN3_5_MOE,
+    &crate::qwen35::QWEN3_NEXT,
+    &crate::seed_oss::SEED_OSS,
+    &crate::smollm3::SMOLLM3,
+    &crate::stablelm::STABLELM,
+    &crate::starcoder2::STARCODER2,
+    &crate::gemma3::GEMMA_EMBEDDING,
+    &crate::bert::BERT,
+    &crate::bert::ROBERTA,
+    &crate::bert::XLM_ROBERTA,
+    &crate::modernbert::MODERNBERT,
+    &crate::nomic::NOMIC_BERT,
 ];
 
 /// One architecture: what it is called, how it is read, and how files have its tensors.
@@ -74,6 +84,8 @@ pub(crate) struct Architecture {
     pub can_have: &'static [Biases],
     /// Names outside the layers that are not llama's: the graph's and Hugging Face's.
     pub top_names: &'static [(&'static str, &'static str)],
+    /// The same for GGUF files.
+    pub gguf_top_names: &'static [(&'static str, &'static str)],
     /// Whether its GGUF files may have a factor for each rotary frequency.
     pub has_rope_factors: bool,
 }
@@ -186,7 +198,7 @@ impl Architecture {
         found.copied().ok_or_else(|| Error::UnknownArchitecture {
             name: source.name(),
             arch: name,
-            known: ALL.map(|a| a.names[0]).join(", "),
+            known: architectures().collect::<Vec<_>>().join(", "),
         })
     }
 }

@@ -27,6 +27,7 @@ pub(crate) static GEMMA3: Architecture = Architecture {
     transform,
     can_have: &[Biases::NONE, Biases::ATTENTION],
     top_names: &[],
+    gguf_top_names: &[],
     has_rope_factors: false,
 };
 

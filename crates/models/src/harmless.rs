@@ -19,12 +19,21 @@ const JSON: &[&str] = &[
     "attn_pdrop",
     "auto_map",
     "bad_words_ids",
+    // How a scan is cut up: the sums are the same.
+    "chunk_size",
+    "mamba_chunk_size",
     "begin_suppress_tokens",
+    // Initial values, and what the class does not read.
+    "block_mlp_init_scale",
+    "block_norm_eps",
+    "block_out_init_scale",
+    "block_use_xavier_init",
     "boi_token_index",
     "bos_token_id",
     "cache_implementation",
     "chunk_size_feed_forward",
     "classifier_dropout",
+    "conv_use_xavier_init",
     "decoder_start_token_id",
     "diversity_penalty",
     "do_sample",
@@ -56,11 +65,18 @@ const JSON: &[&str] = &[
     "max_length",
     "max_sequence_length",
     "min_length",
+    // The type of states, which are f32 here.
+    "mamba_ssm_cache_dtype",
+    "mamba_ssm_dtype",
     "mm_tokens_per_image",
+    // Of layers that predict further tokens.
+    "mtp_num_hidden_layers",
+    "mtp_use_dedicated_embeddings",
     "neftune_noise_alpha",
     "no_repeat_ngram_size",
     "num_beam_groups",
     "num_beams",
+    "num_logits_to_keep",
     "num_return_sequences",
     "output_attentions",
     "output_hidden_states",
@@ -79,11 +95,21 @@ const JSON: &[&str] = &[
     "embedding_dropout",
     "return_dict",
     "return_dict_in_generate",
+    // About the loss of training, as is the noise.
+    "router_aux_loss_coef",
+    "router_jitter_noise",
     "sep_token_id",
     "seq_length",
     "suppress_tokens",
     "task_specific_params",
     "temperature",
+    // Initial step sizes.
+    "time_step_floor",
+    "time_step_init_scheme",
+    "time_step_max",
+    "time_step_min",
+    "time_step_scale",
+    "rescale_prenorm_residual",
     "tf_legacy_loss",
     "tie_encoder_decoder",
     "tokenizer_class",
@@ -101,7 +127,10 @@ const JSON: &[&str] = &[
     "use_bfloat16",
     "use_cache",
     "use_flash_attention_2",
+    "use_associative_scan",
     "use_flash_attn",
+    "use_mamba_kernels",
+    "use_mambapy",
     "use_return_dict",
     "vision_config",
     "vision_soft_tokens_per_image",
@@ -175,13 +204,19 @@ const VISION: &[&str] = &[
     "multi_modal_projector.",
     "model.vision_tower.",
     "model.multi_modal_projector.",
+    "model.visual.",
+    "visual.",
     "vision_model.",
     "model.vision_model.",
 ];
 
+/// Beginning of the names of layers that predict further tokens.
+const PREDICTION: &str = "mtp.";
+
 /// Whether the forward pass of text does without a tensor.
 pub(crate) fn tensor(name: &str, has_vision: bool) -> bool {
     TENSORS.iter().any(|end| name.ends_with(end))
+        || name.starts_with(PREDICTION)
         || has_vision && VISION.iter().any(|start| name.starts_with(start))
 }
 

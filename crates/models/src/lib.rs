@@ -13,22 +13,32 @@ mod ernie;
 mod error;
 mod exaone4;
 mod export;
+mod falcon_h1;
 mod families;
 mod gemma;
 mod gemma3;
 mod glm;
 mod gpt_neox;
 mod granite;
+mod granite_hybrid;
 mod harmless;
 mod hunyuan;
 mod layers;
+mod lfm2;
 mod llama;
+mod mamba;
+mod mixers;
+mod mixtral;
 mod modernbert;
+mod moe;
 mod names;
+mod nemotron_h;
 mod nomic;
 mod olmo;
 mod phi;
 mod qwen;
+mod qwen35;
+mod qwen_moe;
 mod rope;
 mod rope_scaling;
 mod seed_oss;
@@ -196,11 +206,20 @@ impl Model {
         // transformers 4 takes the embedding where the configuration says so, whatever else the file holds.
         let head = self.find(checkpoint, "lm_head.weight");
         let is_head = |name: &str| self.tied && head.is_some_and(|h| h.name == name);
+        let dims = self.dims();
+        let is_prediction = |name: &str| {
+            let mut layers = dims.n_layers..dims.n_layers + dims.n_predict_layers;
+            layers.any(|i| name.starts_with(&format!("blk.{i}.")))
+        };
         let read = checkpoint.tensors.iter().map(|t| (t.name.as_str(), ""));
         let unread = checkpoint.unread.iter().map(|t| (t.name.as_str(), &*t.ty));
         let mut unused = read.chain(unread).filter(|(name, ty)| {
             let harmless = harmless::tensor(name, self.has_vision) || harmless::is_buffer(ty);
-            !used.contains(name) && !harmless && !is_head(name) && !self.family.does_without(name)
+            !used.contains(name)
+                && !harmless
+                && !is_head(name)
+                && !is_prediction(name)
+                && !self.family.does_without(name)
         });
         match unused.next() {
             None => Ok(()),
@@ -322,6 +341,10 @@ impl Model {
 
     /// The forward pass over a batch of whole texts, up to what each text becomes.
     fn text_graph(&self, mut g: Graph, x: NodeId, head: Head) -> Result<Graph> {
+        // A state goes on from one text of a batch to the next.
+        if !g.states.is_empty() {
+            return Err(Error::NoTexts(self.arch_name.clone()));
+        }
         let x = self.family.last_norm(&mut g, x)?;
         g.name(x, "model.norm");
         let x = match head {
@@ -411,7 +434,16 @@ impl Model {
             [rows, 1] => vec![rows],
             shape => shape.to_vec(),
         };
-        if info.shape != wanted {
+        // Files differ in dimensions of 1: those of a convolution's weights have one in the middle.
+        let significant =
+            |shape: &[usize]| -> Vec<usize> { shape.iter().copied().filter(|n| *n != 1).collect() };
+        let found = significant(&info.shape);
+        let fits = match found[..] {
+            // The matrices of all experts.
+            [experts, rows, cols] => wanted == [experts * rows, cols],
+            _ => found == significant(&wanted),
+        };
+        if !fits {
             return Err(Error::Shape {
                 name: checkpoint.name.clone(),
                 tensor: info.name.clone(),

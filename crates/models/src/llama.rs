@@ -12,7 +12,7 @@ use crate::dims::Defaults;
 use crate::export::{check_rope_scale, check_silu};
 use crate::families::{Architecture, Family, InConfig, InFile};
 use crate::rope::Rope;
-use crate::{Dims, Result, Transform, layers};
+use crate::{Dims, Result, Transform, layers, mixtral};
 
 pub(crate) static LLAMA: Architecture = Architecture {
     names: &["llama"],
@@ -20,11 +20,16 @@ pub(crate) static LLAMA: Architecture = Architecture {
     model_type: "llama",
     class: "LlamaForCausalLM",
     defaults: DEFAULTS,
-    read: |source| Config::read(source, false),
+    read: |source| match source.uint("", "expert_count")? {
+        // In GGUF files mixtral is called llama, too.
+        Some(1..) => mixtral::mixtral(source),
+        _ => Config::read(source, false),
+    },
     layer_names: &[],
     transform,
     can_have: &[Biases::NONE, Biases::ATTENTION, Biases::MLP, Biases::ALL],
     top_names: &[],
+    gguf_top_names: &[],
     has_rope_factors: true,
 };
 

@@ -18,6 +18,8 @@ pub enum Transform {
     },
     /// Gemma multiplies by 1 + w; its GGUF files store the sum already.
     AddOne,
+    /// State space models decay by −exp(w); their GGUF files store that already.
+    NegExp,
 }
 
 impl Transform {
@@ -29,7 +31,7 @@ impl Transform {
                 let (half, i) = (at / (head_dim / 2), at % (head_dim / 2));
                 head * head_dim + 2 * i + half
             }
-            Self::None | Self::AddOne => row,
+            Self::None | Self::AddOne | Self::NegExp => row,
         }
     }
 
@@ -38,6 +40,7 @@ impl Transform {
         match self {
             Self::None => values,
             Self::AddOne => values.into_iter().map(|v| v - 1.0).collect(),
+            Self::NegExp => values.into_iter().map(|v| (-v).ln()).collect(),
             Self::UnpermuteRope { .. } => {
                 let mut out = vec![0.0; values.len()];
                 for (row, values) in values.chunks_exact(cols).enumerate() {
@@ -53,6 +56,7 @@ impl Transform {
         match self {
             Self::None => values,
             Self::AddOne => values.into_iter().map(|v| v + 1.0).collect(),
+            Self::NegExp => values.into_iter().map(|v| -v.exp()).collect(),
             Self::UnpermuteRope { .. } => (0..values.len() / cols)
                 .flat_map(|row| &values[self.source_row(row) * cols..][..cols])
                 .copied()
@@ -62,7 +66,7 @@ impl Transform {
 }
 
 /// Names within a layer: Hugging Face's and GGUF's, where a family does not say otherwise.
-const LAYER_NAMES: [(&str, &str); 13] = [
+const LAYER_NAMES: [(&str, &str); 22] = [
     ("input_layernorm", "attn_norm"),
     ("self_attn.q_proj", "attn_q"),
     ("self_attn.k_proj", "attn_k"),
@@ -73,6 +77,15 @@ const LAYER_NAMES: [(&str, &str); 13] = [
     ("mlp.gate_proj", "ffn_gate"),
     ("mlp.up_proj", "ffn_up"),
     ("mlp.down_proj", "ffn_down"),
+    ("mlp.router", "ffn_gate_inp"),
+    ("mlp.gate_exps", "ffn_gate_exps"),
+    ("mlp.up_exps", "ffn_up_exps"),
+    ("mlp.gate_up_exps", "ffn_gate_up_exps"),
+    ("mlp.down_exps", "ffn_down_exps"),
+    ("mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
+    ("mlp.shared_expert.up_proj", "ffn_up_shexp"),
+    ("mlp.shared_expert.down_proj", "ffn_down_shexp"),
+    ("mlp.shared_expert_gate", "ffn_gate_inp_shexp"),
     ("pre_feedforward_layernorm", "ffn_norm"),
     ("post_feedforward_layernorm", "post_ffw_norm"),
     ("post_attention_layernorm", "ffn_norm"),
@@ -80,10 +93,15 @@ const LAYER_NAMES: [(&str, &str); 13] = [
 
 /// The name a tensor has in the file.
 pub(crate) fn in_file(arch: &Architecture, tensor: &str, gguf: bool) -> String {
-    if !gguf {
-        let mut names = arch.top_names.iter();
-        let own = names.find_map(|(graph, file)| Some((file, tensor.strip_prefix(graph)?)));
-        return own.map_or(tensor.into(), |(file, rest)| format!("{file}{rest}"));
+    let mut names = match gguf {
+        true => arch.gguf_top_names.iter(),
+        false => arch.top_names.iter(),
+    };
+    let own = names.find_map(|(graph, file)| Some((file, tensor.strip_prefix(graph)?)));
+    match own {
+        Some((file, rest)) => return format!("{file}{rest}"),
+        None if !gguf => return tensor.into(),
+        None => {}
     }
     match tensor {
         "model.embed_tokens.weight" => return "token_embd.weight".into(),
@@ -111,6 +129,10 @@ pub(crate) fn in_file(arch: &Architecture, tensor: &str, gguf: bool) -> String {
     let layered = || {
         let (_, rest) = tensor.split_once(".layers.")?;
         let (layer, rest) = rest.split_once('.')?;
+        // Some are not weight or bias of a module.
+        if let Some((_, name)) = arch.layer_names.iter().find(|n| n.0 == rest) {
+            return Some(format!("blk.{layer}.{name}"));
+        }
         let (part, suffix) = rest.rsplit_once('.')?;
         let mut names = arch.layer_names.iter().chain(&LAYER_NAMES);
         let name = names.find(|n| n.0 == part)?.1;

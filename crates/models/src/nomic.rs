@@ -8,9 +8,8 @@ use siskin_graph::Activation;
 
 use crate::blocks;
 use crate::config::Source;
-use crate::dense::Layer;
 use crate::dims::Defaults;
-use crate::encoder::{Biases, ENCODER, Encoder, Names, Order, Places, rows};
+use crate::encoder::{Biases, ENCODER, Encoder, Layer, Names, Order, Places, rows};
 use crate::families::{Architecture, Family};
 use crate::rope::Rope;
 use crate::{Dims, Result};

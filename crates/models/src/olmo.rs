@@ -1,5 +1,5 @@
-//! OLMo 1 to 3: llama without weights in its norms; with norms after attention and MLP, and on all of q and k; with
-//! windows. Source: `transformers/models/olmo`, `olmo2`, `olmo3`.
+//! OLMo 1 to 3 and OLMoE: llama without weights in its norms; with norms after attention and MLP, and on all of q and k;
+//! with windows; with experts. Source: `transformers/models/olmo`, `olmo2`, `olmo3`, `olmoe`.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use crate::dense::{DECODER, Dense, GATED, NAMES, Names, Norm, Order, QkNorm};
 use crate::dims::Defaults;
 use crate::families::{Architecture, Family};
 use crate::llama;
+use crate::moe::{self, Moe};
 use crate::rope::Rope;
 use crate::{Result, layers};
 
@@ -83,6 +84,27 @@ pub(crate) static OLMO3: Architecture = Architecture {
     ..DECODER
 };
 
+pub(crate) static OLMOE: Architecture = Architecture {
+    names: &["olmoe"],
+    gguf: Some("olmoe"),
+    model_type: "olmoe",
+    class: "OlmoeForCausalLM",
+    defaults: Defaults {
+        vocab_size: 50_304,
+        hidden_size: 2048,
+        intermediate_size: 2048,
+        n_layers: 16,
+        n_heads: 16,
+        n_kv_heads: None,
+        head_dim: None,
+        rms_norm_eps: 1e-5,
+        context_length: 4096,
+        tied: false,
+    },
+    read: olmoe,
+    ..DECODER
+};
+
 static NAMES_AFTER: Names = Names {
     norms: [
         "",
@@ -96,10 +118,31 @@ static NAMES_AFTER: Names = Names {
 /// Each n-th layer of OLMo 3 is global, where the file does not say.
 const PATTERN: usize = 4;
 
-fn olmo(source: &Source<'_>) -> Result<Arc<dyn Family>> {
-    if let Some(clip) = source.float("clip_qkv", "")? {
-        return Err(source.unsupported("clip_qkv", clip));
+fn refuse_clips(source: &Source<'_>) -> Result<()> {
+    match source.float("clip_qkv", "attention.clamp_kqv")? {
+        Some(clip) => Err(source.unsupported("clip_qkv", clip)),
+        None => Ok(()),
     }
+}
+
+fn olmoe(source: &Source<'_>) -> Result<Arc<dyn Family>> {
+    refuse_clips(source)?;
+    let bias = source.flag("attention_bias", false)?;
+    let mut dense = Dense::read(source, &OLMOE, (10_000.0, None))?
+        .with_attention_biases(bias, bias)
+        .with_mlp(source, GATED, false)?;
+    dense.qk_norm = QkNorm::All;
+    let size = dense.dims.intermediate_size;
+    dense.moe = Some(Moe {
+        renormalise: source.flag("norm_topk_prob", false)?,
+        ..Moe::read(source, moe::NAMES, [64, 8], size)?
+    });
+    dense.layers.iter_mut().for_each(|l| l.is_sparse = true);
+    Ok(Arc::new(dense))
+}
+
+fn olmo(source: &Source<'_>) -> Result<Arc<dyn Family>> {
+    refuse_clips(source)?;
     let bias = source.flag("attention_bias", false)?;
     let mut dense = Dense::read(source, &OLMO, (10_000.0, None))?
         .with_attention_biases(bias, bias)

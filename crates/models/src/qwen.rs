@@ -26,6 +26,7 @@ pub(crate) static QWEN2: Architecture = Architecture {
     transform: as_they_are,
     can_have: &[Biases::QKV],
     top_names: &[],
+    gguf_top_names: &[],
     has_rope_factors: false,
 };
 

@@ -1,5 +1,9 @@
 use siskin_graph::{Activation, Map};
 
+/// Bound and steepness of gpt-oss's activation (`swiglu_limit` and `swiglu_alpha` of transformers' GptOssConfig).
+const CLAMP: f32 = 7.0;
+const STEEPNESS: f32 = 1.702;
+
 const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 
 /// `act(x)`, as PyTorch has it.
@@ -10,6 +14,12 @@ pub fn activation(activation: Activation, x: f32) -> f32 {
         Activation::Gelu => x * normal(x),
         Activation::Relu => x.max(0.0),
         Activation::Relu2 => x.max(0.0) * x.max(0.0),
+        Activation::ClampedSilu => {
+            let c = x.min(CLAMP);
+            c / (1.0 + (-STEEPNESS * c).exp())
+        }
+        Activation::Sigmoid => sigmoid(x),
+        Activation::Identity => x,
     }
 }
 
@@ -31,7 +41,18 @@ pub fn activation_grad(activation: Activation, x: f32) -> f32 {
         }
         Activation::Relu => f32::from(u8::from(x > 0.0)),
         Activation::Relu2 => 2.0 * x.max(0.0),
+        Activation::ClampedSilu if x >= CLAMP => 0.0,
+        Activation::ClampedSilu => {
+            let s = 1.0 / (1.0 + (-STEEPNESS * x).exp());
+            s * (1.0 + STEEPNESS * x * (1.0 - s))
+        }
+        Activation::Sigmoid => sigmoid(x) * (1.0 - sigmoid(x)),
+        Activation::Identity => 1.0,
     }
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
 }
 
 fn gelu_inner(x: f32) -> f32 {
@@ -74,10 +95,25 @@ pub fn map_grad(map: Map, x: &[f32], dy: &[f32], dx: &mut [f32]) {
     }
 }
 
+/// What the activated gate is multiplied by.
+fn factor(act: Activation, up: f32) -> f32 {
+    match act {
+        Activation::ClampedSilu => up.clamp(-CLAMP, CLAMP) + 1.0,
+        _ => up,
+    }
+}
+
+fn factor_grad(act: Activation, up: f32) -> f32 {
+    match act {
+        Activation::ClampedSilu if up.abs() >= CLAMP => 0.0,
+        _ => 1.0,
+    }
+}
+
 /// `out = act(gate) · up`.
 pub fn gated(act: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
-        *out = activation(act, *gate) * up;
+        *out = activation(act, *gate) * factor(act, *up);
     }
 }
 
@@ -86,7 +122,19 @@ pub fn gated_grad(act: Activation, gate: &[f32], up: &[f32], dy: &[f32], out: &m
     let (d_gate, d_up) = out.split_at_mut(gate.len());
     for ((((d_gate, d_up), gate), up), dy) in d_gate.iter_mut().zip(d_up).zip(gate).zip(up).zip(dy)
     {
-        *d_gate = dy * up * activation_grad(act, *gate);
-        *d_up = dy * activation(act, *gate);
+        *d_gate = dy * factor(act, *up) * activation_grad(act, *gate);
+        *d_up = dy * factor_grad(act, *up) * activation(act, *gate);
     }
+}
+
+/// `out = x · sigmoid(g)`.
+pub fn row_gate(x: &[f32], g: f32, out: &mut [f32]) {
+    let by = 1.0 / (1.0 + (-g).exp());
+    out.iter_mut().zip(x).for_each(|(out, x)| *out = by * x);
+}
+
+/// The gradient of g.
+pub fn row_gate_grad(x: &[f32], g: f32, dy: &[f32]) -> f32 {
+    let s = 1.0 / (1.0 + (-g).exp());
+    s * (1.0 - s) * x.iter().zip(dy).map(|(x, d)| x * d).sum::<f32>()
 }

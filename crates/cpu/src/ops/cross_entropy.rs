@@ -48,7 +48,7 @@ fn each_tile(
     for (part, at, first, len) in tiles.iter().skip(lane).step_by(LANES) {
         let row_bytes = part.bytes.len() / part.rows;
         let (w, logits) = (&mut w[..len * d], &mut logits[..n * len]);
-        decode_rows(part, &part.bytes[at * row_bytes..][..len * row_bytes], w);
+        decode_rows(part.ty, &part.bytes[at * row_bytes..][..len * row_bytes], w);
         let w = Mat::dense(w, d);
         gemm(logits, *len, Output::Set, 1.0, Mat::dense(x, d), w.t());
         f(*first, w, logits);

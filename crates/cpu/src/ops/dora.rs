@@ -33,7 +33,11 @@ pub fn factors(lora: &Lora, dora: &Dora, params: &[f32], parts: &[CpuPart], out:
         each_chunk(&mut out[span.start..][..span.len], TILE, |i, out| {
             let (at, n) = (i * TILE, out.len());
             let mut w = vec![0.0; n * k];
-            decode_rows(part, &part.bytes[at * row_bytes..][..n * row_bytes], &mut w);
+            decode_rows(
+                part.ty,
+                &part.bytes[at * row_bytes..][..n * row_bytes],
+                &mut w,
+            );
             let b = Mat::dense(&params[b + at * r..][..n * r], r);
             gemm(&mut w, k, Output::Add, lora.scale, b, a);
             for (j, (out, row)) in out.iter_mut().zip(w.chunks_exact(k)).enumerate() {

@@ -45,6 +45,11 @@ impl<'a> Mat<'a> {
         self.rows
     }
 
+    /// How many columns it has.
+    pub fn n_cols(&self) -> usize {
+        self.cols
+    }
+
     /// Some of the rows.
     pub fn rows(self, first: usize, n: usize) -> Self {
         assert!(

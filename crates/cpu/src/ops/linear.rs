@@ -1,13 +1,14 @@
 use multiversion::multiversion;
-use siskin_formats::decode;
+use siskin_formats::{TensorType, decode};
 
 use crate::ops::attention::dot;
 use crate::ops::gemm::{Blocks, Mat, Output, each_columns};
 use crate::threads::{each_chunk, share};
+use crate::weights::PartRows;
 use crate::{CpuPart, Precision, Q16Row, q16};
 
 /// Rows of the weight that are decoded at a time: a tile and its share of x stay in the cache.
-const TILE: usize = 96;
+pub(super) const TILE: usize = 96;
 /// Decoded values of a tile with many rows of x, in f32s.
 const TILE_VALUES: usize = 1 << 18;
 /// From this many rows of x on, decoding a tile pays.
@@ -16,6 +17,19 @@ const MIN_GEMM_ROWS: usize = 4;
 /// `out = x · Wᵀ (+ b)`: x is `[T, k]`, W is the stack of `parts`, `[n, k]`, out is `[T, n]`.
 pub fn linear(
     parts: &[CpuPart],
+    bias: Option<&[f32]>,
+    x: &[f32],
+    k: usize,
+    precision: Precision,
+    out: &mut [f32],
+) {
+    let parts: Vec<_> = parts.iter().map(CpuPart::all).collect();
+    linear_of(&parts, bias, x, k, precision, out);
+}
+
+/// [`linear`] of some rows of a matrix.
+pub(super) fn linear_of(
+    parts: &[PartRows<'_>],
     bias: Option<&[f32]>,
     x: &[f32],
     k: usize,
@@ -31,7 +45,7 @@ pub fn linear(
         vec![]
     };
     let mut first = 0;
-    for part in parts {
+    for part in parts.iter().copied() {
         if rows == 1 {
             // One row of x: the tiles' results are in order in `out`.
             let q16 = x_q16.first().filter(|_| part.ty.is_integer());
@@ -51,14 +65,19 @@ pub fn linear(
 }
 
 /// Rows `first_row ..` of the part times one row of x.
-fn matvec(part: &CpuPart, first_row: usize, x: &[f32], q16: Option<&Q16Row>, out: &mut [f32]) {
-    let row_bytes = part.bytes.len() / part.rows;
-    let bytes = &part.bytes[first_row * row_bytes..][..out.len() * row_bytes];
+pub(super) fn matvec(
+    part: PartRows<'_>,
+    first_row: usize,
+    x: &[f32],
+    q16: Option<&Q16Row>,
+    out: &mut [f32],
+) {
+    let bytes = part.blocks(first_row, out.len());
     match q16 {
         Some(q16) => q16::matvec(part.ty, bytes, q16, out),
         None => {
             let mut row = vec![0.0; x.len()];
-            for (bytes, out) in bytes.chunks_exact(row_bytes).zip(out) {
+            for (bytes, out) in bytes.chunks_exact(part.row_bytes()).zip(out) {
                 decode(part.ty, bytes, &mut row);
                 *out = dot_f32(&row, x);
             }
@@ -73,7 +92,7 @@ fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
 
 /// Several rows of x, each tile of W by itself.
 fn tiles(
-    part: &CpuPart,
+    part: PartRows<'_>,
     x: &[f32],
     k: usize,
     x_q16: &[Q16Row],
@@ -82,12 +101,11 @@ fn tiles(
     out: &mut [f32],
 ) {
     let rows = x.len() / k;
-    let row_bytes = part.bytes.len() / part.rows;
     if part.ty.is_integer() && !x_q16.is_empty() {
         let mut columns = vec![0.0; part.rows * rows];
         each_chunk(&mut columns, TILE * rows, |tile, columns| {
             let tile_rows = columns.len() / rows;
-            let bytes = &part.bytes[tile * TILE * row_bytes..][..tile_rows * row_bytes];
+            let bytes = part.blocks(tile * TILE, tile_rows);
             let mut result = vec![0.0; tile_rows];
             for (t, x) in x_q16.iter().enumerate() {
                 q16::matvec(part.ty, bytes, x, &mut result);
@@ -117,11 +135,7 @@ fn tiles(
     };
     each_columns(out, blocks, |at, mut out| {
         let mut w = vec![0.0; out.len * k];
-        decode_rows(
-            part,
-            &part.bytes[at * row_bytes..][..out.len * row_bytes],
-            &mut w,
-        );
+        decode_rows(part.ty, part.blocks(at, out.len), &mut w);
         out.gemm(Output::Set, Mat::dense(x, k), Mat::dense(&w, k).t());
     });
 }
@@ -131,6 +145,12 @@ const GRAD_TILE: [usize; 2] = [384, 256];
 
 /// `dx = dy · W`: dy is `[T, n]`, W is the stack of `parts`, `[n, k]`, dx is `[T, k]`.
 pub fn linear_grad(parts: &[CpuPart], dy: Mat<'_>, k: usize, dx: &mut [f32]) {
+    let parts: Vec<_> = parts.iter().map(CpuPart::all).collect();
+    linear_grad_of(&parts, dy, k, dx);
+}
+
+/// [`linear_grad`] of some rows of a matrix.
+pub(super) fn linear_grad_of(parts: &[PartRows<'_>], dy: Mat<'_>, k: usize, dx: &mut [f32]) {
     let block = parts.iter().map(|p| p.ty.block_len()).max().unwrap_or(1);
     let wide = share(k, GRAD_TILE[0], block.max(32)).min(k);
     let blocks = Blocks {
@@ -144,14 +164,14 @@ pub fn linear_grad(parts: &[CpuPart], dy: Mat<'_>, k: usize, dx: &mut [f32]) {
         let mut w = vec![0.0; GRAD_TILE[1] * len];
         let (mut first, mut how) = (0, Output::Set);
         for part in parts {
-            let row_bytes = part.bytes.len() / part.rows;
+            let row_bytes = part.row_bytes();
             let bytes_of = |values: usize| row_bytes * values / k;
             for at in (0..part.rows).step_by(GRAD_TILE[1]) {
                 let n = GRAD_TILE[1].min(part.rows - at);
                 let w = &mut w[..n * len];
                 for (r, w) in w.chunks_exact_mut(len).enumerate() {
-                    let row = &part.row(at + r)[bytes_of(from)..bytes_of(from + len)];
-                    decode_rows(part, row, w);
+                    let row = part.blocks(at + r, 1);
+                    decode_rows(part.ty, &row[bytes_of(from)..bytes_of(from + len)], w);
                 }
                 dx.gemm(how, dy.cols(first + at, n), Mat::dense(w, len));
                 how = Output::Add;
@@ -162,6 +182,6 @@ pub fn linear_grad(parts: &[CpuPart], dy: Mat<'_>, k: usize, dx: &mut [f32]) {
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2+fma"))]
-pub(super) fn decode_rows(part: &CpuPart, bytes: &[u8], out: &mut [f32]) {
-    decode(part.ty, bytes, out);
+pub(super) fn decode_rows(ty: TensorType, bytes: &[u8], out: &mut [f32]) {
+    decode(ty, bytes, out);
 }

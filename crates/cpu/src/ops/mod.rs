@@ -6,12 +6,18 @@ pub mod activation;
 pub mod adamw;
 /// Attention over a KV cache.
 pub mod attention;
+/// A causal convolution of each column, with a state.
+pub mod causal_conv;
 /// The choice of a token.
 pub mod choose;
 /// The loss and its gradient, without storing all logits.
 pub mod cross_entropy;
+/// The gated delta rule, with a state.
+pub mod delta_rule;
 /// DoRA's magnitudes (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024).
 pub mod dora;
+/// Linears of the experts that a route chooses, and their gradients.
+pub mod experts;
 /// Views of matrices, and their products.
 pub mod gemm;
 /// Layer norm and its gradient.
@@ -26,5 +32,9 @@ pub mod pool;
 pub mod rms_norm;
 /// Rotary positions (Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021).
 pub mod rope;
+/// The choice of experts.
+pub mod route;
+/// Mamba's selective scan, with a state.
+pub mod selective_scan;
 /// Attention within the texts of a batch, and its gradient.
 pub mod self_attention;

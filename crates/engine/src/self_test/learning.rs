@@ -3,8 +3,8 @@
 use siskin_formats::TensorType;
 use siskin_gpu::GpuDevice;
 use siskin_graph::{
-    Activation, AdamW, AttentionSpec, Batch, Checkpointing, Graph, LoraSpec, Map, MomentType,
-    Pairs, RopeSpec,
+    Activation, AdamW, AttentionSpec, Batch, Checkpointing, Experts, Graph, LoraSpec, Map,
+    MomentType, NodeId, Pairs, RopeSpec, RouteSpec, Score, WeightId,
 };
 
 use super::{Case, noise, values};
@@ -42,6 +42,8 @@ pub struct LearningSpec {
     pub use_dora: bool,
     /// A layer norm before the MLP, functions of each value after attention, and a scaled rope.
     pub has_layer_norm: bool,
+    /// Whether its MLP is a mixture of experts, beside a gated linear.
+    pub has_experts: bool,
     /// How the optimiser stores its moments.
     pub moments: MomentType,
 }
@@ -69,6 +71,66 @@ fn steps() -> [AdamW; 2] {
     })
 }
 
+/// The weights of a mixture of 5 experts of which 2 are used, beside a gated MLP whose own weights learn.
+struct MoeWeights {
+    router: WeightId,
+    gate: WeightId,
+    up: Experts,
+    down: Experts,
+}
+
+impl MoeWeights {
+    fn new(case: &mut Case, ty: TensorType, d: usize) -> Self {
+        let n_experts = 5;
+        let up = case.matrix("gates and ups", &[(ty, n_experts * 2 * d)], d);
+        let down = case.matrix("downs of experts", &[(ty, n_experts * d)], d);
+        let bias = case.vector("downs' biases", n_experts * d);
+        let of = |weight, bias| Experts {
+            weight,
+            bias,
+            n_experts,
+            n_used: 2,
+        };
+        Self {
+            router: case.matrix("router", &[(TensorType::F32, n_experts)], d),
+            gate: case.matrix("gate of a row", &[(TensorType::F32, 1)], d),
+            up: of(up, None),
+            down: of(down, Some(bias)),
+        }
+    }
+
+    fn build(
+        &self,
+        g: &mut Graph,
+        x: NodeId,
+        [both, down]: [WeightId; 2],
+        activation: Activation,
+    ) -> siskin_graph::Result<NodeId> {
+        let d = g.node(x).cols;
+        let logits = g.linear(x, self.router, None)?;
+        let spec = RouteSpec {
+            n_used: self.up.n_used,
+            score: Score::Softmax,
+            bias: None,
+            renormalise: activation != Activation::Silu,
+            scale: 1.5,
+        };
+        let route = g.route(logits, spec)?;
+        let h = g.expert_up(x, route, self.up, 2)?;
+        let half = g.node(h).cols / 2;
+        let (gate, up) = (g.slice(h, 0, half)?, g.slice(h, half, half)?);
+        let h = g.gated(gate, up, activation)?;
+        let y = g.expert_down(h, route, self.down)?;
+        let h = g.linear(x, both, None)?;
+        let (gate, up) = (g.slice(h, 0, d)?, g.slice(h, d, d)?);
+        let h = g.gated(gate, up, activation)?;
+        let h = g.linear(h, down, None)?;
+        let gate = g.linear(x, self.gate, None)?;
+        let h = g.row_gate(h, gate)?;
+        g.add(y, h)
+    }
+}
+
 impl Learning {
     /// Norms of both kinds, attention of two heads for each of k and v, a gated MLP, and the loss over a vocabulary of 4201.
     ///
@@ -84,6 +146,7 @@ impl Learning {
             rows,
             use_dora,
             has_layer_norm,
+            has_experts,
             ..
         } = learning;
         // Heads and rows are whole blocks.
@@ -126,6 +189,7 @@ impl Learning {
         let down_w = case.matrix(names[4], &[(ty, d)], d);
         // More than one chunk of the vocabulary, with an odd end.
         let last_w = case.matrix(names[5], &[(ty, 4130), (other, 71)], d);
+        let experts = has_experts.then(|| MoeWeights::new(&mut case, ty, d));
         let g = &mut case.graph;
         let h = g.rms_norm(x, norm, 1e-5)?;
         let qkv = g.linear(h, qkv_w, bias)?;
@@ -161,10 +225,15 @@ impl Learning {
             true => g.layer_norm(x, norm, Some(norm_bias), 1e-5)?,
             false => g.rms_norm(x, norm, 1e-5)?,
         };
-        let both = g.linear(h, both_w, None)?;
-        let (gate, up) = (g.slice(both, 0, d)?, g.slice(both, d, d)?);
-        let h = g.gated(gate, up, activation)?;
-        let h = g.linear(h, down_w, None)?;
+        let h = match experts {
+            Some(weights) => weights.build(g, h, [both_w, down_w], activation)?,
+            None => {
+                let both = g.linear(h, both_w, None)?;
+                let (gate, up) = (g.slice(both, 0, d)?, g.slice(both, d, d)?);
+                let h = g.gated(gate, up, activation)?;
+                g.linear(h, down_w, None)?
+            }
+        };
         let x = g.add(x, h)?;
         let x = g.rms_norm(x, norm, 1e-5)?;
         let loss = g.cross_entropy(x, last_w)?;

@@ -72,6 +72,13 @@ impl Lowering<'_> {
             Op::SelfAttention { spec } => self.self_attention(id, &spec),
             Op::SelfAttentionGrad { spec } => self.self_attention_grad(id, &spec),
             Op::LinearGrad { weight } => self.linear_grad(id, weight),
+            Op::RowGateGrad => self.row_gate_grad(id),
+            Op::RouteGrad { spec } => self.route_grad(id, &spec),
+            Op::ExpertUpGrad {
+                experts,
+                projections,
+            } => self.expert_up_grad(id, &experts, projections),
+            Op::ExpertDownGrad { experts } => self.expert_down_grad(id, &experts),
             Op::CrossEntropy { weight } => self.cross_entropy(id, weight),
             Op::CrossEntropyGrad { weight } => self.cross_entropy_grad(id, weight),
             op => Err(Error::Unsupported(format!("{op:?}"))),
@@ -147,13 +154,16 @@ impl Lowering<'_> {
                 "gate and up that are not stacked".into(),
             ));
         }
+        let dy = self.input(id, 2);
         let entries = [
             (3, self.bound(gate)),
-            (4, self.dense(self.input(id, 2), "gated_grad")?),
+            (4, self.bound(dy)),
             (6, self.bound(self.plan.view(id))),
         ];
         let kernel = Kernel::new("gated_grad")
             .size("N", n / 2)
+            .size("DY_STRIDE", dy.stride)
+            .size("DY_START", dy.start)
             .set("ACTIVATION", code(activation));
         self.push_values(id, &kernel, n / 2, &entries)
     }
