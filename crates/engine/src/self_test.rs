@@ -468,6 +468,9 @@ fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
 }
 
 /// The ops with a state, in all their forms.
+///
+/// # Errors
+/// If a shape does not match, which would be a mistake in a case itself.
 pub fn recurrent_cases() -> siskin_graph::Result<Vec<(&'static str, Case)>> {
     Ok(vec![
         (
