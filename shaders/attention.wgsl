@@ -1,9 +1,12 @@
 // out = softmax(SCALE · q Kᵀ) V, causal, over the last WINDOW positions (0: all), for several tokens
-// whose keys and values are in the cache. Shapes: x, cache: lib/heads; out [T, N_HEADS · HEAD_DIM].
+// whose keys and values are in the cache. Shapes: x, cache: lib/heads; sinks [N_HEADS], scores without values; out [T, N_HEADS · HEAD_DIM].
 // Dispatch: one workgroup per head of q (x) and token (y).
 // @use lib/heads
+// @use lib/scores
 override SCALE: f32;
 override WINDOW: u32 = 0u;
+override HAS_SINKS: bool = false;
+@group(0) @binding(4) var<storage, read> sinks: array<f32>;
 @group(0) @binding(7) var<storage, read_write> out: array<vec4<f32>>;
 
 var<workgroup> q: array<vec4<f32>, HEAD_DIM / 4u>;
@@ -35,7 +38,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     cache = wid.x / (N_HEADS / N_KV_HEADS) * CONTEXT * d4;
     let end = step.position + wid.y + 1u;
     let first = select(0u, end - WINDOW, WINDOW > 0u && end > WINDOW);
-    let a = attend(first, end, t);
+    var a = attend(first, end, t);
+    if HAS_SINKS {
+        a = with_sink(a, sinks[wid.x]);
+    }
     if t < d4 {
         out[(wid.y * N_HEADS + wid.x) * d4 + t] = a.columns / a.total;
     }

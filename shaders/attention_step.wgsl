@@ -1,14 +1,17 @@
 // All of attention for one token: head norms and rope on q and k, k and v to the cache, and
 // out = softmax(SCALE · q Kᵀ) V over the last WINDOW positions (0: all). Every workgroup rotates its
 // own q and k, so that none waits for another; the first of each group of heads writes the cache.
-// Shapes: x, cache: lib/heads; out [N_HEADS · HEAD_DIM]. With SPLITS > 1 the keys are shared among
+// Shapes: x, cache: lib/heads; sinks [N_HEADS], scores without values; out [N_HEADS · HEAD_DIM]. With SPLITS > 1 the keys are shared among
 // that many workgroups per head, and out is what attention_reduce combines: for each head and
 // split HEAD_DIM / 4 columns of four, then (peak, total, 0, 0).
 // Dispatch: one workgroup per head of q (x) and split (y).
 // @use lib/rope
+// @use lib/scores
 override SCALE: f32;
 override WINDOW: u32 = 0u;
 override SPLITS: u32 = 1u;
+override HAS_SINKS: bool = false;
+@group(0) @binding(8) var<storage, read> sinks: array<f32>;
 @group(0) @binding(7) var<storage, read_write> out: array<vec4<f32>>;
 
 var<workgroup> q: array<vec4<f32>, HEAD_DIM / 4u>;
@@ -63,7 +66,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let first = select(0u, end - WINDOW, WINDOW > 0u && end > WINDOW);
     let share = (end - first + SPLITS - 1u) / SPLITS;
     let begin = min(first + wid.y * share, end);
-    let a = attend(begin, min(begin + share, end), t);
+    var a = attend(begin, min(begin + share, end), t);
+    if HAS_SINKS && wid.y == 0u {
+        a = with_sink(a, sinks[wid.x]);
+    }
     if SPLITS == 1u {
         if t < d4 {
             out[wid.x * d4 + t] = a.columns / a.total;

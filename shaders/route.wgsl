@@ -1,11 +1,12 @@
 // The USED experts of each token with the highest scores, highest first and the lower index first among equals: their
-// indices, then their weights. SCORE: 0 the softmax of the logits, 1 their sigmoids. A bias counts for the choice alone.
+// indices, then their weights, with RENORMALISE divided by EPS + their sum. SCORE: 0 the softmax of the logits, 1 their sigmoids. A bias counts for the choice alone.
 // Shapes: logits [T, EXPERTS]; bias [EXPERTS]; out [T, 2 USED]. Dispatch: one workgroup per token (y).
 // @use reduce
 override EXPERTS: u32;
 override USED: u32;
 override SCORE: u32 = 0u;
 override RENORMALISE: bool = false;
+override EPS: f32 = 0.0;
 override SCALE: f32 = 1.0;
 override HAS_BIAS: bool = false;
 @group(0) @binding(3) var<storage, read_write> logits: array<f32>;
@@ -61,7 +62,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     workgroupBarrier();
     var divisor = 1.0;
     if RENORMALISE {
-        divisor = 0.0;
+        divisor = EPS;
         for (var i = 0u; i < USED; i++) {
             divisor += chosen[i];
         }

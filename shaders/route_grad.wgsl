@@ -6,6 +6,7 @@ override EXPERTS: u32;
 override USED: u32;
 override SCORE: u32 = 0u;
 override RENORMALISE: bool = false;
+override EPS: f32 = 0.0;
 override SCALE: f32 = 1.0;
 override DY_STRIDE: u32;
 override DY_START: u32 = 0u;
@@ -33,7 +34,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
             total += exp(logits[at + e] - peak);
         }
     }
-    var chosen = 0.0;
+    var chosen = EPS;
     var inner = 0.0;
     for (var i = 0u; i < USED; i++) {
         let score = score_of(logits[at + u32(route[from_route + i])], peak, total);

@@ -1,6 +1,9 @@
 // out = softmax(SCALE · q Kᵀ) V of each token of a batch over its own segment.
-// Shapes: lib/qkv; out [T, N_HEADS · HEAD_DIM]. Dispatch: one workgroup per head of q (x) and token (y).
+// Shapes: lib/qkv; sinks [N_HEADS], scores without values; out [T, N_HEADS · HEAD_DIM]. Dispatch: one workgroup per head of q (x) and token (y).
 // @use lib/qkv
+// @use lib/scores
+override HAS_SINKS: bool = false;
+@group(0) @binding(7) var<storage, read> sinks: array<f32>;
 @group(0) @binding(6) var<storage, read_write> out: array<vec4<f32>>;
 
 var<workgroup> query: array<vec4<f32>, HEAD_DIM / 4u>;
@@ -29,7 +32,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     }
     workgroupBarrier();
     kv_head = wid.x / (N_HEADS / N_KV_HEADS);
-    let a = attend(first_key(wid.y), end_key(wid.y), t);
+    var a = attend(first_key(wid.y), end_key(wid.y), t);
+    if HAS_SINKS {
+        a = with_sink(a, sinks[wid.x]);
+    }
     if t < d4 {
         out[(wid.y * N_HEADS + wid.x) * d4 + t] = a.columns / a.total;
     }

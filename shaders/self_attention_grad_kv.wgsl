@@ -43,8 +43,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
                     dp += dot(dy[above + i], value[i]);
                 }
                 let known = stats[query * N_HEADS + head];
-                let p = exp(SCALE * score - known.x);
-                weight = vec2<f32>(SCALE * p * (dp - known.y), p);
+                let s = capped(SCALE * score);
+                let p = exp(s - known.x);
+                weight = vec2<f32>(SCALE * p * (dp - known.y) * capped_grad(s), p);
             }
             weights[t] = weight;
             workgroupBarrier();

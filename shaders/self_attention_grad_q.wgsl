@@ -1,4 +1,4 @@
-// The gradient of q: Σ_keys ds k with ds = SCALE · p (dy · v − y · dy), p = exp(score − log-sum-exp).
+// The gradient of q: Σ_keys ds k with ds = SCALE · p (dy · v − y · dy), p = exp(score − log-sum-exp), of capped scores by way of the cap's derivative.
 // Shapes: lib/qkv_grad, of whose out this writes the first columns.
 // Dispatch: one workgroup per head of q (x) and token (y).
 // @use lib/qkv_grad
@@ -37,7 +37,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
                 score += dot(query[i], k[k_from + i]);
                 dp += dot(above[i], v[v_from + i]);
             }
-            ds = SCALE * exp(SCALE * score - known.x) * (dp - known.y);
+            let s = capped(SCALE * score);
+            ds = SCALE * exp(s - known.x) * (dp - known.y) * capped_grad(s);
         }
         weights[t] = ds;
         workgroupBarrier();

@@ -2,6 +2,9 @@
 // Shapes: lib/qkv, where v is the result y; dy as y; stats [T, N_HEADS]. Dispatch: one workgroup per head of
 // q (x) and token (y).
 // @use lib/qkv
+// @use lib/scores
+override HAS_SINKS: bool = false;
+@group(0) @binding(8) var<storage, read> sinks: array<f32>;
 @group(0) @binding(6) var<storage, read_write> dy: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> stats: array<vec2<f32>>;
 
@@ -21,8 +24,15 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         for (var i = 0u; i < d4; i++) {
             s += dot(q[at + i], k[begin + i]);
         }
-        let new_peak = max(peak, SCALE * s);
-        total = total * exp(peak - new_peak) + exp(SCALE * s - new_peak);
+        let score = capped(SCALE * s);
+        let new_peak = max(peak, score);
+        total = total * exp(peak - new_peak) + exp(score - new_peak);
+        peak = new_peak;
+    }
+    // As if the first thread had seen the sink, a score without a value.
+    if HAS_SINKS && t == 0u {
+        let new_peak = max(peak, sinks[head]);
+        total = total * exp(peak - new_peak) + exp(sinks[head] - new_peak);
         peak = new_peak;
     }
     let highest = reduce_max(peak, t);

@@ -42,6 +42,8 @@ export interface ModelInfo {
   /** The context length that the model was trained with, in tokens. */
   contextLength: number;
   ropeTheta: number;
+  /** How many experts a layer has, how many process a token, and the parameters that do. */
+  experts: { count: number; used: number; activeParameters: number } | null;
   tokenizer: string;
   chatTemplate: string | null;
   /** What it makes: text, embeddings or scores of texts. A model for text can be asked for embeddings too. */

@@ -3,6 +3,7 @@
 // Keys are processed WG at a time, one per thread, with a running maximum (online softmax, M. Milakov and
 // N. Gimelshein 2018); then the threads divide the values: HEAD_DIM / 4 columns by PARTS keys.
 // @use lib/head_dim
+// @use lib/scores
 // @use reduce
 var<workgroup> weights: array<f32, WG>;
 var<workgroup> sums: array<vec4<f32>, WG>;
@@ -12,6 +13,13 @@ struct Attended {
     columns: vec4<f32>,
     peak: f32,
     total: f32,
+}
+
+// With a further score that has no value.
+fn with_sink(a: Attended, sink: f32) -> Attended {
+    let peak = max(a.peak, sink);
+    let shrink = exp(a.peak - peak);
+    return Attended(a.columns * shrink, peak, a.total * shrink + exp(sink - peak));
 }
 
 fn attend(first: u32, end: u32, t: u32) -> Attended {
@@ -26,7 +34,7 @@ fn attend(first: u32, end: u32, t: u32) -> Attended {
         let key = tile + t;
         var score = -1e30;
         if key < end {
-            score = score_of(key);
+            score = capped(score_of(key));
         }
         let new_peak = max(peak, reduce_max(score, t));
         let shrink = exp(peak - new_peak);

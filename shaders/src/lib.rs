@@ -26,8 +26,8 @@ pub static LIBRARY: &[(&str, &str)] = sources!(
     "lib/dot_q16" "lib/expert" "lib/expert_in" "lib/head_dim" "lib/heads" "lib/kv_f16" "lib/kv_f32" "lib/layer_norm"
     "lib/linear_out" "lib/lora_span" "lib/map" "lib/matvec_in" "lib/pcg" "lib/position_batch" "lib/position_step"
     "lib/product_f32" "lib/product_int" "lib/q16" "lib/qkv" "lib/qkv_grad" "lib/reduce_sg" "lib/reduce_wg" "lib/rope"
-    "lib/rotate" "lib/softplus" "lib/step" "lib/values" "lib/values_bf16" "lib/values_f16" "lib/values_f32"
-    "lib/values_halves" "lib/values_nf4" "lib/values_quantised" "lib/weights"
+    "lib/rotate" "lib/scores" "lib/softplus" "lib/step" "lib/values" "lib/values_bf16" "lib/values_f16"
+    "lib/values_f32" "lib/values_halves" "lib/values_nf4" "lib/values_quantised" "lib/weights"
 );
 
 /// The kernels: name (`matvec`) and WGSL source of each, before its `// @use` lines are resolved. The entry point is
@@ -38,6 +38,6 @@ pub static KERNELS: &[(&str, &str)] = sources!(
     "expert_down" "expert_down_grad" "expert_up" "expert_up_grad" "gated" "gated_grad" "kv_append" "last_row"
     "layer_norm" "layer_norm_grad" "linear_grad" "lora_down_grad" "lora_grad" "lora_up" "lora_up_grad" "map" "map_grad"
     "matmul" "matmul_rows" "matvec" "matvec_rows" "pool" "quantise_q16" "rms_norm" "rms_norm_grad" "rope" "rope_append"
-    "route" "route_grad" "row_gate" "row_gate_grad" "scale_columns" "selective_scan" "self_attention" "self_attention_grad_kv"
-    "self_attention_grad_q" "self_attention_stats" "square_sum"
+    "route" "route_grad" "row_gate" "row_gate_grad" "scale_columns" "selective_scan" "self_attention"
+    "self_attention_grad_kv" "self_attention_grad_q" "self_attention_stats" "square_sum"
 );

@@ -212,6 +212,7 @@ fn routes_by_every_score() {
                 score,
                 bias: None,
                 renormalise,
+                eps: 0.1,
                 scale: 1.7,
             };
             let forward = |x: &[f32]| {
@@ -286,11 +287,15 @@ fn experts_through_quantised_weights() {
 fn attention_with_windows_and_segments() {
     let (t, d) = (9, 4);
     let segments = [0..5, 5..6, 6..9];
-    for (window, causal) in [
-        (None, true),
-        (Some(2), true),
-        (None, false),
-        (Some(2), false),
+    let sinks = [0.3, -1.0, 2.0, 0.0];
+    for (window, causal, soft_cap, sinks) in [
+        (None, true, None, None),
+        (Some(2), true, None, None),
+        (None, true, Some(0.5), None),
+        (Some(2), true, Some(0.8), Some(&sinks[..])),
+        (None, false, None, None),
+        (Some(2), false, None, None),
+        (Some(3), false, Some(0.8), Some(&sinks[..])),
     ] {
         let spec = AttentionSpec {
             n_heads: 4,
@@ -299,6 +304,8 @@ fn attention_with_windows_and_segments() {
             scale: 0.4,
             window,
             causal,
+            soft_cap,
+            sinks: None,
         };
         // q, k and v side by side, as their gradients are.
         let (n, nq, nkv) = (8 * d, 4 * d, 2 * d);
@@ -308,7 +315,7 @@ fn attention_with_windows_and_segments() {
             let x = Mat::dense(x, n);
             let qkv = [x.cols(0, nq), x.cols(nq, nkv), x.cols(nq + nkv, nkv)];
             let mut y = vec![0.0; t * nq];
-            self_attention::self_attention(&spec, &segments, qkv, &mut scratch, &mut y);
+            self_attention::self_attention(&spec, sinks, &segments, qkv, &mut scratch, &mut y);
             y
         };
         let y = forward(&x);
@@ -320,15 +327,9 @@ fn attention_with_windows_and_segments() {
             Mat::dense(&y, nq),
             Mat::dense(&dy, nq),
         ];
-        let mut dx = vec![0.0; t * n];
-        self_attention::self_attention_grad(&spec, &segments, five, &mut vec![], &mut dx);
-        check(
-            &format!("window {window:?}, causal {causal}"),
-            &x,
-            &dy,
-            &dx,
-            forward,
-        );
+        let (mut dx, mut scratch) = (vec![0.0; t * n], vec![]);
+        self_attention::self_attention_grad(&spec, sinks, &segments, five, &mut scratch, &mut dx);
+        check(&format!("{spec:?} {sinks:?}"), &x, &dy, &dx, forward);
     }
 }
 

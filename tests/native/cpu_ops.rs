@@ -87,7 +87,12 @@ fn attention_of_many_rows_is_that_of_each() {
         75,
         37,
     );
-    for window in [None, Some(20)] {
+    let scores = [0.3, -1.0, 9.0, 0.0];
+    for (window, soft_cap, sinks) in [
+        (None, None, None),
+        (Some(20), None, None),
+        (None, Some(1.5), Some(&scores[..])),
+    ] {
         let spec = AttentionSpec {
             n_heads: 4,
             n_kv_heads: 2,
@@ -95,6 +100,8 @@ fn attention_of_many_rows_is_that_of_each() {
             scale: 0.9,
             window,
             causal: true,
+            soft_cap,
+            sinks: None,
         };
         let mut cache = KvCache::new(shape, 128, CacheType::F32);
         let (k, v) = (values(1, 112 * 32), values(2, 112 * 32));
@@ -105,11 +112,12 @@ fn attention_of_many_rows_is_that_of_each() {
         let q = Mat::dense(&q, 64);
         let (mut all, mut each) = (vec![0.0; rows * 64], vec![0.0; rows * 64]);
         let mut scratch = vec![];
-        attention(&spec, q, &cache, before, &mut scratch, &mut all);
+        attention(&spec, sinks, q, &cache, before, &mut scratch, &mut all);
         for (r, out) in each.chunks_mut(64).enumerate() {
-            attention(&spec, q.rows(r, 1), &cache, before + r, &mut scratch, out);
+            let q = q.rows(r, 1);
+            attention(&spec, sinks, q, &cache, before + r, &mut scratch, out);
         }
-        assert_close(&format!("{window:?}"), &all, &each, 1e-5);
+        assert_close(&format!("{spec:?}"), &all, &each, 1e-5);
     }
 }
 
@@ -223,6 +231,8 @@ fn attention_is_pytorch_s_however_the_rows_come() {
             scale: 0.3,
             window,
             causal: true,
+            soft_cap: None,
+            sinks: None,
         };
         for (ty, tolerance) in [(CacheType::F32, 1e-6), (CacheType::F16, 1e-3)] {
             for chunk in [1, 4, 9] {
@@ -235,7 +245,7 @@ fn attention_is_pytorch_s_however_the_rows_come() {
                         cache.write(r, &k[r * 32..][..32], &v[r * 32..][..32]);
                     }
                     let q = Mat::dense(&q[at * 64..][..rows * 64], 64);
-                    attention(&spec, q, &cache, at, &mut scratch, out);
+                    attention(&spec, None, q, &cache, at, &mut scratch, out);
                 }
                 assert_close(name, &out, &wanted, tolerance);
             }
@@ -253,6 +263,7 @@ fn routes_take_the_highest_scores() {
         score: Score::Softmax,
         bias: None,
         renormalise: false,
+        eps: 0.0,
         scale: 2.0,
     };
     let mut out = [0.0; 6];

@@ -180,6 +180,8 @@ fn attention_of_many_shapes() {
                     scale: 0.2,
                     window,
                     causal: true,
+                    soft_cap: None,
+                    sinks: None,
                 };
                 let case = Case::attention(spec, norms, f32s).unwrap();
                 let what = format!("attention {n_heads}/{n_kv_heads} heads of {head_dim}");
@@ -207,6 +209,8 @@ fn texts_of_many_shapes() {
                 scale: 0.2,
                 window,
                 causal,
+                soft_cap: None,
+                sinks: None,
             };
             let pooling = [Pooling::Mean, Pooling::First, Pooling::Last][i];
             let ty = [TensorType::F32, TensorType::F16, TensorType::Q8_0][i];
@@ -228,6 +232,34 @@ fn texts_of_many_shapes() {
 }
 
 #[test]
+fn attention_with_a_soft_cap_and_sinks() {
+    let f32s = [TensorType::F32, TensorType::F32];
+    for (window, soft_cap, has_sinks) in [
+        (None, Some(0.3), false),
+        (Some(7), None, true),
+        (None, Some(0.3), true),
+    ] {
+        let spec = AttentionSpec {
+            n_heads: 4,
+            n_kv_heads: 2,
+            head_dim: 32,
+            scale: 0.2,
+            window,
+            causal: true,
+            soft_cap,
+            sinks: None,
+        };
+        let mut case = Case::attention(spec, false, f32s).unwrap();
+        if has_sinks {
+            case.add_sinks();
+        }
+        let what = format!("cap {soft_cap:?}, sinks {has_sinks}, window {window:?}");
+        let runs: [&[usize]; 2] = [&[1, 1, 1], &[600, 1, 5]];
+        check(&case, &what, "attention", &runs);
+    }
+}
+
+#[test]
 fn rope_partial_and_interleaved() {
     let spec = AttentionSpec {
         n_heads: 4,
@@ -236,6 +268,8 @@ fn rope_partial_and_interleaved() {
         scale: 0.2,
         window: None,
         causal: true,
+        soft_cap: None,
+        sinks: None,
     };
     for rope in [
         (16, Pairs::Interleaved),
@@ -260,6 +294,8 @@ fn projections_of_mixed_types_and_a_cache_in_f16() {
         scale: 0.25,
         window: None,
         causal: true,
+        soft_cap: None,
+        sinks: None,
     };
     let case = Case::attention(spec, false, [TensorType::Q4_1, TensorType::Q8_0]).unwrap();
     check(&case, "mixed types", "attention_f16", &[&[1, 1], &[20, 1]]);
@@ -310,6 +346,8 @@ fn runs_within_webgpu_s_default_limits() {
         scale: 0.1,
         window: None,
         causal: true,
+        soft_cap: None,
+        sinks: None,
     };
     let case = Case::attention(spec, true, [TensorType::Q8_0, TensorType::Q8_0]).unwrap();
     let tokens = case.tokens(40);
@@ -330,6 +368,8 @@ fn what_is_too_large_is_an_error() {
         scale: 0.1,
         window: None,
         causal: true,
+        soft_cap: None,
+        sinks: None,
     };
     let case = Case::attention(spec, false, [TensorType::F32, TensorType::F32]).unwrap();
     let (index, profile) = devices()[0];

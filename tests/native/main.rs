@@ -12,6 +12,7 @@ mod cpu_grads;
 mod cpu_ops;
 mod encoders;
 mod examples;
+mod experts;
 mod families;
 mod formats;
 mod gpu_grads;

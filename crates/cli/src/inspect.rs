@@ -6,7 +6,7 @@ use indicatif::HumanBytes;
 use serde_json::{Value as Json, json};
 use siskin_engine::{MemoryFigure, read_text};
 use siskin_formats::{Checkpoint, TensorType};
-use siskin_models::{Model, Pooling};
+use siskin_models::{ExpertCounts, Model, Pooling};
 use siskin_text::TextModel;
 
 use crate::args::InspectArgs;
@@ -51,6 +51,7 @@ struct Inspected {
     model: Model,
     text: TextModel,
     by_type: BTreeMap<TensorType, OfType>,
+    experts: Option<ExpertCounts>,
     context: usize,
     on_cpu: MemoryFigure,
     on_gpu: MemoryFigure,
@@ -77,6 +78,7 @@ impl Inspected {
             entry.parameters += t.shape.iter().product::<usize>();
         }
         Ok(Self {
+            experts: model.experts()?,
             checkpoint,
             model,
             text,
@@ -122,6 +124,9 @@ impl Inspected {
             "rope_theta": dims.rope_theta,
             "rms_norm_eps": dims.rms_norm_eps,
             "context_length": dims.context_length,
+            "experts": self.experts.map(|e| json!({
+                "count": e.count, "used": e.used, "active_parameters": e.active_parameters,
+            })),
             "tokenizer": {
                 "kind": text.kind(),
                 "vocab_size": text.vocab_size(),
@@ -189,6 +194,15 @@ impl Inspected {
             dims.n_kv_heads,
             dims.head_dim
         )?;
+        if let Some(experts) = self.experts {
+            writeln!(
+                out,
+                "experts        {} of {} for each token, {:.1} M parameters active",
+                experts.used,
+                experts.count,
+                experts.active_parameters as f64 / 1e6
+            )?;
+        }
         writeln!(
             out,
             "context        {} tokens, {}",

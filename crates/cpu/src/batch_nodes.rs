@@ -35,10 +35,11 @@ impl State {
                 }
             }
             Op::SelfAttention { spec } => {
+                let sinks = spec.sinks.map(|s| weights.vector(s)).transpose()?;
                 let views = [0, 1, 2].map(|i| at.input(i));
                 let (out, values) = arena.io(at.out(), rows, views);
                 let values = values.map(|v| v.mat(rows));
-                self_attention::self_attention(&spec, &segments(), values, scratch, out);
+                self_attention::self_attention(&spec, sinks, &segments(), values, scratch, out);
             }
             Op::Pool { pooling } => {
                 let (out, [x]) = arena.io(at.out(), at.rows(run), [at.input(0)]);

@@ -148,7 +148,7 @@ impl State {
                 let w = weights.vector(weight)?;
                 let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);
                 for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
-                    let values = out.iter_mut().zip(x.row(r)).zip(w);
+                    let values = out.iter_mut().zip(x.row(r)).zip(w.iter().cycle());
                     values.for_each(|((out, x), w)| *out = x * w);
                 }
             }
@@ -235,8 +235,10 @@ impl State {
                 (0..rows).for_each(|r| caches[cache.0].write(position + r, k.row(r), v.row(r)));
             }
             Op::Attention { cache, spec } => {
+                let sinks = spec.sinks.map(|s| weights.vector(s)).transpose()?;
                 let (out, [q]) = arena.io(at.out(), rows, [at.input(0)]);
-                attention::attention(&spec, q.mat(rows), &caches[cache.0], position, scratch, out);
+                let (q, cache) = (q.mat(rows), &caches[cache.0]);
+                attention::attention(&spec, sinks, q, cache, position, scratch, out);
             }
             op => return Err(Error::NotTraining(op.name())),
         }

@@ -33,10 +33,18 @@ impl State {
                 }
             }
             Op::SelfAttentionGrad { spec } => {
+                let sinks = spec.sinks.map(|s| weights.vector(s)).transpose()?;
                 let views = [0, 1, 2, 3, 4].map(|i| at.input(i));
                 let (out, values) = arena.io(at.out(), rows, views);
                 let values = values.map(|v| v.mat(rows));
-                self_attention::self_attention_grad(&spec, &segments(), values, scratch, out);
+                self_attention::self_attention_grad(
+                    &spec,
+                    sinks,
+                    &segments(),
+                    values,
+                    scratch,
+                    out,
+                );
             }
             Op::CrossEntropy { weight } => {
                 let (parts, d) = weights.matrix(weight)?;

@@ -177,8 +177,14 @@ pub trait Backend: Debug + Movable {
     ) -> LocalFuture<'a, Vec<Vec<f32>>>;
 
     /// The weight of each query for each key, `[n_heads, T, T]`, from q and k as [`Self::evaluate`] returns them.
-    fn attention_weights(&self, spec: &AttentionSpec, q: &[f32], k: &[f32]) -> Vec<f32> {
-        attention::attention_weights(spec, q, k)
+    fn attention_weights(
+        &self,
+        spec: &AttentionSpec,
+        sinks: Option<&[f32]>,
+        q: &[f32],
+        k: &[f32],
+    ) -> Vec<f32> {
+        attention::attention_weights(spec, sinks, q, k)
     }
 
     /// Creates the plan of a graph over whole texts, for batches of up to `rows` tokens.

@@ -104,7 +104,7 @@ async fn read_part(source: &WeightSource<'_>, part: &Part) -> Result<Vec<u8>> {
     Ok(found.cut(part, first, source.files.read(&piece).await?))
 }
 
-async fn read_vector(source: &WeightSource<'_>, weight: &Weight) -> Result<Vec<f32>> {
+pub(crate) async fn read_vector(source: &WeightSource<'_>, weight: &Weight) -> Result<Vec<f32>> {
     let mut values = vec![];
     for part in &weight.parts {
         let Found {

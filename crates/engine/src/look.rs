@@ -124,6 +124,13 @@ impl Session {
             .collect();
         let mut graph = self.graph(Head::AllLogits)?;
         let specs = attention_specs(&graph);
+        let mut sinks = vec![];
+        for spec in &specs {
+            sinks.push(match spec.sinks {
+                Some(id) => Some(self.read_vector(graph.weight(id)).await?),
+                None => None,
+            });
+        }
         // The logits of all positions would be by far the largest part.
         graph.outputs.clear();
         for name in &names {
@@ -139,8 +146,12 @@ impl Session {
         let pairs = traced.as_chunks::<2>().0;
         Ok(specs
             .iter()
+            .zip(&sinks)
             .zip(pairs)
-            .map(|(spec, [q, k])| self.device.attention_weights(spec, q, k))
+            .map(|((spec, sinks), [q, k])| {
+                let sinks = sinks.as_deref();
+                self.device.attention_weights(spec, sinks, q, k)
+            })
             .collect())
     }
 }

@@ -27,7 +27,7 @@ use siskin_cpu::{CacheType, CpuDevice, CpuPart, CpuWeight, Precision};
 use siskin_formats::{TensorType, encode};
 use siskin_gpu::{GpuDevice, GpuType, Product, Profile};
 use siskin_graph::{
-    Activation, AttentionSpec, Graph, MomentType, NodeId, Pairs, Pooling, RopeSpec, Sampling,
+    Activation, AttentionSpec, Graph, MomentType, NodeId, Op, Pairs, Pooling, RopeSpec, Sampling,
     WeightId, WeightKind,
 };
 
@@ -358,6 +358,18 @@ impl Case {
     }
 }
 
+impl Case {
+    /// Gives each head of the case's attention a sink.
+    pub fn add_sinks(&mut self) {
+        for at in 0..self.graph.nodes.len() {
+            if let Op::Attention { cache, mut spec } = self.graph.nodes[at].op {
+                spec.sinks = Some(self.vector("sinks", spec.n_heads));
+                self.graph.nodes[at].op = Op::Attention { cache, spec };
+            }
+        }
+    }
+}
+
 /// The result of one kernel.
 #[derive(Debug, Clone, Serialize)]
 pub struct KernelResult {
@@ -447,6 +459,8 @@ fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
             scale: 0.2,
             window,
             causal: true,
+            soft_cap: None,
+            sinks: None,
         };
         let window = window.map_or(String::new(), |w| format!(", window {w}"));
         cases.push(KernelCase {
@@ -527,6 +541,8 @@ pub async fn self_test(
             scale: 0.3,
             window,
             causal: false,
+            soft_cap: None,
+            sinks: None,
         };
         let case = Case::texts(TensorType::F32, spec, pooling);
         let case = case.map_err(siskin_models::Error::from)?;

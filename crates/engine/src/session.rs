@@ -9,7 +9,7 @@ use siskin_text::TextModel;
 use crate::backend::{Backend, DeviceRequest, PREFILL_ROWS};
 use crate::embed::Texts;
 use crate::files::WeightFiles;
-use crate::load::{OpenOptions, Progress, WeightSource, load_weights};
+use crate::load::{OpenOptions, Progress, WeightSource, load_weights, read_vector};
 use crate::training::Training;
 use crate::{Adapter, Error, ModelFiles, Result, backend};
 
@@ -69,6 +69,16 @@ pub struct Session {
 }
 
 impl Session {
+    /// The values of a vector of the model.
+    pub(crate) async fn read_vector(&self, weight: &Weight) -> Result<Vec<f32>> {
+        let source = WeightSource {
+            model: &self.model,
+            files: &self.files,
+            adapter: None,
+        };
+        read_vector(&source, weight).await
+    }
+
     /// Loads a GGUF file or a Hugging Face folder. `on_progress` is called after each tensor.
     ///
     /// # Errors

@@ -4,8 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::Path;
 
+use crate::mxfp4::Scales;
 use crate::nf4::Peaks;
-use crate::{ByteSource, Error, FileSource, Gguf, Result, SideFiles, TensorType};
+use crate::{ByteSource, Error, FileSource, Gguf, Result, SideFiles, TensorType, mxfp4};
 
 /// A tensor's name, shape and type, and where its bytes are.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,8 +23,15 @@ pub struct TensorInfo {
     pub offset: u64,
     /// Length in bytes of the blocks that [`Self::join`] returns.
     pub bytes: u64,
-    /// Of NF4, whose parts are apart.
-    pub(crate) peaks: Option<Box<Peaks>>,
+    /// Of a type whose parts are apart in its file.
+    pub(crate) apart: Option<Apart>,
+}
+
+/// What is apart from a tensor's codes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Apart {
+    Nf4(Box<Peaks>),
+    Mxfp4(Scales),
 }
 
 impl TensorInfo {
@@ -31,26 +39,37 @@ impl TensorInfo {
     /// of `n_rows` rows, and the row of it at which they begin. Matrices of experts count as one.
     pub fn around(&self, rows: Range<usize>, n_rows: usize) -> (Self, usize) {
         // Peaks that are quantised share scales across rows.
-        if self.peaks.is_some() || rows == (0..n_rows) {
+        if matches!(self.apart, Some(Apart::Nf4(_))) || rows == (0..n_rows) {
             return (self.clone(), rows.start);
         }
         let row_bytes = self.bytes / n_rows as u64;
-        let values: usize = self.shape.iter().product();
+        let cols = self.shape.iter().product::<usize>() / n_rows;
         let mut piece = self.clone();
-        piece.shape = vec![rows.len(), values / n_rows];
-        piece.offset += rows.start as u64 * row_bytes;
+        piece.shape = vec![rows.len(), cols];
         piece.bytes = rows.len() as u64 * row_bytes;
+        match &mut piece.apart {
+            Some(Apart::Mxfp4(scales)) => {
+                let before = mxfp4::bytes_of(rows.start * cols);
+                piece.offset += before[0];
+                scales.offset += before[1];
+            }
+            _ => piece.offset += rows.start as u64 * row_bytes,
+        }
         (piece, 0)
     }
 
-    /// Offset and length of each range of the file that makes up the tensor: one, but for NF4.
+    /// Offset and length of each range of the file that makes up the tensor: one, but for types whose parts are apart.
     pub fn ranges(&self) -> Vec<(u64, u64)> {
-        match &self.peaks {
+        let values: usize = self.shape.iter().product();
+        match &self.apart {
             None => vec![(self.offset, self.bytes)],
-            Some(peaks) => {
-                let values: usize = self.shape.iter().product();
+            Some(Apart::Nf4(peaks)) => {
                 let codes = (self.offset, values as u64 / 2);
                 std::iter::once(codes).chain(peaks.ranges()).collect()
+            }
+            Some(Apart::Mxfp4(scales)) => {
+                let [codes, bytes] = mxfp4::bytes_of(values);
+                vec![(self.offset, codes), (scales.offset, bytes)]
             }
         }
     }
@@ -60,9 +79,10 @@ impl TensorInfo {
     /// # Panics
     /// If `parts` are not the bytes of these ranges.
     pub fn join(&self, mut parts: Vec<Vec<u8>>) -> Vec<u8> {
-        match &self.peaks {
+        match &self.apart {
             None => parts.swap_remove(0),
-            Some(peaks) => peaks.blocks(&parts),
+            Some(Apart::Nf4(peaks)) => peaks.blocks(&parts),
+            Some(Apart::Mxfp4(_)) => mxfp4::blocks(&parts[0], &parts[1]),
         }
     }
 }

@@ -267,7 +267,7 @@ impl<'a> Cursor<'a> {
             file: 0,
             offset,
             bytes: bytes as u64,
-            peaks: None,
+            apart: None,
         }))
     }
 

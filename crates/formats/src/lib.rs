@@ -10,6 +10,7 @@ mod ggml_types;
 mod gguf;
 mod gguf_header;
 mod gguf_write;
+mod mxfp4;
 mod nf4;
 mod pickle;
 mod safetensors;

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo as Entry};
 
+use crate::checkpoint::Apart;
+use crate::mxfp4::{self, Scales};
 use crate::nf4::{self, Nested, Peaks, Range};
 use crate::{ByteSource, Error, Result, TensorInfo, TensorType, UnreadTensor};
 
@@ -102,7 +104,31 @@ impl Header {
 
     fn is_part(&self, tensor: &str) -> bool {
         let of = PARTS.iter().find_map(|part| tensor.strip_suffix(part));
-        Self::quantised(tensor).is_some() || of.is_some_and(|t| self.entries.contains_key(t))
+        let scales = tensor.strip_suffix(mxfp4::SCALES);
+        Self::quantised(tensor).is_some()
+            || of.is_some_and(|t| self.entries.contains_key(t))
+            || scales.is_some_and(|t| self.mxfp4(t, 0).is_some())
+    }
+
+    /// A tensor of MXFP4, if there are one of its codes and one of its scales.
+    fn mxfp4(&self, tensor: &str, file: usize) -> Option<TensorInfo> {
+        let entry = |part: &str| self.entries.get(&format!("{tensor}{part}"));
+        let (codes, scales) = (entry(mxfp4::CODES)?, entry(mxfp4::SCALES)?);
+        let shape = mxfp4::shape_of(&codes.shape, &scales.shape)?;
+        let ty = TensorType::MXFP4;
+        let (offset, code_bytes) = self.range(codes);
+        let (scales_at, scale_bytes) = self.range(scales);
+        let bytes = ty.bytes_of(shape.iter().product())? as u64;
+        let is_u8 = (codes.dtype, scales.dtype) == (Dtype::U8, Dtype::U8);
+        (is_u8 && code_bytes + scale_bytes == bytes).then(|| TensorInfo {
+            name: tensor.into(),
+            shape,
+            ty,
+            file,
+            offset,
+            bytes,
+            apart: Some(Apart::Mxfp4(Scales { offset: scales_at })),
+        })
     }
 
     fn plain(
@@ -135,7 +161,7 @@ impl Header {
             file,
             offset,
             bytes,
-            peaks: None,
+            apart: None,
         }))
     }
 
@@ -181,10 +207,10 @@ impl Header {
             file,
             offset: part("", n / 2)?.0,
             bytes: bytes as u64,
-            peaks: Some(Box::new(Peaks {
+            apart: Some(Apart::Nf4(Box::new(Peaks {
                 at: part(".absmax", peaks * peak_bytes)?,
                 nested,
-            })),
+            }))),
             shape: state.shape,
         })
     }
@@ -208,6 +234,11 @@ pub(crate) fn read_header(
     let (mut tensors, mut unread) = (vec![], vec![]);
     for (tensor, entry) in &header.entries {
         if header.is_part(tensor) {
+            continue;
+        }
+        let codes = tensor.strip_suffix(mxfp4::CODES);
+        if let Some(found) = codes.and_then(|t| header.mxfp4(t, file)) {
+            tensors.push(found);
             continue;
         }
         match states.get(tensor.as_str()) {

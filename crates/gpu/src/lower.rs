@@ -411,6 +411,7 @@ impl Lowering<'_> {
             (6, self.bound(self.plan.view(id))),
         ];
         let kernel = Kernel::new("scale_columns")
+            .flag("IS_ONE", self.graph().weight(weight).rows() == 1)
             .size("N", x.cols)
             .size("STRIDE", x.stride)
             .size("START", x.start);

@@ -63,14 +63,14 @@ impl Graph {
     /// Adds [`Op::ScaleColumns`].
     ///
     /// # Errors
-    /// If the weight has another length than x has columns.
+    /// If the weight has neither as many values as x has columns, nor one.
     pub fn scale_columns(&mut self, x: NodeId, weight: WeightId) -> Result<NodeId> {
         let Node { cols, rows, .. } = *self.node(x);
         let n = self.weight(weight).rows();
         self.check(
             "scale_columns",
             &self.weight(weight).name,
-            n == cols,
+            n == cols || n == 1,
             || format!("the input has {cols} columns, the weight {n}"),
         )?;
         Ok(self.push(Op::ScaleColumns { weight }, &[x], rows, cols))
@@ -178,7 +178,9 @@ impl Graph {
             head_dim,
         } = self.caches[cache.0];
         let Node { cols, rows, .. } = *self.node(q);
+        let sinks = spec.sinks.map_or(spec.n_heads, |s| self.weight(s).rows());
         let fits = spec.n_kv_heads == n_kv_heads
+            && sinks == spec.n_heads
             && spec.head_dim == head_dim
             && spec.n_heads.is_multiple_of(n_kv_heads)
             && cols == spec.n_heads * head_dim;

@@ -15,6 +15,8 @@ pub struct RouteSpec {
     pub bias: Option<WeightId>,
     /// Whether the weights of the chosen are divided by their sum.
     pub renormalise: bool,
+    /// What is added to that sum.
+    pub eps: f32,
     /// What the weights are multiplied by.
     pub scale: f32,
 }

@@ -232,6 +232,12 @@ impl<'a> Fuser<'a> {
         }
     }
 
+    /// The slice that a rope reads, through its norm.
+    fn in_stack(&self, rope: NodeId) -> Option<NodeId> {
+        let (norm, _) = self.roped(rope)?;
+        Some(self.graph.node(norm.unwrap_or(rope)).inputs[0])
+    }
+
     fn rope_append(&self, append: NodeId) -> Option<Step> {
         let Op::KvAppend { cache } = self.graph.node(append).op else {
             return None;
@@ -240,6 +246,14 @@ impl<'a> Fuser<'a> {
         let reads = |n: &Node| matches!(n.op, Op::Attention { cache: c, .. } if c == cache);
         let attention = NodeId(self.graph.nodes.iter().position(reads)?);
         let (q_norm, q_rope) = self.roped(self.graph.node(attention).inputs[0])?;
+        // One kernel reads all three from one place.
+        let v = self.graph.node(append).inputs[1];
+        let place = |id| self.in_stack(id).map(|id| self.source(id));
+        if !matches!(self.graph.node(v).op, Op::Slice { .. })
+            || [place(q_rope), place(k_rope)] != [Some(self.source(v)); 2]
+        {
+            return None;
+        }
         let is_read = [q_rope, k_rope]
             .iter()
             .any(|id| self.graph.outputs.contains(id));

@@ -50,6 +50,11 @@ pub struct AttentionSpec {
     pub window: Option<usize>,
     /// Whether a token sees no token after it.
     pub causal: bool,
+    /// Scores s become `cap · tanh(s / cap)`.
+    pub soft_cap: Option<f32>,
+    /// A score of each query head, `[n_heads]`, that takes part in the softmax and has no value: with it, the weights of
+    /// a query sum to less than 1.
+    pub sinks: Option<WeightId>,
 }
 
 impl AttentionSpec {
@@ -176,9 +181,9 @@ pub enum Op {
         /// The function.
         map: Map,
     },
-    /// `x · w`, each column by its own factor.
+    /// `x · w`, each column by its own factor, or all by one.
     ScaleColumns {
-        /// The vector w, as long as x is wide.
+        /// The vector w, as long as x is wide, or a single value.
         weight: WeightId,
     },
     /// `x · Wᵀ + b`: `[T, k]`, `[n, k]` → `[T, n]`.

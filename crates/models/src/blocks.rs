@@ -94,7 +94,7 @@ impl Biases {
             names.any(|n| source.has_tensor(&format!("blk.0.{n}.bias")))
         };
         Self {
-            qkv: any(&["attn_q", "attn_k", "attn_v"]),
+            qkv: any(&["attn_q", "attn_k", "attn_v", "attn_qkv"]),
             o: any(&["attn_output"]),
             gate_up: any(&["ffn_gate", "ffn_up"]),
             down: any(&["ffn_down"]),
@@ -193,6 +193,8 @@ pub(crate) fn attention(
         scale: a.scale,
         window: a.window,
         causal: a.causal,
+        soft_cap: None,
+        sinks: None,
     };
     let mixed = if a.causal {
         let cache = g.cache(n_kv_heads, head_dim);

@@ -12,8 +12,8 @@ use crate::families::{Architecture, Family};
 use crate::{Result, layers};
 
 pub(crate) static COHERE: Architecture = Architecture {
-    names: &["cohere"],
-    gguf: None,
+    names: &["cohere", "command-r"],
+    gguf: Some("command-r"),
     model_type: "cohere",
     class: "CohereForCausalLM",
     defaults: Defaults {
@@ -34,7 +34,7 @@ pub(crate) static COHERE: Architecture = Architecture {
 
 pub(crate) static COHERE2: Architecture = Architecture {
     names: &["cohere2"],
-    gguf: None,
+    gguf: Some("cohere2"),
     model_type: "cohere2",
     class: "Cohere2ForCausalLM",
     defaults: Defaults {
@@ -68,8 +68,9 @@ fn cohere(source: &Source<'_>) -> Result<Arc<dyn Family>> {
 
 fn cohere2(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let mut dense = read(source, &COHERE2, 10_000.0)?;
-    let window = source.uint("sliding_window", "")?;
-    let window = window.or((!source.is_null("sliding_window")).then_some(4096));
+    let window = source.uint("sliding_window", "attention.sliding_window")?;
+    let window =
+        window.or((!source.is_gguf() && !source.is_null("sliding_window")).then_some(4096));
     let pattern = source.uint("sliding_window_pattern", "")?;
     let pattern = pattern.unwrap_or(PATTERN).max(1);
     let is_local = layers::is_local(source, dense.dims.n_layers, |i| {
@@ -92,7 +93,7 @@ fn read(source: &Source<'_>, arch: &'static Architecture, theta: f32) -> Result<
         pairs: Pairs::Interleaved,
         order: Order::Parallel,
         names: &COHERE_NAMES,
-        logits_scale: source.positive("logit_scale", "", 0.0625)?,
+        logits_scale: source.positive("logit_scale", "logit_scale", 0.0625)?,
         ..dense
     })
 }

@@ -421,6 +421,8 @@ pub(crate) fn check_quantisation(source: &Source<'_>) -> Result<()> {
             }
         }
         Some("bitsandbytes") => Err(source.unsupported(&format!("{KEY}.load_in_8bit"), true)),
+        // A tensor's own type says how; parts of the model that are left as they are have theirs.
+        Some("mxfp4") => Ok(()),
         other => {
             let key = format!("{KEY}.quant_method");
             Err(source.unsupported(&key, other.unwrap_or("missing")))

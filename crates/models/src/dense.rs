@@ -70,7 +70,7 @@ pub(crate) enum Stored {
     Apart(&'static [&'static str]),
     /// One tensor, one below the other.
     Stacked(&'static str),
-    /// One tensor, for each head its q, k and v.
+    /// One tensor, for each head of k its heads of q, its k and its v.
     ByHead(&'static str),
 }
 
@@ -169,6 +169,11 @@ pub(crate) struct Dense {
     /// What the results of attention and MLP are multiplied by.
     pub residual_scale: f32,
     pub logits_scale: f32,
+    /// Of scores of attention.
+    pub soft_cap: Option<f32>,
+    pub logits_cap: Option<f32>,
+    /// Whether each query head has a sink, in the tensor `sinks`.
+    pub has_sinks: bool,
 }
 
 impl Dense {
@@ -261,6 +266,9 @@ impl Dense {
             embedding_scale: 1.0,
             residual_scale: 1.0,
             logits_scale: 1.0,
+            soft_cap: None,
+            logits_cap: None,
+            has_sinks: false,
         }
     }
 
@@ -326,13 +334,15 @@ impl Dense {
 
     /// Rows of a tensor that has q, k and v head by head, in the order q, k, v.
     fn by_head(&self) -> Vec<std::ops::Range<usize>> {
-        let (n, d) = (self.dims.n_heads, self.dims.head_dim);
-        let range = |side: usize, head: usize| {
-            let at = (3 * head + side) * d;
-            at..at + d
+        let (n, d) = (self.dims.n_kv_heads, self.dims.head_dim);
+        let q = self.dims.n_heads / n;
+        let range = |first: usize, heads: usize, group: usize| {
+            let at = (group * (q + 2) + first) * d;
+            at..at + heads * d
         };
-        (0..3)
-            .flat_map(|side| (0..n).map(move |head| range(side, head)))
+        [(0, q), (q, 1), (q + 1, 1)]
+            .into_iter()
+            .flat_map(|(first, heads)| (0..n).map(move |group| range(first, heads, group)))
             .collect()
     }
 
@@ -407,6 +417,10 @@ impl Dense {
         }
         let cache = g.cache(n_kv_heads, head_dim);
         g.kv_append(k, v, cache)?;
+        let sinks = self.has_sinks.then(|| {
+            let name = format!("{module}.sinks");
+            g.vector(&name, &[(&name, n_heads)])
+        });
         let spec = AttentionSpec {
             n_heads,
             n_kv_heads,
@@ -414,6 +428,8 @@ impl Dense {
             scale: self.attention_scale,
             window: self.layers[i].window,
             causal: true,
+            soft_cap: self.soft_cap,
+            sinks,
         };
         let mut mixed = g.attention(q, cache, spec)?;
         g.name(mixed, format!("{layer}.attention"));
@@ -577,11 +593,16 @@ impl Family for Dense {
         self.head_bias
     }
 
+    fn logits_cap(&self) -> Option<f32> {
+        self.logits_cap
+    }
+
     fn check_training(&self) -> Result<()> {
         match self.qkv {
             _ if self.layers.iter().any(|l| l.mixer.is_recurrent()) => {
                 Err(Error::NoTraining("layers with a recurrent state"))
             }
+            _ if self.logits_cap.is_some() => Err(Error::NoTraining("a cap on its logits")),
             _ if self.head_bias => Err(Error::NoTraining("a bias of its head")),
             // An adapter is for a whole projection; these are taken apart.
             Stored::ByHead(_) => Err(Error::NoTraining("q, k and v of each head in one tensor")),

@@ -69,6 +69,22 @@ impl Dims {
         }
     }
 
+    /// The same with heads of another size.
+    pub(crate) fn with_head_dim(&self, head_dim: usize) -> Self {
+        Self {
+            head_dim,
+            ..self.clone()
+        }
+    }
+
+    /// The same with an MLP of another size.
+    pub(crate) fn with_intermediate_size(&self, intermediate_size: usize) -> Self {
+        Self {
+            intermediate_size,
+            ..self.clone()
+        }
+    }
+
     /// Whether all layers have the same sizes.
     pub(crate) fn is_uniform(&self) -> bool {
         self.by_layer.is_empty()
@@ -243,6 +259,8 @@ impl Reader<'_> {
         let each = self.source.by_layer(keys[1], n_layers)?;
         let largest = match each.iter().flatten().max() {
             Some(n) => *n,
+            // A family without a default reads it by another name.
+            None if self.defaults.intermediate_size == 0 && !self.source.is_gguf() => 1,
             None => self.size(keys, self.defaults.intermediate_size, MAX_SIZE)?,
         };
         if largest == 0 {
@@ -254,8 +272,8 @@ impl Reader<'_> {
     fn head_dim(&self, derived: usize) -> Result<usize> {
         let keys = ["head_dim", "attention.key_length"];
         let head_dim = self.derived(keys, self.defaults.head_dim, derived)?;
-        if head_dim == 0 || !head_dim.is_multiple_of(4) || head_dim > 256 {
-            return Err(self.source.wrong("head_dim", "a multiple of 4 up to 256"));
+        if head_dim == 0 || !head_dim.is_multiple_of(4) || head_dim > 512 {
+            return Err(self.source.wrong("head_dim", "a multiple of 4 up to 512"));
         }
         Ok(head_dim)
     }

@@ -221,6 +221,8 @@ impl Encoder {
             scale: blocks::attention_scale(head_dim),
             window: self.layers[i].window,
             causal: false,
+            soft_cap: None,
+            sinks: None,
         };
         let mixed = g.self_attention(qkv, spec)?;
         g.name(mixed, format!("{layer}.attention"));

@@ -23,12 +23,17 @@ static ALL: &[&Architecture] = &[
     &crate::cohere::COHERE,
     &crate::cohere::COHERE2,
     &crate::ernie::ERNIE4_5,
+    &crate::ernie::ERNIE4_5_MOE,
     &crate::exaone4::EXAONE4,
+    &crate::falcon::FALCON,
     &crate::falcon_h1::FALCON_H1,
     &crate::gemma::GEMMA,
+    &crate::gemma2::GEMMA2,
+    &crate::gemma4::GEMMA4,
     &crate::glm::GLM,
     &crate::glm::GLM4,
     &crate::gpt_neox::GPT_NEOX,
+    &crate::gpt_oss::GPT_OSS,
     &crate::granite::GRANITE,
     &crate::granite_hybrid::GRANITE_HYBRID,
     &crate::granite::GRANITE_MOE,
@@ -36,6 +41,7 @@ static ALL: &[&Architecture] = &[
     &crate::hunyuan::HUNYUAN,
     &crate::mixtral::MIXTRAL,
     &crate::lfm2::LFM2,
+    &crate::lfm2::LFM2_MOE,
     &crate::mamba::MAMBA,
     &crate::mamba::MAMBA2,
     &crate::arcee::NEMOTRON,
@@ -152,6 +158,11 @@ pub(crate) trait Family: Debug + Send + Sync {
     /// Whether the head has a bias.
     fn has_head_bias(&self) -> bool {
         false
+    }
+
+    /// The soft cap of the logits.
+    fn logits_cap(&self) -> Option<f32> {
+        None
     }
 
     /// Whether it can be trained.

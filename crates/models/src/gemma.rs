@@ -12,7 +12,7 @@ use crate::{Dims, Result, Transform, blocks};
 
 pub(crate) static GEMMA: Architecture = Architecture {
     names: &["gemma"],
-    gguf: None,
+    gguf: Some("gemma"),
     model_type: "gemma",
     class: "GemmaForCausalLM",
     defaults: Defaults {

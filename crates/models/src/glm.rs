@@ -12,8 +12,8 @@ use crate::dims::Defaults;
 use crate::families::{Architecture, Family};
 
 pub(crate) static GLM: Architecture = Architecture {
-    names: &["glm"],
-    gguf: None,
+    names: &["glm", "chatglm"],
+    gguf: Some("chatglm"),
     model_type: "glm",
     class: "GlmForCausalLM",
     defaults: Defaults {
@@ -29,6 +29,10 @@ pub(crate) static GLM: Architecture = Architecture {
         tied: false,
     },
     read: |source| read(source, &GLM, Order::Before),
+    layer_names: &[
+        ("self_attn.qkv_proj", "attn_qkv"),
+        ("mlp.gate_up_proj", "ffn_up"),
+    ],
     ..DECODER
 };
 
@@ -79,6 +83,10 @@ fn read(source: &Source<'_>, arch: &'static Architecture, order: Order) -> Resul
         .with_attention_biases(bias, false)
         .with_mlp(source, MLP, false)?;
     dense.pairs = Pairs::Interleaved;
+    // Of files that were made from the first form of these models.
+    if source.has_tensor("blk.0.attn_qkv.weight") {
+        dense.qkv = Stored::Stacked("qkv_proj");
+    }
     dense.order = order;
     dense.names = &GLM_NAMES;
     Ok(Arc::new(dense))

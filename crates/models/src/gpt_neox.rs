@@ -12,8 +12,8 @@ use crate::dims::Defaults;
 use crate::families::{Architecture, Family};
 
 pub(crate) static GPT_NEOX: Architecture = Architecture {
-    names: &["gpt_neox"],
-    gguf: None,
+    names: &["gpt_neox", "gptneox"],
+    gguf: Some("gptneox"),
     model_type: "gpt_neox",
     class: "GPTNeoXForCausalLM",
     defaults: Defaults {
@@ -29,6 +29,12 @@ pub(crate) static GPT_NEOX: Architecture = Architecture {
         tied: false,
     },
     read: gpt_neox,
+    layer_names: &[
+        ("attention.query_key_value", "attn_qkv"),
+        ("attention.dense", "attn_output"),
+        ("mlp.dense_h_to_4h", "ffn_up"),
+        ("mlp.dense_4h_to_h", "ffn_down"),
+    ],
     top_names: &[
         ("model.embed_tokens", "gpt_neox.embed_in"),
         ("model.norm", "gpt_neox.final_layer_norm"),
@@ -60,14 +66,19 @@ fn gpt_neox(source: &Source<'_>) -> Result<Arc<dyn Family>> {
         .with_layer_norm(source, "layer_norm_eps", true)?
         .with_attention_biases(bias, bias)
         .with_mlp(source, MLP, true)?;
-    let order = match source.flag("use_parallel_residual", true)? {
+    let is_parallel = source.bool("use_parallel_residual", "use_parallel_residual")?;
+    let order = match is_parallel.unwrap_or(true) {
         true => Order::Parallel,
         false => Order::Before,
     };
     Ok(Arc::new(Dense {
         order,
         names: &NEOX_NAMES,
-        qkv: Stored::ByHead("query_key_value"),
+        // GGUF files have all of q above all of k.
+        qkv: match source.is_gguf() {
+            true => Stored::Stacked("query_key_value"),
+            false => Stored::ByHead("query_key_value"),
+        },
         ..dense
     }))
 }

@@ -1,14 +1,17 @@
-//! LFM2 and LFM2.5: most layers have a gated short convolution in place of attention. Source: `transformers/models/lfm2`.
+//! LFM2 and LFM2.5, dense and with experts: most layers have a gated short convolution in place of attention. Source:
+//! `transformers/models/lfm2`, `lfm2_moe`.
 
 use std::sync::Arc;
 
 use serde_json::Value as Json;
+use siskin_graph::Score;
 
 use crate::config::Source;
 use crate::dense::{DECODER, Dense, GATED, Mlp, NAMES, Names, QkNorm, Stored};
 use crate::dims::Defaults;
 use crate::families::{Architecture, Family};
 use crate::mixers::{Mixer, ShortConv};
+use crate::moe::{self, Moe};
 use crate::{Dims, Result, layers};
 
 pub(crate) static LFM2: Architecture = Architecture {
@@ -33,6 +36,27 @@ pub(crate) static LFM2: Architecture = Architecture {
     top_names: &[("model.norm", "model.embedding_norm")],
     gguf_top_names: &[("model.norm", "token_embd_norm")],
     ..DECODER
+};
+
+pub(crate) static LFM2_MOE: Architecture = Architecture {
+    names: &["lfm2_moe", "lfm2moe"],
+    gguf: Some("lfm2moe"),
+    model_type: "lfm2_moe",
+    class: "Lfm2MoeForCausalLM",
+    defaults: Defaults {
+        hidden_size: 2048,
+        intermediate_size: 7168,
+        ..LFM2.defaults
+    },
+    read: lfm2_moe,
+    ..LFM2
+};
+
+const MOE_NAMES: moe::Names = moe::Names {
+    module: "feed_forward",
+    choice: "expert_bias",
+    stored: moe::Stored::Apart(["w1", "w3", "w2"]),
+    ..moe::NAMES
 };
 
 const LAYER_NAMES: &[(&str, &str)] = &[
@@ -65,13 +89,51 @@ const MLP: Mlp = Mlp {
 };
 
 fn lfm2(source: &Source<'_>) -> Result<Arc<dyn Family>> {
-    let mut dense = Dense::read(source, &LFM2, (1_000_000.0, None))?;
-    let dims = &mut dense.dims;
-    dims.rms_norm_eps = source.positive("norm_eps", "attention.layer_norm_rms_epsilon", 1e-5)?;
+    let mut dense = with_convolutions(source, &LFM2)?;
     if !source.is_gguf() {
+        let dims = &mut dense.dims;
         dims.intermediate_size = intermediate_size(source, dims.intermediate_size)?;
         check_old_keys(source, dims)?;
     }
+    Ok(Arc::new(dense))
+}
+
+fn lfm2_moe(source: &Source<'_>) -> Result<Arc<dyn Family>> {
+    let mut dense = with_convolutions(source, &LFM2_MOE)?;
+    let size = Moe::size(source, "moe_intermediate_size", 1792)?;
+    let moe = Moe::read(source, MOE_NAMES, [32, 4], size)?;
+    if source
+        .uint("", "expert_gating_func")?
+        .is_some_and(|f| f != SIGMOID)
+    {
+        return Err(source.unsupported("expert_gating_func", "other than sigmoid"));
+    }
+    dense.moe = Some(Moe {
+        score: Score::Sigmoid,
+        has_choice_bias: match source.is_gguf() {
+            true => moe.has_choice_bias,
+            false => source.flag("use_expert_bias", true)?,
+        },
+        renormalise: source.flag("norm_topk_prob", true)?,
+        eps: 1e-6,
+        scale: source.positive("routed_scaling_factor", "", 1.0)?,
+        ..moe
+    });
+    let dense_layers = source.uint("num_dense_layers", "leading_dense_block_count")?;
+    let n_dense = dense_layers.unwrap_or(if source.is_gguf() { 0 } else { 2 });
+    for layer in dense.layers.iter_mut().skip(n_dense) {
+        layer.is_sparse = true;
+    }
+    Ok(Arc::new(dense))
+}
+
+/// What GGUF files call the score of experts that is a sigmoid.
+const SIGMOID: usize = 2;
+
+fn with_convolutions(source: &Source<'_>, arch: &'static Architecture) -> Result<Dense> {
+    let mut dense = Dense::read(source, arch, (1_000_000.0, None))?;
+    let eps = source.positive("norm_eps", "attention.layer_norm_rms_epsilon", 1e-5)?;
+    dense.dims.rms_norm_eps = eps;
     dense.names = &LFM2_NAMES;
     dense.mlp = MLP;
     dense.qk_norm = QkNorm::Heads;
@@ -85,7 +147,7 @@ fn lfm2(source: &Source<'_>) -> Result<Arc<dyn Family>> {
             layer.mixer = Mixer::ShortConv(conv);
         }
     }
-    Ok(Arc::new(dense))
+    Ok(dense)
 }
 
 /// Which layers have attention.

@@ -13,12 +13,16 @@ mod ernie;
 mod error;
 mod exaone4;
 mod export;
+mod falcon;
 mod falcon_h1;
 mod families;
 mod gemma;
+mod gemma2;
 mod gemma3;
+mod gemma4;
 mod glm;
 mod gpt_neox;
+mod gpt_oss;
 mod granite;
 mod granite_hybrid;
 mod harmless;
@@ -53,7 +57,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use siskin_formats::{Checkpoint, TensorInfo, TensorType};
-use siskin_graph::{Graph, Part};
+use siskin_graph::{Graph, Map, NodeId, Part};
 
 use config::Source;
 use families::{Architecture, Family, InFile};
@@ -62,6 +66,7 @@ pub use dims::Dims;
 pub use error::{Error, Result};
 pub use export::{Change, Exported};
 pub use families::architectures;
+pub use moe::ExpertCounts;
 pub use names::Transform;
 pub use sentence::Sentence;
 pub use siskin_graph::Pooling;
@@ -273,6 +278,14 @@ impl Model {
         self.family.dims()
     }
 
+    /// The experts of a model that has some.
+    ///
+    /// # Errors
+    /// As [`Self::graph`].
+    pub fn experts(&self) -> Result<Option<ExpertCounts>> {
+        Ok(moe::expert_counts(&self.graph(Head::Next)?))
+    }
+
     fn transform(&self, tensor: &str, gguf: bool) -> Transform {
         (self.arch.transform)(InFile { tensor, gguf }, self.dims())
     }
@@ -304,10 +317,15 @@ impl Model {
             let bias = "lm_head.bias";
             g.vector(bias, &[(bias, dims.vocab_size)])
         });
+        let logits_of = |g: &mut Graph, x: NodeId| -> Result<NodeId> {
+            let logits = g.linear(x, lm_head, bias)?;
+            let cap = self.family.logits_cap();
+            Ok(cap.map_or(logits, |cap| g.map(logits, Map::SoftCap(cap))))
+        };
         if head == Head::Lens {
             for x in g.layer_ends.clone() {
                 let x = self.family.last_norm(&mut g, x)?;
-                let logits = g.linear(x, lm_head, bias)?;
+                let logits = logits_of(&mut g, x)?;
                 g.output(logits);
             }
             return Ok(g);
@@ -321,7 +339,7 @@ impl Model {
             g.output(loss);
             return Ok(g);
         }
-        let logits = g.linear(x, lm_head, bias)?;
+        let logits = logits_of(&mut g, x)?;
         g.output(logits);
         if head == Head::Next {
             g.choose(logits);
@@ -349,6 +367,8 @@ impl Model {
         let fits = match found[..] {
             // The matrices of all experts.
             [experts, rows, cols] => wanted == [experts * rows, cols],
+            // Their biases.
+            [experts, rows] if part.shape[1] == 1 => wanted == [experts * rows],
             _ => found == significant(&wanted),
         };
         if !fits {

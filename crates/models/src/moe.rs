@@ -1,7 +1,8 @@
 //! The MLPs of a mixture of experts: what a family says of them, how files store them, and their graph.
 
 use siskin_graph::{
-    Activation, Experts, Graph, NodeId, Part, Result as GraphResult, RouteSpec, Score, WeightId,
+    Activation, Experts, Graph, NodeId, Op, Part, Result as GraphResult, RouteSpec, Score,
+    WeightKind,
 };
 
 use crate::Result;
@@ -13,6 +14,8 @@ use crate::config::Source;
 pub(crate) struct Names {
     pub module: &'static str,
     pub router: &'static str,
+    /// The vector that is added to the scores for the choice, where there is one.
+    pub choice: &'static str,
     pub stored: Stored,
     /// The MLP that every token passes; its projections are called as those of a dense MLP.
     pub shared: &'static str,
@@ -29,12 +32,16 @@ pub(crate) enum Stored {
     Stacked([&'static str; 2]),
     /// Gate, up and down of all experts.
     ByProjection([&'static str; 3]),
+    /// Gate and up of all experts, whose rows alternate; down of all experts. Names are whole, and biases are called
+    /// after them.
+    Alternating([&'static str; 2]),
 }
 
 /// Those of the Qwens, and of most families since.
 pub(crate) const NAMES: Names = Names {
     module: "mlp",
     router: "gate",
+    choice: "",
     stored: Stored::Apart(["gate_proj", "up_proj", "down_proj"]),
     shared: "shared_expert",
     shared_gate: "shared_expert_gate",
@@ -44,6 +51,7 @@ pub(crate) const NAMES: Names = Names {
 const GGUF_NAMES: Names = Names {
     module: "mlp",
     router: "router",
+    choice: "exp_probs_b.bias",
     stored: Stored::ByProjection(["gate_exps", "up_exps", "down_exps"]),
     shared: "shared_expert",
     shared_gate: "shared_expert_gate",
@@ -69,8 +77,13 @@ pub(crate) struct Moe {
     pub size: usize,
     pub activation: Activation,
     pub score: Score,
+    /// Whether a vector is added to the scores for the choice.
+    pub has_choice_bias: bool,
     pub renormalise: bool,
+    pub eps: f32,
     pub scale: f32,
+    /// Of the router and of the experts.
+    pub has_biases: bool,
     pub shared: Option<Shared>,
     /// Whether the result of the layer's own MLP is added.
     pub is_beside_mlp: bool,
@@ -105,14 +118,30 @@ impl Moe {
         let default = (!source.is_gguf()).then_some(n_used);
         let keys = ("num_experts_per_tok", "expert_used_count");
         let n_used = source.size(keys.0, keys.1, default, n_experts)?;
-        let stored_together = source.has_tensor("blk.0.ffn_gate_up_exps.weight");
-        let names = match (source.is_gguf(), stored_together) {
-            (false, _) => names,
-            (true, false) => GGUF_NAMES,
-            (true, true) => Names {
+        Self::of(source, names, [n_experts, n_used], size)
+    }
+
+    /// With these counts, and names of a folder.
+    ///
+    /// # Errors
+    /// If the activation is not known.
+    pub fn of(
+        source: &Source<'_>,
+        names: Names,
+        [n_experts, n_used]: [usize; 2],
+        size: usize,
+    ) -> Result<Self> {
+        let has = |tensor: &str| {
+            let mut layers = 0..1024;
+            layers.any(|i| source.has_tensor(&format!("blk.{i}.{tensor}")))
+        };
+        let names = match source.is_gguf() {
+            false => names,
+            true if has("ffn_gate_up_exps.weight") => Names {
                 stored: GGUF_STACKED,
                 ..GGUF_NAMES
             },
+            true => GGUF_NAMES,
         };
         Ok(Self {
             names,
@@ -121,8 +150,11 @@ impl Moe {
             size,
             activation: blocks::activation(source, "hidden_act", Activation::Silu)?,
             score: Score::Softmax,
+            has_choice_bias: source.is_gguf() && has("exp_probs_b.bias"),
             renormalise: true,
+            eps: 0.0,
             scale: 1.0,
+            has_biases: false,
             shared: None,
             is_beside_mlp: false,
         })
@@ -141,37 +173,34 @@ impl Moe {
     pub fn build(&self, g: &mut Graph, x: NodeId, layer: &str) -> GraphResult<NodeId> {
         let module = format!("{layer}.{}", self.names.module);
         let d = g.node(x).cols;
-        let logits = blocks::stacked(g, x, &module, &[(self.names.router, self.n_experts)], false)?;
+        let router = [(self.names.router, self.n_experts)];
+        let logits = blocks::stacked(g, x, &module, &router, self.has_biases)?;
+        let choice = self.has_choice_bias.then(|| {
+            let name = format!("{module}.{}", self.names.choice);
+            g.vector(&name, &[(&name, self.n_experts)])
+        });
         let route = RouteSpec {
             n_used: self.n_used,
             score: self.score,
-            bias: None,
+            bias: choice,
             renormalise: self.renormalise,
+            eps: self.eps,
             scale: self.scale,
         };
         let route = g.route(logits, route)?;
         g.name(route, format!("{layer}.experts"));
         let [up, down] = self.matrices(g, &module, d)?;
-        let both = g.expert_up(x, route, self.experts(up), 2)?;
+        let both = g.expert_up(x, route, up, 2)?;
         let n = self.n_used * self.size;
         let (gate, up) = (g.slice(both, 0, n)?, g.slice(both, n, n)?);
         let h = g.gated(gate, up, self.activation)?;
-        let y = g.expert_down(h, route, self.experts(down))?;
+        let y = g.expert_down(h, route, down)?;
         match self.shared {
             Some(shared) => {
                 let other = self.build_shared(g, x, &module, shared)?;
                 g.add(y, other)
             }
             None => Ok(y),
-        }
-    }
-
-    fn experts(&self, weight: WeightId) -> Experts {
-        Experts {
-            weight,
-            bias: None,
-            n_experts: self.n_experts,
-            n_used: self.n_used,
         }
     }
 
@@ -196,37 +225,61 @@ impl Moe {
     }
 
     /// Gate and up `[n_experts · 2 size, d]`, each gate above its up; down `[n_experts · d, size]`.
-    fn matrices(&self, g: &mut Graph, module: &str, d: usize) -> GraphResult<[WeightId; 2]> {
+    fn matrices(&self, g: &mut Graph, module: &str, d: usize) -> GraphResult<[Experts; 2]> {
+        let of = |g: &mut Graph, name: &str, is_up: bool| -> GraphResult<Experts> {
+            let name = format!("{module}.experts.{name}");
+            let weight = g.matrix_of(&name, self.parts(module, d, is_up, false))?;
+            let bias = self.has_biases.then(|| {
+                let parts = self.parts(module, d, is_up, true);
+                g.vector_of(&format!("{name}.bias"), parts)
+            });
+            Ok(Experts {
+                weight,
+                bias: bias.transpose()?,
+                n_experts: self.n_experts,
+                n_used: self.n_used,
+            })
+        };
+        Ok([of(g, "gate+up", true)?, of(g, "down", false)?])
+    }
+
+    /// The tensors of all experts' matrices or biases, expert by expert.
+    fn parts(&self, module: &str, d: usize, is_up: bool, is_bias: bool) -> Vec<Part> {
         let (count, n) = (self.n_experts, self.size);
-        let whole = |name: &str, rows: usize, cols: usize| {
-            Part::whole(format!("{module}.{name}.weight"), [rows, cols])
+        let (rows, cols) = if is_up { (n, d) } else { (d, n) };
+        let cols = if is_bias { 1 } else { cols };
+        let suffix = if is_bias { "bias" } else { "weight" };
+        let dotted = |name: &str| format!("{module}.{name}.{suffix}");
+        // Of a tensor of all experts, the rows of one.
+        let one = |tensor: String, e: usize, rows: usize| Part {
+            rows: e * rows..(e + 1) * rows,
+            ..Part::whole(tensor, [count * rows, cols])
         };
-        let (up, down): (Vec<Part>, Vec<Part>) = match self.names.stored {
-            Stored::Apart([gate, up, down]) => {
-                let each = |names: &[&str], rows, cols| {
-                    let experts = (0..count).flat_map(|e| names.iter().map(move |p| (e, *p)));
-                    let name = |(e, p)| format!("experts.{e}.{p}");
-                    experts.map(|at| whole(&name(at), rows, cols)).collect()
-                };
-                (each(&[gate, up], n, d), each(&[down], d, n))
+        let both = if is_up { 2 * rows } else { rows };
+        let experts = 0..count;
+        match self.names.stored {
+            Stored::Apart(names) => {
+                let names = if is_up { &names[..2] } else { &names[2..] };
+                let each = experts.flat_map(|e| names.iter().map(move |p| (e, p)));
+                let whole = |(e, p)| Part::whole(dotted(&format!("experts.{e}.{p}")), [rows, cols]);
+                each.map(whole).collect()
             }
-            Stored::Stacked([up, down]) => (
-                vec![whole(up, count * 2 * n, d)],
-                vec![whole(down, count * d, n)],
-            ),
-            Stored::ByProjection([gate, up, down]) => {
-                let part = |e: usize, name| Part {
-                    rows: e * n..(e + 1) * n,
-                    ..whole(name, count * n, d)
-                };
-                let both = (0..count).flat_map(|e| [part(e, gate), part(e, up)]);
-                (both.collect(), vec![whole(down, count * d, n)])
+            Stored::Stacked(names) => {
+                let name = dotted(names[usize::from(!is_up)]);
+                experts.map(|e| one(name.clone(), e, both)).collect()
             }
-        };
-        Ok([
-            g.matrix_of(&format!("{module}.experts.gate+up"), up)?,
-            g.matrix_of(&format!("{module}.experts.down"), down)?,
-        ])
+            Stored::ByProjection(names) => {
+                let names = if is_up { &names[..2] } else { &names[2..] };
+                let each = experts.flat_map(|e| names.iter().map(move |p| (e, p)));
+                each.map(|(e, p)| one(dotted(p), e, rows)).collect()
+            }
+            Stored::Alternating(names) => {
+                let ending = if is_bias { "_bias" } else { "" };
+                let name = names[usize::from(!is_up)];
+                let name = format!("{module}.{name}{ending}");
+                experts.map(|e| one(name.clone(), e, both)).collect()
+            }
+        }
     }
 }
 
@@ -248,4 +301,42 @@ pub(crate) fn sparse_layers(source: &Source<'_>, n_layers: usize) -> Result<Vec<
     Ok((0..n_layers)
         .map(|i| !dense.contains(&i) && (i + 1).is_multiple_of(step))
         .collect())
+}
+
+/// The experts of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpertCounts {
+    /// How many there are in a layer.
+    pub count: usize,
+    /// How many of them process a token.
+    pub used: usize,
+    /// The parameters of the model that process a token.
+    pub active_parameters: u64,
+}
+
+/// Of a graph with experts.
+pub(crate) fn expert_counts(graph: &Graph) -> Option<ExpertCounts> {
+    let mut found = None;
+    // Of each weight, the part that is read.
+    let mut shares = vec![(1, 1); graph.weights.len()];
+    for node in &graph.nodes {
+        if let Op::ExpertUp { experts, .. } | Op::ExpertDown { experts } = node.op {
+            let share = (experts.n_used, experts.n_experts);
+            found = Some(share);
+            let bias = experts.bias.into_iter();
+            bias.chain([experts.weight])
+                .for_each(|w| shares[w.0] = share);
+        }
+    }
+    let (used, count) = found?;
+    let weights = graph.weights.iter().zip(shares);
+    let active = weights.map(|(weight, (used, of))| match weight.kind {
+        WeightKind::Constant(_) => 0,
+        _ => (weight.rows() * weight.cols * used / of) as u64,
+    });
+    Some(ExpertCounts {
+        count,
+        used,
+        active_parameters: active.sum(),
+    })
 }

@@ -66,7 +66,7 @@ impl Transform {
 }
 
 /// Names within a layer: Hugging Face's and GGUF's, where a family does not say otherwise.
-const LAYER_NAMES: [(&str, &str); 22] = [
+const LAYER_NAMES: [(&str, &str); 23] = [
     ("input_layernorm", "attn_norm"),
     ("self_attn.q_proj", "attn_q"),
     ("self_attn.k_proj", "attn_k"),
@@ -78,6 +78,7 @@ const LAYER_NAMES: [(&str, &str); 22] = [
     ("mlp.up_proj", "ffn_up"),
     ("mlp.down_proj", "ffn_down"),
     ("mlp.router", "ffn_gate_inp"),
+    ("mlp.exp_probs_b", "exp_probs_b"),
     ("mlp.gate_exps", "ffn_gate_exps"),
     ("mlp.up_exps", "ffn_up_exps"),
     ("mlp.gate_up_exps", "ffn_gate_up_exps"),
@@ -132,6 +133,10 @@ pub(crate) fn in_file(arch: &Architecture, tensor: &str, gguf: bool) -> String {
         // Some are not weight or bias of a module.
         if let Some((_, name)) = arch.layer_names.iter().find(|n| n.0 == rest) {
             return Some(format!("blk.{layer}.{name}"));
+        }
+        // A tensor that is not a weight or a bias has a name of its own.
+        if let Some((_, own)) = arch.layer_names.iter().find(|n| n.0 == rest) {
+            return Some(format!("blk.{layer}.{own}"));
         }
         let (part, suffix) = rest.rsplit_once('.')?;
         let mut names = arch.layer_names.iter().chain(&LAYER_NAMES);

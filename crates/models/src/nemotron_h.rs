@@ -123,9 +123,9 @@ fn nemotron_h(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     if let Some(kinds) = &kinds {
         dims.n_layers = kinds.len();
     }
-    let eps = "attention.layer_norm_rms_epsilon";
-    dims.rms_norm_eps = source.positive("layer_norm_epsilon", eps, 1e-5)?;
-    source.gguf_value("attention.layer_norm_epsilon");
+    // GGUF files have it by either name.
+    let eps = source.positive("layer_norm_epsilon", "attention.layer_norm_epsilon", 1e-5)?;
+    dims.rms_norm_eps = source.positive("", "attention.layer_norm_rms_epsilon", eps)?;
     // Nothing is rotated.
     source.gguf_value("rope.dimension_count");
     let kinds = match kinds {

@@ -14,7 +14,7 @@ use crate::{Result, layers};
 
 pub(crate) static OLMO: Architecture = Architecture {
     names: &["olmo"],
-    gguf: None,
+    gguf: Some("olmo"),
     model_type: "olmo",
     class: "OlmoForCausalLM",
     defaults: Defaults {
@@ -148,7 +148,8 @@ fn olmo(source: &Source<'_>) -> Result<Arc<dyn Family>> {
         .with_attention_biases(bias, bias)
         .with_mlp(source, GATED, false)?;
     dense.norm = Norm::Plain;
-    dense.dims.rms_norm_eps = 1e-5;
+    // No configuration says it.
+    dense.dims.rms_norm_eps = source.positive("", "attention.layer_norm_epsilon", 1e-5)?;
     Ok(Arc::new(dense))
 }
 

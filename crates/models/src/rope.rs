@@ -26,7 +26,7 @@ pub(crate) fn plain(head_dim: usize, theta: f32) -> Vec<f32> {
 }
 
 impl Rope {
-    fn of(theta: f32, inv_freq: Vec<f32>) -> Self {
+    pub fn of(theta: f32, inv_freq: Vec<f32>) -> Self {
         Self {
             theta,
             inv_freq,
@@ -68,16 +68,21 @@ impl Rope {
 
     /// Of a family whose layers with a window have a rope of their own: of global layers, and of local ones, which no
     /// scaling in the older form is for.
-    pub fn read_both(
+    pub fn read_both(source: &Source<'_>, dims: &Dims, thetas: [f32; 2]) -> Result<(Self, Self)> {
+        Self::read_kinds(source, [dims, dims], thetas)
+    }
+
+    /// The same, with heads of another size in each kind of layers.
+    pub fn read_kinds(
         source: &Source<'_>,
-        dims: &Dims,
+        dims: [&Dims; 2],
         [global, local]: [f32; 2],
     ) -> Result<(Self, Self)> {
         if source.is_gguf() {
             let theta = source.positive("", "rope.freq_base_swa", local)?;
-            let inv_freq = plain(dims.head_dim, theta);
+            let inv_freq = plain(dims[1].head_dim, theta);
             return Ok((
-                Self::of_gguf(source, dims, global, false)?,
+                Self::of_gguf(source, dims[0], global, false)?,
                 Self::of(theta, inv_freq),
             ));
         }
@@ -109,9 +114,9 @@ impl Rope {
             full.extend(scaling.clone());
         }
         let label = "rope_parameters.full_attention";
-        let global = Self::of_table(source, dims, label, &full, thetas[0], None)?;
+        let global = Self::of_table(source, dims[0], label, &full, thetas[0], None)?;
         let label = "rope_parameters.sliding_attention";
-        let local = Self::of_table(source, dims, label, &sliding, thetas[1], None)?;
+        let local = Self::of_table(source, dims[1], label, &sliding, thetas[1], None)?;
         Ok((global, local))
     }
 
@@ -125,6 +130,9 @@ impl Rope {
     ) -> Result<Self> {
         let table = Table::new(source, dims, label, table);
         let theta = table.number("rope_theta")?.unwrap_or(theta);
+        if table.is_proportional() {
+            return table.proportional(theta);
+        }
         let found = table.number("partial_rotary_factor")?;
         let found = found.or(source.float("partial_rotary_factor", "")?);
         let part = match (partial, found) {
@@ -199,7 +207,8 @@ impl Rope {
                         source.positive("", "rope.scaling.yarn_beta_fast", 32.0)?,
                         source.positive("", "rope.scaling.yarn_beta_slow", 1.0)?,
                     ],
-                    truncate: true,
+                    // gpt-oss is the only one of these that does not, which files do not say.
+                    truncate: source.arch()? != "gpt-oss",
                 };
                 yarn.apply(&mut rope);
                 rope.scale *= Yarn::scale(factor, 1.0);

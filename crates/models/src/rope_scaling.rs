@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use serde_json::{Map, Value as Json};
 
 use crate::config::Source;
-use crate::rope::Rope;
+use crate::rope::{Rope, plain};
 use crate::{Dims, Result};
 
 /// A table, and which of its keys were read.
@@ -101,6 +101,28 @@ impl<'a> Table<'a> {
             }
             None => Err(self.source.wrong(&self.label("rope_type"), "a string")),
         }
+    }
+
+    pub fn is_proportional(&self) -> bool {
+        let kind = self.table.get("rope_type").and_then(Json::as_str);
+        kind == Some("proportional")
+    }
+
+    /// Of whole heads, of which only the first frequencies rotate anything.
+    pub fn proportional(&self, theta: f32) -> Result<Rope> {
+        self.get("rope_type");
+        let part = self.number("partial_rotary_factor")?.unwrap_or(1.0);
+        let factor = self.number("factor")?.unwrap_or(1.0);
+        if part > 1.0 {
+            let key = self.label("partial_rotary_factor");
+            return Err(self.source.wrong(&key, "from above 0 to 1"));
+        }
+        let n = (self.dims.head_dim as f32 * part / 2.0) as usize;
+        let mut inv_freq = plain(self.dims.head_dim, theta);
+        inv_freq[n..].fill(0.0);
+        inv_freq.iter_mut().for_each(|f| *f /= factor);
+        self.finish()?;
+        Ok(Rope::of(theta, inv_freq))
     }
 
     /// Refuses keys that were not read.

@@ -61,6 +61,8 @@ impl Files {
             }
         }
         let tensor = |t: &siskin_formats::TensorInfo| object!({ "name": t.name, "shape": t.shape, "type": t.ty.to_string(), "bytes": t.bytes });
+        let experts = model.experts().map_err(siskin_engine::Error::from);
+        let experts = experts.map_err(to_js)?;
         json(&object!({
             "name": checkpoint.name,
             "architecture": model.arch(),
@@ -74,6 +76,9 @@ impl Files {
             "vocabSize": dims.vocab_size,
             "contextLength": dims.context_length,
             "ropeTheta": dims.rope_theta,
+            "experts": experts.map(|e| object!({
+                "count": e.count, "used": e.used, "activeParameters": e.active_parameters,
+            })),
             "tokenizer": text.kind(),
             "chatTemplate": text.template(),
             "makes": match (model.makes_text(), model.labels()) {

@@ -14,6 +14,7 @@ export function drawArchitecture(svg: SVGSVGElement, m: ModelInfo): void {
   const layer = m.tensors.filter((t) => /(^|\.)(blk|layers)\.0\./.test(t.name));
   const has = (part: RegExp) => layer.some((t) => part.test(t.name));
   const kv = m.nHeads === m.nKvHeads ? `${m.nHeads} heads` : `${m.nHeads} heads, ${m.nKvHeads} kv`;
+  const experts = m.experts ? `${m.experts.used} of ${m.experts.count} experts chosen by a router` : "";
   const norms = has(/(q_norm|attn_q_norm)/) ? ", q and k normalised" : "";
   type Box = { text: string; detail: string; inner?: boolean };
   const boxes: Box[] = [
@@ -21,7 +22,7 @@ export function drawArchitecture(svg: SVGSVGElement, m: ModelInfo): void {
     { text: "RMS norm", detail: String(m.hiddenSize), inner: true },
     { text: "Attention with RoPE", detail: `${kv} of ${m.headDim}${norms}`, inner: true },
     { text: "RMS norm", detail: String(m.hiddenSize), inner: true },
-    { text: "Gated MLP", detail: `${m.hiddenSize} → ${m.intermediateSize} → ${m.hiddenSize}`, inner: true },
+    { text: m.experts ? "Mixture of experts" : "Gated MLP", detail: experts || `${m.hiddenSize} → ${m.intermediateSize} → ${m.hiddenSize}`, inner: true },
     { text: "RMS norm", detail: String(m.hiddenSize) },
     { text: "Head", detail: `${m.hiddenSize} → ${m.vocabSize} logits` },
   ];

@@ -16,10 +16,11 @@ const MIN_GEMM_ROWS: usize = 8;
 const BLOCK: usize = 32;
 
 /// Causal attention of T rows of q, the first of them at `position`, over the cache, which holds
-/// their keys and values already. `q` and `out` are `[T, n_heads · head_dim]`. `scratch` is kept from
-/// call to call.
+/// their keys and values already. `q` and `out` are `[T, n_heads · head_dim]`; `sinks` are those of `spec`. `scratch` is
+/// kept from call to call.
 pub fn attention(
     spec: &AttentionSpec,
+    sinks: Option<&[f32]>,
     q: Mat<'_>,
     cache: &KvCache,
     position: usize,
@@ -71,7 +72,7 @@ pub fn attention(
             let (row, head) = (i / n_heads, i % n_heads);
             let (k, v) = sides(head, seen(row));
             let q = &q.row(row)[head * head_dim..][..head_dim];
-            one_head(q, k, v, spec.scale, out);
+            one_head(q, k, v, (spec, sinks.map(|s| s[head])), out);
         });
         return;
     }
@@ -88,7 +89,8 @@ pub fn attention(
             for (r, weights) in weights.chunks_exact_mut(all.len()).enumerate() {
                 let seen = seen(row0 + r);
                 let (start, end) = (seen.start - all.start, seen.end - all.start);
-                softmax(&mut weights[start..end]);
+                soft_cap(spec, &mut weights[start..end]);
+                softmax(&mut weights[start..end], sinks.map(|s| s[head]));
                 weights[..start].fill(0.0);
                 weights[end..].fill(0.0);
             }
@@ -99,8 +101,13 @@ pub fn attention(
 }
 
 /// What each query gives each key, `[n_heads, T, T]`, 0 where it does not look; for showing. `q` is
-/// `[T, n_heads · head_dim]`, `k` is `[T, n_kv_heads · head_dim]`, both after rope.
-pub fn attention_weights(spec: &AttentionSpec, q: &[f32], k: &[f32]) -> Vec<f32> {
+/// `[T, n_heads · head_dim]`, `k` is `[T, n_kv_heads · head_dim]`, both after rope; `sinks` are those of `spec`.
+pub fn attention_weights(
+    spec: &AttentionSpec,
+    sinks: Option<&[f32]>,
+    q: &[f32],
+    k: &[f32],
+) -> Vec<f32> {
     let AttentionSpec {
         n_heads,
         n_kv_heads,
@@ -119,16 +126,26 @@ pub fn attention_weights(spec: &AttentionSpec, q: &[f32], k: &[f32]) -> Vec<f32>
             let k = &k[(t * n_kv_heads + kv_head) * head_dim..][..head_dim];
             *score = spec.scale * dot(q, k);
         }
-        softmax(&mut out[seen]);
+        soft_cap(spec, &mut out[seen.clone()]);
+        softmax(&mut out[seen], sinks.map(|s| s[head]));
     }
     out
 }
 
-/// `exp(s) / Σ exp(s)`, in place.
+/// The soft cap of scores, in place.
 #[inline(always)]
-fn softmax(scores: &mut [f32]) {
-    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
+pub(super) fn soft_cap(spec: &AttentionSpec, scores: &mut [f32]) {
+    if let Some(cap) = spec.soft_cap {
+        scores.iter_mut().for_each(|s| *s = cap * (*s / cap).tanh());
+    }
+}
+
+/// `exp(s) / Σ exp(s)`, in place; a sink is a part of the sum only.
+#[inline(always)]
+pub(super) fn softmax(scores: &mut [f32], sink: Option<f32>) {
+    let least = sink.unwrap_or(f32::NEG_INFINITY);
+    let max = scores.iter().copied().fold(least, f32::max);
+    let mut sum = sink.map_or(0.0, |s| (s - max).exp());
     for s in &mut *scores {
         *s = (*s - max).exp();
         sum += *s;
@@ -136,12 +153,19 @@ fn softmax(scores: &mut [f32]) {
     scores.iter_mut().for_each(|s| *s /= sum);
 }
 
-/// `softmax(scale · q Kᵀ) V` for one query; K and V are `[len, head_dim]`.
+/// `softmax(scale · q Kᵀ) V` for one query, with the head's sink; K and V are `[len, head_dim]`.
 #[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2+fma"))]
-fn one_head(q: &[f32], k: &[f32], v: &[f32], scale: f32, out: &mut [f32]) {
-    let d = q.len();
+fn one_head(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    (spec, sink): (&AttentionSpec, Option<f32>),
+    out: &mut [f32],
+) {
+    let (d, scale) = (q.len(), spec.scale);
     let mut scores: Vec<f32> = k.chunks_exact(d).map(|k| scale * dot(q, k)).collect();
-    softmax(&mut scores);
+    soft_cap(spec, &mut scores);
+    softmax(&mut scores, sink);
     out.fill(0.0);
     for (weight, v) in scores.iter().zip(v.chunks_exact(d)) {
         for (out, v) in out.iter_mut().zip(v) {

@@ -23,7 +23,7 @@ pub fn route(spec: &RouteSpec, bias: Option<&[f32]>, logits: &[f32], out: &mut [
     // Stable: of equal ones the lower index first.
     order.sort_by(|a, b| rank(*b).total_cmp(&rank(*a)));
     let chosen = &order[..spec.n_used];
-    let total: f32 = chosen.iter().map(|e| scores[*e]).sum();
+    let total = spec.eps + chosen.iter().map(|e| scores[*e]).sum::<f32>();
     let scale = if spec.renormalise {
         spec.scale / total
     } else {
@@ -48,7 +48,7 @@ pub fn route_grad(spec: &RouteSpec, logits: &[f32], route: &[f32], dy: &[f32], o
     out.fill(0.0);
     let dy = &dy[spec.n_used..];
     let chosen: Vec<usize> = slots(route).map(|s| s.0).collect();
-    let total: f32 = chosen.iter().map(|e| scores[*e]).sum();
+    let total = spec.eps + chosen.iter().map(|e| scores[*e]).sum::<f32>();
     let inner: f32 = chosen.iter().zip(dy).map(|(e, d)| scores[*e] * d).sum();
     // Of the scores.
     for (e, d) in chosen.iter().zip(dy) {

@@ -4,36 +4,40 @@ use std::ops::Range;
 
 use siskin_graph::AttentionSpec;
 
+use super::attention::{soft_cap, softmax};
 use super::gemm::{Mat, Output, gemm};
 use crate::threads::each_chunk;
 
 /// Rows of q whose weights exist at a time.
 const BLOCK: usize = 256;
 
-/// Scores of a row become weights; what it does not see gets none.
-fn softmax(row: &mut [f32], seen: Range<usize>) {
-    let scores = row[seen.clone()].iter().copied();
-    let max = scores.fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for (j, s) in row.iter_mut().enumerate() {
-        *s = if seen.contains(&j) {
-            (*s - max).exp()
-        } else {
-            0.0
-        };
-        sum += *s;
-    }
-    row.iter_mut().for_each(|s| *s /= sum);
+/// Scores of one row become weights, with the head's sink; what it does not see gets none.
+fn weigh(spec: &AttentionSpec, sink: Option<f32>, row: &mut [f32], seen: Range<usize>) {
+    soft_cap(spec, &mut row[seen.clone()]);
+    softmax(&mut row[seen.clone()], sink);
+    row[..seen.start].fill(0.0);
+    row[seen.end..].fill(0.0);
 }
 
-/// `softmax(scale · q kᵀ)` of one head in one segment, `[len, len]`.
-fn weights(spec: &AttentionSpec, q: Mat<'_>, k: Mat<'_>, len: usize) -> Vec<f32> {
-    let mut p = vec![0.0; len * len];
-    gemm(&mut p, len, Output::Set, spec.scale, q, k.t());
+/// `softmax(scale · q kᵀ)` of one head in one segment, `[len, len]`, with the head's sink.
+fn weights(
+    (spec, sink): (&AttentionSpec, Option<f32>),
+    q: Mat<'_>,
+    k: Mat<'_>,
+    len: usize,
+) -> Vec<f32> {
+    let mut p = scores(spec, q, k, len);
     for (i, row) in p.chunks_exact_mut(len).enumerate() {
-        softmax(row, spec.seen(i, len));
+        weigh(spec, sink, row, spec.seen(i, len));
     }
     p
+}
+
+/// `scale · q kᵀ`, `[len, len]`.
+fn scores(spec: &AttentionSpec, q: Mat<'_>, k: Mat<'_>, len: usize) -> Vec<f32> {
+    let mut out = vec![0.0; len * len];
+    gemm(&mut out, len, Output::Set, spec.scale, q, k.t());
+    out
 }
 
 /// The `d` columns from `at` on, in a segment.
@@ -41,10 +45,11 @@ fn head<'a>(m: Mat<'a>, segment: &Range<usize>, at: usize, d: usize) -> Mat<'a> 
     m.rows(segment.start, segment.len()).cols(at, d)
 }
 
-/// q is `[T, n_heads · head_dim]`, k and v are `[T, n_kv_heads · head_dim]`, out is as q; `scratch` is
-/// kept from call to call.
+/// q is `[T, n_heads · head_dim]`, k and v are `[T, n_kv_heads · head_dim]`, out is as q; `sinks` are those of `spec`;
+/// `scratch` is kept from call to call.
 pub fn self_attention(
     spec: &AttentionSpec,
+    sinks: Option<&[f32]>,
     segments: &[Range<usize>],
     [q, k, v]: [Mat<'_>; 3],
     scratch: &mut Vec<f32>,
@@ -58,6 +63,7 @@ pub fn self_attention(
         let kv = h / (n_heads / spec.n_kv_heads) * d;
         for s in segments {
             let of = |m, at| head(m, s, at, d);
+            let sink = sinks.map(|s| s[h]);
             let (q, k, v) = (of(q, h * d), of(k, kv), of(v, kv));
             let out = &mut out[s.start * d..s.end * d];
             for (i, out) in out.chunks_mut(BLOCK * d).enumerate() {
@@ -79,7 +85,8 @@ pub fn self_attention(
                 );
                 for (r, p) in p.chunks_exact_mut(seen.len()).enumerate() {
                     let own = spec.seen(row + r, s.len());
-                    softmax(p, own.start - seen.start..own.end - seen.start);
+                    let own = own.start - seen.start..own.end - seen.start;
+                    weigh(spec, sink, p, own);
                 }
                 gemm(out, d, Output::Set, 1.0, Mat::dense(&p, seen.len()), v);
             }
@@ -94,9 +101,11 @@ pub fn self_attention(
 }
 
 /// The gradients of q, k and v side by side, from q, k, v, the result y and its gradient. With
-/// P = softmax(S): dS = P ⊙ (dy vᵀ − rowsum(dy ⊙ y)), as in FlashAttention (Dao et al., 2022).
+/// P = softmax(S): dS = P ⊙ (dy vᵀ − rowsum(dy ⊙ y)), as in FlashAttention (Dao et al., 2022). A sink has no value, so it
+/// only makes P smaller.
 pub fn self_attention_grad(
     spec: &AttentionSpec,
+    sinks: Option<&[f32]>,
     segments: &[Range<usize>],
     [q, k, v, y, dy]: [Mat<'_>; 5],
     scratch: &mut Vec<f32>,
@@ -125,7 +134,8 @@ pub fn self_attention_grad(
                 let of = |m, at| head(m, s, at, d);
                 let (q, y, dy) = (of(q, at), of(y, at), of(dy, at));
                 let (k, v) = (of(k, kv * d), of(v, kv * d));
-                let p = weights(spec, q, k, n);
+                let sink = sinks.map(|s| s[kv * group + g]);
+                let p = weights((spec, sink), q, k, n);
                 let part = s.start * d..;
                 gemm(
                     &mut dv[part.clone()],
@@ -142,6 +152,11 @@ pub fn self_attention_grad(
                     ds.iter_mut()
                         .zip(p)
                         .for_each(|(ds, p)| *ds = p * (*ds - total));
+                }
+                if let Some(cap) = spec.soft_cap {
+                    for (ds, s) in ds.iter_mut().zip(scores(spec, q, k, n)) {
+                        *ds *= 1.0 - (s / cap).tanh().powi(2);
+                    }
                 }
                 let ds = Mat::dense(&ds, n);
                 gemm(&mut dq[part.clone()], d, Output::Set, spec.scale, ds, k);

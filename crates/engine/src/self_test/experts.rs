@@ -61,6 +61,7 @@ impl Case {
             score: spec.score,
             bias: bias("bias of the choice", n_experts),
             renormalise: spec.renormalise,
+            eps: 0.1,
             scale: 1.5,
         };
         let biases = [

@@ -42,7 +42,7 @@ pub struct LearningSpec {
     pub use_dora: bool,
     /// A layer norm before the MLP, functions of each value after attention, and a scaled rope.
     pub has_layer_norm: bool,
-    /// Whether its MLP is a mixture of experts, beside a gated linear.
+    /// Whether its MLP is a mixture of experts, beside a gated linear; its attention then has a soft cap and sinks.
     pub has_experts: bool,
     /// How the optimiser stores its moments.
     pub moments: MomentType,
@@ -113,6 +113,7 @@ impl MoeWeights {
             score: Score::Softmax,
             bias: None,
             renormalise: activation != Activation::Silu,
+            eps: 0.0,
             scale: 1.5,
         };
         let route = g.route(logits, spec)?;
@@ -162,6 +163,8 @@ impl Learning {
             scale: 0.3,
             window,
             causal,
+            soft_cap: has_experts.then_some(0.5),
+            sinks: None,
         };
         let (mut case, x) = Case::new(d);
         let names = [
@@ -245,6 +248,9 @@ impl Learning {
             use_dora,
             modules: names[1..].iter().map(|n| n.to_string()).collect(),
         };
+        if has_experts {
+            case.add_sinks();
+        }
         let mut graph = case.graph.with_lora(&spec).without_cache();
         let loss = graph.outputs[0];
         graph.differentiate(loss, Checkpointing::Off)?;

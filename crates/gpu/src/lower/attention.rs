@@ -18,6 +18,13 @@ fn attention_threads(head_dim: usize) -> usize {
 const POSITIONS_A_SPLIT: usize = 512;
 const MOST_SPLITS: usize = 8;
 
+/// What becomes of scores: the constant of lib/scores.wgsl, and whether there are sinks.
+pub(super) fn score_constants(kernel: Kernel, spec: &AttentionSpec) -> Kernel {
+    kernel
+        .set("SOFT_CAP", spec.soft_cap.unwrap_or(0.0))
+        .flag("HAS_SINKS", spec.sinks.is_some())
+}
+
 impl Lowering<'_> {
     fn splits(&self, window: Option<usize>) -> usize {
         let reach = self.device.context.min(window.unwrap_or(usize::MAX));
@@ -229,6 +236,8 @@ impl Lowering<'_> {
             .set("SCALE", spec.scale)
             .size("WINDOW", spec.window.unwrap_or(0))
             .size("SPLITS", splits);
+        let kernel = score_constants(kernel, &spec);
+        entries.push((8, self.vector(spec.sinks)?));
         let size = Size::Fixed([spec.n_heads as u32, splits as u32, 1]);
         let bytes = bytes + (spec.n_heads * splits * part) as u64;
         let kv_bytes = self.kv_bytes(&spec);
@@ -256,6 +265,8 @@ impl Lowering<'_> {
             .size("Q_START", q.start)
             .set("SCALE", spec.scale)
             .size("WINDOW", spec.window.unwrap_or(0));
+        let kernel = score_constants(kernel, &spec);
+        entries.push((4, self.vector(spec.sinks)?));
         entries.extend([(3, self.bound(q)), (7, self.bound(self.plan.view(id)))]);
         let bytes = (self.max_rows(node.rows) * node.cols) as u64 * 8;
         let kv_bytes = self.kv_bytes(&spec);

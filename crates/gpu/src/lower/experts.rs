@@ -116,6 +116,7 @@ impl Lowering<'_> {
             .size("USED", spec.n_used)
             .set("SCORE", score)
             .flag("RENORMALISE", spec.renormalise)
+            .set("EPS", spec.eps)
             .set("SCALE", spec.scale)
     }
 

@@ -2,6 +2,7 @@
 
 use siskin_graph::{Activation, AttentionSpec, Map, NodeId, Op, Pooling, Rows, View, WeightId};
 
+use super::attention::score_constants;
 use super::{Bindings, Bound, Lowering, code, map_constants};
 use crate::pipeline::Kernel;
 use crate::prepared::Size;
@@ -244,7 +245,9 @@ impl Lowering<'_> {
     fn self_attention(&mut self, id: NodeId, spec: &AttentionSpec) -> Result<()> {
         let views = [0, 1, 2].map(|i| self.input(id, i));
         let (kernel, mut entries) = self.qkv("self_attention", spec, views)?;
-        entries.push((6, self.bound(self.plan.view(id))));
+        let kernel = score_constants(kernel, spec);
+        let sinks = self.vector(spec.sinks)?;
+        entries.extend([(6, self.bound(self.plan.view(id))), (7, sinks)]);
         let size = Size::Rows(spec.n_heads as u32);
         let traffic = self.traffic(id);
         self.push(&kernel, size, Rows::All, traffic, &entries)?;
@@ -259,7 +262,9 @@ impl Lowering<'_> {
         let (traffic, dy) = (self.traffic(id), self.dense(dy, "self_attention_grad")?);
         self.dense(y, "self_attention_grad")?;
         let (kernel, mut entries) = self.qkv("self_attention_stats", spec, [q, k, y])?;
-        entries.extend([(6, dy.clone()), (7, stats.clone())]);
+        let kernel = score_constants(kernel, spec);
+        let sinks = self.vector(spec.sinks)?;
+        entries.extend([(6, dy.clone()), (7, stats.clone()), (8, sinks)]);
         self.push(&kernel, Size::Rows(n_heads), Rows::All, traffic, &entries)?;
         for (name, heads) in [
             ("self_attention_grad_q", spec.n_heads),
@@ -267,7 +272,9 @@ impl Lowering<'_> {
         ] {
             let (kernel, mut entries) = self.qkv(name, spec, [q, k, v])?;
             entries.extend([(6, dy.clone()), (7, stats.clone()), (8, self.bound(out))]);
-            let kernel = kernel.size("OUT_STRIDE", out.stride / 4);
+            let kernel = kernel
+                .size("OUT_STRIDE", out.stride / 4)
+                .set("SOFT_CAP", spec.soft_cap.unwrap_or(0.0));
             let size = Size::Rows(heads as u32);
             self.push(&kernel, size, Rows::All, traffic, &entries)?;
         }
