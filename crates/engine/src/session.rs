@@ -119,7 +119,7 @@ impl Session {
             });
         }
         let device = open_device(&model, &weights, options, context, None, on_progress).await?;
-        let has_states = !model.graph(Head::Next)?.states.is_empty();
+        let has_states = !model.graph(model.head())?.states.is_empty();
         Ok(Self {
             text,
             model,

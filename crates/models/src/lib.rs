@@ -283,7 +283,7 @@ impl Model {
     /// # Errors
     /// As [`Self::graph`].
     pub fn experts(&self) -> Result<Option<ExpertCounts>> {
-        Ok(moe::expert_counts(&self.graph(Head::Next)?))
+        Ok(moe::expert_counts(&self.graph(self.head())?))
     }
 
     fn transform(&self, tensor: &str, gguf: bool) -> Transform {
