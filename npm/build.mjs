@@ -19,7 +19,7 @@ await build({
 execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.json"], { stdio: "inherit" });
 copyFileSync("src/wasm/siskin_wasm_bg.wasm", "dist/siskin_wasm_bg.wasm");
 // Internal modules are not declared: the types of the bindings need a newer TypeScript than the package's own.
-const declared = ["index", "siskin", "chat", "errors", "store", "train", "types"];
+const declared = ["index", "siskin", "chat", "embeddings", "errors", "store", "train", "types"];
 for (const file of readdirSync("dist").filter((f) => f.endsWith(".d.ts"))) {
   if (!declared.includes(file.slice(0, -".d.ts".length))) rmSync(`dist/${file}`);
 }

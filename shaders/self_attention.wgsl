@@ -32,7 +32,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     }
     workgroupBarrier();
     kv_head = wid.x / (N_HEADS / N_KV_HEADS);
-    var a = attend(first_key(wid.y), wid.y + 1u, t);
+    var a = attend(first_key(wid.y), end_key(wid.y), t);
     if HAS_SINKS {
         a = with_sink(a, sinks[wid.x]);
     }

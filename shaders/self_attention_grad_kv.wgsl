@@ -22,14 +22,15 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         value[i] = v[v_at(row, kv_head) + i];
     }
     workgroupBarrier();
-    let end = select(batch[row].end, min(batch[row].end, row + WINDOW), WINDOW > 0u);
+    let first = first_query(row);
+    let end = reach(row);
     let parts = WG / d4;
     let column = t % d4;
     let part = t / d4;
     var dk = vec4<f32>(0.0);
     var dv = vec4<f32>(0.0);
     for (var head = kv_head * group; head < (kv_head + 1u) * group; head++) {
-        for (var tile = row; tile < end; tile += WG) {
+        for (var tile = first; tile < end; tile += WG) {
             let query = tile + t;
             var weight = vec2<f32>(0.0);
             if query < end {

@@ -24,10 +24,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let column = t % d4;
     let part = t / d4;
     var acc = vec4<f32>(0.0);
-    for (var tile = first_key(row); tile <= row; tile += WG) {
+    let end = end_key(row);
+    for (var tile = first_key(row); tile < end; tile += WG) {
         let key = tile + t;
         var ds = 0.0;
-        if key <= row {
+        if key < end {
             let k_from = k_at(key, kv_head);
             let v_from = v_at(key, kv_head);
             var score = 0.0;
@@ -42,7 +43,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         weights[t] = ds;
         workgroupBarrier();
         if part < parts {
-            let n = min(WG, row + 1u - tile);
+            let n = min(WG, end - tile);
             for (var j = part; j < n; j += parts) {
                 acc += weights[j] * k[k_at(tile + j, kv_head) + column];
             }

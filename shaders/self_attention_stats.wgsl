@@ -15,9 +15,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let row = wid.y;
     let kv_head = head / (N_HEADS / N_KV_HEADS);
     let at = q_at(row, head);
+    let end = end_key(row);
     var peak = -1e30;
     var total = 0.0;
-    for (var key = first_key(row) + t; key <= row; key += WG) {
+    for (var key = first_key(row) + t; key < end; key += WG) {
         let begin = k_at(key, kv_head);
         var s = 0.0;
         for (var i = 0u; i < d4; i++) {

@@ -6,6 +6,8 @@ import { openHeaders, openWhole } from "./reference.js";
 import type {
   Bytes,
   Counts,
+  EmbedOptions,
+  Embedded,
   Fit,
   FitOptions,
   GenerateEvent,
@@ -303,6 +305,14 @@ export class Engine {
 
   nextLogits(prompt: Uint32Array): Promise<Float32Array> {
     return this.#inTurn((session) => session.nextLogits(prompt));
+  }
+
+  embed(texts: string[], options: EmbedOptions): Promise<Embedded> {
+    return this.#inTurn(async (session) => (await session.embed(texts, JSON.stringify(options))) as Embedded);
+  }
+
+  rerank(query: string, texts: string[], truncate: boolean): Promise<Float32Array> {
+    return this.#inTurn((session) => session.rerank(query, texts, truncate));
   }
 
   trace(ids: Uint32Array, options: TraceOptions): Promise<Omit<Trace, "tokens">> {

@@ -12,6 +12,14 @@ export type {
   TopLogprob,
   Usage,
 } from "./chat.js";
+export type {
+  EmbeddingOf,
+  EmbeddingRequest,
+  EmbeddingResponse,
+  Embeddings,
+  RerankRequest,
+  RerankResponse,
+} from "./embeddings.js";
 export { SiskinError, type SiskinErrorCode } from "./errors.js";
 export { Inspected, Siskin, type Tokenizer } from "./siskin.js";
 export type { CachedFile } from "./store.js";

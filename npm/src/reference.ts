@@ -2,7 +2,7 @@ import { download, verify, type DownloadOptions } from "./download.js";
 import { SiskinError } from "./errors.js";
 import { BlobSource, RangeSource, get, type ByteSource } from "./source.js";
 import { find, remove } from "./store.js";
-import { Files, shardNames } from "./wasm/siskin_wasm.js";
+import { Files, denseFolders, shardNames } from "./wasm/siskin_wasm.js";
 
 /** The files of a Hugging Face folder, other than the weights, that the wasm reads; all but the first two are optional. */
 const SIDE_FILES = [
@@ -16,6 +16,8 @@ const SIDE_FILES = [
   "chat_template.jinja",
   "additional_chat_templates/tool_use.jinja",
 ];
+/** Of a folder of sentence-transformers, which the first of them names. */
+const SENTENCE_FILES = ["modules.json", "1_Pooling/config.json", "sentence_bert_config.json", "config_sentence_transformers.json"];
 const INDEX = "model.safetensors.index.json";
 
 /** The absolute address of a reference. */
@@ -86,11 +88,18 @@ async function open(source: string | Blob | readonly File[], byUrl: Open): Promi
   const gguf = source.filter((f) => f.name.endsWith(".gguf"));
   if (gguf.length > 0) return Files.gguf(gguf.map((f) => new BlobSource(f.name, f)));
   return folder("the folder", async (name) => {
-    // Files in subfolders are listed under their bare names.
-    const own = name.split("/").at(-1);
-    const file = source.find((f) => f.name === own);
+    const file = within(source, name);
     return file && new BlobSource(name, file);
   });
+}
+
+/** A folder's file by its path within it: the one that is the least deep. Files that come without paths have bare names. */
+function within(files: readonly File[], name: string): File | undefined {
+  const path = (f: File) => f.webkitRelativePath || f.name;
+  const found = files.filter((f) => path(f) === name || path(f).endsWith(`/${name}`));
+  const [first] = found.sort((a, b) => path(a).length - path(b).length);
+  const own = name.split("/").at(-1);
+  return first ?? (["config.json", "model.safetensors"].includes(own!) && own !== name ? undefined : files.find((f) => f.name === own));
 }
 
 /** The addresses of all parts of a split GGUF file, derived from that of any part: `…-00001-of-00003.gguf`. */
@@ -109,10 +118,20 @@ async function folder(name: string, file: (name: string, mayLack: boolean) => Pr
     const found = await file(sideName, i >= 2);
     if (found) side[sideName] = await text(found);
   }
+  for (const sideName of SENTENCE_FILES) {
+    const found = await file(sideName, true);
+    if (found) side[sideName] = await text(found);
+    else if (sideName === SENTENCE_FILES[0]) break;
+  }
+  const dense: string[] = JSON.parse(denseFolders(JSON.stringify(side)));
+  for (const path of dense) {
+    const found = await file(`${path}/config.json`, true);
+    if (found) side[`${path}/config.json`] = await text(found);
+  }
   const index = await file(INDEX, true);
   const names: string[] = index ? JSON.parse(shardNames(INDEX, await text(index))) : ["model.safetensors"];
   const weights: ByteSource[] = [];
-  for (const weightsName of names) {
+  for (const weightsName of [...names, ...dense.map((path) => `${path}/model.safetensors`)]) {
     const found = await file(weightsName, false);
     if (!found) throw new SiskinError("invalid_model", `${name} has neither ${weightsName} nor a GGUF file`);
     weights.push(found);

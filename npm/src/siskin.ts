@@ -1,4 +1,5 @@
 import { Completions, type Generator } from "./chat.js";
+import { Embeddings, rerank, type Embedder, type RerankRequest, type RerankResponse } from "./embeddings.js";
 import type { LoadRequest, Source } from "./engine.js";
 import { SiskinError, aborted } from "./errors.js";
 import { check } from "./options.js";
@@ -119,6 +120,8 @@ export class Siskin {
   readonly tokenizer: Tokenizer;
   readonly chat: { readonly completions: Completions };
   readonly adapters: Adapters;
+  readonly embeddings: Embeddings;
+  readonly #embedder: Embedder;
   readonly #host: Host;
   readonly #onLost: () => void;
   readonly #model: ModelInfo;
@@ -130,12 +133,25 @@ export class Siskin {
     this.#model = model;
     this.#onLost = onLost;
     this.tokenizer = new Tokenizer(host);
+    const name = model.name.split("/").at(-1) || model.name;
     const generator: Generator = {
-      name: model.name.split("/").at(-1) || model.name,
-      promptOf: async (request) => Uint32Array.from((await host.calls.prompt(request)).ids),
+      name,
+      promptOf: async (request) => {
+        if (model.makes !== "text" && model.chatTemplate === null) {
+          const call = model.makes === "scores" ? "rerank" : "embeddings.create";
+          throw new SiskinError("invalid_request", `${name} makes ${model.makes} of texts; use \`${call}\``);
+        }
+        return Uint32Array.from((await host.calls.prompt(request)).ids);
+      },
       generate: (prompt, options, onEvent, signal) => this.generate(prompt, options, { onEvent, signal: signal ?? null }),
     };
     this.chat = { completions: new Completions(generator) };
+    this.#embedder = {
+      name,
+      embed: (texts, options) => host.calls.embed(texts, options),
+      rerank: (query, texts, truncate) => host.calls.rerank(query, texts, truncate),
+    };
+    this.embeddings = new Embeddings(this.#embedder);
     this.adapters = new Adapters((adapter, scale) => host.calls.setAdapter(adapter, scale));
   }
 
@@ -237,6 +253,11 @@ export class Siskin {
   /** Logits `[vocabSize]` for the token after a prompt. */
   async nextLogits(prompt: string | ArrayLike<number>): Promise<Float32Array> {
     return this.#host.calls.nextLogits(await this.#ids(prompt));
+  }
+
+  /** Sorts documents by how well they answer a query, with a model that was made for it (a cross-encoder). */
+  rerank(request: RerankRequest): Promise<RerankResponse> {
+    return rerank(this.#embedder, request);
   }
 
   /** What happens inside the model: most likely tokens, attention, the logit lens. */

@@ -46,6 +46,10 @@ export interface ModelInfo {
   experts: { count: number; used: number; activeParameters: number } | null;
   tokenizer: string;
   chatTemplate: string | null;
+  /** What it makes: text, embeddings or scores of texts. A model for text can be asked for embeddings too. */
+  makes: "text" | "embeddings" | "scores";
+  /** How its files say that embeddings are made; null where they do not. */
+  pooling: "mean" | "cls" | "last" | null;
   /** The metadata of a GGUF file, without arrays. */
   metadata: Record<string, string | number | boolean>;
   tensors: { name: string; shape: number[]; type: string; bytes: number }[];
@@ -184,6 +188,23 @@ export interface GenerateOptions {
 
 export interface TokenLogprob extends TopToken {
   top: TopToken[];
+}
+
+/** How texts become vectors. */
+export interface EmbedOptions {
+  pooling?: "mean" | "cls" | "last";
+  dimensions?: number;
+  prompt?: string;
+  truncate?: boolean;
+}
+
+/** Vectors, one after another. */
+export interface Embedded {
+  values: Float32Array;
+  /** Values of each. */
+  columns: number;
+  /** Tokens that were read. */
+  tokens: number;
 }
 
 /** Events during generation. */

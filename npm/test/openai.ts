@@ -1,12 +1,15 @@
-// Compiled but never run: siskin's chat completions can be used where OpenAI's are expected.
+// Compiled but never run: siskin's chat completions and embeddings can be used where OpenAI's are expected.
 import type OpenAI from "openai";
 
 import type { ChatCompletion, ChatCompletionChunk, ChatRequest, Completions } from "../src/chat.js";
+import type { EmbeddingRequest, EmbeddingResponse } from "../src/embeddings.js";
 
 /** Fails to compile unless A can be used as B. */
 type Fits<A extends B, B> = A;
 
 export type Whole = Fits<ChatCompletion, OpenAI.ChatCompletion>;
+export type Vectors = Fits<EmbeddingResponse, OpenAI.CreateEmbeddingResponse>;
+export type VectorRequest = Fits<Pick<OpenAI.EmbeddingCreateParams, "dimensions" | "encoding_format" | "model">, Omit<EmbeddingRequest, "input">>;
 export type Chunk = Fits<ChatCompletionChunk, OpenAI.ChatCompletionChunk>;
 
 /** The fields that both have are the same. */

@@ -1,6 +1,6 @@
-// The data of each token of a training batch.
+// The data of each token of a batch of whole texts.
 struct Info {
-    // In its own example; 0 begins a segment.
+    // In its own text; 0 begins a segment.
     position: u32,
     // The token to be predicted.
     target_id: u32,
@@ -8,5 +8,7 @@ struct Info {
     weight: f32,
     // The row after its segment.
     end: u32,
+    // The number of its segment.
+    segment: u32,
 }
 @group(0) @binding(2) var<storage, read> batch: array<Info>;

@@ -37,7 +37,7 @@ pub static KERNELS: &[(&str, &str)] = sources!(
     "cross_entropy" "cross_entropy_grad" "delta_rule" "dora" "dora_factors" "dora_grad" "dora_grad_m" "dropout" "embed"
     "expert_down" "expert_down_grad" "expert_up" "expert_up_grad" "gated" "gated_grad" "kv_append" "last_row"
     "layer_norm" "layer_norm_grad" "linear_grad" "lora_down_grad" "lora_grad" "lora_up" "lora_up_grad" "map" "map_grad"
-    "matmul" "matmul_rows" "matvec" "matvec_rows" "quantise_q16" "rms_norm" "rms_norm_grad" "rope" "rope_append"
+    "matmul" "matmul_rows" "matvec" "matvec_rows" "pool" "quantise_q16" "rms_norm" "rms_norm_grad" "rope" "rope_append"
     "route" "route_grad" "row_gate" "row_gate_grad" "scale_columns" "selective_scan" "self_attention"
     "self_attention_grad_kv" "self_attention_grad_q" "self_attention_stats" "square_sum"
 );

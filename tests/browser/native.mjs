@@ -16,3 +16,15 @@ export function nativeRun(model, prompt, tokens, more = []) {
 export function nativeTokens(model, text) {
   return JSON.parse(execFileSync(siskin, ["tokenize", model, text, "--json"], { cwd: root, encoding: "utf8" }));
 }
+
+/** Embeddings of texts, in OpenAI's shape. */
+export function nativeEmbed(model, texts) {
+  const args = ["embed", model, ...texts, "--json", "--device", "cpu"];
+  return JSON.parse(execFileSync(siskin, args, { cwd: root, encoding: "utf8" }));
+}
+
+/** Texts sorted by their scores for a query. */
+export function nativeRerank(model, query, texts) {
+  const args = ["rerank", model, query, ...texts, "--json", "--device", "cpu"];
+  return JSON.parse(execFileSync(siskin, args, { cwd: root, encoding: "utf8" }));
+}

@@ -288,11 +288,14 @@ fn attention_with_windows_and_segments() {
     let (t, d) = (9, 4);
     let segments = [0..5, 5..6, 6..9];
     let sinks = [0.3, -1.0, 2.0, 0.0];
-    for (window, soft_cap, sinks) in [
-        (None, None, None),
-        (Some(2), None, None),
-        (None, Some(0.5), None),
-        (Some(2), Some(0.8), Some(&sinks[..])),
+    for (window, causal, soft_cap, sinks) in [
+        (None, true, None, None),
+        (Some(2), true, None, None),
+        (None, true, Some(0.5), None),
+        (Some(2), true, Some(0.8), Some(&sinks[..])),
+        (None, false, None, None),
+        (Some(2), false, None, None),
+        (Some(3), false, Some(0.8), Some(&sinks[..])),
     ] {
         let spec = AttentionSpec {
             n_heads: 4,
@@ -300,6 +303,7 @@ fn attention_with_windows_and_segments() {
             head_dim: d,
             scale: 0.4,
             window,
+            causal,
             soft_cap,
             sinks: None,
         };
@@ -341,7 +345,7 @@ fn cross_entropy_in_tiles_of_the_vocabulary() {
         positions: (0..t as u32).collect(),
         targets: vec![295, 1, 150, 7],
         weights: vec![0.5, 0.0, 1.0, 0.25],
-        seed: 0,
+        ..Batch::default()
     };
     let x: Vec<f32> = noise(3, t * d).iter().map(|v| v * 0.3).collect();
     for soft_cap in [None, Some(0.7)] {

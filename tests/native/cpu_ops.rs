@@ -99,6 +99,7 @@ fn attention_of_many_rows_is_that_of_each() {
             head_dim: 16,
             scale: 0.9,
             window,
+            causal: true,
             soft_cap,
             sinks: None,
         };
@@ -229,6 +230,7 @@ fn attention_is_pytorch_s_however_the_rows_come() {
             head_dim: 16,
             scale: 0.3,
             window,
+            causal: true,
             soft_cap: None,
             sinks: None,
         };

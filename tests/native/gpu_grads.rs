@@ -81,6 +81,7 @@ fn through_weights_of_every_kept_type() {
         let spec = LearningSpec {
             types: [ty, TensorType::F32],
             window,
+            causal: true,
             activation,
             pairs: [Pairs::Halves, Pairs::Interleaved][i % 4 / 2],
             rows,
@@ -100,18 +101,25 @@ fn through_weights_of_every_kept_type() {
 
 #[test]
 fn through_layer_norms_and_functions_of_values() {
-    let spec = LearningSpec {
-        types: [TensorType::F32; 2],
-        window: None,
-        activation: Activation::Relu2,
-        pairs: Pairs::Halves,
-        rows: 19,
-        use_dora: false,
-        has_layer_norm: true,
-        has_experts: false,
-        moments: MomentType::F32,
-    };
-    check("layer norms", 0, &Learning::block(spec).unwrap());
+    // Attention both ways, too, as far as the text and within a window.
+    for (i, (window, causal)) in [(None, true), (None, false), (Some(3), false)]
+        .into_iter()
+        .enumerate()
+    {
+        let spec = LearningSpec {
+            types: [TensorType::F32; 2],
+            window,
+            causal,
+            activation: Activation::Relu2,
+            pairs: Pairs::Halves,
+            rows: 19,
+            use_dora: false,
+            has_layer_norm: true,
+            has_experts: false,
+            moments: MomentType::F32,
+        };
+        check("layer norms", i, &Learning::block(spec).unwrap());
+    }
 }
 
 #[test]
@@ -124,6 +132,7 @@ fn through_experts() {
             let spec = LearningSpec {
                 types: [ty, TensorType::F32],
                 window: None,
+                causal: true,
                 activation,
                 pairs: Pairs::Halves,
                 rows: 19,

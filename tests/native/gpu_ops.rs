@@ -7,7 +7,7 @@ use siskin_engine::self_test::{
 };
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, LimitRequest, Profile};
-use siskin_graph::{Activation, AttentionSpec, Map, Pairs, Sampling, Score};
+use siskin_graph::{Activation, AttentionSpec, Map, Pairs, Pooling, Sampling, Score};
 use siskin_tests::{assert_close, devices, tolerance};
 
 /// Compares every device, however the tokens come.
@@ -179,6 +179,7 @@ fn attention_of_many_shapes() {
                     head_dim,
                     scale: 0.2,
                     window,
+                    causal: true,
                     soft_cap: None,
                     sinks: None,
                 };
@@ -190,6 +191,41 @@ fn attention_of_many_shapes() {
                     "attention",
                     &[&[1, 1, 1], &[9, 1, 5], &[100, 30]],
                 );
+            }
+        }
+    }
+}
+
+#[test]
+fn texts_of_many_shapes() {
+    for (i, (n_heads, n_kv_heads, head_dim)) in
+        [(4, 2, 16), (3, 3, 64), (4, 4, 24)].into_iter().enumerate()
+    {
+        for (window, causal) in [(None, false), (Some(5), false), (Some(5), true)] {
+            let spec = AttentionSpec {
+                n_heads,
+                n_kv_heads,
+                head_dim,
+                scale: 0.2,
+                window,
+                causal,
+                soft_cap: None,
+                sinks: None,
+            };
+            let pooling = [Pooling::Mean, Pooling::First, Pooling::Last][i];
+            let ty = [TensorType::F32, TensorType::F16, TensorType::Q8_0][i];
+            let case = Case::texts(ty, spec, pooling).unwrap();
+            // The last is longer than the CPU takes at a time.
+            for lengths in [&[1][..], &[80, 1, 3, 12], &[300]] {
+                let batch = case.batch(lengths);
+                let wanted = case.texts_on_cpu(&batch).unwrap();
+                assert_eq!(wanted.len(), lengths.len() * 33);
+                for (index, profile) in devices() {
+                    let mut gpu = open(index, profile, LimitRequest::All);
+                    let found = block_on(case.texts_on_gpu(&mut gpu, &batch)).unwrap();
+                    let what = format!("{spec:?} {pooling:?} {profile} {lengths:?}");
+                    assert_close(&what, &found, &wanted, tolerance("attention", profile));
+                }
             }
         }
     }
@@ -209,6 +245,7 @@ fn attention_with_a_soft_cap_and_sinks() {
             head_dim: 32,
             scale: 0.2,
             window,
+            causal: true,
             soft_cap,
             sinks: None,
         };
@@ -230,6 +267,7 @@ fn rope_partial_and_interleaved() {
         head_dim: 32,
         scale: 0.2,
         window: None,
+        causal: true,
         soft_cap: None,
         sinks: None,
     };
@@ -255,6 +293,7 @@ fn projections_of_mixed_types_and_a_cache_in_f16() {
         head_dim: 16,
         scale: 0.25,
         window: None,
+        causal: true,
         soft_cap: None,
         sinks: None,
     };
@@ -306,6 +345,7 @@ fn runs_within_webgpu_s_default_limits() {
         head_dim: 256,
         scale: 0.1,
         window: None,
+        causal: true,
         soft_cap: None,
         sinks: None,
     };
@@ -327,6 +367,7 @@ fn what_is_too_large_is_an_error() {
         head_dim: 64,
         scale: 0.1,
         window: None,
+        causal: true,
         soft_cap: None,
         sinks: None,
     };

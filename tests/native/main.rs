@@ -2,6 +2,7 @@
 //! `cargo test --release -p siskin-tests conformance::` runs those of one file.
 
 mod cli;
+mod cli_embed;
 mod cli_export;
 mod cli_train;
 mod conformance;
@@ -9,6 +10,7 @@ mod conformance_text;
 mod conformance_training;
 mod cpu_grads;
 mod cpu_ops;
+mod encoders;
 mod examples;
 mod experts;
 mod families;
@@ -18,6 +20,7 @@ mod gpu_ops;
 mod graph;
 mod graph_grad;
 mod mutants;
+mod real_encoder;
 mod real_model;
 mod recurrent;
 mod refusals;

@@ -28,6 +28,18 @@ pub enum Command {
   siskin chat model.gguf --adapter pirate --adapter poet:0.5
 In the conversation: /help lists the commands, Ctrl-C stops an answer, Ctrl-D exits.")]
     Chat(ChatArgs),
+    /// Turn texts into vectors, of which similar texts have similar ones
+    #[command(after_help = "Examples:
+  siskin embed all-minilm-l6-v2 \"How do I reset my password?\" \"Password recovery\"
+  siskin embed model.gguf --file texts.txt --json
+  siskin embed model-folder \"a query\" --prompt query --dimensions 256
+A vector is printed on a line of its own; with --json, in the shape of OpenAI's embeddings.")]
+    Embed(EmbedArgs),
+    /// Sort texts by how well they answer a query, with a cross-encoder
+    #[command(after_help = "Examples:
+  siskin rerank reranker-folder \"capital of France\" \"Paris is a city.\" \"Bread is baked.\"
+  siskin rerank reranker.gguf \"a query\" --file texts.txt --json")]
+    Rerank(RerankArgs),
     /// Show how text is tokenised
     #[command(after_help = "Examples:
   siskin tokenize smollm2-135m-instruct \"Hello, world\"
@@ -339,6 +351,61 @@ pub struct ChatArgs {
     pub allow_special_tokens: bool,
     #[command(flatten)]
     pub sampling: SamplingArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PoolingArg {
+    /// The mean of all tokens
+    Mean,
+    /// The first token, as BERT's [CLS]
+    Cls,
+    /// The last token
+    Last,
+}
+
+#[derive(Debug, Args)]
+pub struct EmbedArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The texts
+    pub texts: Vec<String>,
+    /// A file with more texts, one per line; empty lines are left out
+    #[arg(long)]
+    pub file: Option<PathBuf>,
+    /// How a text's vector is made of its tokens' [default: as the model's files say]
+    #[arg(long)]
+    pub pooling: Option<PoolingArg>,
+    /// Only the first dimensions of each vector
+    #[arg(long)]
+    pub dimensions: Option<usize>,
+    /// The name of one of the model's prompts, which is put before each text
+    #[arg(long, value_name = "NAME")]
+    pub prompt: Option<String>,
+    /// Cut texts that are longer than the model takes
+    #[arg(long)]
+    pub truncate: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RerankArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// What the texts are scored for
+    pub query: String,
+    /// The texts
+    pub texts: Vec<String>,
+    /// A file with more texts, one per line; empty lines are left out
+    #[arg(long)]
+    pub file: Option<PathBuf>,
+    /// Cut texts that are longer, with the query, than the model takes
+    #[arg(long)]
+    pub truncate: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

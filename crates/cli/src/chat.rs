@@ -79,6 +79,7 @@ impl Input {
 pub async fn chat(args: ChatArgs) -> Result<()> {
     stop::install()?;
     let mut session = open::open(&args.model).await?;
+    session.model.check_text()?;
     let mut adapters = vec![];
     for given in &args.adapters {
         let adapter = open::read_adapter(given, &session.model, &session.files().checkpoint)?;

@@ -6,7 +6,7 @@ use indicatif::HumanBytes;
 use serde_json::{Value as Json, json};
 use siskin_engine::{MemoryFigure, read_text};
 use siskin_formats::{Checkpoint, TensorType};
-use siskin_models::{ExpertCounts, Model};
+use siskin_models::{ExpertCounts, Model, Pooling};
 use siskin_text::TextModel;
 
 use crate::args::InspectArgs;
@@ -27,6 +27,15 @@ pub fn inspect(args: &InspectArgs) -> Result<()> {
     }
     inspected.print_memory(&mut out)?;
     Ok(())
+}
+
+/// What sentence-transformers calls it.
+fn pooling(pooling: Pooling) -> &'static str {
+    match pooling {
+        Pooling::Mean => "mean",
+        Pooling::First => "cls",
+        Pooling::Last => "last",
+    }
 }
 
 /// The tensors of one type.
@@ -124,10 +133,47 @@ impl Inspected {
                 "end_tokens": text.end_tokens().collect::<Vec<_>>(),
             },
             "chat_template": text.template(),
+            "embeddings": self.embeddings_json(),
             "types": types,
             "tensors": tensors,
             "memory": { "context": self.context, "figure": self.on_cpu, "on_gpu": self.on_gpu },
         })
+    }
+
+    /// What the model makes of a text as a whole; null of a model for text alone.
+    fn embeddings_json(&self) -> Json {
+        let model = &self.model;
+        if !model.is_encoder() && model.sentence().is_none() {
+            return Json::Null;
+        }
+        let sentence = model.sentence();
+        json!({
+            "bidirectional": model.is_encoder(),
+            "classes": model.labels(),
+            "pooling": sentence.map(|s| pooling(s.pooling)),
+            "normalize": sentence.map(|s| s.normalize),
+            "max_tokens": sentence.and_then(|s| s.max_tokens),
+            "prompts": sentence.map(|s| &s.prompts),
+        })
+    }
+
+    fn print_embeddings(&self, out: &mut impl Write) -> Result<()> {
+        let model = &self.model;
+        let sees = match model.is_encoder() {
+            true => "tokens see the whole text",
+            false => "tokens see those before them",
+        };
+        let made = match (model.labels(), model.sentence()) {
+            (Some(n), _) => format!("scores of {n} classes"),
+            (None, Some(s)) => {
+                let length = if s.normalize { ", of length 1" } else { "" };
+                format!("embeddings by {} pooling{length}", pooling(s.pooling))
+            }
+            (None, None) if model.is_encoder() => "hidden states, pooling not said".into(),
+            (None, None) => return Ok(()),
+        };
+        writeln!(out, "makes          {made}; {sees}")?;
+        Ok(())
     }
 
     fn print_model(&self, out: &mut impl Write) -> Result<()> {
@@ -159,9 +205,14 @@ impl Inspected {
         }
         writeln!(
             out,
-            "context        {} tokens, rope theta {}",
-            dims.context_length, dims.rope_theta
+            "context        {} tokens, {}",
+            dims.context_length,
+            match dims.rope_theta {
+                0.0 => "learned positions".into(),
+                theta => format!("rope theta {theta}"),
+            }
         )?;
+        self.print_embeddings(out)?;
         let ends: Vec<_> = text
             .end_tokens()
             .map(|id| printable(&text.piece(id)))

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod chat;
 mod devices;
+mod embed;
 mod export;
 mod export_folder;
 mod export_gguf;
@@ -34,6 +35,8 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Run(args) => run::run(args).await,
             Command::Chat(args) => chat::chat(args).await,
+            Command::Embed(args) => embed::embed(args).await,
+            Command::Rerank(args) => embed::rerank(args).await,
             Command::Tokenize(args) => tokenize::tokenize(&args),
             Command::Inspect(args) => inspect::inspect(&args),
             Command::Logits(args) => logits::logits(args).await,

@@ -39,6 +39,9 @@ fn of_engine(e: &Engine) -> Option<&'static str> {
             context, trained, ..
         } if context < trained => "shorten it, or raise --ctx",
         Engine::PromptTooLong { .. } => "shorten it",
+        Engine::TextTooLong { .. } => "shorten it, or use --truncate",
+        Engine::NoPooling { .. } => "use --pooling mean, cls or last",
+        Engine::Scores { .. } => "use `siskin rerank`",
         Engine::Formats(e) => return of_formats(e),
         Engine::Text(e) => return of_text(e),
         Engine::Models(e) => return of_models(e),
@@ -63,6 +66,12 @@ fn of_formats(e: &Formats) -> Option<&'static str> {
 fn of_models(e: &Models) -> Option<&'static str> {
     match e {
         Models::Formats(e) => of_formats(e),
+        Models::NoText { makes, .. } => Some(match *makes {
+            "scores" => "use `siskin rerank`",
+            _ => "use `siskin embed`",
+        }),
+        Models::NoScores(_) => Some("use a cross-encoder, or `siskin embed`"),
+        Models::NoPooler(_) => Some("use the folder that it was made from"),
         Models::NoFolder { .. } => Some("use an --out that ends in .gguf"),
         _ => None,
     }

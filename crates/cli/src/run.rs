@@ -12,6 +12,7 @@ use crate::{open, remedy, stop};
 pub async fn run(args: RunArgs) -> Result<()> {
     stop::install()?;
     let mut session = open::open_adapted(&args.model, &args.adapter).await?;
+    session.model.check_text()?;
     let prompt: Vec<u32> = if args.raw {
         let tokens = session.text.encode(&args.prompt)?;
         tokens.iter().map(|t| t.id).collect()

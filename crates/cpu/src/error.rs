@@ -25,7 +25,17 @@ pub enum Error {
         /// Rows of the embedding.
         vocab: usize,
     },
-    /// An op of the backward pass outside a training batch.
-    #[error("`{0}` runs only in training")]
+    /// A place in a text that a learned embedding has no row for.
+    #[error(
+        "row {row} of an embedding of {rows} rows was requested: the text is longer than the model's positions"
+    )]
+    Place {
+        /// The row that is missing.
+        row: usize,
+        /// Rows of the embedding.
+        rows: usize,
+    },
+    /// An op over whole texts, or of the backward pass, outside a batch.
+    #[error("`{0}` runs only over a batch")]
     NotTraining(&'static str),
 }

@@ -2,6 +2,7 @@
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod arena;
+mod batch_nodes;
 mod cache;
 mod device;
 mod error;

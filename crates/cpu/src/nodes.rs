@@ -35,7 +35,7 @@ pub(crate) struct Run<'a> {
     pub position: usize,
     pub sampling: &'a Sampling,
     pub precision: Precision,
-    /// When training.
+    /// When training or embedding.
     pub batch: Option<&'a Batch>,
 }
 
@@ -77,16 +77,17 @@ impl<'a> At<'a> {
         all.of(self.graph, self.plan.places())
     }
 
-    fn rows(&self, run: Run<'_>) -> usize {
+    pub fn rows(&self, run: Run<'_>) -> usize {
         match self.node.rows {
             Rows::Last => 1,
             Rows::All => run.tokens.len(),
+            Rows::Segments => run.batch.map_or(1, |b| b.segments().count()),
         }
     }
 }
 
 /// Decodes one row of a matrix; `None` if it has fewer.
-fn decode_row(parts: &[CpuPart], mut row: usize, out: &mut [f32]) -> Option<()> {
+pub(crate) fn decode_row(parts: &[CpuPart], mut row: usize, out: &mut [f32]) -> Option<()> {
     let part = parts.iter().find(|p| {
         let here = row < p.rows;
         row -= if here { 0 } else { p.rows };
@@ -199,7 +200,7 @@ impl State {
             Op::LoraDown { .. } | Op::LoraUp { .. } | Op::Dora { .. } => {
                 self.run_adapter(at, run)?;
             }
-            _ => self.run_training_node(at, run)?,
+            _ => self.run_batch_node(at, run)?,
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
-//! Training on the CPU: runs of batches, and the optimiser.
+//! Runs of batches on the CPU, and the optimiser.
 
-use siskin_graph::{AdamW, Batch, Graph, MomentType, Moments, Sampling};
+use siskin_graph::{AdamW, Batch, Graph, MomentType, Moments, NodeId, Sampling};
 
 use crate::nodes::{At, Run, State};
 use crate::ops::adamw;
@@ -61,8 +61,20 @@ impl CpuDevice {
     /// Returns the sum of the rows' losses.
     ///
     /// # Errors
-    /// If the batch has more rows than the plan, or a weight is missing.
+    /// As [`Self::run_texts`].
     pub fn run_batch(&mut self, plan: &CpuPlan, batch: &Batch) -> Result<f32> {
+        let Params { values, grads, .. } = &mut self.state.params;
+        grads.resize(values.len(), 0.0);
+        let losses = self.run_texts(plan, batch)?.swap_remove(0);
+        Ok(losses.iter().step_by(2).sum())
+    }
+
+    /// Runs a plan over the texts of a batch. Returns all outputs of its graph: `[rows, columns]` each, with a row for
+    /// each token or for each segment.
+    ///
+    /// # Errors
+    /// If the batch has more rows than the plan, a weight is missing, or a text is longer than the model's positions.
+    pub fn run_texts(&mut self, plan: &CpuPlan, batch: &Batch) -> Result<Vec<Vec<f32>>> {
         let rows = batch.rows();
         if rows > plan.max_rows {
             return Err(Error::ContextFull {
@@ -79,7 +91,6 @@ impl CpuDevice {
         } = &mut self.state;
         params.refresh_factors(&plan.graph, weights)?;
         arena.reserve(plan.arena_len);
-        params.grads.resize(params.values.len(), 0.0);
         let run = Run {
             tokens: &batch.tokens,
             position: 0,
@@ -91,8 +102,12 @@ impl CpuDevice {
             let mut nodes = plan.nodes().iter();
             nodes.try_for_each(|id| self.state.run_node(At::new(plan, *id), run))
         })?;
-        let losses = self.read(plan, plan.graph.outputs[0], rows);
-        Ok(losses.iter().step_by(2).sum())
+        let read = |id: &NodeId| {
+            let value = self.state.arena.read(plan.view(*id));
+            let rows = At::new(plan, *id).rows(run);
+            (0..rows).flat_map(|r| value.row(r)).copied().collect()
+        };
+        Ok(plan.graph.outputs.iter().map(read).collect())
     }
 
     /// Updates the parameters by one step of AdamW, and clears the gradients; empty moments become moments of type

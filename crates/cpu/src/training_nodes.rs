@@ -32,13 +32,6 @@ impl State {
                     }
                 }
             }
-            Op::SelfAttention { spec } => {
-                let sinks = spec.sinks.map(|s| weights.vector(s)).transpose()?;
-                let views = [0, 1, 2].map(|i| at.input(i));
-                let (out, values) = arena.io(at.out(), rows, views);
-                let values = values.map(|v| v.mat(rows));
-                self_attention::self_attention(&spec, sinks, &segments(), values, scratch, out);
-            }
             Op::SelfAttentionGrad { spec } => {
                 let sinks = spec.sinks.map(|s| weights.vector(s)).transpose()?;
                 let views = [0, 1, 2, 3, 4].map(|i| at.input(i));

@@ -187,6 +187,13 @@ pub trait Backend: Debug + Movable {
         attention::attention_weights(spec, sinks, q, k)
     }
 
+    /// Creates the plan of a graph over whole texts, for batches of up to `rows` tokens.
+    fn prepare_texts(&mut self, graph: Graph, rows: usize) -> LocalFuture<'_, ()>;
+
+    /// Runs that plan over a batch. Returns all outputs of its graph: `[rows, columns]` each, with a row for each token
+    /// or for each text.
+    fn run_texts<'a>(&'a mut self, batch: &'a Batch) -> LocalFuture<'a, Vec<Vec<f32>>>;
+
     /// What DoRA's magnitudes multiply columns by, for the current parameters.
     fn factors<'a>(&'a mut self, graph: &'a Graph) -> LocalFuture<'a, Vec<f32>>;
 

@@ -18,6 +18,7 @@ pub(crate) struct Cpu {
     device: CpuDevice,
     inference: Option<Inference>,
     training: Option<Training>,
+    texts: Option<CpuPlan>,
     /// Chosen tokens that have not been taken.
     pending: VecDeque<u32>,
 }
@@ -52,6 +53,7 @@ impl Cpu {
             device: CpuDevice::new(precision),
             inference: None,
             training: None,
+            texts: None,
             pending: VecDeque::new(),
         }
     }
@@ -209,6 +211,18 @@ impl Backend for Cpu {
         position: usize,
     ) -> LocalFuture<'a, Vec<Vec<f32>>> {
         done(self.evaluate(graph, tokens, position))
+    }
+
+    fn prepare_texts(&mut self, graph: Graph, rows: usize) -> LocalFuture<'_, ()> {
+        self.texts = Some(self.device.plan(graph, rows));
+        done(Ok(()))
+    }
+
+    fn run_texts<'a>(&'a mut self, batch: &'a Batch) -> LocalFuture<'a, Vec<Vec<f32>>> {
+        let Some(plan) = &self.texts else {
+            return done(Ok(vec![]));
+        };
+        done(self.device.run_texts(plan, batch).map_err(Error::from))
     }
 
     fn factors<'a>(&'a mut self, graph: &'a Graph) -> LocalFuture<'a, Vec<f32>> {

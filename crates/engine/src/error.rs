@@ -20,6 +20,50 @@ pub enum Error {
     /// A prompt without tokens.
     #[error("the prompt has no tokens")]
     EmptyPrompt,
+    /// A text to be embedded that has more tokens than the model takes.
+    #[error("text {number} has {tokens} tokens, and the model takes {max}")]
+    TextTooLong {
+        /// Which text it is, from 1 on.
+        number: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// The most that the model takes.
+        max: usize,
+    },
+    /// A text to be embedded that has no tokens.
+    #[error("text {0} is empty")]
+    EmptyText(usize),
+    /// A model whose files do not say how the rows of a text become its embedding.
+    #[error("{arch}: its files do not say how a text's embedding is made of its tokens' (pooling)")]
+    NoPooling {
+        /// The architecture's name.
+        arch: String,
+    },
+    /// A model for scores that was to make embeddings.
+    #[error("{arch} with a classifier makes scores of texts and no embeddings")]
+    Scores {
+        /// The architecture's name.
+        arch: String,
+    },
+    /// A prompt for embeddings that the model does not have.
+    #[error("the model has no prompt `{name}`; it has: {known}")]
+    NoPrompt {
+        /// The prompt's name.
+        name: String,
+        /// The names of those that there are.
+        known: String,
+    },
+    /// A number of dimensions that embeddings cannot be cut to.
+    #[error("{wanted} dimensions were requested, and embeddings have {max}")]
+    Dimensions {
+        /// How many were requested.
+        wanted: usize,
+        /// How many there are.
+        max: usize,
+    },
+    /// A classifier of several classes, which gives no single score.
+    #[error("the model's classifier has {0} classes; a reranker has one")]
+    Classes(usize),
     /// A token that is not in the vocabulary.
     #[error("token {id} is not in the vocabulary of {vocab}")]
     Token {

@@ -17,6 +17,7 @@ impl Session {
     /// # Errors
     /// As [`Self::generate`].
     pub async fn next_logits(&mut self, prompt: &[u32]) -> Result<Vec<f32>> {
+        self.model.check_text()?;
         let options = GenerateOptions {
             max_tokens: 1,
             logprobs: Some(0),
@@ -42,6 +43,7 @@ impl Session {
         options: &GenerateOptions,
         mut on_event: impl AsyncFnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Answer> {
+        self.model.check_text()?;
         let mut generation = Generation::new(self, prompt, options)?;
         generation.run(prompt, &mut on_event).await?;
         Ok(generation.answer)

@@ -104,6 +104,17 @@ impl Backend for GpuDevice {
         Box::pin(async move { Ok(self.evaluate(graph, tokens, position).await?) })
     }
 
+    fn prepare_texts(&mut self, graph: Graph, rows: usize) -> LocalFuture<'_, ()> {
+        Box::pin(async move {
+            self.prepare_texts(graph, rows)?;
+            Ok(self.settle().await?)
+        })
+    }
+
+    fn run_texts<'a>(&'a mut self, batch: &'a Batch) -> LocalFuture<'a, Vec<Vec<f32>>> {
+        Box::pin(async move { Ok(self.run_texts(batch).await?) })
+    }
+
     fn factors<'a>(&'a mut self, _graph: &'a Graph) -> LocalFuture<'a, Vec<f32>> {
         Box::pin(async move { Ok(self.factors().await?) })
     }

@@ -9,6 +9,7 @@ mod adapter_peft;
 mod answer;
 mod backend;
 mod cpu;
+mod embed;
 mod error;
 mod files;
 mod fit;
@@ -17,6 +18,7 @@ mod gpu;
 mod load;
 mod look;
 mod memory;
+mod rerank;
 pub mod self_test;
 mod session;
 mod trace;
@@ -28,6 +30,7 @@ pub use answer::{
     Answer, Event, FinishReason, GenerateOptions, TokenLogprob, TopLogprob, new_seed,
 };
 pub use backend::{Backend, BatchPlan, DeviceRequest, LocalFuture, MatrixUpload, TrainingGraphs};
+pub use embed::{EmbedOptions, Embeddings};
 pub use error::{Error, Result};
 pub use files::{AsyncSource, ModelFiles, Reading, WeightFiles, read_text, read_text_of};
 pub use fit::{Fit, FitRequest};
@@ -39,5 +42,5 @@ pub use trace::{TRACE_ROWS, Traced};
 pub use training::{TrainingMemory, TrainingSetup, TrainingState};
 
 pub use siskin_graph::{AdamW, Batch, Checkpointing, MomentType, Moments, Sampling};
-pub use siskin_models::{Head, Model};
+pub use siskin_models::{Head, Model, Pooling, Sentence};
 pub use siskin_text::{Message, TextModel};

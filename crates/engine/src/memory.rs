@@ -2,7 +2,7 @@ use serde::Serialize;
 use siskin_formats::Checkpoint;
 use siskin_gpu::GpuType;
 use siskin_graph::{Fusion, Plan, WeightKind};
-use siskin_models::{Head, Model};
+use siskin_models::Model;
 
 use crate::Result;
 use crate::backend::PREFILL_ROWS;
@@ -33,7 +33,7 @@ impl MemoryFigure {
         kv_bytes_per_value: usize,
         on_gpu: bool,
     ) -> Result<Self> {
-        let graph = model.graph(Head::Next)?;
+        let graph = model.graph(model.head())?;
         let mut weights = 0;
         for w in &graph.weights {
             for part in &w.parts {

@@ -15,6 +15,7 @@
 mod experts;
 mod learning;
 mod recurrent;
+mod texts;
 
 pub use experts::ExpertsSpec;
 pub use learning::{Learned, Learning, LearningSpec};
@@ -26,8 +27,8 @@ use siskin_cpu::{CacheType, CpuDevice, CpuPart, CpuWeight, Precision};
 use siskin_formats::{TensorType, encode};
 use siskin_gpu::{GpuDevice, GpuType, Product, Profile};
 use siskin_graph::{
-    Activation, AttentionSpec, Graph, MomentType, NodeId, Op, Pairs, RopeSpec, Sampling, WeightId,
-    WeightKind,
+    Activation, AttentionSpec, Graph, MomentType, NodeId, Op, Pairs, Pooling, RopeSpec, Sampling,
+    WeightId, WeightKind,
 };
 
 use crate::Result;
@@ -457,6 +458,7 @@ fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
             head_dim,
             scale: 0.2,
             window,
+            causal: true,
             soft_cap: None,
             sinks: None,
         };
@@ -528,6 +530,29 @@ pub async fn self_test(
         }
         on_result(KernelResult::new(kernel, error, op, gpu.profile()));
     }
+    for (what, pooling, window) in [
+        ("mean", Pooling::Mean, None),
+        ("last row, window 4", Pooling::Last, Some(4)),
+    ] {
+        let spec = AttentionSpec {
+            n_heads: 4,
+            n_kv_heads: 4,
+            head_dim: 16,
+            scale: 0.3,
+            window,
+            causal: false,
+            soft_cap: None,
+            sinks: None,
+        };
+        let case = Case::texts(TensorType::F32, spec, pooling);
+        let case = case.map_err(siskin_models::Error::from)?;
+        let batch = case.batch(&[20, 1, 9]);
+        let wanted = case.texts_on_cpu(&batch)?;
+        let found = case.texts_on_gpu(&mut gpu, &batch).await?;
+        let kernel = format!("attention both ways, {what} of each text");
+        let error = largest_error(&found, &wanted);
+        on_result(KernelResult::new(kernel, error, "attention", gpu.profile()));
+    }
     for (ty, window, activation, use_dora) in [
         (TensorType::Q4_1, None, Activation::Silu, false),
         (TensorType::F16, Some(5), Activation::GeluTanh, true),
@@ -539,6 +564,7 @@ pub async fn self_test(
             pairs: Pairs::Halves,
             rows: 40,
             use_dora,
+            causal: true,
             has_layer_norm: false,
             has_experts: false,
             moments: MomentType::F32,

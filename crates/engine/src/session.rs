@@ -7,6 +7,7 @@ use siskin_models::{Head, Model};
 use siskin_text::TextModel;
 
 use crate::backend::{Backend, DeviceRequest, PREFILL_ROWS};
+use crate::embed::Texts;
 use crate::files::WeightFiles;
 use crate::load::{OpenOptions, Progress, WeightSource, load_weights, read_vector};
 use crate::training::Training;
@@ -64,6 +65,7 @@ pub struct Session {
     pub(crate) states: Option<StateMarks>,
     pub(crate) adapter: Option<Adapter>,
     pub(crate) training: Option<Training>,
+    pub(crate) texts: Option<Texts>,
 }
 
 impl Session {
@@ -104,7 +106,12 @@ impl Session {
             weights,
         } = files;
         let trained = model.dims().context_length;
-        let context = options.context.unwrap_or(trained.min(DEFAULT_CONTEXT));
+        // What makes no text has no cache that would grow with its context.
+        let default = match model.makes_text() {
+            true => trained.min(DEFAULT_CONTEXT),
+            false => trained,
+        };
+        let context = options.context.unwrap_or(default);
         if context == 0 || context > trained {
             return Err(Error::Context {
                 wanted: context,
@@ -112,7 +119,7 @@ impl Session {
             });
         }
         let device = open_device(&model, &weights, options, context, None, on_progress).await?;
-        let has_states = !model.graph(Head::Next)?.states.is_empty();
+        let has_states = !model.graph(model.head())?.states.is_empty();
         Ok(Self {
             text,
             model,
@@ -124,6 +131,7 @@ impl Session {
             states: has_states.then(StateMarks::default),
             adapter: None,
             training: None,
+            texts: None,
         })
     }
 
@@ -133,6 +141,7 @@ impl Session {
         self.states = self.states.map(|_| StateMarks::default());
         // What was learned since the adapter was last read back is lost with the device.
         self.training = None;
+        self.texts = None;
         self.device = open_device(
             &self.model,
             &self.files,
@@ -205,6 +214,7 @@ impl Session {
             .transpose()?;
         self.tokens.clear();
         self.training = None;
+        self.texts = None;
         self.device.set_params(&graph, params.unwrap_or_default())?;
         let rows = PREFILL_ROWS.min(self.context);
         let cache_type = self.options.cache_type;
@@ -320,7 +330,7 @@ async fn open_device(
     adapter: Option<&Adapter>,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Box<dyn Backend>> {
-    let graph = adapted(model, Head::Next, adapter)?;
+    let graph = adapted(model, model.head(), adapter)?;
     let source = WeightSource {
         model,
         files,
@@ -332,10 +342,13 @@ async fn open_device(
         let mut device = backend::open(request, options.precision).await?;
         load_weights(&mut *device, &source, &weights, on_progress).await?;
         device.set_params(&graph, params.clone().unwrap_or_default())?;
-        let rows = PREFILL_ROWS.min(context);
-        device
-            .prepare(graph.clone(), context, options.cache_type, rows)
-            .await?;
+        // Plans over whole texts are made when they come.
+        if model.makes_text() {
+            let rows = PREFILL_ROWS.min(context);
+            device
+                .prepare(graph.clone(), context, options.cache_type, rows)
+                .await?;
+        }
         Ok(device)
     };
     match open(options.device).await {

@@ -144,14 +144,22 @@ impl Checkpoint {
         Self::new(Some(gguf), SideFiles::default(), tensors, unread, files)
     }
 
-    /// The safetensors files of a folder, and the small files beside them.
+    /// The safetensors files of a folder, and the small files beside them. The last ones are those of
+    /// [`SideFiles::dense_folders`], in that order, whose folders are a part of their tensors' names.
     ///
     /// # Errors
     /// If a header is damaged, or two tensors have one name.
     pub fn from_safetensors(files: Vec<Box<dyn ByteSource>>, side: SideFiles) -> Result<Self> {
         let (mut tensors, mut unread) = (vec![], vec![]);
+        let dense = side.dense_folders();
+        let own = files.len().saturating_sub(dense.len());
         for (i, source) in files.iter().enumerate() {
-            let header = crate::safetensors::read_header(&**source, i)?;
+            let mut header = crate::safetensors::read_header(&**source, i)?;
+            if let Some(folder) = i.checked_sub(own).and_then(|at| dense.get(at)) {
+                for tensor in &mut header.0 {
+                    tensor.name = format!("{folder}/{}", tensor.name);
+                }
+            }
             tensors.extend(header.0);
             unread.extend(header.1);
         }
@@ -171,11 +179,14 @@ impl Checkpoint {
         } else {
             vec![single]
         };
+        let side = SideFiles::read(folder)?;
+        let dense = side.dense_folders().into_iter();
+        let dense = dense.map(|name| folder.join(name).join("model.safetensors"));
         let mut files: Vec<Box<dyn ByteSource>> = vec![];
-        for path in paths {
+        for path in paths.into_iter().chain(dense) {
             files.push(Box::new(FileSource::open(&path)?));
         }
-        Self::from_safetensors(files, SideFiles::read(folder)?)
+        Self::from_safetensors(files, side)
     }
 
     fn new(

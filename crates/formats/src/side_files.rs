@@ -19,7 +19,7 @@ pub struct SideFiles {
 
 impl SideFiles {
     /// The names of the files that are read; a folder need not have all of them.
-    pub const NAMES: [&str; 9] = [
+    pub const NAMES: [&str; 13] = [
         "config.json",
         "generation_config.json",
         "tokenizer.json",
@@ -29,6 +29,10 @@ impl SideFiles {
         "chat_template.json",
         "chat_template.jinja",
         "additional_chat_templates/tool_use.jinja",
+        "modules.json",
+        "1_Pooling/config.json",
+        "sentence_bert_config.json",
+        "config_sentence_transformers.json",
     ];
 
     /// No files yet of a folder of this name.
@@ -50,12 +54,35 @@ impl SideFiles {
                 side.add(name, text);
             }
         }
+        for dense in side.dense_folders() {
+            let name = format!("{dense}/config.json");
+            if let Some(text) = read_text(folder, &name)? {
+                side.add(&name, text);
+            }
+        }
         Ok(side)
     }
 
     /// Adds the contents of a file.
     pub fn add(&mut self, name: &str, text: String) {
         self.files.insert(name.into(), text);
+    }
+
+    /// Folders within this one with linears after pooling, each with a `config.json` and a `model.safetensors`:
+    /// those of sentence-transformers' modules of the type `Dense`.
+    pub fn dense_folders(&self) -> Vec<String> {
+        let modules = self.get("modules.json").unwrap_or_default();
+        let modules: serde_json::Value = serde_json::from_str(modules).unwrap_or_default();
+        let is_dense = |m: &&serde_json::Value| {
+            m["type"]
+                .as_str()
+                .is_some_and(|t| t.rsplit('.').next() == Some("Dense"))
+        };
+        let modules = modules.as_array().into_iter().flatten().filter(is_dense);
+        let paths = modules.filter_map(|m| m["path"].as_str());
+        // Nothing outside the folder.
+        let inside = paths.filter(|p| !p.is_empty() && *p != ".." && !p.contains(['/', '\\']));
+        inside.map(String::from).collect()
     }
 
     /// The contents of a file.

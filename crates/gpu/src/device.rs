@@ -3,8 +3,9 @@ use std::sync::Arc;
 
 use siskin_graph::{Fusion, Graph, Op, Plan, Sampling, WeightKind};
 
+use crate::batch::BatchBuffers;
 use crate::opened::Opened;
-use crate::prepared::Prepared;
+use crate::prepared::{Extent, Prepared};
 use crate::train::Training;
 use crate::weights::GpuWeight;
 use crate::{Counts, Error, Layout, LimitRequest, Profile, Result};
@@ -74,6 +75,10 @@ pub struct GpuDevice {
     pub(crate) decode: Option<Prepared>,
     last_was_decode: bool,
     pub(crate) training: Training,
+    /// What the plan that is being made reads, if it is for batches.
+    pub(crate) batch: BatchBuffers,
+    /// The plan over whole texts, and what it reads.
+    pub(crate) texts: Option<(Prepared, BatchBuffers)>,
     pub(crate) counts: Counts,
 }
 
@@ -126,6 +131,8 @@ impl GpuDevice {
             seen: buffer("seen", 16, state),
             ring: buffer("ring", 4 * RING as u64, state),
             training: Training::new(&nothing),
+            batch: BatchBuffers::none(&nothing),
+            texts: None,
             nothing,
             staging: staging.collect(),
             device,
@@ -310,7 +317,7 @@ impl GpuDevice {
         let slot = self.slot;
         self.write_step(rows, position, sampling, slot);
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        self.record(&mut encoder, prepared, rows, position, head);
+        self.record(&mut encoder, prepared, Extent::step(rows, position), head);
         if head {
             let from = 4 * slot as u64;
             encoder.copy_buffer_to_buffer(&self.ring, from, &self.staging[slot], 0, 4);
@@ -446,24 +453,12 @@ impl GpuDevice {
             .write_buffer(&self.tokens, 0, bytemuck::cast_slice(tokens));
         self.write_step(rows, position, &Sampling::default(), 0);
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        self.record(&mut encoder, &prepared, rows, position, true);
+        self.record(&mut encoder, &prepared, Extent::step(rows, position), true);
         self.queue.submit([encoder.finish()]);
         let mut out = vec![];
         for id in &graph.outputs {
             let view = prepared.plan.view(*id);
-            let bytes = (rows * view.stride) as u64 * 4;
-            let read: Vec<f32> = self
-                .read_buffer(&prepared.arena, view.offset as u64 * 4, bytes)
-                .await?;
-            // A slice occupies some columns of a wider value.
-            out.push(if view.cols == view.stride {
-                read
-            } else {
-                read.chunks_exact(view.stride)
-                    .flat_map(|row| &row[view.start..view.start + view.cols])
-                    .copied()
-                    .collect()
-            });
+            out.push(self.read_view(&prepared.arena, view, rows).await?);
         }
         Ok(out)
     }
@@ -478,7 +473,7 @@ impl Drop for GpuDevice {
 }
 
 /// Bytes of a bit for each token that a graph reads or chooses.
-fn seen_bytes(graph: &Graph) -> u64 {
+pub(crate) fn seen_bytes(graph: &Graph) -> u64 {
     let tokens = graph.nodes.iter().map(|n| match n.op {
         Op::Embed { table, .. } => graph.weight(table).rows(),
         Op::Choose => graph.node(n.inputs[0]).cols,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use siskin_graph::{Activation, Graph, Map, NodeId, Op, Plan, Rows, Step, View, WeightId};
+use siskin_graph::{Activation, Graph, Map, NodeId, Op, Place, Plan, Rows, Step, View, WeightId};
 
 use crate::pipeline::Kernel;
 use crate::prepared::{Dispatch, Prepared, Size};
@@ -144,10 +144,10 @@ impl Lowering<'_> {
     }
 
     fn max_rows(&self, rows: Rows) -> usize {
-        if rows == Rows::All {
-            self.plan.max_rows
-        } else {
+        if rows == Rows::Last {
             1
+        } else {
+            self.plan.max_rows
         }
     }
 
@@ -239,7 +239,18 @@ impl Lowering<'_> {
         let bytes = (self.max_rows(node.rows) * n) as u64 * 4;
         let groups = n.div_ceil(64) as u32;
         match node.op {
-            Op::Embed { table, scale } => self.embed(id, table, scale),
+            Op::Embed { table, scale } => {
+                let tokens = self.device.tokens.clone();
+                self.embed(id, table, tokens, |k| k.set("SCALE", scale))
+            }
+            Op::EmbedPlace { table, place } => {
+                let (buffer, offset) = match place {
+                    Place::Position { offset } => (&self.device.batch.positions, offset),
+                    Place::Kind => (&self.device.batch.kinds, 0),
+                };
+                let of_place = |k: Kernel| k.flag("IS_PLACE", true).size("OFFSET", offset);
+                self.embed(id, table, buffer.clone(), of_place)
+            }
             Op::RmsNorm { .. } => self.rms_norm(id, self.plan.view(id), false),
             Op::LayerNorm { weight, bias, eps } => self.layer_norm(id, weight, bias, eps),
             Op::Map { map } => self.map(id, map),
@@ -315,19 +326,26 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn embed(&mut self, id: NodeId, table: WeightId, scale: f32) -> Result<()> {
+    /// The rows of a table that `ids` says.
+    fn embed(
+        &mut self,
+        id: NodeId,
+        table: WeightId,
+        ids: wgpu::Buffer,
+        more: impl Fn(Kernel) -> Kernel,
+    ) -> Result<()> {
         let (runs, k) = self.runs(table)?;
         let out = self.bound(self.plan.view(id));
         for run in runs {
             let mut kernel = Kernel::new("embed")
                 .size("K", k)
-                .set("SCALE", scale)
                 .size("ROW0", run.row0)
                 .size("ROWS", run.rows);
+            kernel = more(kernel);
             kernel.variant.weights = run.ty;
             let mut entries = vec![
                 (1, run.values.clone().into()),
-                (3, self.device.tokens.clone().into()),
+                (3, ids.clone().into()),
                 (4, self.device.seen.clone().into()),
                 (6, out.clone()),
             ];

@@ -40,6 +40,34 @@ impl Size {
     }
 }
 
+/// What a run is over: tokens from `position` on, which are those of `segments` texts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extent {
+    pub rows: usize,
+    pub segments: usize,
+    pub position: usize,
+}
+
+impl Extent {
+    /// Some tokens of one text.
+    pub fn step(rows: usize, position: usize) -> Self {
+        Self {
+            rows,
+            segments: 1,
+            position,
+        }
+    }
+
+    /// How many rows a value has.
+    pub fn of(self, rows: Rows) -> usize {
+        match rows {
+            Rows::All => self.rows,
+            Rows::Last => 1,
+            Rows::Segments => self.segments,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Dispatch {
     pub kernel: Kernel,
@@ -48,7 +76,7 @@ pub(crate) struct Dispatch {
     pub size: Size,
     /// Bytes it reads and writes, apart from the KV cache.
     pub bytes: u64,
-    /// Whether it runs for all tokens or for the last row only.
+    /// Whether it runs for all tokens, for the last row only, or for each segment.
     pub rows: Rows,
     /// Bytes per token that it reads from the KV cache, and the window.
     pub kv: Option<(u64, Option<usize>)>,
@@ -71,9 +99,8 @@ impl Dispatch {
         self.bytes + kv
     }
 
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>, rows: usize) {
-        let rows = if self.rows == Rows::Last { 1 } else { rows };
-        let [x, y, z] = self.size.groups(rows as u32);
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>, extent: Extent) {
+        let [x, y, z] = self.size.groups(extent.of(self.rows) as u32);
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bind_group, &[]);
         pass.dispatch_workgroups(x, y, z);
@@ -81,17 +108,16 @@ impl Dispatch {
 }
 
 impl GpuDevice {
-    /// Records a prepared plan's dispatches for `rows` tokens from `position` on. Without `head`,
-    /// omits those for the last row alone. Position 0 clears the recurrent states.
+    /// Records a prepared plan's dispatches. Without `head`, omits those for the last row alone. Position 0 clears the
+    /// recurrent states.
     pub(crate) fn record(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         prepared: &Prepared,
-        rows: usize,
-        position: usize,
+        extent: Extent,
         head: bool,
     ) {
-        if position == 0 {
+        if extent.position == 0 {
             let states = self.states.iter();
             states.for_each(|state| encoder.clear_buffer(state, 0, None));
         }
@@ -101,9 +127,9 @@ impl GpuDevice {
             if !head && dispatch.rows == Rows::Last {
                 break;
             }
-            dispatch.record(&mut pass, rows);
+            dispatch.record(&mut pass, extent);
             self.counts.dispatches += 1;
-            self.counts.bytes_bound += dispatch.bytes_at(position + rows);
+            self.counts.bytes_bound += dispatch.bytes_at(extent.position + extent.rows);
         }
     }
 
@@ -113,7 +139,7 @@ impl GpuDevice {
             return;
         }
         for dispatch in &prepared.factors {
-            dispatch.record(pass, 1);
+            dispatch.record(pass, Extent::step(1, 0));
             self.counts.dispatches += 1;
             self.counts.bytes_bound += dispatch.bytes;
         }
@@ -166,7 +192,7 @@ impl GpuDevice {
                     end_of_pass_write_index: Some(2 * i + 1),
                 }),
             });
-            dispatch.record(&mut pass, 1);
+            dispatch.record(&mut pass, Extent::step(1, position));
         }
         encoder.resolve_query_set(&queries, 0..2 * n, &resolved, 0);
         self.queue.submit([encoder.finish()]);

@@ -2,6 +2,7 @@
 
 use bytemuck::AnyBitPattern;
 use futures_channel::oneshot;
+use siskin_graph::View;
 
 use crate::{Error, GpuDevice, Result};
 
@@ -51,6 +52,28 @@ impl GpuDevice {
             .chunks_exact(size_of::<T>())
             .map(bytemuck::pod_read_unaligned)
             .collect())
+    }
+
+    /// The first `rows` rows of a value: `[rows, columns]`.
+    pub(crate) async fn read_view(
+        &mut self,
+        arena: &wgpu::Buffer,
+        view: View,
+        rows: usize,
+    ) -> Result<Vec<f32>> {
+        let bytes = (rows * view.stride) as u64 * 4;
+        let read: Vec<f32> = self
+            .read_buffer(arena, view.offset as u64 * 4, bytes)
+            .await?;
+        // A slice occupies some columns of a wider value.
+        Ok(if view.cols == view.stride {
+            read
+        } else {
+            read.chunks_exact(view.stride)
+                .flat_map(|row| &row[view.start..view.start + view.cols])
+                .copied()
+                .collect()
+        })
     }
 
     /// The first error that the device reported asynchronously since it was opened.

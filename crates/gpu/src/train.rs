@@ -1,12 +1,9 @@
 //! Training on the GPU: parameters of adapters, batches, the optimiser.
 
-use std::collections::HashMap;
-
 use siskin_formats::dynamic_map;
-use siskin_graph::{
-    AdamW, Batch, Fusion, Graph, MOMENT_BLOCK, MomentType, Moments, Op, Plan, Sampling, WeightKind,
-};
+use siskin_graph::{AdamW, Batch, Fusion, Graph, MOMENT_BLOCK, MomentType, Moments, Plan};
 
+use crate::batch::BatchBuffers;
 use crate::lower::Bound;
 use crate::pipeline::Kernel;
 use crate::prepared::Prepared;
@@ -34,11 +31,7 @@ pub(crate) struct Training {
     maps: wgpu::Buffer,
     /// How many parameters there are.
     len: usize,
-    tokens: wgpu::Buffer,
-    /// Position, target, weight and segment's end of each row.
-    pub batch: wgpu::Buffer,
-    /// cos and sin of each position of a batch, by the name of their frequencies.
-    pub tables: HashMap<String, wgpu::Buffer>,
+    batch: BatchBuffers,
     partials: wgpu::Buffer,
     norm: wgpu::Buffer,
     optimiser: wgpu::Buffer,
@@ -62,9 +55,7 @@ impl Training {
             peaks: none(),
             maps: none(),
             len: 0,
-            tokens: none(),
-            batch: none(),
-            tables: HashMap::new(),
+            batch: BatchBuffers::none(nothing),
             partials: none(),
             norm: none(),
             optimiser: none(),
@@ -143,34 +134,16 @@ impl GpuDevice {
             self.training.moments = self.storage("moments", 8 * n as u64)?;
         }
         self.training.has_moments = false;
-        self.training.batch = self.storage("batch", rows as u64 * 16)?;
         self.training.partials = self.storage("sums of squares", PARTIALS * 4)?;
         self.training.norm = self.storage("norm", 4)?;
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         self.training.optimiser = self.buffer("optimiser", 32, usage);
-        self.training.tokens = self.storage("tokens", rows as u64 * 4)?;
-        for node in &graph.nodes {
-            let Op::Rope { spec, .. } = node.op else {
-                continue;
-            };
-            let weight = graph.weight(spec.inv_freq);
-            let (WeightKind::Constant(freqs), false) = (
-                &weight.kind,
-                self.training.tables.contains_key(&weight.name),
-            ) else {
-                continue;
-            };
-            let table = self.rope_table(freqs, spec.scale, rows)?;
-            self.training.tables.insert(weight.name.clone(), table);
-        }
+        let buffers = self.batch_buffers(&graph, rows)?;
         for (i, graph) in [graph, loss].into_iter().enumerate() {
             let plan = Plan::new(graph, rows, Fusion::NONE, |_| false);
-            // Batches may be longer than prefills: they have their own tokens to embed.
-            std::mem::swap(&mut self.tokens, &mut self.training.tokens);
-            let prepared = self.lower(plan);
-            std::mem::swap(&mut self.tokens, &mut self.training.tokens);
-            self.training.plans[i] = Some(prepared?);
+            self.training.plans[i] = Some(self.lower_batch(plan, &buffers)?);
         }
+        self.training.batch = buffers;
         self.check()
     }
 
@@ -183,53 +156,17 @@ impl GpuDevice {
     /// # Panics
     /// If `which` is neither 0 nor 1.
     pub async fn run_batch(&mut self, which: usize, batch: &Batch) -> Result<f32> {
-        let rows = batch.rows();
         let Some(prepared) = self.training.plans[which].take() else {
             return Err(Error::Unsupported("a batch before prepare_training".into()));
         };
-        let max_rows = prepared.plan.max_rows;
-        if rows > max_rows {
-            self.training.plans[which] = Some(prepared);
-            return Err(Error::ContextFull {
-                rows,
-                position: 0,
-                context: max_rows,
-            });
-        }
-        let mut info: Vec<[u32; 4]> = vec![];
-        for segment in batch.segments() {
-            let row = |t: usize| {
-                let weight = batch.weights[t].to_bits();
-                [
-                    batch.positions[t],
-                    batch.targets[t],
-                    weight,
-                    segment.end as u32,
-                ]
-            };
-            info.extend(segment.clone().map(row));
-        }
-        self.queue
-            .write_buffer(&self.training.batch, 0, bytemuck::cast_slice(&info));
-        self.queue.write_buffer(
-            &self.training.tokens,
-            0,
-            bytemuck::cast_slice(&batch.tokens),
-        );
-        let sampling = Sampling {
-            seed: u64::from(batch.seed),
-            ..Sampling::default()
-        };
-        self.write_step(rows, 0, &sampling, 0);
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        self.record(&mut encoder, &prepared, rows, 0, true);
-        self.queue.submit([encoder.finish()]);
-        self.counts.submits += 1;
+        let buffers = self.training.batch.clone();
+        let submitted = self.submit_batch(&prepared, &buffers, batch);
         let view = prepared.plan.view(prepared.plan.graph.outputs[0]);
         let arena = prepared.arena.clone();
         self.training.plans[which] = Some(prepared);
+        let bytes = submitted?.rows as u64 * 8;
         let at = view.offset as u64 * 4;
-        let losses: Vec<f32> = self.read_buffer(&arena, at, rows as u64 * 8).await?;
+        let losses: Vec<f32> = self.read_buffer(&arena, at, bytes).await?;
         self.counts.readbacks += 1;
         Ok(losses.iter().step_by(2).sum())
     }

@@ -2,8 +2,8 @@
 
 use crate::graph::Result;
 use crate::{
-    Activation, AttentionSpec, Cache, CacheId, Graph, Map, Node, NodeId, Op, Pairs, RopeSpec, Rows,
-    WeightId,
+    Activation, AttentionSpec, Cache, CacheId, Graph, Map, Node, NodeId, Op, Pairs, Place, Pooling,
+    RopeSpec, Rows, WeightId,
 };
 
 impl Graph {
@@ -11,6 +11,12 @@ impl Graph {
     pub fn embed(&mut self, table: WeightId, scale: f32) -> NodeId {
         let cols = self.weight(table).cols;
         self.push(Op::Embed { table, scale }, &[], Rows::All, cols)
+    }
+
+    /// Adds [`Op::EmbedPlace`]: what `table` `[rows, d]` holds for each token's place in its text.
+    pub fn embed_place(&mut self, table: WeightId, place: Place) -> NodeId {
+        let cols = self.weight(table).cols;
+        self.push(Op::EmbedPlace { table, place }, &[], Rows::All, cols)
     }
 
     /// Adds [`Op::RmsNorm`] over each run of as many columns as `weight` has values: over a row, or over each head.
@@ -164,7 +170,8 @@ impl Graph {
     /// Adds [`Op::Attention`]: `softmax(scale · q kᵀ) v` for each head, over the cache up to and including each token.
     ///
     /// # Errors
-    /// If q, `spec` and the cache differ in heads or in their dimensions.
+    /// If q, `spec` and the cache differ in heads or in their dimensions, or the attention is not causal: a cache holds
+    /// nothing of later tokens.
     pub fn attention(&mut self, q: NodeId, cache: CacheId, spec: AttentionSpec) -> Result<NodeId> {
         let Cache {
             n_kv_heads,
@@ -182,7 +189,29 @@ impl Graph {
                 "q has {cols} columns, {spec:?}, the cache has {n_kv_heads} heads of {head_dim}"
             )
         })?;
+        self.check("attention", "", spec.causal, || {
+            "attention over a cache is causal".into()
+        })?;
         Ok(self.push(Op::Attention { cache, spec }, &[q], rows, cols))
+    }
+
+    /// Adds [`Op::SelfAttention`]: `softmax(scale · q kᵀ) v` for each head, over the tokens of each segment of a batch.
+    ///
+    /// # Errors
+    /// If q, k, v and `spec` differ in heads or in their dimensions.
+    pub fn self_attention(
+        &mut self,
+        [q, k, v]: [NodeId; 3],
+        spec: AttentionSpec,
+    ) -> Result<NodeId> {
+        let [nq, nk, nv] = [q, k, v].map(|x| self.node(x).cols);
+        let fits = spec.n_heads.is_multiple_of(spec.n_kv_heads)
+            && nq == spec.n_heads * spec.head_dim
+            && [nk, nv] == [spec.n_kv_heads * spec.head_dim; 2];
+        self.check("self_attention", "", fits, || {
+            format!("q, k and v have {nq}, {nk} and {nv} columns, {spec:?}")
+        })?;
+        Ok(self.push(Op::SelfAttention { spec }, &[q, k, v], Rows::All, nq))
     }
 
     fn same_shape(&self, op: &'static str, a: NodeId, b: NodeId) -> Result<(Rows, usize)> {
@@ -215,6 +244,18 @@ impl Graph {
     pub fn last_row(&mut self, x: NodeId) -> NodeId {
         let cols = self.node(x).cols;
         self.push(Op::LastRow, &[x], Rows::Last, cols)
+    }
+
+    /// Adds [`Op::Pool`]: one row for each segment of the batch.
+    ///
+    /// # Errors
+    /// If x does not have a row for each token.
+    pub fn pool(&mut self, x: NodeId, pooling: Pooling) -> Result<NodeId> {
+        let Node { cols, rows, .. } = *self.node(x);
+        self.check("pool", "", rows == Rows::All, || {
+            format!("{rows:?} rows instead of one for each token")
+        })?;
+        Ok(self.push(Op::Pool { pooling }, &[x], Rows::Segments, cols))
     }
 
     /// Adds [`Op::CrossEntropy`]: the loss of each row against its target, through the head `weight` `[vocab, d]` and the

@@ -26,13 +26,15 @@ pub struct NodeId(pub usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheId(pub usize);
 
-/// How many rows a value has: one for each token of the step, or only the last one's.
+/// How many rows a value has: one for each token of the step, only the last one's, or one for each text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rows {
     /// One row for each token of the step.
     All,
     /// One row: the last token's.
     Last,
+    /// One row for each segment of the batch.
+    Segments,
 }
 
 /// Keys and values of all earlier tokens, `[n_kv_heads, context, head_dim]` each.

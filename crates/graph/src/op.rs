@@ -46,13 +46,47 @@ pub struct AttentionSpec {
     pub head_dim: usize,
     /// Multiplies q·k.
     pub scale: f32,
-    /// A token sees itself and the `window − 1` tokens before it.
+    /// A token sees itself and the `window − 1` tokens before it; if not causal, as many after it too.
     pub window: Option<usize>,
+    /// Whether a token sees no token after it.
+    pub causal: bool,
     /// Scores s become `cap · tanh(s / cap)`.
     pub soft_cap: Option<f32>,
     /// A score of each query head, `[n_heads]`, that takes part in the softmax and has no value: with it, the weights of
     /// a query sum to less than 1.
     pub sinks: Option<WeightId>,
+}
+
+impl AttentionSpec {
+    /// The rows of a text of `len` tokens that its `row`-th one sees.
+    pub fn seen(&self, row: usize, len: usize) -> std::ops::Range<usize> {
+        let reach = self.window.unwrap_or(len);
+        let end = if self.causal { row + 1 } else { row + reach };
+        (row + 1).saturating_sub(reach)..end.min(len)
+    }
+}
+
+/// What a learned embedding of a token's place in its text is looked up by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// The token's position in its text, plus `offset`.
+    Position {
+        /// Rows of the table before that of position 0.
+        offset: usize,
+    },
+    /// Which of two texts that are read together it belongs to (BERT's token type).
+    Kind,
+}
+
+/// How the rows of a text become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pooling {
+    /// Their mean.
+    Mean,
+    /// The first row, which is that of BERT's `[CLS]`.
+    First,
+    /// The last row, the only one that has seen the whole text if attention is causal.
+    Last,
 }
 
 /// Which dimensions of a head are rotated with one another, of the first `2 · len(inv_freq)`.
@@ -118,6 +152,13 @@ pub enum Op {
         table: WeightId,
         /// What rows are multiplied by: 1, or √d for Gemma.
         scale: f32,
+    },
+    /// The row of a learned table for each token's place in its text → `[T, d]`.
+    EmbedPlace {
+        /// The table, `[rows, d]`.
+        table: WeightId,
+        /// Which of its rows.
+        place: Place,
     },
     /// `x / sqrt(mean(x²) + eps) · w` over each run of `len(w)` columns.
     RmsNorm {
@@ -275,11 +316,16 @@ pub enum Op {
         /// Distinguishes the dropouts of a graph from one another.
         salt: u32,
     },
-    /// Causal attention of q `[T, n_heads · head_dim]` over k and v `[T, n_kv_heads · head_dim]` of
+    /// Attention of q `[T, n_heads · head_dim]` over k and v `[T, n_kv_heads · head_dim]` of
     /// the same batch, each token within its segment.
     SelfAttention {
-        /// Heads, scale and window.
+        /// Heads, scale, window, and whether it is causal.
         spec: AttentionSpec,
+    },
+    /// One row for each segment of the batch: `[T, d]` → `[segments, d]`.
+    Pool {
+        /// How it is made of the segment's rows.
+        pooling: Pooling,
     },
     /// `x · Wᵀ`, and of its softmax the cross-entropy with each row's target, without ever holding all
     /// logits: `[T, d]`, `[vocab, d]` → `[T, 2]`: the loss times the row's weight, and the
@@ -393,6 +439,7 @@ impl Op {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Embed { .. } => "embed",
+            Self::EmbedPlace { .. } => "embed_place",
             Self::RmsNorm { .. } => "rms_norm",
             Self::LayerNorm { .. } => "layer_norm",
             Self::Map { .. } => "map",
@@ -418,6 +465,7 @@ impl Op {
             Self::Dora { .. } => "dora",
             Self::Dropout { .. } => "dropout",
             Self::SelfAttention { .. } => "self_attention",
+            Self::Pool { .. } => "pool",
             Self::CrossEntropy { .. } => "cross_entropy",
             Self::LinearGrad { .. } => "linear_grad",
             Self::RmsNormGrad { .. } => "rms_norm_grad",

@@ -47,23 +47,32 @@ fn pcg(v: u32) -> u32 {
     (word >> 22) ^ word
 }
 
-/// One run of training: the tokens of one or several examples, one example after another. All vectors have the same
-/// length.
+/// One run over whole texts, in training or to embed them: the tokens of one or several texts, one after another. All
+/// vectors have the same length, but for those of which one of the two has no use.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
     /// The tokens that are fed, one per row.
     pub tokens: Vec<u32>,
-    /// Each token's position in its own example: 0 begins a segment, and tokens see their segment only.
+    /// Each token's position in its own text: 0 begins a segment, and tokens see their segment only.
     pub positions: Vec<u32>,
-    /// The token to be predicted at each row.
+    /// Which of two texts that are read together each token belongs to; empty if there is only one.
+    pub kinds: Vec<u32>,
+    /// The token to be predicted at each row; empty if there is no loss.
     pub targets: Vec<u32>,
-    /// What each row's loss is multiplied by; 0 leaves the row out.
+    /// What each row's loss is multiplied by; 0 leaves the row out. Empty if there is no loss.
     pub weights: Vec<f32>,
     /// Decides what dropout drops.
     pub seed: u32,
 }
 
 impl Batch {
+    /// Adds a text: its tokens, and of which of two texts each is.
+    pub fn push(&mut self, tokens: &[u32], kinds: &[u32]) {
+        self.tokens.extend(tokens);
+        self.positions.extend(0..tokens.len() as u32);
+        self.kinds.extend(kinds);
+    }
+
     /// How many tokens it has.
     pub fn rows(&self) -> usize {
         self.tokens.len()

@@ -69,7 +69,7 @@ impl Storage {
         let (mut offsets, mut arena_len) = (HashMap::new(), 0);
         for (root, first, last) in lives {
             let node = graph.node(root);
-            let rows = if node.rows == Rows::All { max_rows } else { 1 };
+            let rows = if node.rows == Rows::Last { 1 } else { max_rows };
             let len = (rows * node.cols).next_multiple_of(ALIGN);
             let mut busy: Vec<_> = placed
                 .iter()

@@ -142,6 +142,8 @@ pub(crate) struct Attention {
     pub biases: Biases,
     /// rms_norm on each head of q and k before rope.
     pub head_norms: bool,
+    /// Whether tokens see none after them; otherwise it is over a batch of whole texts, and has no cache.
+    pub causal: bool,
 }
 
 /// Projections, rope, cache and attention; `x` is normalised already.
@@ -184,18 +186,23 @@ pub(crate) fn attention(
     for (x, name) in [(q, "q"), (k, "k"), (v, "v")] {
         g.name(x, format!("{layer}.{name}"));
     }
-    let cache = g.cache(n_kv_heads, head_dim);
-    g.kv_append(k, v, cache)?;
     let spec = AttentionSpec {
         n_heads,
         n_kv_heads,
         head_dim,
         scale: a.scale,
         window: a.window,
+        causal: a.causal,
         soft_cap: None,
         sinks: None,
     };
-    let mixed = g.attention(q, cache, spec)?;
+    let mixed = if a.causal {
+        let cache = g.cache(n_kv_heads, head_dim);
+        g.kv_append(k, v, cache)?;
+        g.attention(q, cache, spec)?
+    } else {
+        g.self_attention([q, k, v], spec)?
+    };
     g.name(mixed, format!("{layer}.attention"));
     stacked(g, mixed, &attn, &[("o_proj", dims.hidden_size)], a.biases.o)
 }

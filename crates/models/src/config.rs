@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value as Json};
 use siskin_formats::{Array, Checkpoint, Gguf, SideFiles, Value};
 
-use crate::{Error, Result, harmless};
+use crate::{Error, Result, harmless, nomic};
 
 /// Where a configuration is read from, and which of its keys were.
 pub(crate) struct Source<'a> {
@@ -74,6 +74,7 @@ impl<'a> Source<'a> {
         if has_vision {
             config = text_part(config);
         }
+        let config = nomic::renamed(config);
         Ok(Self {
             from: From::Json(config),
             read: RefCell::default(),
@@ -317,6 +318,14 @@ impl<'a> Source<'a> {
         };
         let info = checkpoint.find(name);
         Ok(info.map(|info| checkpoint.read_f32(info)).transpose()?)
+    }
+
+    /// Of a GGUF file: the rows of a tensor, where there is one.
+    pub fn rows_of(&self, name: &str) -> Option<usize> {
+        let From::Gguf(_, checkpoint) = &self.from else {
+            return None;
+        };
+        checkpoint.find(name)?.shape.first().copied()
     }
 
     /// The rows of a GGUF file's embedding: files name their vocabulary's size only sometimes.

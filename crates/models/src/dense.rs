@@ -428,6 +428,7 @@ impl Dense {
             head_dim,
             scale: self.attention_scale,
             window: self.layers[i].window,
+            causal: true,
             soft_cap: self.soft_cap,
             sinks,
         };

@@ -117,9 +117,22 @@ impl Dims {
         })
     }
 
+    /// Of a decoder, whose tokens see none after them.
+    ///
     /// # Errors
     /// If a size is missing from a GGUF file, or makes no sense.
     pub(crate) fn read(source: &Source<'_>, defaults: &Defaults) -> Result<Self> {
+        if let Some(false) = source.bool("", "attention.causal")? {
+            return Err(source.unsupported("attention.causal", false));
+        }
+        Self::read_any(source, defaults)
+    }
+
+    /// Of an encoder too.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_any(source: &Source<'_>, defaults: &Defaults) -> Result<Self> {
         let reader = Reader { source, defaults };
         let n_heads = reader.size(
             ["num_attention_heads", "attention.head_count"],
@@ -269,9 +282,6 @@ impl Reader<'_> {
         const KEY: &str = "attention.value_length";
         if self.source.uint("", KEY)?.is_some_and(|n| n != head_dim) {
             return Err(self.source.unsupported(KEY, "another size than the keys'"));
-        }
-        if let Some(false) = self.source.bool("", "attention.causal")? {
-            return Err(self.source.unsupported("attention.causal", false));
         }
         Ok(())
     }

@@ -101,6 +101,25 @@ pub enum Error {
         /// The architecture's name.
         arch: &'static str,
     },
+    /// A model for embeddings or scores that was to make text.
+    #[error("{arch} {why}: it makes {makes} of texts, and no text")]
+    NoText {
+        /// The architecture's name.
+        arch: String,
+        /// `is an encoder`, or `without a head`.
+        why: &'static str,
+        /// `embeddings` or `scores`.
+        makes: &'static str,
+    },
+    /// A model with a recurrent state that was to make embeddings.
+    #[error("{0} has a recurrent state, and makes no embeddings")]
+    NoTexts(String),
+    /// A model without a classifier that was to make scores.
+    #[error("{0} without a classifier makes no scores of texts")]
+    NoScores(String),
+    /// A GGUF file of a BERT with a classifier, whose pooler the converter left out.
+    #[error("{0}: the file has a classifier without the pooler (`cls.weight`) that it reads")]
+    NoPooler(String),
     /// A model that cannot be trained.
     #[error("a model with {0} cannot be trained")]
     NoTraining(&'static str),

@@ -141,6 +141,7 @@ impl Config {
             window: None,
             biases: self.biases,
             head_norms: false,
+            causal: true,
         };
         let layer = format!("model.layers.{i}");
         let y = blocks::attention(g, x, &layer, &self.dims.layer(i), &attention)?;

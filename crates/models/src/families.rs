@@ -62,6 +62,12 @@ static ALL: &[&Architecture] = &[
     &crate::smollm3::SMOLLM3,
     &crate::stablelm::STABLELM,
     &crate::starcoder2::STARCODER2,
+    &crate::gemma3::GEMMA_EMBEDDING,
+    &crate::bert::BERT,
+    &crate::bert::ROBERTA,
+    &crate::bert::XLM_ROBERTA,
+    &crate::modernbert::MODERNBERT,
+    &crate::nomic::NOMIC_BERT,
 ];
 
 /// One architecture: what it is called, how it is read, and how files have its tensors.
@@ -115,6 +121,39 @@ pub(crate) trait Family: Debug + Send + Sync {
             ..
         } = *self.dims();
         Ok(blocks::norm(g, x, "model.norm", hidden_size, rms_norm_eps)?)
+    }
+
+    /// Whether tokens see those after them: it makes embeddings or scores of texts, and no text.
+    fn is_encoder(&self) -> bool {
+        false
+    }
+
+    /// How many scores it gives a text; `None` if it makes embeddings.
+    fn labels(&self) -> Option<usize> {
+        None
+    }
+
+    /// Whether a score is the logistic function of what the graph gives.
+    fn is_logistic(&self) -> bool {
+        false
+    }
+
+    /// How many texts it tells apart where several are read together.
+    fn kinds(&self) -> usize {
+        1
+    }
+
+    /// The scores of each text, from the hidden states; `None` if it makes none.
+    ///
+    /// # Errors
+    /// If sizes contradict one another.
+    fn score(&self, _: &mut Graph, _: NodeId) -> Result<Option<NodeId>> {
+        Ok(None)
+    }
+
+    /// Whether the forward pass does without a tensor.
+    fn does_without(&self, _tensor: &str) -> bool {
+        false
     }
 
     /// Whether the head has a bias.

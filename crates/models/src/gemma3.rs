@@ -1,4 +1,4 @@
-//! Gemma 3: norms before and after both blocks, head norms, GeGLU, a scaled embedding, and local
+//! Gemma 3, and EmbeddingGemma, whose attention is not causal: norms before and after both blocks, head norms, GeGLU, a scaled embedding, and local
 //! layers with a window and a rope base of their own. Source: `transformers/models/gemma3`.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::dims::Defaults;
 use crate::export::no_gguf;
 use crate::families::{Architecture, Family, InConfig, InFile};
 use crate::rope::{self, Rope};
-use crate::{Dims, Result, Transform, layers};
+use crate::{Dims, Error, Result, Transform, layers};
 
 pub(crate) static GEMMA3: Architecture = Architecture {
     names: &["gemma3", "gemma3_text"],
@@ -31,6 +31,14 @@ pub(crate) static GEMMA3: Architecture = Architecture {
     has_rope_factors: false,
 };
 
+/// Gemma 3 with attention both ways, as llama.cpp calls it.
+pub(crate) static GEMMA_EMBEDDING: Architecture = Architecture {
+    names: &["gemma-embedding"],
+    gguf: Some("gemma-embedding"),
+    class: "Gemma3TextModel",
+    ..GEMMA3
+};
+
 #[derive(Debug)]
 struct Config {
     dims: Dims,
@@ -44,6 +52,7 @@ struct Config {
     scale: f32,
     biases: Biases,
     activation: Activation,
+    causal: bool,
 }
 
 const DEFAULTS: Defaults = Defaults {
@@ -83,7 +92,21 @@ fn transform(InFile { tensor, gguf }: InFile<'_>, _: &Dims) -> Transform {
 
 impl Config {
     fn read(source: &Source<'_>) -> Result<Arc<dyn Family>> {
-        let mut dims = Dims::read(source, &DEFAULTS)?;
+        let is_embedding = source.arch()? == GEMMA_EMBEDDING.names[0];
+        let flag = source.bool("use_bidirectional_attention", "")?;
+        let causal = !flag.unwrap_or(is_embedding);
+        let mut dims = match causal {
+            true => Dims::read(source, &DEFAULTS)?,
+            false => Dims::read_any(source, &DEFAULTS)?,
+        };
+        // What the shapes of their tensors say too.
+        for key in ["in", "out"] {
+            source.gguf_value(&format!("dense_2_feat_{key}"));
+            source.gguf_value(&format!("dense_3_feat_{key}"));
+        }
+        if !causal && source.bool("", "attention.causal")? == Some(true) {
+            return Err(source.unsupported("attention.causal", true));
+        }
         let (global, local_rope) = Rope::read_both(source, &dims, [1_000_000.0, 10_000.0])?;
         for rope in [&global, &local_rope] {
             if rope.scale != 1.0 {
@@ -91,7 +114,6 @@ impl Config {
             }
         }
         dims.rope_theta = global.theta;
-        source.off("use_bidirectional_attention", "")?;
         let activation = blocks::activation(source, "hidden_activation", Activation::GeluTanh)?;
         if blocks::activation(source, "hidden_act", activation)? != activation {
             return Err(source.unsupported("hidden_act", "other than hidden_activation"));
@@ -112,13 +134,27 @@ impl Config {
             global_inv_freq: global.inv_freq,
             local_inv_freq: local_rope.inv_freq,
             local_theta: local_rope.theta,
-            window: window.filter(|w| *w > 0),
+            // Half of it to either side, and the token itself.
+            window: match causal {
+                true => window.filter(|w| *w > 0),
+                false => window.filter(|w| *w > 0).map(|w| w / 2 + 1),
+            },
             local,
             scale,
             biases: Biases::of_attention(source)?,
             activation,
+            causal,
             dims,
         }))
+    }
+
+    fn check_conversion(&self) -> Result<()> {
+        match self.causal {
+            true => Ok(()),
+            false => Err(Error::NoConversion {
+                arch: GEMMA_EMBEDDING.names[0],
+            }),
+        }
     }
 
     fn block(
@@ -163,6 +199,7 @@ impl Family for Config {
                 window: self.window.filter(|_| self.local[i]),
                 biases: self.biases,
                 head_norms: true,
+                causal: self.causal,
             };
             let dims = dims.layer(i);
             x = self.block(g, x, &format!("model.layers.{i}"), &dims, &attention)?;
@@ -170,7 +207,12 @@ impl Family for Config {
         Ok(x)
     }
 
+    fn is_encoder(&self) -> bool {
+        !self.causal
+    }
+
     fn in_gguf(&self) -> Result<Vec<(&'static str, Value)>> {
+        self.check_conversion()?;
         let mut out = vec![];
         if let Some(window) = self.window {
             out.push(("attention.sliding_window", Value::Uint(window as u64)));
@@ -190,6 +232,7 @@ impl Family for Config {
     }
 
     fn in_config(&self) -> Result<InConfig> {
+        self.check_conversion()?;
         let kind = |local: &bool| match local {
             true => "sliding_attention",
             false => "full_attention",

@@ -203,6 +203,7 @@ impl Config {
             head_dim,
             scale: 1.0,
             window: self.window.filter(|_| layer.is_local),
+            causal: true,
             soft_cap: None,
             sinks: None,
         };

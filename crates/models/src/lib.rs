@@ -2,11 +2,13 @@
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod arcee;
+mod bert;
 mod blocks;
 mod cohere;
 mod config;
 mod dense;
 mod dims;
+mod encoder;
 mod ernie;
 mod error;
 mod exaone4;
@@ -31,18 +33,22 @@ mod llama;
 mod mamba;
 mod mixers;
 mod mixtral;
+mod modernbert;
 mod moe;
 mod names;
 mod nemotron_h;
+mod nomic;
 mod olmo;
 mod phi;
 mod phimoe;
+mod purpose;
 mod qwen;
 mod qwen35;
 mod qwen_moe;
 mod rope;
 mod rope_scaling;
 mod seed_oss;
+mod sentence;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
@@ -63,6 +69,8 @@ pub use export::{Change, Exported};
 pub use families::architectures;
 pub use moe::ExpertCounts;
 pub use names::Transform;
+pub use sentence::Sentence;
+pub use siskin_graph::Pooling;
 
 /// What is at the end of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +84,12 @@ pub enum Head {
     Lens,
     /// The loss of every row against its target, for training.
     Loss,
+    /// The last hidden state of every row, over a batch of whole texts.
+    Hidden,
+    /// The embedding of each text of a batch, not yet divided by its length.
+    Embedding(Pooling),
+    /// The scores of each text of a batch, of a model for rerankers.
+    Score,
 }
 
 /// A tensor that a part of a weight is taken from.
@@ -132,6 +146,9 @@ pub struct Model {
     /// Whether the embedding is the head, too.
     tied: bool,
     has_vision: bool,
+    sentence: Option<Sentence>,
+    /// Whether it is a model for embeddings whose file has no head.
+    is_headless: bool,
 }
 
 impl Model {
@@ -141,13 +158,16 @@ impl Model {
     /// If the architecture is not known; if the file holds a key or a tensor that would change what the model
     /// computes and that its family does not read; if a tensor is missing or of another shape.
     pub fn open(checkpoint: &Checkpoint) -> Result<Self> {
-        let model = match &checkpoint.gguf {
+        let mut model = match &checkpoint.gguf {
             Some(gguf) => Self::from_source(&Source::gguf(gguf, checkpoint))?,
             None => Self::from_config(config::read_json(&checkpoint.side)?)?,
         };
+        model.sentence = Sentence::read(checkpoint)?;
+        let has_head = model.tied || model.find(checkpoint, "lm_head.weight").is_some();
+        model.is_headless = model.sentence.is_some() && !has_head;
         // A graph that does not fit together is found before any weight is read.
         let mut used = BTreeSet::new();
-        for weight in model.graph(Head::Next)?.weights {
+        for weight in model.graph(model.head())?.weights {
             for part in &weight.parts {
                 let found = model.tensor(checkpoint, part)?;
                 used.insert(found.info.name.as_str());
@@ -183,6 +203,8 @@ impl Model {
             from_gguf: source.is_gguf(),
             tied,
             has_vision: source.has_vision,
+            sentence: None,
+            is_headless: false,
         })
     }
 
@@ -200,7 +222,11 @@ impl Model {
         let unread = checkpoint.unread.iter().map(|t| (t.name.as_str(), &*t.ty));
         let mut unused = read.chain(unread).filter(|(name, ty)| {
             let harmless = harmless::tensor(name, self.has_vision) || harmless::is_buffer(ty);
-            !used.contains(name) && !harmless && !is_head(name) && !is_prediction(name)
+            !used.contains(name)
+                && !harmless
+                && !is_head(name)
+                && !is_prediction(name)
+                && !self.family.does_without(name)
         });
         match unused.next() {
             None => Ok(()),
@@ -258,7 +284,7 @@ impl Model {
     /// # Errors
     /// As [`Self::graph`].
     pub fn experts(&self) -> Result<Option<ExpertCounts>> {
-        Ok(moe::expert_counts(&self.graph(Head::Next)?))
+        Ok(moe::expert_counts(&self.graph(self.head())?))
     }
 
     fn transform(&self, tensor: &str, gguf: bool) -> Transform {
@@ -272,10 +298,15 @@ impl Model {
     /// The forward pass, with the given end.
     ///
     /// # Errors
-    /// If sizes of the configuration contradict one another.
+    /// If sizes of the configuration contradict one another, or the model is not for what the end is: an encoder makes no
+    /// text, and most models no scores.
     pub fn graph(&self, head: Head) -> Result<Graph> {
         let mut g = Graph::default();
         let x = self.family.build(&mut g)?;
+        if matches!(head, Head::Hidden | Head::Embedding(_) | Head::Score) {
+            return self.text_graph(g, x, head);
+        }
+        self.check_text()?;
         let dims = self.dims();
         let lm_head = if self.tied {
             blocks::EMBEDDING

@@ -154,6 +154,7 @@ impl Family for Config {
             window: self.window,
             biases: self.biases,
             head_norms: false,
+            causal: true,
         };
         let mut x = blocks::embed(g, dims, 1.0);
         for i in 0..dims.n_layers {

@@ -108,9 +108,24 @@ pub(crate) fn in_file(arch: &Architecture, tensor: &str, gguf: bool) -> String {
         "model.embed_tokens.weight" => return "token_embd.weight".into(),
         "model.norm.weight" => return "output_norm.weight".into(),
         "model.norm.bias" => return "output_norm.bias".into(),
+        "model.embed_positions.weight" => return "position_embd.weight".into(),
+        "model.embed_kinds.weight" => return "token_types.weight".into(),
+        "model.embed_norm.weight" => return "token_embd_norm.weight".into(),
+        "model.embed_norm.bias" => return "token_embd_norm.bias".into(),
         "lm_head.bias" => return "output.bias".into(),
         "lm_head.weight" => return "output.weight".into(),
         _ => {}
+    }
+    for (module, in_gguf) in [
+        ("2_Dense/linear", "dense_2"),
+        ("3_Dense/linear", "dense_3"),
+        ("score.dense", "cls"),
+        ("score.norm", "cls.norm"),
+        ("score.out", "cls.output"),
+    ] {
+        if let Some(suffix) = tensor.strip_prefix(module) {
+            return format!("{in_gguf}{suffix}");
+        }
     }
     let layered = || {
         let (_, rest) = tensor.split_once(".layers.")?;
@@ -138,6 +153,14 @@ pub(crate) fn find<'a>(
     gguf: bool,
 ) -> Option<&'a TensorInfo> {
     if !gguf {
+        // Each of the names that the architecture's files may have for it.
+        let mut own = arch.top_names.iter().filter_map(|(graph, file)| {
+            let rest = tensor.strip_prefix(graph)?;
+            checkpoint.find(&format!("{file}{rest}"))
+        });
+        if let Some(found) = own.next() {
+            return Some(found);
+        }
         let own = in_file(arch, tensor, false);
         let tensor = own.as_str();
         // A language model within one for images, as transformers 4 and 5 save it, and a base model without head.

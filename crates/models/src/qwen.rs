@@ -132,6 +132,7 @@ impl Family for Config {
                 window: *window,
                 biases: self.biases,
                 head_norms: self.is_qwen3,
+                causal: true,
             };
             let layer = format!("model.layers.{i}");
             let dims = dims.layer(i);

@@ -396,6 +396,8 @@ impl TextModel {
         let templates = Templates::of(sources, &named);
         let ends = ["eos", "eot", "eom"].map(|name| named_id(file, name));
         let [before, after] = around(file, &pieces)?;
+        let adds_between = file.bool("tokenizer.ggml.add_sep_token").unwrap_or(false);
+        let between = named_id(file, "seperator").filter(|_| adds_between && model(file) != "bert");
         let pre = file
             .str("tokenizer.ggml.pre")
             .map_or(String::new(), |p| format!(" ({p})"));
@@ -403,6 +405,7 @@ impl TextModel {
             templates,
             before,
             after,
+            between,
             named,
             eos: ends.into_iter().flatten().collect(),
             eos_token: named_id(file, "eos"),

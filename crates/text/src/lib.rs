@@ -11,6 +11,7 @@ mod folder;
 mod gguf;
 mod gguf_pre;
 mod gguf_word_piece;
+mod inputs;
 mod jinja;
 mod merges;
 mod message;
@@ -22,6 +23,7 @@ mod to_gguf;
 mod tokenizer;
 
 pub use error::{Error, Result};
+pub use inputs::Input;
 pub use merges::MergedWord;
 pub use message::{Message, RenderRequest, Rendered};
 pub use stream::{Emitted, TextStream};

@@ -58,6 +58,7 @@ pub struct TextModel {
     templates: Templates,
     before: Option<u32>,
     after: Option<u32>,
+    between: Option<u32>,
     eos: BTreeSet<u32>,
     named: Map<String, Json>,
     eos_token: Option<u32>,
@@ -86,6 +87,8 @@ pub(crate) struct Parts {
     pub before: Option<u32>,
     /// Put after plain text.
     pub after: Option<u32>,
+    /// Put between two texts that are read together, after what is put after the first.
+    pub between: Option<u32>,
     pub eos: BTreeSet<u32>,
     /// `bos_token`, `eos_token` and so on, as text.
     pub named: Map<String, Json>,
@@ -106,6 +109,7 @@ impl Parts {
             },
             before: None,
             after: None,
+            between: None,
             eos: BTreeSet::new(),
             named: Map::new(),
             eos_token: None,
@@ -136,6 +140,7 @@ impl TextModel {
             tokenizer: parts.tokenizer,
             before: parts.before,
             after: parts.after,
+            between: parts.between,
             named: parts.named,
             eos,
             eos_token: parts.eos_token,
@@ -172,20 +177,35 @@ impl TextModel {
     pub fn encode(&self, text: &str) -> Result<Vec<Token>> {
         let encoding = self.encoded(|| self.tokenizer.encode(text, true))?;
         let mut tokens = self.tokens(&encoding);
-        let own = |id: u32, at: usize| Token {
+        if let Some(id) = self.before {
+            tokens.insert(0, self.added(id, 0));
+        }
+        if let Some(id) = self.after {
+            tokens.push(self.added(id, text.len()));
+        }
+        Ok(tokens)
+    }
+
+    /// A token that is not in the text, at this place.
+    pub(crate) fn added(&self, id: u32, at: usize) -> Token {
+        Token {
             id,
             piece: self.piece(id),
             start: at,
             end: at,
             special: true,
-        };
-        if let Some(id) = self.before {
-            tokens.insert(0, own(id, 0));
         }
-        if let Some(id) = self.after {
-            tokens.push(own(id, text.len()));
-        }
-        Ok(tokens)
+    }
+
+    /// Tokens of two texts that are read together, put together by the tokenizer, and to which text each belongs.
+    pub(crate) fn encode_two(&self, first: &str, second: &str) -> Result<(Vec<Token>, Vec<u32>)> {
+        let encoding = self.encoded(|| self.tokenizer.encode((first, second), true))?;
+        Ok((self.tokens(&encoding), encoding.get_type_ids().to_vec()))
+    }
+
+    /// What is put between two texts, if the tokenizer does not do so itself.
+    pub(crate) fn between(&self) -> Option<u32> {
+        self.between
     }
 
     /// Tokens of a rendered chat template, which already contains its special tokens.

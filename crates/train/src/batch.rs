@@ -24,8 +24,7 @@ pub fn pack(examples: &[&Tokens], max_rows: usize, packing: bool, seed: u32) -> 
             });
         }
         let batch = &mut batches[at];
-        batch.tokens.extend(&example.ids[..rows]);
-        batch.positions.extend(0..rows as u32);
+        batch.push(&example.ids[..rows], &[]);
         batch.targets.extend(&example.ids[1..]);
         let weights = example.learned[1..].iter();
         batch

@@ -26,6 +26,13 @@ fn remedy(e: &Error) -> Option<&'static str> {
             context, trained, ..
         } if context < trained => "shorten it, or raise `context`",
         Error::PromptTooLong { .. } => "shorten it",
+        Error::TextTooLong { .. } => "shorten it, or set `truncate`",
+        Error::NoPooling { .. } => "set `pooling`",
+        Error::Scores { .. } => "use `rerank`",
+        Error::Models(Models::NoText { makes, .. }) => match *makes {
+            "scores" => "use `rerank`",
+            _ => "use `embeddings.create`",
+        },
         Error::OutOfMemory { .. } => "a smaller model may fit",
         Error::Text(Text::NoTemplate) => "use `generate` to prompt it with plain text",
         Error::Formats(e) | Error::Models(Models::Formats(e)) | Error::Text(Text::Formats(e)) => {
@@ -52,7 +59,16 @@ fn remedy(e: &Error) -> Option<&'static str> {
 fn code(e: &Error) -> &'static str {
     use siskin_gpu::Error as Gpu;
     match e {
-        Error::PromptTooLong { .. } => "prompt_too_long",
+        Error::PromptTooLong { .. } | Error::TextTooLong { .. } => "prompt_too_long",
+        Error::EmptyText(_)
+        | Error::NoPooling { .. }
+        | Error::NoPrompt { .. }
+        | Error::Dimensions { .. }
+        | Error::Scores { .. }
+        | Error::Classes(_)
+        | Error::Models(siskin_models::Error::NoText { .. } | siskin_models::Error::NoScores(_)) => {
+            "invalid_request"
+        }
         Error::EmptyPrompt | Error::Token { .. } | Error::Sampling { .. } => "invalid_request",
         Error::NotFinite { .. } => "invalid_model",
         Error::Context { .. } | Error::NoDevice(_) | Error::NotTraining => "invalid_request",

@@ -6,6 +6,7 @@ use siskin_engine::{AsyncSource, Fit, ModelFiles};
 use siskin_formats::{SideFiles, Value as Metadata};
 use wasm_bindgen::prelude::*;
 
+use crate::embed::pooling_name;
 use crate::error::{Result, invalid, to_js};
 use crate::session::{Session, memory_json};
 use crate::source::{JsSource, Source};
@@ -29,13 +30,10 @@ impl Files {
         files.map(Self).map_err(to_js)
     }
 
-    /// Reads the headers of a folder's safetensors files. `side` is a JSON object with the texts of the small files
+    /// Reads the headers of a folder's safetensors files, those of `denseFolders` last. `side` is a JSON object with the texts of the small files
     /// by name.
     pub async fn folder(name: String, sources: Vec<JsSource>, side: String) -> Result<Files> {
-        let mut files = SideFiles::new(&name);
-        for (name, text) in parse::<std::collections::HashMap<String, String>>(&side)? {
-            files.add(&name, text);
-        }
+        let files = side_files(&name, &side)?;
         let files = ModelFiles::fetch_safetensors(boxed(sources), files).await;
         files.map(Self).map_err(to_js)
     }
@@ -83,6 +81,12 @@ impl Files {
             })),
             "tokenizer": text.kind(),
             "chatTemplate": text.template(),
+            "makes": match (model.makes_text(), model.labels()) {
+                (_, Some(_)) => "scores",
+                (true, _) => "text",
+                (false, _) => "embeddings",
+            },
+            "pooling": model.sentence().map(|s| pooling_name(s.pooling)),
             "metadata": Value::Object(metadata),
             "tensors": checkpoint.tensors.iter().map(tensor).collect::<Vec<_>>(),
         }))
@@ -109,6 +113,20 @@ impl Files {
         let options = parse(&options)?;
         Session::load(self.0, options, &on_progress).await
     }
+}
+
+fn side_files(folder: &str, texts: &str) -> Result<SideFiles> {
+    let mut files = SideFiles::new(folder);
+    for (name, text) in parse::<std::collections::HashMap<String, String>>(texts)? {
+        files.add(&name, text);
+    }
+    Ok(files)
+}
+
+/// The folders within a folder that have more weights, as JSON, from the texts of its small files.
+#[wasm_bindgen(js_name = denseFolders)]
+pub fn dense_folders(side: &str) -> Result<String> {
+    json(&side_files("", side)?.dense_folders())
 }
 
 /// The files that a `model.safetensors.index.json` lists, as JSON.

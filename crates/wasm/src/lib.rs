@@ -3,6 +3,7 @@
 
 #![cfg(target_arch = "wasm32")]
 
+mod embed;
 mod error;
 mod files;
 mod session;

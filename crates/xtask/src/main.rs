@@ -5,6 +5,7 @@ mod command;
 mod crates;
 mod dependencies;
 mod driver;
+mod encoder;
 mod model;
 mod picture;
 mod stages;
@@ -56,6 +57,8 @@ enum Task {
     Model,
     /// Fetch llama.cpp's tests of tokenizers (77 MB), and tokenise all of their texts
     VocabSuite,
+    /// Fetch a sentence encoder (all-MiniLM-L6-v2, 83 MB), and compare its similarities with sentence-transformers'
+    Encoder,
     /// Draw the README's picture from the program's actual output
     Picture,
     /// Compile the kernels with a real GPU's compiler and report its statistics: needs Mesa's RADV, but no GPU
@@ -116,6 +119,7 @@ fn task(task: Task) -> Result<()> {
         }
         Task::Model => model::fetch().map(|path| println!("{}", path.display())),
         Task::VocabSuite => vocab_suite::check(),
+        Task::Encoder => encoder::check(),
         Task::Picture => picture::draw(),
         Task::KernelReport { args } => {
             driver::ensure()?;

@@ -26,6 +26,8 @@ pub mod layer_norm;
 pub mod linear;
 /// LoRA's low-rank products (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021).
 pub mod lora;
+/// The rows of a text become one.
+pub mod pool;
 /// RMSNorm (Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019).
 pub mod rms_norm;
 /// Rotary positions (Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021).
@@ -34,5 +36,5 @@ pub mod rope;
 pub mod route;
 /// Mamba's selective scan, with a state.
 pub mod selective_scan;
-/// Attention within a batch of training, and its gradient.
+/// Attention within the texts of a batch, and its gradient.
 pub mod self_attention;

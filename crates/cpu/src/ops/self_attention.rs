@@ -8,8 +8,18 @@ use super::attention::{soft_cap, softmax};
 use super::gemm::{Mat, Output, gemm};
 use crate::threads::each_chunk;
 
-/// `softmax(scale · q kᵀ)` of one head in one segment, `[len, len]`: row i sees columns up to i, within the window, and
-/// the head's sink.
+/// Rows of q whose weights exist at a time.
+const BLOCK: usize = 256;
+
+/// Scores of one row become weights, with the head's sink; what it does not see gets none.
+fn weigh(spec: &AttentionSpec, sink: Option<f32>, row: &mut [f32], seen: Range<usize>) {
+    soft_cap(spec, &mut row[seen.clone()]);
+    softmax(&mut row[seen.clone()], sink);
+    row[..seen.start].fill(0.0);
+    row[seen.end..].fill(0.0);
+}
+
+/// `softmax(scale · q kᵀ)` of one head in one segment, `[len, len]`, with the head's sink.
 fn weights(
     (spec, sink): (&AttentionSpec, Option<f32>),
     q: Mat<'_>,
@@ -17,13 +27,8 @@ fn weights(
     len: usize,
 ) -> Vec<f32> {
     let mut p = scores(spec, q, k, len);
-    let reach = spec.window.unwrap_or(usize::MAX);
     for (i, row) in p.chunks_exact_mut(len).enumerate() {
-        let (start, end) = ((i + 1).saturating_sub(reach), i + 1);
-        soft_cap(spec, &mut row[start..end]);
-        softmax(&mut row[start..end], sink);
-        row[..start].fill(0.0);
-        row[end..].fill(0.0);
+        weigh(spec, sink, row, spec.seen(i, len));
     }
     p
 }
@@ -58,11 +63,33 @@ pub fn self_attention(
         let kv = h / (n_heads / spec.n_kv_heads) * d;
         for s in segments {
             let of = |m, at| head(m, s, at, d);
-            let head = (spec, sinks.map(|s| s[h]));
-            let p = weights(head, of(q, h * d), of(k, kv), s.len());
-            let p = Mat::dense(&p, s.len());
-            let out = &mut out[s.start * d..];
-            gemm(out, d, Output::Set, 1.0, p, of(v, kv));
+            let sink = sinks.map(|s| s[h]);
+            let (q, k, v) = (of(q, h * d), of(k, kv), of(v, kv));
+            let out = &mut out[s.start * d..s.end * d];
+            for (i, out) in out.chunks_mut(BLOCK * d).enumerate() {
+                let (row, n) = (i * BLOCK, out.len() / d);
+                // What any of these rows sees.
+                let seen = spec.seen(row, s.len()).start..spec.seen(row + n - 1, s.len()).end;
+                let (k, v) = (
+                    k.rows(seen.start, seen.len()),
+                    v.rows(seen.start, seen.len()),
+                );
+                let mut p = vec![0.0; n * seen.len()];
+                gemm(
+                    &mut p,
+                    seen.len(),
+                    Output::Set,
+                    spec.scale,
+                    q.rows(row, n),
+                    k.t(),
+                );
+                for (r, p) in p.chunks_exact_mut(seen.len()).enumerate() {
+                    let own = spec.seen(row + r, s.len());
+                    let own = own.start - seen.start..own.end - seen.start;
+                    weigh(spec, sink, p, own);
+                }
+                gemm(out, d, Output::Set, 1.0, Mat::dense(&p, seen.len()), v);
+            }
         }
     });
     let heads = &*scratch;

@@ -30,6 +30,8 @@ pub struct LearningSpec {
     pub types: [TensorType; 2],
     /// The window of its attention.
     pub window: Option<usize>,
+    /// Whether its attention is causal.
+    pub causal: bool,
     /// The activation of its MLP.
     pub activation: Activation,
     /// Of rope; the interleaved form rotates the first half of each head only.
@@ -140,6 +142,7 @@ impl Learning {
         let LearningSpec {
             types,
             window,
+            causal,
             activation,
             pairs,
             rows,
@@ -160,6 +163,7 @@ impl Learning {
             head_dim: d / 4,
             scale: 0.3,
             window,
+            causal,
             soft_cap: has_experts.then_some(0.5),
             sinks: None,
         };
@@ -203,9 +207,14 @@ impl Learning {
             scale: if has_layer_norm { 1.1 } else { 1.0 },
         };
         let (q, k) = (g.rope_of(q, rope)?, g.rope_of(k, rope)?);
-        let cache = g.cache(2, d / 4);
-        g.kv_append(k, v, cache)?;
-        let y = g.attention(q, cache, spec)?;
+        // Causal attention over the batch is made of that over a cache, as in models.
+        let y = if causal {
+            let cache = g.cache(2, d / 4);
+            g.kv_append(k, v, cache)?;
+            g.attention(q, cache, spec)?
+        } else {
+            g.self_attention([q, k, v], spec)?
+        };
         let mut y = g.linear(y, out_w, None)?;
         let maps = [
             Map::SoftCap(20.0),
@@ -260,6 +269,7 @@ impl Learning {
             weights: weights.collect(),
             tokens,
             seed: 3,
+            ..Batch::default()
         };
         Ok(Self {
             spec: learning,

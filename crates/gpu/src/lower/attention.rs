@@ -135,14 +135,14 @@ impl Lowering<'_> {
         }
     }
 
-    /// Rope by itself: when training, and where it cannot be a part of [`Self::rope_append`].
+    /// Rope by itself: over batches, and where it cannot be a part of [`Self::rope_append`].
     pub(super) fn rope(&mut self, id: NodeId, head_dim: usize, back: bool) -> Result<()> {
         let (x, n) = (self.input(id, 0), self.graph().node(id).cols);
         let (mut kernel, inv_freq) = self.rope_constants(Kernel::new("rope"), id)?;
         let name = &self.graph().weight(inv_freq).name;
-        let is_batch = self.is_training();
+        let is_batch = self.is_batch();
         let (table, positions) = match is_batch {
-            true => (self.device.training.tables.get(name), (2, self.batch())),
+            true => (self.device.batch.tables.get(name), (2, self.batch())),
             false => (self.device.tables.get(name), (0, self.step_uniform())),
         };
         let table = table.ok_or_else(|| Error::MissingWeight("rope table".into()))?;
@@ -189,8 +189,8 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// Whether the graph is of a training step, whose rows have positions of their own.
-    fn is_training(&self) -> bool {
+    /// Whether the graph is over a batch of texts, whose rows have positions of their own.
+    fn is_batch(&self) -> bool {
         let is_append = |n: &Node| matches!(n.op, Op::KvAppend { .. });
         !self.graph().nodes.iter().any(is_append)
     }

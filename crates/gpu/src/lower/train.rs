@@ -1,6 +1,6 @@
-//! Nodes that only training has, except adapters and the loss.
+//! Nodes over the texts of a batch, except adapters and the loss.
 
-use siskin_graph::{Activation, AttentionSpec, Map, NodeId, Op, Rows, View, WeightId};
+use siskin_graph::{Activation, AttentionSpec, Map, NodeId, Op, Pooling, Rows, View, WeightId};
 
 use super::attention::score_constants;
 use super::{Bindings, Bound, Lowering, code, map_constants};
@@ -22,7 +22,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn batch(&self) -> Bound {
-        self.device.training.batch.clone().into()
+        self.device.batch.rows.clone().into()
     }
 
     /// Storage shared by all dispatches that use this name.
@@ -69,6 +69,7 @@ impl Lowering<'_> {
             Op::MapGrad { map } => self.map_grad(id, map),
             Op::GatedGrad { activation } => self.gated_grad(id, activation),
             Op::Concat => self.concat(id),
+            Op::Pool { pooling } => self.pool(id, pooling),
             Op::SelfAttention { spec } => self.self_attention(id, &spec),
             Op::SelfAttentionGrad { spec } => self.self_attention_grad(id, &spec),
             Op::LinearGrad { weight } => self.linear_grad(id, weight),
@@ -191,6 +192,24 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    fn pool(&mut self, id: NodeId, pooling: Pooling) -> Result<()> {
+        let n = self.graph().node(id).cols;
+        let entries = [
+            (2, self.batch()),
+            (3, self.dense(self.input(id, 0), "pool")?),
+            (6, self.bound(self.plan.view(id))),
+        ];
+        let pooling = match pooling {
+            Pooling::Mean => 0u8,
+            Pooling::First => 1,
+            Pooling::Last => 2,
+        };
+        let kernel = Kernel::new("pool").size("N", n).set("POOLING", pooling);
+        let (size, traffic) = (Size::Rows(groups(n)), self.traffic(id));
+        self.push(&kernel, size, Rows::All, traffic, &entries)?;
+        Ok(())
+    }
+
     /// What lib/qkv.wgsl wants to know; `v` may be what stands in v's place.
     fn qkv(
         &self,
@@ -211,6 +230,7 @@ impl Lowering<'_> {
             .size("N_KV_HEADS", spec.n_kv_heads)
             .set("SCALE", spec.scale)
             .size("WINDOW", spec.window.unwrap_or(0))
+            .flag("CAUSAL", spec.causal)
             .size("Q_STRIDE", q.stride / 4)
             .size("K_STRIDE", k.stride / 4)
             .size("V_STRIDE", v.stride / 4)
