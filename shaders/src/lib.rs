@@ -4,7 +4,7 @@
 
 macro_rules! sources {
     ($($name:literal)*) => {
-        &[$(($name, include_str!(concat!("../", $name, ".wgsl")))),*]
+        &[$(($name, include_str!(concat!(env!("OUT_DIR"), "/", $name, ".wgsl")))),*]
     };
 }
 

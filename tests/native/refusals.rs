@@ -160,7 +160,7 @@ fn metadata_is_read_skipped_or_too_much() {
         shape: vec![4, 32],
         ty: TensorType::F32,
     };
-    let arch = ("general.architecture", text("mamba"));
+    let arch = ("general.architecture", text("rwkv7"));
     let file = gguf(
         tmp.path(),
         &[arch.clone(), ("general.nested", Metadata::Array(nested))],
@@ -168,7 +168,7 @@ fn metadata_is_read_skipped_or_too_much() {
     );
     // Past the nested array, to what is really not supported.
     let error = fails(&["inspect", &file]);
-    assert!(error.contains("`mamba` is not supported"), "{error}");
+    assert!(error.contains("`rwkv7` is not supported"), "{error}");
     let file = gguf(
         tmp.path(),
         &[arch.clone(), arch],

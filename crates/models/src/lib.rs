@@ -31,6 +31,7 @@ mod layers;
 mod lfm2;
 mod llama;
 mod mamba;
+mod minicpm;
 mod mixers;
 mod mixtral;
 mod modernbert;

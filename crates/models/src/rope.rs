@@ -211,7 +211,10 @@ impl Rope {
                     truncate: source.arch()? != "gpt-oss",
                 };
                 yarn.apply(&mut rope);
-                rope.scale *= Yarn::scale(factor, 1.0);
+                // What `config.json` calls mscale_all_dim.
+                let all = source.float("", "rope.scaling.yarn_log_multiplier")?;
+                let all = all.map_or(1.0, |all| Yarn::scale(factor, all));
+                rope.scale *= Yarn::scale(factor, 1.0) / all;
             }
             other => return Err(source.unsupported("rope.scaling.type", other)),
         }

@@ -92,6 +92,7 @@ impl<'a> Table<'a> {
         match kind.map_or(Some("default"), Json::as_str) {
             Some("default") => Ok(()),
             Some("linear") => self.linear(rope),
+            Some("dynamic") => self.dynamic(rope),
             Some("llama3") => self.llama3(rope),
             Some("yarn") => self.yarn(rope),
             Some("longrope" | "su") => self.longrope(rope),
@@ -143,6 +144,14 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
+    /// The base grows with the text once that is longer than the training's, which is not offered.
+    fn dynamic(&self, rope: &mut Rope) -> Result<()> {
+        self.required("factor")?;
+        let original = self.original()? as usize;
+        rope.context_length = Some(original).filter(|n| *n < self.dims.context_length);
+        Ok(())
+    }
+
     fn llama3(&self, rope: &mut Rope) -> Result<()> {
         let original = self.number(ORIGINAL)?;
         let (factor, low, high, original) = (
@@ -168,6 +177,12 @@ impl<'a> Table<'a> {
             Some(Json::Bool(truncate)) => *truncate,
             Some(_) => return Err(self.source.wrong(&self.label("truncate"), "true or false")),
         };
+        // Says again what is beside the table.
+        self.number("max_position_embeddings")?;
+        if self.number("llama_4_scaling_beta")?.is_some() {
+            // Ministral 3's queries are scaled beyond that.
+            rope.context_length = Some(original as usize).filter(|n| *n < self.dims.context_length);
+        }
         let yarn = Yarn {
             factor,
             original,
