@@ -14,6 +14,7 @@ mod error;
 mod files;
 mod fit;
 mod generate;
+mod importance;
 mod gpu;
 mod load;
 mod look;
@@ -38,6 +39,7 @@ pub use load::{CacheType, OpenOptions, Precision, Progress};
 pub use look::{Look, LookOptions};
 pub use memory::MemoryFigure;
 pub use session::Session;
+pub use importance::{ColumnSquares, Squares};
 pub use trace::{TRACE_ROWS, Traced};
 pub use training::{TrainingMemory, TrainingSetup, TrainingState};
 
