@@ -110,24 +110,42 @@ impl Role {
 }
 
 /// What is small, or sensitive, and never quantised.
-const KEPT: [&str; 9] = [
+const KEPT: [&str; 29] = [
     "_norm.weight",
     "ffn_gate_inp.weight",
+    "ffn_gate_tid2eid.weight",
     "altup",
     "laurel",
     "per_layer_model_proj",
     "position_embd",
     "token_types",
+    "attn_rel_b.weight",
     "ssm_conv1d",
     "shortconv.conv.weight",
+    "indexer.k_proj.weight",
+    "indexer.q_proj.weight",
+    "time_mix_first.weight",
+    "time_mix_w0.weight",
+    "time_mix_w1.weight",
+    "time_mix_w2.weight",
+    "time_mix_v0.weight",
+    "time_mix_v1.weight",
+    "time_mix_v2.weight",
+    "time_mix_a0.weight",
+    "time_mix_a1.weight",
+    "time_mix_a2.weight",
+    "time_mix_g1.weight",
+    "time_mix_g2.weight",
+    "time_mix_decay_w1.weight",
+    "time_mix_decay_w2.weight",
+    "time_mix_lerp_fused.weight",
+    ".patch_embd",
 ];
 
 /// Whether a tensor takes the file's type, and does not keep its own.
 pub fn is_stored_so(name: &str, shape: &[usize]) -> bool {
-    let dims = shape.iter().rposition(|n| *n > 1).map_or(1, |last| {
-        let first = shape.iter().position(|n| *n > 1).unwrap_or(last);
-        shape.len() - first
-    });
+    // ggml does not count outer dimensions of 1.
+    let dims = shape.iter().skip_while(|n| **n == 1).count();
     dims >= 2 && name.ends_with("weight") && !KEPT.iter().any(|part| name.contains(part))
 }
 
