@@ -41,11 +41,14 @@ fn files_change_type_and_kind() {
         "quantize",
         &gguf,
         "--type",
-        "q6_k",
+        "iq2_xs",
         "--out",
         &path(folder.path(), "x.gguf"),
     ]);
-    assert!(error.contains("q8_0"), "{error}");
+    assert!(
+        error.contains("iq2_xs") && error.contains("q4_k_m"),
+        "{error}"
+    );
     let error = fails(&[
         "quantize",
         &gguf,

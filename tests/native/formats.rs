@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 use siskin_engine::read_text;
 use siskin_formats::{
-    Checkpoint, Error, Gguf, Nf4Parts, SideFiles, TensorType, decode, encode, nf4_codes,
+    Checkpoint, Error, Gguf, Nf4Parts, SideFiles, TensorType, decode, encode, encode_rows,
+    nf4_codes,
 };
 use siskin_models::Model;
 use siskin_tests::{Tensors, assert_close, fixture};
@@ -41,6 +42,67 @@ fn encoders_write_the_reference_s_bytes() {
         encode(TensorType::Q4_K, &x),
         Err(Error::CannotEncode(_))
     ));
+}
+
+/// The error that ggml's own encoders leave is the bound: the root of the squares, with an importance of the weighted ones.
+#[test]
+fn searched_encoders_come_as_near_as_the_reference_s() {
+    let t = Tensors::open("encoded.safetensors");
+    let (x, importance) = (t.f32("values"), t.f32("importance"));
+    let cols = importance.len();
+    for ty in [
+        TensorType::Q4_0,
+        TensorType::Q4_1,
+        TensorType::Q5_0,
+        TensorType::Q5_1,
+        TensorType::Q2_K,
+        TensorType::Q3_K,
+        TensorType::Q4_K,
+        TensorType::Q5_K,
+        TensorType::Q6_K,
+        TensorType::IQ4_NL,
+        TensorType::IQ4_XS,
+    ] {
+        for (kind, weights) in [("plain", None), ("weighted", Some(&importance[..]))] {
+            let theirs = t.bytes(&format!("{}.{kind}", ty.name()));
+            let mine = encode_rows(ty, &x, cols, weights).unwrap();
+            assert_eq!(mine.len(), theirs.len(), "{ty} {kind}");
+            let error = |bytes: &[u8]| {
+                let mut found = vec![0.0; x.len()];
+                decode(ty, bytes, &mut found);
+                let each = x.iter().zip(&found).enumerate().map(|(i, (a, b))| {
+                    f64::from((a - b) * (a - b) * weights.map_or(1.0, |w| w[i % cols]))
+                });
+                each.sum::<f64>().sqrt()
+            };
+            let (mine, theirs) = (error(&mine), error(&theirs));
+            println!(
+                "{ty} {kind}: {mine:.6}, ggml {theirs:.6}, ratio {:.4}",
+                mine / theirs
+            );
+            assert!(mine <= 1.01 * theirs, "{ty} {kind}: {mine} {theirs}");
+        }
+    }
+}
+
+/// Rows that are not whole blocks, an importance of other columns, and what no scale holds.
+#[test]
+fn what_cannot_be_encoded_is_refused() {
+    let x = [0.5; 512];
+    let rows = |ty, cols, w: Option<&[f32]>| encode_rows(ty, &x, cols, w);
+    assert!(rows(TensorType::Q4_K, 256, None).is_ok());
+    for cols in [0, 128, 300] {
+        let error = rows(TensorType::Q4_K, cols, None);
+        assert!(matches!(error, Err(Error::BlockShape { .. })), "{cols}");
+    }
+    let error = rows(TensorType::Q4_K, 256, Some(&[1.0; 128]));
+    assert!(matches!(error, Err(Error::Importance { .. })));
+    let error = rows(TensorType::IQ3_S, 256, None);
+    assert!(matches!(error, Err(Error::CannotEncode(_))));
+    for bad in [f32::NAN, f32::INFINITY] {
+        let error = encode_rows(TensorType::Q6_K, &[bad; 256], 256, None);
+        assert!(matches!(error, Err(Error::NotFinite(_))), "{bad}");
+    }
 }
 
 /// The same codes and peaks; of peaks that are quantised again, the same values but for rounding.

@@ -4,6 +4,7 @@
 mod cli;
 mod cli_embed;
 mod cli_export;
+mod cli_quantize;
 mod cli_train;
 mod conformance;
 mod conformance_text;
@@ -19,6 +20,7 @@ mod gpu_grads;
 mod gpu_ops;
 mod graph;
 mod graph_grad;
+mod importance;
 mod mutants;
 mod real_encoder;
 mod real_model;

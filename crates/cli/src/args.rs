@@ -76,9 +76,16 @@ JSON array of such; CSV or TSV with those columns; or a text file with an empty 
     Merge(MergeArgs),
     /// Store a model's matrices in another type
     #[command(after_help = "Examples:
-  siskin quantize model-f16.gguf --type q4_0 --out model-q4_0.gguf
+  siskin quantize model-f16.gguf --type q4_k_m --out model-q4_k_m.gguf
+  siskin quantize model-f16.gguf --type q3_k_m --imatrix model.imatrix.gguf --out model-q3_k_m.gguf
   siskin quantize model-folder --type nf4 --out model-nf4")]
     Quantize(QuantizeArgs),
+    /// Measure on a text how much each column of a model's matrices matters, for `quantize --imatrix`
+    #[command(after_help = "Examples:
+  siskin imatrix model-f16.gguf --data text.txt --out model.imatrix.gguf
+  siskin quantize model-f16.gguf --type q4_k_m --imatrix model.imatrix.gguf --out model-q4_k_m.gguf
+The file is of the form that llama-imatrix writes, which can be used as well.")]
+    Imatrix(ImatrixArgs),
     /// Convert a GGUF file to a Hugging Face folder or a folder to GGUF; adapters too
     #[command(after_help = "Examples:
   siskin convert model-folder --out model.gguf --type q8_0
@@ -241,8 +248,7 @@ pub struct MergeArgs {
     /// Overwrite what already exists
     #[arg(long)]
     pub force: bool,
-    /// f32, f16, bf16, q8_0, q4_0, q4_1 or nf4 [default: each tensor's own; for quantised ones that change q8_0, or
-    /// f16 in a folder]
+    /// As for `quantize` [default: each tensor's own; for quantised ones that change q8_0, or f16 in a folder]
     #[arg(long = "type", value_name = "TYPE")]
     pub ty: Option<String>,
 }
@@ -251,12 +257,34 @@ pub struct MergeArgs {
 pub struct QuantizeArgs {
     /// A GGUF file, a Hugging Face folder, or the name of a downloaded model
     pub model: PathBuf,
-    /// f32, f16 or bf16; for GGUF also q8_0, q4_0, q4_1; for a folder also nf4 (bitsandbytes' layout)
+    /// f32, f16 or bf16; for GGUF also q8_0, q6_k, q5_k_m, q5_k_s, q5_1, q5_0, q4_k_m, q4_k_s, q4_1, q4_0, iq4_nl,
+    /// iq4_xs, q3_k_l, q3_k_m, q3_k_s, q2_k; for a folder also nf4 (bitsandbytes' layout)
     #[arg(long = "type", value_name = "TYPE")]
     pub ty: String,
+    /// A file of `siskin imatrix` or llama-imatrix, which says how much each column matters
+    #[arg(long, value_name = "FILE")]
+    pub imatrix: Option<PathBuf>,
     /// A file name ending in .gguf, or a folder for safetensors
     #[arg(long)]
     pub out: PathBuf,
+    /// Overwrite what already exists
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ImatrixArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A text file, of what the model will be used for
+    #[arg(long)]
+    pub data: PathBuf,
+    /// The GGUF file to write
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Tokens that are read at once; what is left of the text is not used
+    #[arg(long, default_value_t = 512)]
+    pub chunk: usize,
     /// Overwrite what already exists
     #[arg(long)]
     pub force: bool,
@@ -275,8 +303,7 @@ pub struct ConvertArgs {
     /// Overwrite what already exists
     #[arg(long)]
     pub force: bool,
-    /// f32, f16 or bf16; for GGUF also q8_0, q4_0, q4_1; for a folder also nf4 [default: each tensor's own; f16 for
-    /// quantised ones in a folder]
+    /// As for `quantize` [default: each tensor's own; f16 for quantised ones in a folder]
     #[arg(long = "type", value_name = "TYPE")]
     pub ty: Option<String>,
 }

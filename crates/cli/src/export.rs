@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use siskin_engine::ModelFiles;
-use siskin_formats::TensorType;
 use siskin_models::Head;
 
 use crate::args::{ConvertArgs, MergeArgs, QuantizeArgs};
-use crate::export_plan::{ExportPlan, Target, parse_type};
-use crate::{export_folder, export_gguf, open, output};
+use crate::export_plan::{ExportPlan, Target};
+use crate::file_type::FileType;
+use crate::importance::Importance;
+use crate::{export_folder, export_gguf, open, output, requantise, stop};
 
 pub fn merge(args: &MergeArgs) -> Result<()> {
     export(&Export {
@@ -18,6 +19,7 @@ pub fn merge(args: &MergeArgs) -> Result<()> {
         out: &args.out,
         force: args.force,
         ty: args.ty.as_deref(),
+        importance: None,
     })
 }
 
@@ -28,6 +30,7 @@ pub fn quantize(args: &QuantizeArgs) -> Result<()> {
         out: &args.out,
         force: args.force,
         ty: Some(&args.ty),
+        importance: args.imatrix.as_deref(),
     })
 }
 
@@ -41,6 +44,7 @@ pub fn convert(args: &ConvertArgs) -> Result<()> {
         out: &args.out,
         force: args.force,
         ty: args.ty.as_deref(),
+        importance: None,
     })
 }
 
@@ -77,19 +81,52 @@ struct Export<'a> {
     out: &'a Path,
     force: bool,
     ty: Option<&'a str>,
+    importance: Option<&'a Path>,
 }
 
 fn export(request: &Export<'_>) -> Result<()> {
     let out = request.out;
     output::check(out, request.force)?;
-    let ty = request.ty.map(parse_type).transpose()?;
+    let file = request.ty.map(FileType::parse).transpose()?;
     let path = open::resolve(request.model)?;
     output::apart(out, &path)?;
-    if let Some(adapter) = request.adapter {
+    let target = Target::of(out);
+    let importance = request.importance.map(Importance::open).transpose()?;
+    if importance.is_some() && !file.is_some_and(|f| f.ty.is_quantised() && target == Target::Gguf)
+    {
+        bail!(
+            "--imatrix is for quantised types of GGUF files; use --type q4_k_m and an --out that ends in .gguf"
+        );
+    }
+    let importance = importance.as_ref();
+    stop::install()?;
+    match request.adapter {
+        // NF4 is refused by name on the other way.
+        None if target == Target::Gguf
+            && !path.is_dir()
+            && file.is_none_or(|f| f.number.is_some()) =>
+        {
+            requantise::write(&path, out, file.as_ref(), importance)?;
+        }
+        adapter => through_model(&path, adapter, out, file, importance)?,
+    }
+    println!("{}", out.display());
+    Ok(())
+}
+
+/// Writes what the model's graph uses: into another kind of file, or with an adapter merged in.
+fn through_model(
+    path: &Path,
+    adapter: Option<&str>,
+    out: &Path,
+    file: Option<FileType>,
+    importance: Option<&Importance>,
+) -> Result<()> {
+    if let Some(adapter) = adapter {
         output::apart(out, Path::new(adapter))?;
     }
-    let files = ModelFiles::open(&path)?;
-    let adapter = match request.adapter {
+    let files = ModelFiles::open(path)?;
+    let adapter = match adapter {
         Some(given) => {
             let adapter = open::read_adapter(given, &files.model, &files.weights.checkpoint)?;
             Some(pollster::block_on(
@@ -98,16 +135,14 @@ fn export(request: &Export<'_>) -> Result<()> {
         }
         None => None,
     };
-    let plan = ExportPlan::new(&files, adapter.as_ref(), Target::of(out), ty)?;
-    if adapter.is_some() && ty.is_some_and(|t| t.is_quantised() && t != TensorType::Q8_0) {
+    let plan = ExportPlan::new(&files, adapter.as_ref(), Target::of(out), file, importance)?;
+    if adapter.is_some() && file.is_some_and(|f| f.ty.block_bytes() * 8 < 5 * f.ty.block_len()) {
         eprintln!("note: four bits lose much of what an adapter adds; q8_0 keeps it");
     }
     let written = match plan.target {
-        Target::Gguf => export_gguf::write(&plan, &path, out),
+        Target::Gguf => export_gguf::write(&plan, path, out),
         Target::Folder => export_folder::write(&plan, out),
     };
     plan.finish();
-    written?;
-    println!("{}", out.display());
-    Ok(())
+    written
 }

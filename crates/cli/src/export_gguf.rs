@@ -9,6 +9,8 @@ use siskin_formats::{Checkpoint, GgufTensor, TensorType, Value, encode, write_gg
 use siskin_models::Exported;
 
 use crate::export_plan::ExportPlan;
+use crate::file_type::FileType;
+use crate::importance::Importance;
 use crate::output;
 
 /// What a GGUF file holds besides the model's matrices and vectors: its metadata, and the bytes of other tensors.
@@ -56,6 +58,35 @@ fn beside_folder(files: &ModelFiles) -> Result<Beside> {
     Ok((metadata, rest))
 }
 
+/// Says in the metadata which type the file is of, and which importance it was made with.
+pub fn mark(metadata: &mut Vec<(String, Value)>, file: &FileType, importance: Option<&Importance>) {
+    let mut set = |key: &str, value: Value| {
+        metadata.retain(|m| m.0 != key);
+        metadata.push((key.into(), value));
+    };
+    set("general.quantization_version", Value::Uint(2));
+    if let Some(number) = file.number {
+        set("general.file_type", Value::Uint(number.into()));
+    }
+    if let Some(importance) = importance {
+        let int = |n: u64| Value::Int(n as i64);
+        set(
+            "quantize.imatrix.entries_count",
+            int(importance.len() as u64),
+        );
+        set("quantize.imatrix.chunks_count", int(importance.chunks));
+        if let Some(dataset) = importance.datasets.first() {
+            set("quantize.imatrix.dataset", Value::String(dataset.clone()));
+        }
+    }
+}
+
+/// Always in the same order, the architecture first, as readers expect.
+pub fn sorted(mut metadata: Vec<(String, Value)>) -> Vec<(String, Value)> {
+    metadata.sort_by_key(|(key, _)| (key != "general.architecture", key.clone()));
+    metadata
+}
+
 /// `path` is that of the model.
 pub fn write(plan: &ExportPlan<'_>, path: &Path, out: &Path) -> Result<()> {
     let (files, tensors) = (plan.files, &plan.tensors);
@@ -64,8 +95,10 @@ pub fn write(plan: &ExportPlan<'_>, path: &Path, out: &Path) -> Result<()> {
         Some(_) => beside_gguf(path, checkpoint, tensors)?,
         None => beside_folder(files)?,
     };
-    // Always in the same order, the architecture first, as readers expect.
-    metadata.sort_by_key(|(key, _)| (key != "general.architecture", key.clone()));
+    if let Some(file) = &plan.file {
+        mark(&mut metadata, file, plan.importance);
+    }
+    let metadata = sorted(metadata);
     let all = tensors.iter().map(|t| GgufTensor {
         name: t.name.clone(),
         shape: t.shape.clone(),

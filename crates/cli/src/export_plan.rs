@@ -2,20 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use anyhow::{Result, bail};
+use indicatif::ProgressBar;
 use siskin_engine::{Adapter, ModelFiles};
-use siskin_formats::{TensorType, encode};
+use siskin_formats::TensorType;
 use siskin_models::{Change, Exported, Head};
 
-/// Types that can be written.
-const TYPES: &str = "f32, f16, bf16, q8_0, q4_0, q4_1, nf4";
-
-pub fn parse_type(name: &str) -> Result<TensorType> {
-    let mut all = TensorType::ALL.into_iter();
-    let ty = all.find(|t| t.name().eq_ignore_ascii_case(name) && encode(*t, &[]).is_ok());
-    ty.with_context(|| format!("cannot write the type `{name}`; use one of {TYPES}"))
-}
+use crate::encode::{bar, encode};
+use crate::file_type::{Facts, FileType, by_name};
+use crate::importance::Importance;
+use crate::stop;
 
 /// What is written: a GGUF file, or a Hugging Face folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +33,9 @@ pub struct ExportPlan<'a> {
     pub files: &'a ModelFiles,
     pub target: Target,
     pub tensors: Vec<Exported>,
+    /// What was asked for; `None` if tensors keep their types.
+    pub file: Option<FileType>,
+    pub importance: Option<&'a Importance>,
     adapter: Option<&'a Adapter>,
     bar: ProgressBar,
 }
@@ -46,7 +45,8 @@ impl<'a> ExportPlan<'a> {
         files: &'a ModelFiles,
         adapter: Option<&'a Adapter>,
         target: Target,
-        ty: Option<TensorType>,
+        file: Option<FileType>,
+        importance: Option<&'a Importance>,
     ) -> Result<Self> {
         if let Some(adapter) = adapter {
             if adapter.replaces_weights() {
@@ -58,7 +58,10 @@ impl<'a> ExportPlan<'a> {
             // Checks every module's shape against the model's.
             adapter.spec(&files.model.graph(Head::Next)?)?;
         }
-        let tensors = tensors(files, adapter, target, ty)?;
+        let tensors = match target {
+            Target::Gguf => in_gguf(files, adapter, file, importance)?,
+            Target::Folder => in_folder(files, adapter, file)?,
+        };
         let is_written = |m: &str| tensors.iter().any(|t| t.module() == m);
         let mut modules = adapter.iter().flat_map(|a| &a.modules);
         if let Some(lost) = modules.find(|m| !is_written(&m.name)) {
@@ -67,13 +70,13 @@ impl<'a> ExportPlan<'a> {
                 lost.name
             );
         }
-        let bar = ProgressBar::new(tensors.len() as u64).with_style(ProgressStyle::with_template(
-            "writing {bar:30} {pos}/{len} tensors",
-        )?);
+        let bar = bar(tensors.len())?;
         Ok(Self {
             files,
             target,
             tensors,
+            file,
+            importance,
             adapter,
             bar,
         })
@@ -82,6 +85,9 @@ impl<'a> ExportPlan<'a> {
     /// The bytes of the i-th tensor.
     pub fn bytes(&self, i: usize) -> Result<Vec<u8>> {
         self.bar.set_position(i as u64);
+        if stop::flow().is_break() {
+            bail!("stopped");
+        }
         let tensor = &self.tensors[i];
         let merged = self.adapter.and_then(|a| {
             let module = a.modules.iter().find(|m| m.name == tensor.module())?;
@@ -89,7 +95,12 @@ impl<'a> ExportPlan<'a> {
         });
         let change = merged.as_ref().map(|f| f as Change<'_>);
         let (model, checkpoint) = (&self.files.model, &self.files.weights.checkpoint);
-        Ok(model.export_bytes(checkpoint, tensor, self.target == Target::Gguf, change)?)
+        let encode = |t: &Exported, values: &[f32]| {
+            let weights = self.importance.and_then(|w| w.of(&t.name));
+            encode(t.ty, values, t.cols, weights)
+        };
+        let to_gguf = self.target == Target::Gguf;
+        Ok(model.export_bytes(checkpoint, tensor, to_gguf, change, &encode)?)
     }
 
     pub fn finish(&self) {
@@ -97,43 +108,88 @@ impl<'a> ExportPlan<'a> {
     }
 }
 
-fn tensors(
+/// What an adapter adds is smaller than a 4-bit quantisation step: where no type is asked for, what it changes does not
+/// keep such a type, but becomes `larger`.
+fn widen(tensors: &mut [Exported], adapter: Option<&Adapter>, larger: TensorType) {
+    for t in tensors {
+        let changes = adapter.is_some_and(|a| a.modules.iter().any(|m| m.name == t.module()));
+        if changes && t.ty.is_quantised() {
+            t.ty = larger;
+        }
+    }
+}
+
+fn in_gguf(
     files: &ModelFiles,
     adapter: Option<&Adapter>,
-    target: Target,
-    ty: Option<TensorType>,
+    file: Option<FileType>,
+    importance: Option<&Importance>,
 ) -> Result<Vec<Exported>> {
-    let plain = |ty: TensorType| matches!(ty, TensorType::F32 | TensorType::F16 | TensorType::BF16);
-    let to_gguf = target == Target::Gguf;
-    if to_gguf && ty == Some(TensorType::NF4) {
+    let checkpoint = &files.weights.checkpoint;
+    let mut tensors = files.model.exports(checkpoint, true, None)?;
+    // GGUF does not have NF4.
+    for t in tensors.iter_mut().filter(|t| t.ty == TensorType::NF4) {
+        t.ty = TensorType::F16;
+    }
+    let Some(file) = file else {
+        widen(&mut tensors, adapter, TensorType::Q8_0);
+        return Ok(tensors);
+    };
+    if file.number.is_none() {
         bail!("GGUF has no type NF4; use an --out that does not end in .gguf, to write a folder");
     }
-    let mut tensors = files
-        .model
-        .exports(&files.weights.checkpoint, to_gguf, ty)?;
+    let shapes: Vec<(&str, &[usize])> = tensors
+        .iter()
+        .map(|t| (t.name.as_str(), t.shape.as_slice()))
+        .collect();
+    if let Some(importance) = importance {
+        importance.check(shapes.iter().copied())?;
+    }
+    let own = match checkpoint.gguf {
+        Some(_) => vec![],
+        None => files.model.to_gguf()?.0,
+    };
+    let of_folder = |key: &str| own.iter().find(|m| m.0 == key).map(|m| &m.1);
+    let mut facts = Facts::new(|key| match &checkpoint.gguf {
+        Some(gguf) => gguf.get(key),
+        None => of_folder(key),
+    });
+    facts.has_importance = importance.is_some();
+    let wanted = by_name(&file, &facts, &shapes);
     for t in &mut tensors {
-        if !to_gguf && !plain(t.ty) && t.ty != TensorType::NF4 {
-            match ty {
-                Some(ty) => bail!(
-                    "a Hugging Face folder cannot hold {}; use f32, f16, bf16 or nf4, or an --out that ends in .gguf",
-                    ty.name()
-                ),
-                // Quantised tensors are dequantised.
-                None => t.ty = TensorType::F16,
-            }
+        match wanted.get(&t.name) {
+            Some(ty) => t.ty = *ty,
+            // What is never quantised.
+            None if checkpoint.gguf.is_none() => t.ty = TensorType::F32,
+            None => {}
         }
-        // GGUF does not have NF4 either.
-        if to_gguf && t.ty == TensorType::NF4 {
-            t.ty = TensorType::F16;
-        }
-        // What an adapter adds is smaller than a 4-bit quantisation step: requantising would lose most of it.
-        let changes = adapter.is_some_and(|a| a.modules.iter().any(|m| m.name == t.module()));
-        if changes && t.ty.is_quantised() && ty.is_none() {
-            t.ty = match target {
-                Target::Gguf => TensorType::Q8_0,
-                Target::Folder => TensorType::F16,
-            };
-        }
+    }
+    Ok(tensors)
+}
+
+fn in_folder(
+    files: &ModelFiles,
+    adapter: Option<&Adapter>,
+    file: Option<FileType>,
+) -> Result<Vec<Exported>> {
+    let plain = |ty: TensorType| matches!(ty, TensorType::F32 | TensorType::F16 | TensorType::BF16);
+    if let Some(file) = file.filter(|f| !plain(f.ty) && f.ty != TensorType::NF4) {
+        bail!(
+            "a Hugging Face folder cannot hold {}; use f32, f16, bf16 or nf4, or an --out that ends in .gguf",
+            file.name
+        );
+    }
+    let ty = file.map(|f| f.ty);
+    let mut tensors = files.model.exports(&files.weights.checkpoint, false, ty)?;
+    if file.is_none() {
+        widen(&mut tensors, adapter, TensorType::F16);
+    }
+    // Quantised tensors are dequantised.
+    for t in tensors
+        .iter_mut()
+        .filter(|t| !plain(t.ty) && t.ty != TensorType::NF4)
+    {
+        t.ty = TensorType::F16;
     }
     Ok(tensors)
 }

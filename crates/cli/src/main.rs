@@ -5,16 +5,21 @@ mod bench;
 mod chat;
 mod devices;
 mod embed;
+mod encode;
 mod export;
 mod export_folder;
 mod export_gguf;
 mod export_plan;
+mod file_type;
+mod imatrix;
+mod importance;
 mod inspect;
 mod logits;
 mod open;
 mod output;
 mod recipe;
 mod remedy;
+mod requantise;
 mod run;
 mod stop;
 mod terminal;
@@ -42,6 +47,7 @@ fn main() -> ExitCode {
             Command::Logits(args) => logits::logits(args).await,
             Command::Train(args) => train::train(*args).await,
             Command::Merge(args) => export::merge(&args),
+            Command::Imatrix(args) => imatrix::imatrix(args).await,
             Command::Quantize(args) => export::quantize(&args),
             Command::Convert(args) => export::convert(&args),
             Command::Bench(args) => bench::bench(args).await,

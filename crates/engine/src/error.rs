@@ -17,6 +17,12 @@ pub enum Error {
         /// The longest context of the model.
         trained: usize,
     },
+    /// A tensor whose importance cannot be stored by a name that GGUF files have.
+    #[error("`{tensor}` is not in GGUF files by itself; use the model's GGUF file")]
+    NoImportance {
+        /// Its name.
+        tensor: String,
+    },
     /// A prompt without tokens.
     #[error("the prompt has no tokens")]
     EmptyPrompt,

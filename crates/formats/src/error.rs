@@ -146,7 +146,22 @@ pub enum Error {
         /// What its value must be.
         expected: &'static str,
     },
-    /// A type without an encoder.
-    #[error("cannot encode to {0}; supported: f32, f16, bf16, q4_0, q4_1, q8_0, nf4")]
+    /// A type without an encoder, or whose encoder needs rows ([`crate::encode_rows`]).
+    #[error(
+        "cannot encode to {0}; supported: f32, f16, bf16, q4_0, q4_1, q8_0, nf4, and by rows q5_0, q5_1, q2_K to q6_K, iq4_nl, iq4_xs"
+    )]
     CannotEncode(crate::TensorType),
+    /// An importance for another number of columns.
+    #[error(
+        "an importance of {found} columns for a matrix of {cols}; use one made from this model"
+    )]
+    Importance {
+        /// Columns of the matrix.
+        cols: usize,
+        /// Weights that were given.
+        found: usize,
+    },
+    /// Values or importances that are infinite or not numbers.
+    #[error("cannot encode to {0} what is infinite or not a number; use f32 or bf16")]
+    NotFinite(crate::TensorType),
 }

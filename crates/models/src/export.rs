@@ -1,6 +1,6 @@
 //! A model's tensors on their way into a file of either kind.
 
-use siskin_formats::{Checkpoint, TensorType, Value, encode};
+use siskin_formats::{Checkpoint, TensorType, Value};
 use siskin_graph::{Activation, Part, WeightKind};
 
 use crate::{Error, Head, Model, Result, names};
@@ -14,8 +14,9 @@ pub struct Exported {
     pub shape: Vec<usize>,
     /// Its type in the file that is written.
     pub ty: TensorType,
+    /// Columns: values that share a row's blocks.
+    pub cols: usize,
     part: Part,
-    cols: usize,
 }
 
 /// Keys and values of a GGUF file.
@@ -23,6 +24,9 @@ type Metadata = Vec<(String, Value)>;
 
 /// Changes a tensor's values `[rows, cols]` on the way, in Hugging Face's order of rows.
 pub type Change<'a> = &'a dyn Fn(&mut [f32]);
+
+/// Encodes a tensor's values `[rows, cols]`, in the order of the file that is written.
+pub type EncodeTensor<'a> = &'a dyn Fn(&Exported, &[f32]) -> siskin_formats::Result<Vec<u8>>;
 
 /// Why a configuration cannot become a GGUF file.
 pub(crate) fn no_gguf(key: &str, needed: &'static str) -> Error {
@@ -65,8 +69,7 @@ impl Model {
     /// Every tensor that the model uses, as a GGUF file or a Hugging Face folder would have it. Matrices become `ty`,
     /// or keep their type where that is `None`; vectors are f32.
     ///
-    /// Matrices whose rows are not whole blocks of the type become f16. The embedding becomes Q8_0 if the type has
-    /// fewer bits, since it is the last layer of many models too.
+    /// Matrices whose rows are not whole blocks of the type become f16.
     ///
     /// # Errors
     /// If a tensor is missing.
@@ -88,15 +91,11 @@ impl Model {
                 let info = self.tensor(checkpoint, &part)?.info;
                 let name = names::in_file(self.arch, &part.tensor, to_gguf);
                 let wanted = ty.unwrap_or(info.ty);
-                let small = wanted.is_quantised() && wanted != TensorType::Q8_0;
                 let in_layer = part.tensor.starts_with("model.layers.");
                 let wanted = match wanted {
                     _ if is_vector => TensorType::F32,
                     // As transformers has it: only linears of layers are bitsandbytes'.
                     TensorType::NF4 if !in_layer => TensorType::F16,
-                    _ if ty.is_some() && small && part.tensor == crate::blocks::EMBEDDING => {
-                        TensorType::Q8_0
-                    }
                     other => other,
                 };
                 let cols = part.shape[1];
@@ -114,8 +113,8 @@ impl Model {
         Ok(out)
     }
 
-    /// A tensor's bytes for the file that is written. `change` is applied to its values; without it, a tensor that
-    /// keeps type and order is copied.
+    /// A tensor's bytes for the file that is written, as `encode` makes them. `change` is applied to its values; without
+    /// it, a tensor that keeps type and order is copied.
     ///
     /// # Errors
     /// If the tensor cannot be read, or there is no encoder for its type.
@@ -125,6 +124,7 @@ impl Model {
         tensor: &Exported,
         to_gguf: bool,
         change: Option<Change<'_>>,
+        encode: EncodeTensor<'_>,
     ) -> Result<Vec<u8>> {
         let found = self.tensor(checkpoint, &tensor.part)?;
         let (info, from) = (found.info, found.transform);
@@ -136,7 +136,7 @@ impl Model {
         if let Some(change) = change {
             change(&mut values);
         }
-        Ok(encode(tensor.ty, &to.undo(values, tensor.cols))?)
+        Ok(encode(tensor, &to.undo(values, tensor.cols))?)
     }
 
     /// The GGUF metadata of a Hugging Face folder's model, without its tokenizer; and the factors of its rotary

@@ -66,7 +66,7 @@ use families::{Architecture, Family, InFile};
 
 pub use dims::Dims;
 pub use error::{Error, Result};
-pub use export::{Change, Exported};
+pub use export::{Change, EncodeTensor, Exported};
 pub use families::architectures;
 pub use moe::ExpertCounts;
 pub use names::Transform;

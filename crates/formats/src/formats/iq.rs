@@ -3,7 +3,7 @@
 
 use super::{NO_MIN, grids, looked_up, same};
 use crate::blocks::{Block32, Format, f16_at};
-use crate::formats::small::IQ4_VALUES;
+use crate::formats::IQ4_VALUES;
 
 /// A format of groups of weights from a grid.
 pub trait Grid: Format {

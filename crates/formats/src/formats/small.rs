@@ -124,7 +124,7 @@ fn q8_0(x: &[f32], out: &mut Vec<u8>) {
 }
 
 /// What the codes of IQ4_NL and IQ4_XS stand for.
-pub(super) const IQ4_VALUES: [i8; 16] = [
+pub(crate) const IQ4_VALUES: [i8; 16] = [
     -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
 ];
 
