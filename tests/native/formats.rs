@@ -155,6 +155,46 @@ fn nf4_is_that_of_bitsandbytes() {
     }
 }
 
+/// PyTorch's 8-bit floats times their scales, as F16: the same bits.
+#[test]
+fn eight_bit_floats_are_read_with_their_scales() {
+    let bytes = std::fs::read(fixture("fp8.safetensors")).unwrap();
+    let file = Checkpoint::from_safetensors(vec![Box::new(bytes)], SideFiles::default()).unwrap();
+    for name in ["blocks", "rows", "whole", "codes"] {
+        let info = file.get(&format!("{name}.weight")).unwrap();
+        assert_eq!(info.ty, TensorType::F16);
+        let wanted = file.get(&format!("{name}.wanted")).unwrap();
+        assert_eq!(info.shape, wanted.shape, "{name}");
+        assert_eq!(
+            file.read(info).unwrap(),
+            file.read(wanted).unwrap(),
+            "{name}"
+        );
+        // Some rows, as tensors that are taken apart are read.
+        let (piece, first) = info.around(1..2, info.shape[0]);
+        let cols = info.shape[1];
+        let values = file.read_f32(&piece).unwrap();
+        let row = &file.read_f32(wanted).unwrap()[cols..2 * cols];
+        assert_eq!(&values[first * cols..][..cols], row, "{name}");
+    }
+    assert!(file.unread.is_empty() && file.tensors.len() == 8);
+}
+
+/// Scales of a shape that is not understood: the tensor has a type that is not read.
+#[test]
+fn eight_bit_floats_without_their_scales_are_not_read() {
+    for shape in [vec![2, 2], vec![3]] {
+        let (codes, scales) = ([0x38u8; 32], vec![0u8; 4 * shape.iter().product::<usize>()]);
+        let codes = TensorView::new(Dtype::F8_E4M3, vec![4, 8], &codes).unwrap();
+        let scales = TensorView::new(Dtype::F32, shape, &scales).unwrap();
+        let views = [("w.weight", codes), ("w.weight_scale", scales)];
+        let bytes = safetensors::serialize(views, None).unwrap();
+        let file = Checkpoint::from_safetensors(vec![Box::new(bytes)], SideFiles::default());
+        let error = file.unwrap().get("w.weight").unwrap_err().to_string();
+        assert!(error.contains("F8_E4M3"), "{error}");
+    }
+}
+
 /// A file of bitsandbytes' tensors, the recorded ones under a model's names, with something changed.
 fn nf4_file(kind: &str, change: impl Fn(&str, &mut Vec<u8>)) -> Result<Checkpoint, Error> {
     let t = Tensors::open("nf4.safetensors");

@@ -136,8 +136,8 @@ fn through_model(
         None => None,
     };
     let plan = ExportPlan::new(&files, adapter.as_ref(), Target::of(out), file, importance)?;
-    if adapter.is_some() && file.is_some_and(|f| f.ty.block_bytes() * 8 < 5 * f.ty.block_len()) {
-        eprintln!("note: four bits lose much of what an adapter adds; q8_0 keeps it");
+    if adapter.is_some() && file.is_some_and(|f| f.ty.block_bytes() * 8 < 6 * f.ty.block_len()) {
+        eprintln!("note: fewer than 6 bits lose much of what an adapter adds; q8_0 keeps it");
     }
     let written = match plan.target {
         Target::Gguf => export_gguf::write(&plan, path, out),

@@ -9,8 +9,9 @@ use siskin_formats::TensorType;
 use siskin_models::{Change, Exported, Head};
 
 use crate::encode::{bar, encode};
-use crate::file_type::{Facts, FileType, by_name};
+use crate::file_type::FileType;
 use crate::importance::Importance;
+use crate::mixture::{Facts, by_name};
 use crate::stop;
 
 /// What is written: a GGUF file, or a Hugging Face folder.

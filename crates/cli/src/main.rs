@@ -15,6 +15,7 @@ mod imatrix;
 mod importance;
 mod inspect;
 mod logits;
+mod mixture;
 mod open;
 mod output;
 mod recipe;

@@ -9,8 +9,9 @@ use siskin_formats::{Checkpoint, GgufTensor, TensorInfo, TensorType, Value, writ
 
 use crate::encode::{bar, encode};
 use crate::export_gguf::{mark, sorted};
-use crate::file_type::{Facts, FileType, types};
+use crate::file_type::FileType;
 use crate::importance::Importance;
+use crate::mixture::{Facts, types};
 use crate::{output, stop};
 
 /// Writes the file. Without `file`, all tensors keep their types.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::mxfp4::Scales;
 use crate::nf4::Peaks;
-use crate::{ByteSource, Error, FileSource, Gguf, Result, SideFiles, TensorType, mxfp4};
+use crate::{ByteSource, Error, FileSource, Gguf, Result, SideFiles, TensorType, fp8, mxfp4};
 
 /// A tensor's name, shape and type, and where its bytes are.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,14 +32,16 @@ pub struct TensorInfo {
 pub(crate) enum Apart {
     Nf4(Box<Peaks>),
     Mxfp4(Scales),
+    Fp8(fp8::Scales),
 }
 
 impl TensorInfo {
     /// The smallest tensor that can be read by itself and contains some rows of a matrix (or some values of a vector)
     /// of `n_rows` rows, and the row of it at which they begin. Matrices of experts count as one.
     pub fn around(&self, rows: Range<usize>, n_rows: usize) -> (Self, usize) {
-        // Peaks that are quantised share scales across rows.
-        if matches!(self.apart, Some(Apart::Nf4(_))) || rows == (0..n_rows) {
+        // Peaks that are quantised, and 8-bit floats, share scales across rows.
+        let is_whole = matches!(self.apart, Some(Apart::Nf4(_) | Apart::Fp8(_)));
+        if is_whole || rows == (0..n_rows) {
             return (self.clone(), rows.start);
         }
         let row_bytes = self.bytes / n_rows as u64;
@@ -71,6 +73,7 @@ impl TensorInfo {
                 let [codes, bytes] = mxfp4::bytes_of(values);
                 vec![(self.offset, codes), (scales.offset, bytes)]
             }
+            Some(Apart::Fp8(scales)) => vec![(self.offset, values as u64), scales.at],
         }
     }
 
@@ -83,6 +86,7 @@ impl TensorInfo {
             None => parts.swap_remove(0),
             Some(Apart::Nf4(peaks)) => peaks.blocks(&parts),
             Some(Apart::Mxfp4(_)) => mxfp4::blocks(&parts[0], &parts[1]),
+            Some(Apart::Fp8(scales)) => scales.values(&parts[0], &parts[1]),
         }
     }
 }

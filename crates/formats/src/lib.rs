@@ -6,6 +6,7 @@ mod checkpoint;
 mod dynamic;
 mod error;
 pub mod formats;
+mod fp8;
 mod ggml_types;
 mod gguf;
 mod gguf_header;

@@ -7,7 +7,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo as Entry};
 use crate::checkpoint::Apart;
 use crate::mxfp4::{self, Scales};
 use crate::nf4::{self, Nested, Peaks, Range};
-use crate::{ByteSource, Error, Result, TensorInfo, TensorType, UnreadTensor};
+use crate::{ByteSource, Error, Result, TensorInfo, TensorType, UnreadTensor, fp8};
 
 /// Bytes of a header, as the reference implementation limits them.
 const MAX_HEADER: u64 = 100_000_000;
@@ -108,6 +108,10 @@ impl Header {
         Self::quantised(tensor).is_some()
             || of.is_some_and(|t| self.entries.contains_key(t))
             || scales.is_some_and(|t| self.mxfp4(t, 0).is_some())
+            || fp8::SCALES
+                .iter()
+                .filter_map(|part| tensor.strip_suffix(part))
+                .any(|t| self.fp8(t, 0).is_some())
     }
 
     /// A tensor of MXFP4, if there are one of its codes and one of its scales.
@@ -131,22 +135,37 @@ impl Header {
         })
     }
 
+    /// A tensor of 8-bit floats, if there is one of its scales that is understood.
+    fn fp8(&self, tensor: &str, file: usize) -> Option<TensorInfo> {
+        let codes = self.entries.get(tensor)?;
+        let mut names = fp8::SCALES.iter().map(|part| format!("{tensor}{part}"));
+        let scales = names.find_map(|name| self.entries.get(&name))?;
+        let ty = plain_type(scales.dtype)?;
+        let scales = fp8::Scales::new(&codes.shape, &scales.shape, ty, self.range(scales))?;
+        let (offset, len) = self.range(codes);
+        let values = codes.shape.iter().product::<usize>();
+        (codes.dtype == Dtype::F8_E4M3 && len == values as u64).then(|| TensorInfo {
+            name: tensor.into(),
+            shape: codes.shape.clone(),
+            ty: TensorType::F16,
+            file,
+            offset,
+            bytes: 2 * len,
+            apart: Some(Apart::Fp8(scales)),
+        })
+    }
+
     fn plain(
         &self,
         tensor: &str,
         entry: &Entry,
         file: usize,
     ) -> Result<std::result::Result<TensorInfo, UnreadTensor>> {
-        let ty = match entry.dtype {
-            Dtype::F32 => TensorType::F32,
-            Dtype::F16 => TensorType::F16,
-            Dtype::BF16 => TensorType::BF16,
-            other => {
-                return Ok(Err(UnreadTensor {
-                    name: tensor.into(),
-                    ty: format!("{other:?}"),
-                }));
-            }
+        let Some(ty) = plain_type(entry.dtype) else {
+            return Ok(Err(UnreadTensor {
+                name: tensor.into(),
+                ty: format!("{:?}", entry.dtype),
+            }));
         };
         let (offset, bytes) = self.range(entry);
         if ty.bytes_of(entry.shape.iter().product()) != Some(bytes as usize) {
@@ -216,6 +235,15 @@ impl Header {
     }
 }
 
+fn plain_type(dtype: Dtype) -> Option<TensorType> {
+    match dtype {
+        Dtype::F32 => Some(TensorType::F32),
+        Dtype::F16 => Some(TensorType::F16),
+        Dtype::BF16 => Some(TensorType::BF16),
+        _ => None,
+    }
+}
+
 /// The tensors of one safetensors file; `file` is this file's index in its checkpoint.
 pub(crate) fn read_header(
     source: &dyn ByteSource,
@@ -238,6 +266,10 @@ pub(crate) fn read_header(
         }
         let codes = tensor.strip_suffix(mxfp4::CODES);
         if let Some(found) = codes.and_then(|t| header.mxfp4(t, file)) {
+            tensors.push(found);
+            continue;
+        }
+        if let Some(found) = header.fp8(tensor, file) {
             tensors.push(found);
             continue;
         }
