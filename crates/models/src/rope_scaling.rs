@@ -84,9 +84,11 @@ impl<'a> Table<'a> {
 
     /// Changes plain frequencies as the table says.
     pub fn scale(&self, rope: &mut Rope) -> Result<()> {
-        // Of images; the three positions of a token of text are the same.
-        self.get("mrope_section");
-        self.get("mrope_interleaved");
+        if self.source.has_vision || self.source.arch()?.starts_with("qwen3_5") {
+            // Of images; the three positions of a token of text are the same.
+            self.get("mrope_section");
+            self.get("mrope_interleaved");
+        }
         let kind = self.get("rope_type");
         let kind = self.get("type").filter(|_| kind.is_none()).or(kind);
         match kind.map_or(Some("default"), Json::as_str) {
