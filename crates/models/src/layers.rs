@@ -46,8 +46,12 @@ pub(crate) fn flags(
     n_layers: usize,
     key: &'static str,
 ) -> Result<Option<Vec<bool>>> {
+    // Those that predict further tokens come after the others.
+    let all = n_layers + source.uint("", "nextn_predict_layers")?.unwrap_or(0);
     match source.gguf_value(key) {
-        Some(Value::Array(Array::Bool(list))) if list.len() == n_layers => Ok(Some(list.clone())),
+        Some(Value::Array(Array::Bool(list))) if list.len() == all => {
+            Ok(Some(list[..n_layers].to_vec()))
+        }
         Some(Value::Array(_)) => Err(source.wrong(key, "a list with true or false for each layer")),
         _ => Ok(None),
     }

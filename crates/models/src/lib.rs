@@ -7,6 +7,7 @@ mod blocks;
 mod cohere;
 mod config;
 mod dense;
+mod dense_graph;
 mod dims;
 mod encoder;
 mod ernie;
