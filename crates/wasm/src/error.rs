@@ -66,6 +66,7 @@ fn code(e: &Error) -> &'static str {
         | Error::Dimensions { .. }
         | Error::Scores { .. }
         | Error::Classes(_)
+        | Error::NoImportance { .. }
         | Error::Models(siskin_models::Error::NoText { .. } | siskin_models::Error::NoScores(_)) => {
             "invalid_request"
         }
