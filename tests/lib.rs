@@ -135,6 +135,12 @@ pub fn is_first_driver(index: usize) -> bool {
     index == gpus().iter().position(is_other).unwrap_or(0)
 }
 
+/// Every profile of the first driver, and one of another, which needs minutes for all.
+pub fn most_devices() -> Vec<(usize, Profile)> {
+    let is_taken = |d: &(usize, Profile)| is_first_driver(d.0) || d.1 == Profile::BASE;
+    devices().into_iter().filter(is_taken).collect()
+}
+
 /// Every profile of every GPU.
 pub fn devices() -> Vec<(usize, Profile)> {
     let mut all = vec![];

@@ -124,25 +124,24 @@ fn through_layer_norms_and_functions_of_values() {
 
 #[test]
 fn through_experts() {
-    for (i, activation) in [Activation::Silu, Activation::GeluTanh]
-        .into_iter()
-        .enumerate()
-    {
-        for ty in [TensorType::F32, TensorType::Q4_K] {
-            let spec = LearningSpec {
-                types: [ty, TensorType::F32],
-                window: None,
-                causal: true,
-                activation,
-                pairs: Pairs::Halves,
-                rows: 19,
-                use_dora: false,
-                has_layer_norm: false,
-                has_experts: true,
-                moments: MomentType::F32,
-            };
-            let case = Learning::block(spec).unwrap();
-            check(&format!("experts {ty} {activation:?}"), i, &case);
-        }
+    let cases = [
+        (Activation::Silu, TensorType::F32),
+        (Activation::GeluTanh, TensorType::Q4_K),
+    ];
+    for (i, (activation, ty)) in cases.into_iter().enumerate() {
+        let spec = LearningSpec {
+            types: [ty, TensorType::F32],
+            window: None,
+            causal: true,
+            activation,
+            pairs: Pairs::Halves,
+            rows: 19,
+            use_dora: false,
+            has_layer_norm: false,
+            has_experts: true,
+            moments: MomentType::F32,
+        };
+        let case = Learning::block(spec).unwrap();
+        check(&format!("experts {ty} {activation:?}"), i, &case);
     }
 }

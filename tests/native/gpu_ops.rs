@@ -8,11 +8,15 @@ use siskin_engine::self_test::{
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, LimitRequest, Profile};
 use siskin_graph::{Activation, AttentionSpec, Map, Pairs, Pooling, Sampling, Score};
-use siskin_tests::{assert_close, devices, tolerance};
+use siskin_tests::{assert_close, devices, most_devices, tolerance};
 
 /// Compares every device, however the tokens come.
 fn check(case: &Case, what: &str, op: &str, runs: &[&[usize]]) {
-    for (index, profile) in devices() {
+    check_on(devices(), case, what, op, runs);
+}
+
+fn check_on(devices: Vec<(usize, Profile)>, case: &Case, what: &str, op: &str, runs: &[&[usize]]) {
+    for (index, profile) in devices {
         let mut gpu = open(index, profile, LimitRequest::All);
         for steps in runs {
             let tokens = case.tokens(steps.iter().sum());
@@ -73,7 +77,8 @@ fn norm_bias_and_residual_in_a_linear() {
 #[test]
 fn ops_with_a_state_in_steps_of_any_length() {
     for (what, case) in recurrent_cases().unwrap() {
-        check(&case, what, "recurrent", &[&[1, 1, 1], &[37], &[2, 30, 1]]);
+        let runs: [&[usize]; 3] = [&[1, 1, 1], &[37], &[2, 30, 1]];
+        check_on(most_devices(), &case, what, "recurrent", &runs);
     }
 }
 
@@ -121,7 +126,13 @@ fn experts_of_many_types() {
         TensorType::MXFP4,
     ] {
         let case = Case::experts(ExpertsSpec::of(ty)).unwrap();
-        check(&case, &format!("experts {ty}"), "gated", &runs);
+        check_on(
+            most_devices(),
+            &case,
+            &format!("experts {ty}"),
+            "gated",
+            &runs,
+        );
     }
     let spec = ExpertsSpec {
         types: [TensorType::Q4_0, TensorType::Q8_0, TensorType::F32],
@@ -137,7 +148,7 @@ fn experts_of_many_types() {
     };
     for spec in [spec, other] {
         let case = Case::experts(spec).unwrap();
-        check(&case, &format!("{spec:?}"), "gated", &runs);
+        check_on(most_devices(), &case, &format!("{spec:?}"), "gated", &runs);
     }
 }
 
@@ -149,7 +160,7 @@ fn experts_beyond_the_binding_limit_are_split() {
         for steps in [vec![1, 1], vec![3]] {
             let tokens = case.tokens(steps.iter().sum());
             let wanted = case.on_cpu(&tokens, &steps).unwrap();
-            for (index, profile) in devices() {
+            for (index, profile) in most_devices() {
                 let mut gpu = open(index, profile, LimitRequest::Binding(16_384));
                 let found = block_on(case.on_gpu(&mut gpu, true, &tokens, &steps)).unwrap();
                 let what = format!("split experts {ty} {profile}");
@@ -220,7 +231,7 @@ fn texts_of_many_shapes() {
                 let batch = case.batch(lengths);
                 let wanted = case.texts_on_cpu(&batch).unwrap();
                 assert_eq!(wanted.len(), lengths.len() * 33);
-                for (index, profile) in devices() {
+                for (index, profile) in most_devices() {
                     let mut gpu = open(index, profile, LimitRequest::All);
                     let found = block_on(case.texts_on_gpu(&mut gpu, &batch)).unwrap();
                     let what = format!("{spec:?} {pooling:?} {profile} {lengths:?}");
@@ -255,7 +266,7 @@ fn attention_with_a_soft_cap_and_sinks() {
         }
         let what = format!("cap {soft_cap:?}, sinks {has_sinks}, window {window:?}");
         let runs: [&[usize]; 2] = [&[1, 1, 1], &[600, 1, 5]];
-        check(&case, &what, "attention", &runs);
+        check_on(most_devices(), &case, &what, "attention", &runs);
     }
 }
 
