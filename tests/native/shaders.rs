@@ -1,5 +1,7 @@
 //! Every variant of every kernel is valid WGSL, checked without a GPU.
 
+use std::path::Path;
+
 use naga::valid::{Capabilities, SubgroupOperationSet, ValidationFlags, Validator};
 use siskin_gpu::{GpuType, Variant, kernels, link};
 use siskin_tests::shader_variants;
@@ -31,11 +33,9 @@ fn every_variant_is_valid() {
 #[test]
 fn every_kernel_says_what_it_computes() {
     for kernel in kernels() {
-        let variant = Variant {
-            weights: GpuType::Q4_1,
-            ..Variant::default()
-        };
-        let source = link(kernel, &variant).unwrap();
+        // The strings of the crate are without comments.
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../shaders/{kernel}.wgsl"));
+        let source = std::fs::read_to_string(file).unwrap();
         assert!(
             source.contains("Dispatch:"),
             "{kernel} does not name its dispatch"
