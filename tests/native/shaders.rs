@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use naga::valid::{Capabilities, SubgroupOperationSet, ValidationFlags, Validator};
-use siskin_gpu::{GpuType, Variant, kernels, link};
+use siskin_gpu::{kernels, link};
 use siskin_tests::shader_variants;
 
 #[test]
