@@ -71,7 +71,7 @@ test("all four views with the real model: they work, at 360 pixels too, and axe 
   await page.getByText("272 of 272").waitFor();
   await page.getByRole("button", { name: "Test every kernel" }).click();
   const kernels = page.getByText(/^(\d+) of \1 kernels agree with the CPU\.$/);
-  await kernels.waitFor({ timeout: 600_000 });
+  await kernels.waitFor({ timeout: 240_000 });
   assert.ok(parseInt(await kernels.innerText()) > 30);
   await accessible(page, "model");
   await fitsWidth(page, "model");

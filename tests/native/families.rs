@@ -6,9 +6,7 @@ use pollster::block_on;
 use siskin_engine::{CacheType, DeviceRequest, OpenOptions, Precision, Session};
 use siskin_gpu::Profile;
 use siskin_models::{Head, Model};
-use siskin_tests::{
-    Tensors, assert_close, family_folder, fixture, is_first_driver, most_devices, tolerance,
-};
+use siskin_tests::{Tensors, assert_close, family_folder, fixture, most_devices, tolerance};
 
 fn open(path: &Path, device: DeviceRequest) -> Session {
     let options = OpenOptions {
@@ -21,25 +19,9 @@ fn open(path: &Path, device: DeviceRequest) -> Session {
         .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// Families that have each kind of block between them; one profile of a second driver runs these.
-const EACH_KIND: [&str; 10] = [
-    "cohere2",
-    "falcon",
-    "gemma2",
-    "gemma4",
-    "gpt_oss",
-    "lfm2_moe",
-    "mamba",
-    "mamba2",
-    "phi3",
-    "qwen3_5_moe",
-];
-
-/// The CPU, every profile of the first driver, and for some families one of another.
-fn requests(family: &str) -> Vec<(DeviceRequest, Profile)> {
-    let is_taken = |index| is_first_driver(index) || EACH_KIND.contains(&family);
-    let gpus = most_devices().into_iter().filter(|d| is_taken(d.0));
-    let gpus = gpus.map(|(index, profile)| {
+/// The CPU, every profile of the first driver, and one of another.
+fn requests() -> Vec<(DeviceRequest, Profile)> {
+    let gpus = most_devices().into_iter().map(|(index, profile)| {
         let device = DeviceRequest::Gpu {
             index: Some(index),
             profile: Some(profile),
@@ -78,7 +60,7 @@ fn logits_are_those_of_transformers() {
         let t = Tensors::open(&format!("families/{name}/expected.safetensors"));
         let (ids, wanted) = (t.u32("ids"), t.f32("logits"));
         let dir = family_folder(&name);
-        for (device, profile) in requests(&name) {
+        for (device, profile) in requests() {
             check(dir.path(), device, profile, &ids, &wanted);
         }
         // The graph is the same; what differs is how it is read.
