@@ -1,5 +1,7 @@
 //! `siskin-bindgen IN.wasm OUT_DIR`: writes `siskin_wasm.js`, its types and `siskin_wasm_bg.wasm`.
 
+mod function_order;
+
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -13,10 +15,13 @@ fn main() -> Result<()> {
     Bindgen::new()
         .web(true)?
         .typescript(true)
-        .remove_name_section(true)
         .remove_producers_section(true)
         .input_path(input)
         .out_name("siskin_wasm")
         .generate(Path::new(output))
-        .with_context(|| format!("cannot generate bindings for {input}"))
+        .with_context(|| format!("cannot generate bindings for {input}"))?;
+    let path = Path::new(output).join("siskin_wasm_bg.wasm");
+    let wasm = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let wasm = function_order::by_name(&wasm)?;
+    std::fs::write(&path, wasm).with_context(|| format!("cannot write {}", path.display()))
 }
