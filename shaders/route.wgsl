@@ -1,7 +1,8 @@
 // The USED experts of each token with the highest scores, highest first and the lower index first among equals: their
 // indices, then their weights, with RENORMALISE divided by EPS + their sum. SCORE: 0 the softmax of the logits, 1 their sigmoids, 2 a sparse mixer: the
-// logits, and as weights softmaxes over logits close to each chosen one. A bias counts for the choice alone.
-// Shapes: logits [T, EXPERTS]; bias [EXPERTS]; out [T, 2 USED]. Dispatch: one workgroup per token (y).
+// logits, and as weights softmaxes over logits close to each chosen one. A bias counts for the choice alone,
+// and the experts' scales for the weights.
+// Shapes: logits [T, EXPERTS]; bias, scales [EXPERTS]; out [T, 2 USED]. Dispatch: one workgroup per token (y).
 // @use reduce
 override EXPERTS: u32;
 override USED: u32;
@@ -10,15 +11,18 @@ override RENORMALISE: bool = false;
 override EPS: f32 = 0.0;
 override SCALE: f32 = 1.0;
 override HAS_BIAS: bool = false;
+override HAS_SCALES: bool = false;
 override JITTER: f32 = 0.0;
 @group(0) @binding(3) var<storage, read_write> logits: array<f32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(5) var<storage, read> scales: array<f32>;
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 
 var<workgroup> scores: array<f32, EXPERTS>;
 var<workgroup> ranked: array<f32, EXPERTS>;
 var<workgroup> ranks: array<u32, EXPERTS>;
 var<workgroup> chosen: array<f32, USED>;
+var<workgroup> factors: array<f32, USED>;
 
 // The softmax of a chosen logit over those close to it that were not chosen before it.
 fn mixed(slot: u32) -> f32 {
@@ -75,6 +79,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         ranks[e] = rank;
         if rank < USED {
             chosen[rank] = scores[e];
+            factors[rank] = 1.0;
+            if HAS_SCALES {
+                factors[rank] = scales[e];
+            }
             out[at + rank] = f32(e);
         }
     }
@@ -91,6 +99,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         if SCORE == 2u {
             weight = mixed(i);
         }
-        out[at + USED + i] = SCALE * weight / divisor;
+        out[at + USED + i] = SCALE * factors[i] * weight / divisor;
     }
 }

@@ -211,13 +211,14 @@ fn routes_by_every_score() {
                 n_used: 3,
                 score,
                 bias: None,
+                expert_scales: None,
                 renormalise,
                 eps: 0.1,
                 scale: 1.7,
             };
             let forward = |x: &[f32]| {
                 let mut out = vec![0.0; 6];
-                route::route(&spec, None, x, &mut out);
+                route::route(&spec, [None, None], x, &mut out);
                 out
             };
             let (dy, mut dx) = (noise(2, 6), vec![0.0; 5]);

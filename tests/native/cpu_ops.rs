@@ -262,13 +262,14 @@ fn routes_take_the_highest_scores() {
         n_used: 3,
         score: Score::Softmax,
         bias: None,
+        expert_scales: None,
         renormalise: false,
         eps: 0.0,
         scale: 2.0,
     };
     let mut out = [0.0; 6];
     // Of the two equal ones the first.
-    route(&spec, None, &logits, &mut out);
+    route(&spec, [None, None], &logits, &mut out);
     let p = |e: usize| 2.0 * exp[e] / total;
     assert_close("softmax", &out, &[2.0, 4.0, 0.0, p(2), p(4), p(0)], 1e-6);
 
@@ -277,7 +278,7 @@ fn routes_take_the_highest_scores() {
         renormalise,
         ..spec
     };
-    route(&all, None, &logits, &mut out);
+    route(&all, [None, None], &logits, &mut out);
     let sum = exp[2] + exp[4] + exp[0];
     let q = |e: usize| 2.0 * exp[e] / sum;
     assert_close(
@@ -291,7 +292,14 @@ fn routes_take_the_highest_scores() {
     let score = Score::Sigmoid;
     let sigmoids = RouteSpec { score, ..spec };
     let bias = [0.0, 1.0, 0.0, 0.0, 0.0];
-    route(&sigmoids, Some(&bias), &logits, &mut out);
+    route(&sigmoids, [Some(&bias), None], &logits, &mut out);
+    let mut scaled = out.clone();
+    let scales: Vec<f32> = (0..logits.len()).map(|e| 2.0 + e as f32).collect();
+    route(&sigmoids, [Some(&bias), Some(&scales)], &logits, &mut scaled);
+    let (indices, weights) = out.split_at(out.len() / 2);
+    for (slot, (e, weight)) in indices.iter().zip(weights).enumerate() {
+        assert_eq!(scaled[indices.len() + slot], weight * (2.0 + e));
+    }
     let s = |e: usize| 2.0 / (1.0 + f32::exp(-logits[e]));
     assert_close("sigmoid", &out, &[1.0, 2.0, 4.0, s(1), s(2), s(4)], 1e-6);
 }
@@ -304,12 +312,13 @@ fn sparse_mixers_weigh_what_is_close() {
         n_used: 2,
         score: Score::SparseMixer { jitter: 0.3 },
         bias: None,
+        expert_scales: None,
         renormalise: false,
         eps: 0.0,
         scale: 1.0,
     };
     let mut out = [0.0; 4];
-    route(&spec, None, &logits, &mut out);
+    route(&spec, [None, None], &logits, &mut out);
     let exp = |x: f32| x.exp();
     let first = exp(2.0) / (exp(2.0) + exp(1.0) + exp(0.9));
     let second = exp(1.0) / (exp(1.0) + exp(0.9) + exp(0.5));

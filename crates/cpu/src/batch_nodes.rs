@@ -1,8 +1,8 @@
 //! The ops over the whole texts of a batch, which both training and embedding have.
 
-use siskin_graph::{Op, Place};
+use siskin_graph::Op;
 
-use crate::nodes::{At, Run, State, decode_row};
+use crate::nodes::{At, Run, State};
 use crate::ops::{pool, self_attention};
 use crate::{Error, Result};
 
@@ -20,20 +20,6 @@ impl State {
         let weights = at.weights(weights);
         let segments = || batch.segments().collect::<Vec<_>>();
         match node.op {
-            Op::EmbedPlace { table, place } => {
-                let (parts, cols) = weights.matrix(table)?;
-                let (out, []) = arena.io(at.out(), rows, []);
-                for (t, out) in out.chunks_exact_mut(cols).enumerate() {
-                    let row = match place {
-                        Place::Position { offset } => batch.positions[t] as usize + offset,
-                        Place::Kind => batch.kinds.get(t).map_or(0, |kind| *kind as usize),
-                    };
-                    decode_row(parts, row, out).ok_or(Error::Place {
-                        row,
-                        rows: at.graph.weight(table).rows(),
-                    })?;
-                }
-            }
             Op::SelfAttention { spec } => {
                 let sinks = spec.sinks.map(|s| weights.vector(s)).transpose()?;
                 let views = [0, 1, 2].map(|i| at.input(i));

@@ -1,7 +1,7 @@
 //! The ops of a forward pass.
 
 use siskin_formats::decode;
-use siskin_graph::{Batch, Graph, Node, NodeId, Op, Rows, Sampling, View};
+use siskin_graph::{Batch, Graph, Node, NodeId, Op, Place, Rows, Sampling, View, WeightId};
 
 use crate::arena::Arena;
 use crate::ops::{
@@ -43,6 +43,16 @@ impl Run<'_> {
     fn position(&self, row: usize) -> usize {
         self.batch
             .map_or(self.position + row, |b| b.positions[row] as usize)
+    }
+
+    fn place(&self, place: Place, row: usize) -> usize {
+        match place {
+            Place::Position { offset } => self.position(row) + offset,
+            Place::Kind => {
+                let kind = self.batch.and_then(|b| b.kinds.get(row));
+                kind.map_or(0, |kind| *kind as usize)
+            }
+        }
     }
 }
 
@@ -121,6 +131,17 @@ impl State {
                     let row = decode_row(parts, *token as usize, out);
                     row.ok_or(Error::Token { id: *token, vocab })?;
                     out.iter_mut().for_each(|v| *v *= scale);
+                }
+            }
+            Op::EmbedPlace { table, place } => {
+                let (parts, cols) = weights.matrix(table)?;
+                let (out, []) = arena.io(at.out(), rows, []);
+                for (t, out) in out.chunks_exact_mut(cols).enumerate() {
+                    let row = run.place(place, t);
+                    decode_row(parts, row, out).ok_or(Error::Place {
+                        row,
+                        rows: graph.weight(table).rows(),
+                    })?;
                 }
             }
             Op::RmsNorm { weight, eps } => {
@@ -252,10 +273,11 @@ impl State {
         let weights = at.weights(weights);
         match node.op {
             Op::Route { spec } => {
-                let bias = spec.bias.map(|b| weights.vector(b)).transpose()?;
+                let vector = |v: Option<WeightId>| v.map(|v| weights.vector(v)).transpose();
+                let vectors = [vector(spec.bias)?, vector(spec.expert_scales)?];
                 let (out, [logits]) = arena.io(at.out(), rows, [at.input(0)]);
                 for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
-                    route::route(&spec, bias, logits.row(r), out);
+                    route::route(&spec, vectors, logits.row(r), out);
                 }
             }
             Op::ExpertUp {

@@ -100,17 +100,16 @@ async fn read_part(source: &WeightSource<'_>, part: &Part) -> Result<Vec<u8>> {
         return Ok(cut(ty, Transform::None, part, first, bytes));
     }
     let found = source.found(part)?;
-    let (piece, first) = found.info.around(part.rows.clone(), part.shape[0]);
+    let (piece, first) = found.piece(part);
     Ok(found.cut(part, first, source.files.read(&piece).await?))
 }
 
 pub(crate) async fn read_vector(source: &WeightSource<'_>, weight: &Weight) -> Result<Vec<f32>> {
     let mut values = vec![];
     for part in &weight.parts {
-        let Found {
-            info, transform, ..
-        } = source.found(part)?;
-        let (piece, first) = info.around(part.rows.clone(), part.shape[0]);
+        let found = source.found(part)?;
+        let transform = found.transform;
+        let (piece, first) = found.piece(part);
         let stored = source.files.read_f32(&piece).await?;
         let taken: Vec<f32> = part
             .rows

@@ -248,7 +248,13 @@ impl Lowering<'_> {
                     Place::Position { offset } => (&self.device.batch.positions, offset),
                     Place::Kind => (&self.device.batch.kinds, 0),
                 };
-                let of_place = |k: Kernel| k.flag("IS_PLACE", true).size("OFFSET", offset);
+                // In a step, positions are counted from its own.
+                let is_counted = matches!(place, Place::Position { .. }) && !self.is_batch();
+                let of_place = |k: Kernel| {
+                    k.flag("IS_PLACE", true)
+                        .flag("IS_COUNTED", is_counted)
+                        .size("OFFSET", offset)
+                };
                 self.embed(id, table, buffer.clone(), of_place)
             }
             Op::RmsNorm { .. } => self.rms_norm(id, self.plan.view(id), false),
@@ -344,6 +350,7 @@ impl Lowering<'_> {
             kernel = more(kernel);
             kernel.variant.weights = run.ty;
             let mut entries = vec![
+                (0, self.step_uniform()),
                 (1, run.values.clone().into()),
                 (3, ids.clone().into()),
                 (4, self.device.seen.clone().into()),

@@ -13,6 +13,8 @@ pub struct RouteSpec {
     pub score: Score,
     /// What is added to the scores for the choice alone, `[n_experts]`: the weights are of the scores themselves.
     pub bias: Option<WeightId>,
+    /// What the weight of each expert is multiplied by in the end, `[n_experts]`. It has no gradient.
+    pub expert_scales: Option<WeightId>,
     /// Whether the weights of the chosen are divided by their sum.
     pub renormalise: bool,
     /// What is added to that sum.
@@ -65,15 +67,16 @@ impl Graph {
     /// If there are fewer experts than are to be used or more than 1024, or the bias is of another length.
     pub fn route(&mut self, logits: NodeId, spec: RouteSpec) -> Result<NodeId> {
         let Node { cols, rows, .. } = *self.node(logits);
-        let bias = spec.bias.map_or(cols, |b| self.weight(b).rows());
+        let len = |vector: Option<WeightId>| vector.map_or(cols, |v| self.weight(v).rows());
+        let (bias, scales) = (len(spec.bias), len(spec.expert_scales));
         let is_mixer = matches!(spec.score, Score::SparseMixer { .. });
         let fits = (1..=cols).contains(&spec.n_used)
             && cols <= MOST_EXPERTS
-            && bias == cols
-            && !(is_mixer && (spec.bias.is_some() || spec.renormalise));
+            && [bias, scales] == [cols; 2]
+            && !(is_mixer && (spec.bias.is_some() || spec.renormalise || spec.expert_scales.is_some()));
         self.check("route", "", fits, || {
             format!(
-                "{} of {cols} experts, with a bias of {bias} values; there can be {MOST_EXPERTS}",
+                "{} of {cols} experts, with {bias} biases and {scales} scales; there can be {MOST_EXPERTS}",
                 spec.n_used
             )
         })?;

@@ -288,7 +288,10 @@ impl Backward<'_> {
                 self.pass(Op::RowGate, &[dy, values[1]], x);
                 self.pass(Op::RowGateGrad, &[values[0], values[1], dy], inputs[1]);
             }
-            Op::Route { spec } if !matches!(spec.score, Score::SparseMixer { .. }) => {
+            Op::Route { spec }
+                if !matches!(spec.score, Score::SparseMixer { .. })
+                    && spec.expert_scales.is_none() =>
+            {
                 let values = [self.value(x), self.value(id), dy];
                 self.pass(Op::RouteGrad { spec }, &values, x);
             }

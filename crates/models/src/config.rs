@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value as Json};
 use siskin_formats::{Array, Checkpoint, Gguf, SideFiles, Value};
 
-use crate::{Error, Result, harmless, nomic};
+use crate::{Error, Result, gpt2, harmless};
 
 /// Where a configuration is read from, and which of its keys were.
 pub(crate) struct Source<'a> {
@@ -74,7 +74,7 @@ impl<'a> Source<'a> {
         if has_vision {
             config = text_part(config);
         }
-        let config = nomic::renamed(config);
+        let config = gpt2::renamed(config);
         Ok(Self {
             from: From::Json(config),
             read: RefCell::default(),

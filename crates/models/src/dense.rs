@@ -2,7 +2,7 @@
 //! stored and rotated. A family reads its configuration into [`Dense`]; `dense_graph.rs` builds the graph.
 
 use siskin_formats::Value;
-use siskin_graph::{Activation, Graph, NodeId, Pairs, Score};
+use siskin_graph::{Activation, Graph, NodeId, Pairs, Place, Score};
 
 use crate::blocks::{self, Biases};
 use crate::config::Source;
@@ -154,6 +154,8 @@ pub(crate) struct Dense {
     pub order: Order,
     pub qkv: Stored,
     pub qk_norm: QkNorm,
+    /// Norms of what the last linears of attention and MLP read, where there are some.
+    pub inner_norms: Option<[&'static str; 2]>,
     /// Whether attention is multiplied by the sigmoid of a projection: below the rows of each head of q.
     pub has_attention_gate: bool,
     pub mlp: Mlp,
@@ -166,6 +168,8 @@ pub(crate) struct Dense {
     pub embedding_scale: f32,
     /// What the results of attention and MLP are multiplied by.
     pub residual_scale: f32,
+    /// Rows of a table of learned positions, where there is one.
+    pub positions: Option<usize>,
     pub logits_scale: f32,
     /// Of scores of attention.
     pub soft_cap: Option<f32>,
@@ -256,6 +260,7 @@ impl Dense {
             order: Order::Before,
             qkv: QKV,
             qk_norm: QkNorm::None,
+            inner_norms: None,
             has_attention_gate: false,
             mlp: GATED,
             moe: None,
@@ -263,6 +268,7 @@ impl Dense {
             head_bias: false,
             embedding_scale: 1.0,
             residual_scale: 1.0,
+            positions: None,
             logits_scale: 1.0,
             soft_cap: None,
             logits_cap: None,
@@ -278,6 +284,12 @@ impl Family for Dense {
 
     fn build(&self, g: &mut Graph) -> Result<NodeId> {
         let mut x = blocks::embed(g, &self.dims, self.embedding_scale);
+        if let Some(rows) = self.positions {
+            let table = "model.embed_positions.weight";
+            let table = g.matrix(table, &[(table, rows)], self.dims.hidden_size);
+            let places = g.embed_place(table, Place::Position { offset: 0 });
+            x = g.add(x, places)?;
+        }
         for i in 0..self.dims.n_layers {
             x = self.block(g, x, i)?;
             g.end_layer(x, format!("{}.hidden", self.layer_name(i)));
@@ -287,6 +299,11 @@ impl Family for Dense {
 
     fn has_head_bias(&self) -> bool {
         self.head_bias
+    }
+
+    fn does_without(&self, tensor: &str) -> bool {
+        // GPT-2's name of its mask.
+        self.positions.is_some() && tensor.ends_with(".attn.bias")
     }
 
     fn logits_cap(&self) -> Option<f32> {

@@ -175,6 +175,9 @@ impl Dense {
             let gate = g.slice(qkv, nq + 2 * nkv, nq)?;
             mixed = g.gated(gate, mixed, Activation::Sigmoid)?;
         }
+        if let Some([norm, _]) = self.inner_norms {
+            mixed = blocks::norm(g, mixed, &format!("{module}.{norm}"), nq, eps)?;
+        }
         let o = [(self.names.o, dims.hidden_size)];
         let y = blocks::stacked(g, mixed, &module, &o, self.biases.o)?;
         Ok(self.scaled(g, y, self.residual_scale))
@@ -245,7 +248,7 @@ impl Dense {
             name => format!("{layer}.{name}"),
         };
         let bias = self.biases.gate_up;
-        let h = if mlp.is_gated {
+        let mut h = if mlp.is_gated {
             let both = self.projections(g, x, &module, mlp.up, &[n, n], bias)?;
             let gate = g.slice(both, 0, n)?;
             let up = g.slice(both, n, n)?;
@@ -254,6 +257,9 @@ impl Dense {
             let h = self.projections(g, x, &module, mlp.up, &[n], bias)?;
             g.map(h, Map::Activation(mlp.activation))
         };
+        if let Some([_, norm]) = self.inner_norms {
+            h = blocks::norm(g, h, &format!("{module}.{norm}"), n, dims.rms_norm_eps)?;
+        }
         let down = [(mlp.down, dims.hidden_size)];
         let y = blocks::stacked(g, h, &module, &down, self.biases.down)?;
         let y = match experts {

@@ -1,5 +1,5 @@
-//! Gemma 4 without experts: heads of two sizes, last layers that share the keys and values of earlier ones, and inputs of
-//! each layer's own. Source: `transformers/models/gemma4`.
+//! Gemma 4: heads of two sizes, last layers that share the keys and values of earlier ones, inputs of each layer's own,
+//! experts beside the MLP. Source: `transformers/models/gemma4`.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use crate::config::Source;
 use crate::dense::DECODER;
 use crate::dims::Defaults;
 use crate::families::{Architecture, Family, InConfig};
+use crate::moe::{self, Moe};
 use crate::rope::Rope;
 use crate::{Dims, Error, Result, layers};
 
@@ -41,6 +42,11 @@ pub(crate) static GEMMA4: Architecture = Architecture {
         ("per_layer_projection", "proj"),
         ("post_per_layer_input_norm", "post_norm"),
         ("layer_scalar", "layer_output_scale.weight"),
+        ("router.scale", "ffn_gate_inp.scale"),
+        ("router.per_expert_scale", "ffn_down_exps.scale"),
+        ("post_feedforward_layernorm_1", "post_ffw_norm_1"),
+        ("pre_feedforward_layernorm_2", "pre_ffw_norm_2"),
+        ("post_feedforward_layernorm_2", "post_ffw_norm_2"),
     ],
     gguf_top_names: &[
         ("model.embed_tokens_per_layer", "per_layer_token_embd"),
@@ -78,7 +84,17 @@ struct Config {
     /// Columns of each layer's own input, and rows of their table; 0 columns where there is none.
     own_input: [usize; 2],
     logits_cap: Option<f32>,
+    /// Experts beside the MLP of each layer.
+    moe: Option<Moe>,
 }
+
+/// How a folder stores experts: not within a module.
+const EXPERTS: moe::Names = moe::Names {
+    module: "",
+    router: "router.proj",
+    stored: moe::Stored::StackedWhole(["experts.gate_up_proj", "experts.down_proj"]),
+    ..moe::NAMES
+};
 
 impl Config {
     fn read(source: &Source<'_>) -> Result<Arc<dyn Family>> {
@@ -117,6 +133,7 @@ impl Config {
             biases: Biases::of_attention(source)?,
             own_input: [columns.unwrap_or(0), rows],
             logits_cap: cap.filter(|c| *c > 0.0),
+            moe: read_experts(source, activation)?,
             dims,
         }))
     }
@@ -213,6 +230,24 @@ impl Config {
         blocks::stacked(g, mixed, &module, &o, self.biases.o)
     }
 
+    /// Experts of what the MLP reads before its norm.
+    fn experts(&self, g: &mut Graph, x: NodeId, layer: &str, moe: &Moe) -> GraphResult<NodeId> {
+        let (d, eps) = (self.dims.hidden_size, self.dims.rms_norm_eps);
+        let vector = |g: &mut Graph, name: &str, n: usize| {
+            let name = format!("{layer}.{name}");
+            g.vector(&name, &[(&name, n)])
+        };
+        let scale = vector(g, "router.scale", d);
+        let routed = g.rms_norm(x, scale, eps)?;
+        let routed = g.map(routed, Map::Scale(1.0 / (d as f32).sqrt()));
+        let scales = vector(g, "router.per_expert_scale", moe.n_experts);
+        let route = moe.route(g, routed, layer, Some(scales))?;
+        let name = |which: &str| format!("{layer}.{which}_feedforward_layernorm_2");
+        let h = blocks::norm(g, x, &name("pre"), d, eps)?;
+        let h = moe.experts(g, h, route, layer)?;
+        blocks::norm(g, h, &name("post"), d, eps)
+    }
+
     fn block(
         &self,
         g: &mut Graph,
@@ -233,7 +268,12 @@ impl Config {
         let dims = self
             .dims
             .with_intermediate_size(self.layers[i].intermediate_size);
-        let h = blocks::mlp(g, h, &layer, &dims, self.activation, Biases::NONE)?;
+        let mut h = blocks::mlp(g, h, &layer, &dims, self.activation, Biases::NONE)?;
+        if let Some(moe) = &self.moe {
+            h = norm(g, h, "post_feedforward_layernorm_1")?;
+            let experts = self.experts(g, x, &layer, moe)?;
+            h = g.add(h, experts)?;
+        }
         let h = norm(g, h, "post_feedforward_layernorm")?;
         let mut x = g.add(x, h)?;
         if let Some(own) = own {
@@ -251,6 +291,32 @@ impl Config {
     }
 }
 
+/// Experts beside the MLP, where there are some.
+fn read_experts(source: &Source<'_>, activation: Activation) -> Result<Option<Moe>> {
+    const COUNT: &str = "expert_count";
+    let is_on = match source.is_gguf() {
+        true => source.uint("", COUNT)?.is_some_and(|n| n > 0),
+        false => source.flag("enable_moe_block", false)?,
+    };
+    if !is_on {
+        // Of the experts that there are not.
+        for key in ["num_experts", "top_k_experts", "moe_intermediate_size"] {
+            source.json_value(key);
+        }
+        return Ok(None);
+    }
+    let counts = [
+        source.size("num_experts", COUNT, None, 1024)?,
+        source.size("top_k_experts", "expert_used_count", None, 1024)?,
+    ];
+    let size = ("moe_intermediate_size", "expert_feed_forward_length");
+    let size = source.size(size.0, size.1, None, 1 << 20)?;
+    Ok(Some(Moe {
+        activation,
+        ..Moe::of(source, EXPERTS, counts, size)?
+    }))
+}
+
 /// What changes the mathematics and is not supported.
 fn refuse_others(source: &Source<'_>) -> Result<()> {
     if let Some(kind) = source.str("use_bidirectional_attention", "")?
@@ -258,13 +324,6 @@ fn refuse_others(source: &Source<'_>) -> Result<()> {
         && kind != "vision"
     {
         return Err(source.unsupported("use_bidirectional_attention", kind));
-    }
-    if source.flag("enable_moe_block", false)? {
-        return Err(source.unsupported("enable_moe_block", true));
-    }
-    // Of the experts that there are not.
-    for key in ["num_experts", "top_k_experts", "moe_intermediate_size"] {
-        source.json_value(key);
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ pub(crate) static GPT_OSS: Architecture = Architecture {
 
 const NAMES: moe::Names = moe::Names {
     router: "router",
-    stored: Stored::Alternating(["experts.gate_up_proj", "experts.down_proj"]),
+    stored: Stored::StackedWhole(["experts.gate_up_proj", "experts.down_proj"]),
     ..moe::NAMES
 };
 

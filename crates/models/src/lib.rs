@@ -3,6 +3,7 @@
 
 mod arcee;
 mod bert;
+mod bitnet;
 mod blocks;
 mod cohere;
 mod config;
@@ -22,6 +23,7 @@ mod gemma2;
 mod gemma3;
 mod gemma4;
 mod glm;
+mod gpt2;
 mod gpt_neox;
 mod gpt_oss;
 mod granite;
@@ -106,7 +108,15 @@ pub struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// The part's bytes, row by row, from those of the tensor whose row `first` is the part's first.
+    /// What must be read for a part: a piece of the tensor, and which of the piece's rows is the part's first.
+    pub fn piece(&self, part: &Part) -> (TensorInfo, usize) {
+        match self.transform {
+            Transform::Transpose => (self.info.clone(), part.rows.start),
+            _ => self.info.around(part.rows.clone(), part.shape[0]),
+        }
+    }
+
+    /// The part's bytes, row by row, from those of its [piece](Self::piece), whose row `first` is the part's first.
     pub fn cut(&self, part: &Part, first: usize, bytes: Vec<u8>) -> Vec<u8> {
         cut(self.info.ty, self.transform, part, first, bytes)
     }
@@ -120,6 +130,11 @@ pub fn cut(
     first: usize,
     bytes: Vec<u8>,
 ) -> Vec<u8> {
+    if transform == Transform::Transpose {
+        let values: Vec<&[u8]> = bytes.chunks_exact(ty.block_bytes()).collect();
+        let bytes = names::transposed(&values, part.shape[0]).concat();
+        return cut(ty, Transform::None, part, first, bytes);
+    }
     let bytes_of = |cols: usize| cols / ty.block_len() * ty.block_bytes();
     let row_bytes = bytes_of(part.shape[1]);
     let is_all = bytes.len() == part.n_rows() * row_bytes && part.cols.len() == part.shape[1];
@@ -359,8 +374,10 @@ impl Model {
         let info = self.find(checkpoint, &part.tensor).ok_or_else(|| {
             checkpoint.missing(&names::in_file(self.arch, &part.tensor, self.from_gguf))
         })?;
+        let transform = self.transform(&part.tensor, self.from_gguf);
         let wanted = match part.shape {
             [rows, 1] => vec![rows],
+            [rows, cols] if transform == Transform::Transpose => vec![cols, rows],
             shape => shape.to_vec(),
         };
         // Files differ in dimensions of 1: those of a convolution's weights have one in the middle.
@@ -382,7 +399,6 @@ impl Model {
                 wanted,
             });
         }
-        let transform = self.transform(&part.tensor, self.from_gguf);
         let no_range = |what| {
             Err(Error::Range {
                 name: checkpoint.name.clone(),
@@ -390,6 +406,9 @@ impl Model {
                 what,
             })
         };
+        if transform == Transform::Transpose && info.ty.block_len() > 1 {
+            return no_range("it is stored transposed, and its type has blocks");
+        }
         let begins_block = |col: usize| col.is_multiple_of(info.ty.block_len());
         if ![part.cols.start, part.cols.end]
             .into_iter()

@@ -14,6 +14,11 @@ use crate::mixers::{GatedNorm, Mamba, Mamba2, Mixer};
 use crate::{Dims, Result, Transform};
 
 pub(crate) static MAMBA: Architecture = Architecture {
+    read: |source| mamba(source, &MAMBA, None),
+    ..MAMBA_LIKE
+};
+
+const MAMBA_LIKE: Architecture = Architecture {
     names: &["mamba"],
     gguf: Some("mamba"),
     model_type: "mamba",
@@ -31,11 +36,22 @@ pub(crate) static MAMBA: Architecture = Architecture {
         context_length: 1 << 20,
         tied: true,
     },
-    read: mamba,
     layer_names: LAYER_NAMES,
     transform,
     top_names: BACKBONE,
     ..DECODER
+};
+
+/// Its GGUF files are those of Mamba with a switch.
+pub(crate) static FALCON_MAMBA: Architecture = Architecture {
+    names: &["falcon_mamba"],
+    model_type: "falcon_mamba",
+    class: "FalconMambaForCausalLM",
+    read: |source| {
+        let eps = source.positive("mixer_rms_eps", "", 1e-6)?;
+        mamba(source, &FALCON_MAMBA, Some(eps))
+    },
+    ..MAMBA_LIKE
 };
 
 pub(crate) static MAMBA2: Architecture = Architecture {
@@ -48,10 +64,10 @@ pub(crate) static MAMBA2: Architecture = Architecture {
         hidden_size: 4096,
         n_layers: 64,
         tied: false,
-        ..MAMBA.defaults
+        ..MAMBA_LIKE.defaults
     },
     read: mamba2,
-    ..MAMBA
+    ..MAMBA_LIKE
 };
 
 pub(crate) const BACKBONE: &[(&str, &str)] = &[
@@ -99,8 +115,13 @@ fn dense(source: &Source<'_>, arch: &'static Architecture, mixer: Mixer, dims: D
     dense
 }
 
-fn mamba(source: &Source<'_>) -> Result<Arc<dyn Family>> {
-    let dims = Dims::without_heads(source, &MAMBA.defaults)?;
+/// `norm_eps`: of a folder's norms within the mixer.
+fn mamba(
+    source: &Source<'_>,
+    arch: &'static Architecture,
+    norm_eps: Option<f32>,
+) -> Result<Arc<dyn Family>> {
+    let dims = Dims::without_heads(source, &arch.defaults)?;
     let d = dims.hidden_size;
     check_silu(source, "hidden_act")?;
     let step_rank = match source.json_value("time_step_rank") {
@@ -119,8 +140,12 @@ fn mamba(source: &Source<'_>) -> Result<Arc<dyn Family>> {
         step_rank,
         conv_bias: bias(source, "use_conv_bias", "ssm_conv1d", true)?,
         bias: bias(source, "use_bias", "ssm_in", false)?,
+        norm_eps: match source.bool("", "ssm.dt_b_c_rms")? {
+            Some(true) => Some(dims.rms_norm_eps),
+            _ => norm_eps,
+        },
     };
-    Ok(Arc::new(dense(source, &MAMBA, Mixer::Mamba(mixer), dims)))
+    Ok(Arc::new(dense(source, arch, Mixer::Mamba(mixer), dims)))
 }
 
 fn mamba2(source: &Source<'_>) -> Result<Arc<dyn Family>> {

@@ -58,6 +58,8 @@ pub(crate) struct Mamba {
     pub step_rank: usize,
     pub conv_bias: bool,
     pub bias: bool,
+    /// The eps of norms without weights of step sizes, B and C, where there are some.
+    pub norm_eps: Option<f32>,
 }
 
 /// Mamba 2. Source: `transformers/models/mamba2`.
@@ -206,8 +208,14 @@ impl Mamba {
             let weight = g.matrix_of(&format!("{name}.{label}"), vec![part])?;
             g.linear(x, weight, None)
         };
-        let low = part(0..self.step_rank, "steps")?;
-        let bc = part(self.step_rank..shape[0], "b+c")?;
+        let mut low = part(0..self.step_rank, "steps")?;
+        let mut bc = part(self.step_rank..shape[0], "b+c")?;
+        if let Some(eps) = self.norm_eps {
+            let ones = g.constant("ones of a step", vec![1.0; self.step_rank]);
+            low = g.rms_norm(low, ones, eps)?;
+            let ones = g.constant("ones of a state", vec![1.0; self.state_dim]);
+            bc = g.rms_norm(bc, ones, eps)?;
+        }
         let steps = blocks::stacked(g, low, module, &[("dt_proj", inner)], false)?;
         let spec = ScanSpec {
             n_heads: inner,

@@ -1,8 +1,8 @@
 //! The MLPs of a mixture of experts: what a family says of them, how files store them, and their graph.
 
 use siskin_graph::{
-    Activation, Experts, Graph, NodeId, Op, Part, Result as GraphResult, RouteSpec, Score,
-    WeightKind,
+    Activation, Experts, Graph, Map, NodeId, Op, Part, Result as GraphResult, RouteSpec, Score,
+    WeightId, WeightKind,
 };
 
 use crate::Result;
@@ -30,11 +30,10 @@ pub(crate) enum Stored {
     Apart([&'static str; 3]),
     /// Gate and up of all experts, each gate above its up; down of all experts.
     Stacked([&'static str; 2]),
+    /// The same in tensors of these whole names; those of biases end in `_bias`.
+    StackedWhole([&'static str; 2]),
     /// Gate, up and down of all experts.
     ByProjection([&'static str; 3]),
-    /// Gate and up of all experts, whose rows alternate; down of all experts. Names are whole, and biases are called
-    /// after them.
-    Alternating([&'static str; 2]),
 }
 
 /// Those of the Qwens, and of most families since.
@@ -71,6 +70,8 @@ pub(crate) struct Shared {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moe {
     pub names: Names,
+    /// Whether experts, and what is shared, have a gate; else the activation is of up alone.
+    pub is_gated: bool,
     pub n_experts: usize,
     pub n_used: usize,
     /// Columns within each expert.
@@ -145,6 +146,7 @@ impl Moe {
         };
         Ok(Self {
             names,
+            is_gated: true,
             n_experts,
             n_used,
             size,
@@ -171,8 +173,34 @@ impl Moe {
 
     /// The experts of x `[T, d]`, and what is shared.
     pub fn build(&self, g: &mut Graph, x: NodeId, layer: &str) -> GraphResult<NodeId> {
-        let module = format!("{layer}.{}", self.names.module);
-        let d = g.node(x).cols;
+        let module = self.module(layer);
+        let route = self.route(g, x, layer, None)?;
+        let y = self.experts(g, x, route, layer)?;
+        match self.shared {
+            Some(shared) => {
+                let other = self.build_shared(g, x, &module, shared)?;
+                g.add(y, other)
+            }
+            None => Ok(y),
+        }
+    }
+
+    fn module(&self, layer: &str) -> String {
+        match self.names.module {
+            "" => layer.into(),
+            name => format!("{layer}.{name}"),
+        }
+    }
+
+    /// The choice of experts for x `[T, d]`, with what their weights are multiplied by.
+    pub fn route(
+        &self,
+        g: &mut Graph,
+        x: NodeId,
+        layer: &str,
+        expert_scales: Option<WeightId>,
+    ) -> GraphResult<NodeId> {
+        let module = self.module(layer);
         let router = [(self.names.router, self.n_experts)];
         let logits = blocks::stacked(g, x, &module, &router, self.has_biases)?;
         let choice = self.has_choice_bias.then(|| {
@@ -183,25 +211,47 @@ impl Moe {
             n_used: self.n_used,
             score: self.score,
             bias: choice,
+            expert_scales,
             renormalise: self.renormalise,
             eps: self.eps,
             scale: self.scale,
         };
         let route = g.route(logits, route)?;
         g.name(route, format!("{layer}.experts"));
+        Ok(route)
+    }
+
+    /// What the chosen experts make of x `[T, d]`.
+    pub fn experts(
+        &self,
+        g: &mut Graph,
+        x: NodeId,
+        route: NodeId,
+        layer: &str,
+    ) -> GraphResult<NodeId> {
+        let module = self.module(layer);
+        let d = g.node(x).cols;
         let [up, down] = self.matrices(g, &module, d)?;
-        let both = g.expert_up(x, route, up, 2)?;
-        let n = self.n_used * self.size;
-        let (gate, up) = (g.slice(both, 0, n)?, g.slice(both, n, n)?);
-        let h = g.gated(gate, up, self.activation)?;
-        let y = g.expert_down(h, route, down)?;
-        match self.shared {
-            Some(shared) => {
-                let other = self.build_shared(g, x, &module, shared)?;
-                g.add(y, other)
-            }
-            None => Ok(y),
+        let h = g.expert_up(x, route, up, self.projections().len())?;
+        let h = self.activated(g, h, self.n_used * self.size)?;
+        g.expert_down(h, route, down)
+    }
+
+    /// The projections before the activation.
+    fn projections(&self) -> &'static [&'static str] {
+        match self.is_gated {
+            true => &["gate_proj", "up_proj"],
+            false => &["up_proj"],
         }
+    }
+
+    /// The activation of `n` columns of gates, with those of ups; or of ups alone.
+    fn activated(&self, g: &mut Graph, h: NodeId, n: usize) -> GraphResult<NodeId> {
+        if !self.is_gated {
+            return Ok(g.map(h, Map::Activation(self.activation)));
+        }
+        let (gate, up) = (g.slice(h, 0, n)?, g.slice(h, n, n)?);
+        g.gated(gate, up, self.activation)
     }
 
     fn build_shared(
@@ -213,9 +263,9 @@ impl Moe {
     ) -> GraphResult<NodeId> {
         let (d, n) = (g.node(x).cols, shared.size);
         let mlp = format!("{module}.{}", self.names.shared);
-        let both = blocks::stacked(g, x, &mlp, &[("gate_proj", n), ("up_proj", n)], false)?;
-        let (gate, up) = (g.slice(both, 0, n)?, g.slice(both, n, n)?);
-        let h = g.gated(gate, up, self.activation)?;
+        let stack: Vec<_> = self.projections().iter().map(|p| (*p, n)).collect();
+        let h = blocks::stacked(g, x, &mlp, &stack, false)?;
+        let h = self.activated(g, h, n)?;
         let y = blocks::stacked(g, h, &mlp, &[("down_proj", d)], false)?;
         if !shared.is_gated {
             return Ok(y);
@@ -255,11 +305,20 @@ impl Moe {
             rows: e * rows..(e + 1) * rows,
             ..Part::whole(tensor, [count * rows, cols])
         };
-        let both = if is_up { 2 * rows } else { rows };
+        let both = match is_up {
+            true => self.projections().len() * rows,
+            false => rows,
+        };
+        // Of gate, up and down.
+        let wanted = |names: &[&'static str; 3]| match (is_up, self.is_gated) {
+            (true, true) => names[..2].to_vec(),
+            (true, false) => names[1..2].to_vec(),
+            (false, _) => names[2..].to_vec(),
+        };
         let experts = 0..count;
-        match self.names.stored {
+        match &self.names.stored {
             Stored::Apart(names) => {
-                let names = if is_up { &names[..2] } else { &names[2..] };
+                let names = wanted(names);
                 let each = experts.flat_map(|e| names.iter().map(move |p| (e, p)));
                 let whole = |(e, p)| Part::whole(dotted(&format!("experts.{e}.{p}")), [rows, cols]);
                 each.map(whole).collect()
@@ -269,11 +328,11 @@ impl Moe {
                 experts.map(|e| one(name.clone(), e, both)).collect()
             }
             Stored::ByProjection(names) => {
-                let names = if is_up { &names[..2] } else { &names[2..] };
+                let names = wanted(names);
                 let each = experts.flat_map(|e| names.iter().map(move |p| (e, p)));
                 each.map(|(e, p)| one(dotted(p), e, rows)).collect()
             }
-            Stored::Alternating(names) => {
+            Stored::StackedWhole(names) => {
                 let ending = if is_bias { "_bias" } else { "" };
                 let name = names[usize::from(!is_up)];
                 let name = format!("{module}.{name}{ending}");

@@ -20,6 +20,8 @@ pub enum Transform {
     AddOne,
     /// State space models decay by −exp(w); their GGUF files store that already.
     NegExp,
+    /// GPT-2 stores matrices `[in, out]`.
+    Transpose,
 }
 
 impl Transform {
@@ -31,7 +33,7 @@ impl Transform {
                 let (half, i) = (at / (head_dim / 2), at % (head_dim / 2));
                 head * head_dim + 2 * i + half
             }
-            Self::None | Self::AddOne | Self::NegExp => row,
+            Self::None | Self::AddOne | Self::NegExp | Self::Transpose => row,
         }
     }
 
@@ -41,6 +43,7 @@ impl Transform {
             Self::None => values,
             Self::AddOne => values.into_iter().map(|v| v - 1.0).collect(),
             Self::NegExp => values.into_iter().map(|v| (-v).ln()).collect(),
+            Self::Transpose => transposed(&values, cols),
             Self::UnpermuteRope { .. } => {
                 let mut out = vec![0.0; values.len()];
                 for (row, values) in values.chunks_exact(cols).enumerate() {
@@ -57,12 +60,19 @@ impl Transform {
             Self::None => values,
             Self::AddOne => values.into_iter().map(|v| v + 1.0).collect(),
             Self::NegExp => values.into_iter().map(|v| -v.exp()).collect(),
+            Self::Transpose => transposed(&values, values.len() / cols),
             Self::UnpermuteRope { .. } => (0..values.len() / cols)
                 .flat_map(|row| &values[self.source_row(row) * cols..][..cols])
                 .copied()
                 .collect(),
         }
     }
+}
+
+/// `[cols, rows]` from `[rows, cols]`.
+pub(crate) fn transposed<T: Copy>(values: &[T], cols: usize) -> Vec<T> {
+    let column = |c: usize| values.iter().skip(c).step_by(cols).copied();
+    (0..cols).flat_map(column).collect()
 }
 
 /// Names within a layer: Hugging Face's and GGUF's, where a family does not say otherwise.

@@ -1,9 +1,10 @@
-//! Nemotron-H: each layer is Mamba 2, attention without rope, or an MLP. Source: `transformers/models/nemotron_h`.
+//! Nemotron-H: each layer is Mamba 2, attention without rope, an MLP, or experts without gates. Source:
+//! `transformers/models/nemotron_h`.
 
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use siskin_graph::Activation;
+use siskin_graph::{Activation, Score};
 
 use crate::config::Source;
 use crate::dense::{DECODER, Dense, GATED, Layer, Mlp, NAMES, Names, Parts, Stored};
@@ -11,10 +12,11 @@ use crate::dims::Defaults;
 use crate::families::{Architecture, Family};
 use crate::mamba::{self, Mamba2Keys};
 use crate::mixers::{Mamba2, Mixer};
-use crate::{Dims, Result, blocks};
+use crate::moe::{Moe, Shared};
+use crate::{Dims, Result, blocks, moe};
 
 pub(crate) static NEMOTRON_H: Architecture = Architecture {
-    names: &["nemotron_h"],
+    names: &["nemotron_h", "nemotron_h_moe"],
     gguf: Some("nemotron_h"),
     model_type: "nemotron_h",
     class: "NemotronHForCausalLM",
@@ -66,20 +68,27 @@ const NEMOTRON_H_NAMES: Names = Names {
     ..NAMES
 };
 
-const OF_EXPERTS: [&str; 15] = [
+/// How a folder stores experts; the first of the projections is of those with a gate.
+const EXPERTS: moe::Names = moe::Names {
+    module: "mixer",
+    choice: "gate.e_score_correction_bias",
+    stored: moe::Stored::Apart(["", "up_proj", "down_proj"]),
+    shared: "shared_experts",
+    ..moe::NAMES
+};
+
+/// Keys of experts that a file without experts has too, and of what only training reads.
+const NOT_READ: [&str; 12] = [
     "moe_intermediate_size",
-    "moe_latent_size",
     "moe_shared_expert_intermediate_size",
     "moe_shared_expert_overlap",
     "mtp_layers_block_type",
-    "n_group",
     "n_routed_experts",
     "n_shared_experts",
     "norm_topk_prob",
     "num_experts_per_tok",
     "num_nextn_predict_layers",
     "routed_scaling_factor",
-    "topk_group",
     "mamba_proj_bias",
     "expand",
 ];
@@ -90,6 +99,7 @@ enum Kind {
     Mamba,
     Attention,
     Mlp,
+    Experts,
 }
 
 impl Kind {
@@ -97,12 +107,12 @@ impl Kind {
         let (mixer, parts) = match self {
             Self::Mamba => (Mixer::Mamba2(mamba), Parts::Mixer),
             Self::Attention => (Mixer::Attention, Parts::Mixer),
-            Self::Mlp => (Mixer::Attention, Parts::Mlp),
+            Self::Mlp | Self::Experts => (Mixer::Attention, Parts::Mlp),
         };
         Layer {
             mixer,
             parts,
-            is_sparse: false,
+            is_sparse: matches!(self, Self::Experts),
             window: None,
             rope: None,
         }
@@ -130,7 +140,9 @@ fn nemotron_h(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     source.gguf_value("rope.dimension_count");
     let kinds = match kinds {
         Some(kinds) => kinds,
-        None => (0..dims.n_layers).map(|i| of_gguf(&dims, i)).collect(),
+        None => (0..dims.n_layers)
+            .map(|i| of_gguf(source, &dims, i))
+            .collect::<Vec<_>>(),
     };
     let mixer = mixer(source, &dims)?;
     let bias = source.flag("attention_bias", false)?;
@@ -148,21 +160,77 @@ fn nemotron_h(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let mlp_bias = source.flag("mlp_bias", false)?;
     dense.biases.gate_up = mlp_bias;
     dense.biases.down = mlp_bias;
+    if kinds.iter().any(|kind| matches!(kind, Kind::Experts)) {
+        dense.moe = Some(experts(source, dense.mlp.activation)?);
+    }
     dense.layers = kinds.into_iter().map(|kind| kind.layer(mixer)).collect();
     source.json_value("residual_in_fp32");
     if source.uint("sliding_window", "")?.is_some() {
         return Err(source.unsupported("sliding_window", "a window"));
     }
-    // No layer has experts, but the class has their keys.
-    for key in OF_EXPERTS {
+    for (key, only) in [("n_group", 1), ("topk_group", 1)] {
+        if let Some(n) = source.uint(key, "")?.filter(|n| *n != only) {
+            return Err(source.unsupported(key, n));
+        }
+    }
+    for key in NOT_READ {
         source.json_value(key);
     }
     Ok(Arc::new(dense))
 }
 
+/// Experts without gates, and one that all tokens pass.
+fn experts(source: &Source<'_>, activation: Activation) -> Result<Moe> {
+    for key in ["expert_group_count", "expert_group_used_count"] {
+        if let Some(n) = source.uint("", key)?.filter(|n| *n > 1) {
+            return Err(source.unsupported(key, n));
+        }
+    }
+    if let Some(n) = source.uint("moe_latent_size", "moe_latent_size")? {
+        return Err(source.unsupported("moe_latent_size", n));
+    }
+    let size = |json, gguf, default| {
+        let default = (!source.is_gguf()).then_some(default);
+        source.size(json, gguf, default, 1 << 20)
+    };
+    let counts = [
+        size("n_routed_experts", "expert_count", 8)?,
+        size("num_experts_per_tok", "expert_used_count", 2)?,
+    ];
+    let shared = size(
+        "moe_shared_expert_intermediate_size",
+        "expert_shared_feed_forward_length",
+        7688,
+    )?;
+    // Their sizes have a key of their own.
+    if source.uint("n_shared_experts", "expert_shared_count")?.is_some_and(|n| n != 1) {
+        return Err(source.unsupported("n_shared_experts", "other than 1"));
+    }
+    let renormalise = source.bool("norm_topk_prob", "expert_weights_norm")?;
+    let scale = source.float("routed_scaling_factor", "expert_weights_scale")?;
+    let columns = Moe::size(source, "moe_intermediate_size", 7688)?;
+    Ok(Moe {
+        is_gated: false,
+        activation,
+        score: Score::Sigmoid,
+        has_choice_bias: true,
+        renormalise: renormalise.unwrap_or(true),
+        eps: 1e-20,
+        scale: scale.unwrap_or(1.0),
+        shared: Some(Shared {
+            size: shared,
+            is_gated: false,
+        }),
+        ..Moe::of(source, EXPERTS, counts, columns)?
+    })
+}
+
 /// Of a GGUF file: layers with neither keys nor an MLP are Mamba 2.
-fn of_gguf(dims: &Dims, i: usize) -> Kind {
+fn of_gguf(source: &Source<'_>, dims: &Dims, i: usize) -> Kind {
     let layer = dims.layer(i);
+    if source.has_tensor(&format!("blk.{i}.ffn_gate_inp.weight")) {
+        return Kind::Experts;
+    }
     match (layer.n_kv_heads, layer.intermediate_size) {
         (0, 0) => Kind::Mamba,
         (0, _) => Kind::Mlp,
@@ -179,6 +247,7 @@ fn kinds(source: &Source<'_>) -> Result<Option<Vec<Kind>>> {
             'M' => Ok(Kind::Mamba),
             '*' => Ok(Kind::Attention),
             '-' => Ok(Kind::Mlp),
+            'E' => Ok(Kind::Experts),
             other => Err(source.unsupported(PATTERN, other)),
         };
         return pattern.chars().map(kind).collect::<Result<_>>().map(Some);
@@ -194,6 +263,7 @@ fn kinds(source: &Source<'_>) -> Result<Option<Vec<Kind>>> {
         Some("linear_attention" | "mamba") => Ok(Kind::Mamba),
         Some("full_attention" | "attention") => Ok(Kind::Attention),
         Some("mlp") => Ok(Kind::Mlp),
+        Some("moe") => Ok(Kind::Experts),
         _ => Err(source.unsupported(KEY, kind)),
     };
     list.iter().map(kind).collect::<Result<_>>().map(Some)

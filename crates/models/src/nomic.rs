@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map as JsonMap, Value as Json};
 use siskin_graph::Activation;
 
 use crate::blocks;
@@ -12,7 +11,7 @@ use crate::dims::Defaults;
 use crate::encoder::{Biases, ENCODER, Encoder, Layer, Names, Order, Places, rows};
 use crate::families::{Architecture, Family};
 use crate::rope::Rope;
-use crate::{Dims, Result};
+use crate::{Dims, Result, gpt2};
 
 pub(crate) static NOMIC_BERT: Architecture = Architecture {
     names: &["nomic_bert", "nomic-bert"],
@@ -58,31 +57,6 @@ static NAMES: Names = Names {
     norms: ["norm1", "norm2"],
 };
 
-/// The names that transformers has for keys of nomic-embed-text's own configuration.
-const RENAMED: [(&str, &str); 8] = [
-    ("n_embd", "hidden_size"),
-    ("n_inner", "intermediate_size"),
-    ("n_layer", "num_hidden_layers"),
-    ("n_head", "num_attention_heads"),
-    ("n_positions", "max_position_embeddings"),
-    ("layer_norm_epsilon", "layer_norm_eps"),
-    ("rotary_emb_base", "rope_theta"),
-    ("activation_function", "hidden_act"),
-];
-
-/// A configuration with transformers' names of its keys.
-pub(crate) fn renamed(config: JsonMap<String, Json>) -> JsonMap<String, Json> {
-    if config.get("model_type").and_then(Json::as_str) != Some("nomic_bert") {
-        return config;
-    }
-    let rename = |(key, value): (String, Json)| match RENAMED.iter().find(|(old, _)| *old == key) {
-        Some((_, "hidden_act")) if value == "swiglu" => ("hidden_act".into(), "silu".into()),
-        Some((_, new)) => ((*new).into(), value),
-        None => (key, value),
-    };
-    config.into_iter().map(rename).collect()
-}
-
 /// What is refused unless it is off, as in all files of the family.
 const OFF: [&str; 9] = [
     "causal",
@@ -100,12 +74,8 @@ fn refuse_others(source: &Source<'_>) -> Result<()> {
     for key in OFF {
         source.off(key, "")?;
     }
-    for key in ["scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn"] {
-        source.off(key, "")?;
-    }
-    if source.bool("scale_attn_weights", "")? == Some(false) {
-        return Err(source.unsupported("scale_attn_weights", false));
-    }
+    source.off("reorder_and_upcast_attn", "")?;
+    gpt2::check_attention(source)?;
     for (key, only) in [("rotary_emb_fraction", 1.0), ("moe_every_n_layers", 0.0)] {
         if let Some(value) = source.float(key, key)?.filter(|v| *v != only) {
             return Err(source.unsupported(key, value));
@@ -121,11 +91,6 @@ fn refuse_others(source: &Source<'_>) -> Result<()> {
         "max_trained_positions",
         "pad_vocab_size_multiple",
         "rotary_scaling_factor",
-        "summary_activation",
-        "summary_first_dropout",
-        "summary_proj_to_labels",
-        "summary_type",
-        "summary_use_proj",
         "use_xentropy",
     ] {
         source.json_value(key);

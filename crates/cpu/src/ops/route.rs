@@ -16,8 +16,14 @@ fn scores(score: Score, logits: &[f32]) -> Vec<f32> {
     }
 }
 
-/// The route of one row, `[2 · n_used]`, from its logits `[n_experts]`; `bias` is that of `spec`.
-pub fn route(spec: &RouteSpec, bias: Option<&[f32]>, logits: &[f32], out: &mut [f32]) {
+/// The route of one row, `[2 · n_used]`, from its logits `[n_experts]`; the bias and the experts' scales are those of
+/// `spec`.
+pub fn route(
+    spec: &RouteSpec,
+    [bias, expert_scales]: [Option<&[f32]>; 2],
+    logits: &[f32],
+    out: &mut [f32],
+) {
     let scores = scores(spec.score, logits);
     let rank = |e: usize| scores[e] + bias.map_or(0.0, |b| b[e]);
     let mut order: Vec<usize> = (0..scores.len()).collect();
@@ -42,7 +48,7 @@ pub fn route(spec: &RouteSpec, bias: Option<&[f32]>, logits: &[f32], out: &mut [
     }
     for ((index, weight), e) in indices.iter_mut().zip(weights).zip(chosen) {
         *index = *e as f32;
-        *weight = scale * scores[*e];
+        *weight = scale * scores[*e] * expert_scales.map_or(1.0, |s| s[*e]);
     }
 }
 

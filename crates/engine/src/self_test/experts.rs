@@ -60,6 +60,7 @@ impl Case {
             n_used,
             score: spec.score,
             bias: bias("bias of the choice", n_experts),
+            expert_scales: None,
             renormalise: spec.renormalise,
             eps: 0.1,
             scale: 1.5,

@@ -113,6 +113,7 @@ impl MoeWeights {
             n_used: self.up.n_used,
             score: Score::Softmax,
             bias: None,
+            expert_scales: None,
             renormalise: activation != Activation::Silu,
             eps: 0.0,
             scale: 1.5,

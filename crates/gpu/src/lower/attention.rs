@@ -190,7 +190,7 @@ impl Lowering<'_> {
     }
 
     /// Whether the graph is over a batch of texts, whose rows have positions of their own.
-    fn is_batch(&self) -> bool {
+    pub(super) fn is_batch(&self) -> bool {
         let is_append = |n: &Node| matches!(n.op, Op::KvAppend { .. });
         !self.graph().nodes.iter().any(is_append)
     }

@@ -133,10 +133,12 @@ impl Lowering<'_> {
         let kernel = self.reducing("route", logits.cols.next_power_of_two().clamp(32, 128));
         let kernel = Self::route_constants(kernel, spec, logits.cols)
             .set("JITTER", jitter_of(spec))
-            .flag("HAS_BIAS", spec.bias.is_some());
+            .flag("HAS_BIAS", spec.bias.is_some())
+            .flag("HAS_SCALES", spec.expert_scales.is_some());
         let entries = [
             (3, self.dense(logits, "route")?),
             (4, self.vector(spec.bias)?),
+            (5, self.vector(spec.expert_scales)?),
             (6, self.bound(self.plan.view(id))),
         ];
         let (rows, traffic) = (self.graph().node(id).rows, self.traffic(id));
