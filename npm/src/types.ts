@@ -238,7 +238,7 @@ export interface Trace {
   tokens: Token[];
   /** `[position][rank]`. */
   top: TopToken[][];
-  /** `[layer]` of `[nHeads, T, T]`; rows are queries. */
+  /** `[layer]` of `[nHeads, T, T]`; rows are queries. Empty for a layer without attention (Mamba, short convolutions, …). */
   attention: Float32Array[];
   nHeads: number;
   /** `[layer][position]`. */

@@ -35,7 +35,7 @@ pub static LIBRARY: &[(&str, &str)] = sources!(
 pub static KERNELS: &[(&str, &str)] = sources!(
     "adamw" "adamw_8bit" "add" "attention" "attention_reduce" "attention_step" "causal_conv" "choose" "concat"
     "cross_entropy" "cross_entropy_grad" "delta_rule" "dora" "dora_factors" "dora_grad" "dora_grad_m" "dropout" "embed"
-    "expert_down" "expert_down_grad" "expert_up" "expert_up_grad" "gated" "gated_grad" "kv_append" "last_row"
+    "expert_down" "expert_down_grad" "expert_up" "expert_up_grad" "gated" "gated_grad" "join_heads" "kv_append" "last_row"
     "layer_norm" "layer_norm_grad" "linear_grad" "lora_down_grad" "lora_grad" "lora_up" "lora_up_grad" "map" "map_grad"
     "matmul" "matmul_rows" "matvec" "matvec_rows" "pool" "quantise_q16" "rms_norm" "rms_norm_grad" "rope" "rope_append"
     "route" "route_grad" "row_gate" "row_gate_grad" "scale_columns" "selective_scan" "self_attention"

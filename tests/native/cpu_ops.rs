@@ -295,7 +295,12 @@ fn routes_take_the_highest_scores() {
     route(&sigmoids, [Some(&bias), None], &logits, &mut out);
     let mut scaled = out.clone();
     let scales: Vec<f32> = (0..logits.len()).map(|e| 2.0 + e as f32).collect();
-    route(&sigmoids, [Some(&bias), Some(&scales)], &logits, &mut scaled);
+    route(
+        &sigmoids,
+        [Some(&bias), Some(&scales)],
+        &logits,
+        &mut scaled,
+    );
     let (indices, weights) = out.split_at(out.len() / 2);
     for (slot, (e, weight)) in indices.iter().zip(weights).enumerate() {
         assert_eq!(scaled[indices.len() + slot], weight * (2.0 + e));

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use pollster::block_on;
-use siskin_engine::{CacheType, DeviceRequest, OpenOptions, Precision, Session};
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensors, serialize_to_file};
+use siskin_engine::{CacheType, DeviceRequest, LookOptions, OpenOptions, Precision, Session};
 use siskin_gpu::Profile;
 use siskin_models::{Head, Model};
 use siskin_tests::{Tensors, assert_close, family_folder, fixture, most_devices, tolerance};
@@ -95,4 +97,51 @@ fn the_readme_names_every_family() {
     let text: String = rows.collect();
     let named: std::collections::BTreeSet<_> = text.split('`').skip(1).step_by(2).collect();
     assert_eq!(named, siskin_models::architectures().collect());
+}
+
+/// GPT-2's own files are of the base model, whose names are shorter, and have the mask of each layer.
+#[test]
+fn gpt2_opens_under_the_names_of_its_own_files() {
+    let dir = family_folder("gpt2");
+    let path = dir.path().join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mask = [0u8; 4 * 8 * 8];
+    let mask = TensorView::new(Dtype::F32, vec![1, 1, 8, 8], &mask).unwrap();
+    let own = file.tensors().into_iter().map(|(name, tensor)| {
+        let name = name.strip_prefix("transformer.").unwrap_or(&name);
+        (name.to_string(), tensor)
+    });
+    let masks = (0..2).map(|i| (format!("h.{i}.attn.bias"), mask.clone()));
+    let all: Vec<_> = own.chain(masks).collect();
+    serialize_to_file(all, None, &path).unwrap();
+    let t = Tensors::open("families/gpt2/expected.safetensors");
+    let (ids, wanted) = (t.u32("ids"), t.f32("logits"));
+    check(dir.path(), DeviceRequest::Cpu, Profile::BASE, &ids, &wanted);
+}
+
+/// Layers have one name each in traces, however files call them.
+#[test]
+fn attention_is_traced_in_every_family_of_attention() {
+    for family in [
+        "gpt2",
+        "gpt_neox",
+        "cohere",
+        "gemma4",
+        "nemotron_h",
+        "mamba",
+    ] {
+        let dir = family_folder(family);
+        let mut session = open(dir.path(), DeviceRequest::Cpu);
+        let options = LookOptions {
+            attention: true,
+            ..LookOptions::default()
+        };
+        let look = block_on(session.look(&[5, 6, 7], &options)).unwrap();
+        assert_eq!(
+            look.attention.len(),
+            session.model.dims().n_layers,
+            "{family}"
+        );
+    }
 }

@@ -5,7 +5,8 @@ use siskin_graph::{Batch, Graph, Node, NodeId, Op, Place, Rows, Sampling, View, 
 
 use crate::arena::Arena;
 use crate::ops::{
-    activation, attention, choose, dora, experts, layer_norm, linear, lora, rms_norm, rope, route,
+    activation, attention, choose, dora, experts, heads, layer_norm, linear, lora, rms_norm, rope,
+    route,
 };
 use crate::params::Params;
 use crate::plan::CpuPlan;
@@ -81,6 +82,11 @@ impl<'a> At<'a> {
 
     pub fn input(&self, i: usize) -> View {
         self.plan.view(self.node.inputs[i])
+    }
+
+    /// The last of one or two inputs.
+    fn last_input(&self) -> View {
+        self.input(self.node.inputs.len() - 1)
     }
 
     pub fn weights(&self, all: &'a Weights) -> GraphWeights<'a> {
@@ -171,6 +177,13 @@ impl State {
                 for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
                     let values = out.iter_mut().zip(x.row(r)).zip(w.iter().cycle());
                     values.for_each(|((out, x), w)| *out = x * w);
+                }
+            }
+            Op::JoinHeads { spec } => {
+                let views = [at.input(0), at.last_input()];
+                let (out, [x, y]) = arena.io(at.out(), rows, views);
+                for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
+                    heads::join_heads(&spec, [x.row(r), y.row(r)], out);
                 }
             }
             Op::Linear { weight, bias } => {

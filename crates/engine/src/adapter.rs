@@ -232,7 +232,7 @@ impl Adapter {
         let last = |name: &str| name.rsplit('.').next().unwrap_or(name).to_string();
         let projections: Vec<_> = projections(graph)
             .into_iter()
-            .filter(|p| p.0.starts_with("model.layers."))
+            .filter(|p| siskin_models::is_in_layer(&p.0))
             .collect();
         let mut known: Vec<String> = projections.iter().map(|p| last(&p.0)).collect();
         known.sort();

@@ -135,7 +135,7 @@ impl Session {
         for (product, found) in products.iter().zip(found) {
             for part in &graph.weight(product.weight).parts {
                 // Parts of one tensor have the same columns: the first says it all.
-                if part.rows.start == 0 && part.tensor.starts_with("model.layers.") {
+                if part.rows.start == 0 && siskin_models::is_in_layer(&part.tensor) {
                     add(squares, self.stacked_name(&part.tensor)?, &found);
                 }
             }

@@ -13,7 +13,7 @@ use crate::{Result, Session, TRACE_ROWS};
 pub struct LookOptions {
     /// How many of the likeliest next tokens at each position.
     pub top_k: usize,
-    /// Attention weights of all layers and heads.
+    /// Attention weights of all layers and heads; none of a layer that has something else in place of attention.
     pub attention: bool,
     /// The likeliest token after each layer, as if the model ended there (nostalgebraist, "interpreting GPT: the logit
     /// lens", 2020).
@@ -119,10 +119,13 @@ impl Session {
     }
 
     async fn attention(&mut self, tokens: &[u32], n_layers: usize) -> Result<Vec<Vec<f32>>> {
-        let names: Vec<String> = (0..n_layers)
-            .flat_map(|i| ["q", "k"].map(|x| format!("model.layers.{i}.{x}")))
-            .collect();
         let mut graph = self.graph(Head::AllLogits)?;
+        let names = |i| ["q", "k"].map(|x| format!("model.layers.{i}.{x}"));
+        let has_attention: Vec<bool> = (0..n_layers)
+            .map(|i| names(i).iter().all(|name| graph.named(name).is_some()))
+            .collect();
+        let with_attention = (0..n_layers).filter(|i| has_attention[*i]);
+        let names: Vec<String> = with_attention.flat_map(names).collect();
         let specs = attention_specs(&graph);
         let mut sinks = vec![];
         for spec in &specs {
@@ -144,14 +147,18 @@ impl Session {
         })
         .await?;
         let pairs = traced.as_chunks::<2>().0;
-        Ok(specs
+        let mut weights = specs
             .iter()
             .zip(&sinks)
             .zip(pairs)
             .map(|((spec, sinks), [q, k])| {
                 let sinks = sinks.as_deref();
                 self.device.attention_weights(spec, sinks, q, k)
-            })
+            });
+        let mut of_layer = |has: &bool| if *has { weights.next() } else { None };
+        Ok(has_attention
+            .iter()
+            .map(|has| of_layer(has).unwrap_or_default())
             .collect())
     }
 }

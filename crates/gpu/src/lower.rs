@@ -261,6 +261,7 @@ impl Lowering<'_> {
             Op::LayerNorm { weight, bias, eps } => self.layer_norm(id, weight, bias, eps),
             Op::Map { map } => self.map(id, map),
             Op::ScaleColumns { weight } => self.scale_columns(id, weight),
+            Op::JoinHeads { spec } => self.join_heads(id, &spec),
             Op::Rope { spec, back } => self.rope(id, spec.head_dim, back),
             Op::KvAppend { cache } => self.kv_append(id, cache),
             Op::Attention { .. } => self.attention(id),

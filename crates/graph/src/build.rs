@@ -2,8 +2,8 @@
 
 use crate::graph::Result;
 use crate::{
-    Activation, AttentionSpec, Cache, CacheId, Graph, Map, Node, NodeId, Op, Pairs, Place, Pooling,
-    RopeSpec, Rows, WeightId,
+    Activation, AttentionSpec, Cache, CacheId, Graph, HeadsSpec, Map, Node, NodeId, Op, Pairs,
+    Place, Pooling, RopeSpec, Rows, WeightId,
 };
 
 impl Graph {
@@ -74,6 +74,32 @@ impl Graph {
             || format!("the input has {cols} columns, the weight {n}"),
         )?;
         Ok(self.push(Op::ScaleColumns { weight }, &[x], rows, cols))
+    }
+
+    /// Adds [`Op::JoinHeads`], of one or two inputs.
+    ///
+    /// # Errors
+    /// If an input has fewer columns than are taken, or a head is to have more than it takes from both and zeros.
+    pub fn join_heads(&mut self, inputs: &[NodeId], spec: HeadsSpec) -> Result<NodeId> {
+        let HeadsSpec {
+            n_heads,
+            width,
+            lens,
+            strides,
+        } = spec;
+        let rows = self.node(inputs[0]).rows;
+        let taken = lens
+            .iter()
+            .zip(strides)
+            .map(|(len, stride)| (n_heads - 1) * stride + len);
+        let found: Vec<usize> = inputs.iter().map(|x| self.node(*x).cols).collect();
+        let fits = lens[0] + lens[1] <= width
+            && lens.iter().skip(inputs.len()).all(|len| *len == 0)
+            && taken.zip(&found).all(|(taken, cols)| taken <= *cols);
+        self.check("join_heads", "", fits, || {
+            format!("{n_heads} heads of {lens:?} each {strides:?} from {found:?} columns")
+        })?;
+        Ok(self.push(Op::JoinHeads { spec }, inputs, rows, n_heads * width))
     }
 
     /// Adds [`Op::Linear`]: x `[T, k]`, `weight` `[n, k]`, `bias` `[n]` → `[T, n]`.

@@ -73,7 +73,8 @@ impl Graph {
         let fits = (1..=cols).contains(&spec.n_used)
             && cols <= MOST_EXPERTS
             && [bias, scales] == [cols; 2]
-            && !(is_mixer && (spec.bias.is_some() || spec.renormalise || spec.expert_scales.is_some()));
+            && !(is_mixer
+                && (spec.bias.is_some() || spec.renormalise || spec.expert_scales.is_some()));
         self.check("route", "", fits, || {
             format!(
                 "{} of {cols} experts, with {bias} biases and {scales} scales; there can be {MOST_EXPERTS}",

@@ -262,13 +262,17 @@ impl Graph {
         self.layer_ends.push(node);
     }
 
+    /// The node that has a name.
+    pub fn named(&self, name: &str) -> Option<NodeId> {
+        self.names.iter().find(|n| n.0 == name).map(|n| n.1)
+    }
+
     /// Makes a named value an output, after those there are.
     ///
     /// # Errors
     /// If no value has that name; the message lists all names.
     pub fn tap(&mut self, name: &str) -> Result<NodeId> {
-        let found = self.names.iter().find(|n| n.0 == name).map(|n| n.1);
-        let node = found.ok_or_else(|| Error {
+        let node = self.named(name).ok_or_else(|| Error {
             op: "tap",
             label: name.into(),
             what: format!(

@@ -21,7 +21,8 @@ pub use grad::Checkpointing;
 pub use graph::{Cache, CacheId, Error, Graph, LoraId, Node, NodeId, Result, Rows, StateId};
 pub use lora::{Dora, Lora, LoraSpec, Span};
 pub use op::{
-    Activation, AttentionSpec, DeltaSpec, Map, Op, Pairs, Place, Pooling, RopeSpec, ScanSpec,
+    Activation, AttentionSpec, DeltaSpec, HeadsSpec, Map, Op, Pairs, Place, Pooling, RopeSpec,
+    ScanSpec,
 };
 pub use optimiser::{AdamW, MOMENT_BLOCK, MomentType, Moments};
 pub use plan::{Plan, View};

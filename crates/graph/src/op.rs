@@ -66,6 +66,19 @@ impl AttentionSpec {
     }
 }
 
+/// What [`Op::JoinHeads`] takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HeadsSpec {
+    /// Heads of the result.
+    pub n_heads: usize,
+    /// Columns of each head.
+    pub width: usize,
+    /// Columns of each input that a head takes.
+    pub lens: [usize; 2],
+    /// Columns from one head's to the next one's; 0 where all heads take the same.
+    pub strides: [usize; 2],
+}
+
 /// What a learned embedding of a token's place in its text is looked up by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
@@ -197,6 +210,11 @@ pub enum Op {
     Slice {
         /// The first column.
         start: usize,
+    },
+    /// Of each head, some columns of x, then some of a second input, then zeros: `[T, n_heads · width]`.
+    JoinHeads {
+        /// Which columns.
+        spec: HeadsSpec,
     },
     /// Rotates each head by its token's position, or back; dimensions beyond two for each frequency are as they are.
     Rope {
@@ -444,6 +462,7 @@ impl Op {
             Self::LayerNorm { .. } => "layer_norm",
             Self::Map { .. } => "map",
             Self::ScaleColumns { .. } => "scale_columns",
+            Self::JoinHeads { .. } => "join_heads",
             Self::Linear { .. } => "linear",
             Self::Slice { .. } => "slice",
             Self::Rope { .. } => "rope",

@@ -277,6 +277,11 @@ impl Dense {
     }
 }
 
+/// What values of a layer are called in traces, whatever its tensors are.
+pub(crate) fn label(i: usize) -> String {
+    format!("model.layers.{i}")
+}
+
 impl Family for Dense {
     fn dims(&self) -> &Dims {
         &self.dims
@@ -292,7 +297,7 @@ impl Family for Dense {
         }
         for i in 0..self.dims.n_layers {
             x = self.block(g, x, i)?;
-            g.end_layer(x, format!("{}.hidden", self.layer_name(i)));
+            g.end_layer(x, format!("{}.hidden", label(i)));
         }
         Ok(x)
     }
@@ -314,6 +319,13 @@ impl Family for Dense {
         match self.qkv {
             _ if self.layers.iter().any(|l| l.mixer.is_recurrent()) => {
                 Err(Error::NoTraining("layers with a recurrent state"))
+            }
+            _ if self
+                .layers
+                .iter()
+                .any(|l| matches!(l.mixer, Mixer::Latent(_))) =>
+            {
+                Err(Error::NoTraining("latent attention"))
             }
             _ if self
                 .moe

@@ -5,7 +5,7 @@ use siskin_graph::{
 };
 
 use crate::blocks;
-use crate::dense::{Dense, Norm, Order, Parts, QkNorm, Stored};
+use crate::dense::{Dense, Norm, Order, Parts, QkNorm, Stored, label};
 use crate::mixers::Mixer;
 use crate::rope::Rope;
 
@@ -84,7 +84,7 @@ impl Dense {
             .collect()
     }
 
-    fn rope(&self, g: &mut Graph, i: usize) -> RopeSpec {
+    pub(crate) fn rope(&self, g: &mut Graph, i: usize) -> RopeSpec {
         let spec = |inv_freq, scale| RopeSpec {
             inv_freq,
             head_dim: self.dims.head_dim,
@@ -111,8 +111,7 @@ impl Dense {
         let dims = self.dims.layer(i);
         let (n_heads, n_kv_heads, head_dim) = (dims.n_heads, dims.n_kv_heads, dims.head_dim);
         let (nq, nkv) = (n_heads * head_dim, n_kv_heads * head_dim);
-        let layer = self.layer_name(i);
-        let module = format!("{layer}.{}", self.names.attention);
+        let module = format!("{}.{}", self.layer_name(i), self.names.attention);
         let qkv = match self.has_attention_gate {
             true => self.gated_qkv(g, x, &module, [nq, nkv])?,
             false => self.projections(g, x, &module, self.qkv, &[nq, nkv, nkv], self.biases.qkv)?,
@@ -151,7 +150,7 @@ impl Dense {
             _ => [q, k],
         };
         for (x, name) in [(q, "q"), (k, "k"), (v, "v")] {
-            g.name(x, format!("{layer}.{name}"));
+            g.name(x, format!("{}.{name}", label(i)));
         }
         let cache = g.cache(n_kv_heads, head_dim);
         g.kv_append(k, v, cache)?;
@@ -170,7 +169,7 @@ impl Dense {
             sinks,
         };
         let mut mixed = g.attention(q, cache, spec)?;
-        g.name(mixed, format!("{layer}.attention"));
+        g.name(mixed, format!("{}.attention", label(i)));
         if self.has_attention_gate {
             let gate = g.slice(qkv, nq + 2 * nkv, nq)?;
             mixed = g.gated(gate, mixed, Activation::Sigmoid)?;
@@ -221,6 +220,7 @@ impl Dense {
         let module = format!("{}.{}", self.layer_name(i), self.names.mixer);
         let y = match self.layers[i].mixer {
             Mixer::Attention => return self.attention(g, x, i),
+            Mixer::Latent(latent) => self.latent(g, x, i, latent),
             Mixer::ShortConv(conv) => conv.build(g, x, &module),
             Mixer::DeltaNet(net) => net.build(g, x, &module),
             Mixer::Mamba(mamba) => mamba.build(g, x, &module),

@@ -41,13 +41,13 @@ pub(crate) static FALCON: Architecture = Architecture {
     top_names: &[
         ("model.embed_tokens", "transformer.word_embeddings"),
         ("model.norm", "transformer.ln_f"),
-        ("model.layers", "transformer.h"),
     ],
     ..DECODER
 };
 
 /// One norm for attention and MLP.
 static ONE_NORM: Names = Names {
+    layers: "transformer.h",
     attention: "self_attention",
     o: "dense",
     norms: ["input_layernorm", "", "input_layernorm", ""],

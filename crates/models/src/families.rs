@@ -23,6 +23,7 @@ static ALL: &[&Architecture] = &[
     &crate::bitnet::BITNET,
     &crate::cohere::COHERE,
     &crate::cohere::COHERE2,
+    &crate::deepseek::DEEPSEEK_V2,
     &crate::ernie::ERNIE4_5,
     &crate::ernie::ERNIE4_5_MOE,
     &crate::exaone4::EXAONE4,

@@ -165,7 +165,7 @@ impl Config {
         g: &mut Graph,
         x: NodeId,
         i: usize,
-        caches: &mut [Option<CacheId>; 2],
+        caches: &mut [Option<(CacheId, NodeId)>; 2],
     ) -> GraphResult<NodeId> {
         let layer = &self.layers[i];
         let (head_dim, eps) = (layer.head_dim, self.dims.rms_norm_eps);
@@ -193,8 +193,8 @@ impl Config {
         let q = blocks::norm(g, q, &format!("{module}.q_norm"), head_dim, eps)?;
         let q = g.rope_of(q, rope)?;
         g.name(q, format!("model.layers.{i}.q"));
-        let cache = match (layer.is_shared, caches[kind]) {
-            (true, Some(cache)) => cache,
+        let (cache, k) = match (layer.is_shared, caches[kind]) {
+            (true, Some(shared)) => shared,
             _ => {
                 let k = g.slice(qkv, nq, nkv)?;
                 let v = match layer.k_is_v {
@@ -206,14 +206,14 @@ impl Config {
                 let ones = format!("ones of {head_dim}");
                 let ones = g.constant(&ones, vec![1.0; head_dim]);
                 let v = g.rms_norm(v, ones, eps)?;
-                g.name(k, format!("model.layers.{i}.k"));
                 g.name(v, format!("model.layers.{i}.v"));
                 let cache = g.cache(layer.n_kv_heads, head_dim);
                 g.kv_append(k, v, cache)?;
-                caches[kind] = Some(cache);
-                cache
+                caches[kind] = Some((cache, k));
+                (cache, k)
             }
         };
+        g.name(k, format!("model.layers.{i}.k"));
         let spec = AttentionSpec {
             n_heads: self.dims.n_heads,
             n_kv_heads: layer.n_kv_heads,
@@ -254,7 +254,7 @@ impl Config {
         x: NodeId,
         i: usize,
         own: Option<NodeId>,
-        caches: &mut [Option<CacheId>; 2],
+        caches: &mut [Option<(CacheId, NodeId)>; 2],
     ) -> GraphResult<NodeId> {
         let layer = format!("model.layers.{i}");
         let (d, eps) = (self.dims.hidden_size, self.dims.rms_norm_eps);

@@ -41,12 +41,12 @@ pub(crate) static GPT2: Architecture = Architecture {
     top_names: &[
         ("model.embed_tokens", "transformer.wte"),
         ("model.embed_positions", "transformer.wpe"),
-        ("model.layers", "transformer.h"),
         ("model.norm", "transformer.ln_f"),
+        ("transformer.h", "transformer.h"),
         ("model.embed_tokens", "wte"),
         ("model.embed_positions", "wpe"),
-        ("model.layers", "h"),
         ("model.norm", "ln_f"),
+        ("transformer.h", "h"),
     ],
     transform: |file, _| {
         let is_matrix = ["c_attn.weight", "c_proj.weight", "c_fc.weight"];
@@ -59,6 +59,7 @@ pub(crate) static GPT2: Architecture = Architecture {
 };
 
 static GPT2_NAMES: Names = Names {
+    layers: "transformer.h",
     attention: "attn",
     o: "c_proj",
     norms: ["ln_1", "", "ln_2", ""],

@@ -3,6 +3,7 @@
 use siskin_graph::{Activation, DeltaSpec, Graph, NodeId, Part, Result, ScanSpec, WeightId};
 
 use crate::blocks;
+use crate::latent::Latent;
 
 /// What mixes the tokens of a layer.
 #[derive(Debug, Clone, Copy)]
@@ -12,11 +13,12 @@ pub(crate) enum Mixer {
     DeltaNet(DeltaNet),
     Mamba(Mamba),
     Mamba2(Mamba2),
+    Latent(Latent),
 }
 
 impl Mixer {
     pub fn is_recurrent(&self) -> bool {
-        !matches!(self, Self::Attention)
+        !matches!(self, Self::Attention | Self::Latent(_))
     }
 }
 

@@ -69,6 +69,14 @@ impl Transform {
     }
 }
 
+/// What folders of different families have before a layer's number.
+const LAYERS: [&str; 2] = [".layers.", ".h."];
+
+/// Whether a tensor, by its name in graphs, is a layer's.
+pub fn is_in_layer(tensor: &str) -> bool {
+    LAYERS.iter().any(|name| tensor.contains(name))
+}
+
 /// `[cols, rows]` from `[rows, cols]`.
 pub(crate) fn transposed<T: Copy>(values: &[T], cols: usize) -> Vec<T> {
     let column = |c: usize| values.iter().skip(c).step_by(cols).copied();
@@ -138,7 +146,7 @@ pub(crate) fn in_file(arch: &Architecture, tensor: &str, gguf: bool) -> String {
         }
     }
     let layered = || {
-        let (_, rest) = tensor.split_once(".layers.")?;
+        let (_, rest) = LAYERS.iter().find_map(|name| tensor.split_once(name))?;
         let (layer, rest) = rest.split_once('.')?;
         // Some are not weight or bias of a module.
         if let Some((_, name)) = arch.layer_names.iter().find(|n| n.0 == rest) {

@@ -203,7 +203,10 @@ fn experts(source: &Source<'_>, activation: Activation) -> Result<Moe> {
         7688,
     )?;
     // Their sizes have a key of their own.
-    if source.uint("n_shared_experts", "expert_shared_count")?.is_some_and(|n| n != 1) {
+    if source
+        .uint("n_shared_experts", "expert_shared_count")?
+        .is_some_and(|n| n != 1)
+    {
         return Err(source.unsupported("n_shared_experts", "other than 1"));
     }
     let renormalise = source.bool("norm_topk_prob", "expert_weights_norm")?;

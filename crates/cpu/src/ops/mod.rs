@@ -20,6 +20,8 @@ pub mod dora;
 pub mod experts;
 /// Views of matrices, and their products.
 pub mod gemm;
+/// Heads that are put together from columns of one or two values.
+pub mod heads;
 /// Layer norm and its gradient.
 pub mod layer_norm;
 /// Products with quantised weights.

@@ -1,6 +1,6 @@
 //! Rope, the KV cache and attention: in two kernels for several tokens, in one for one token.
 
-use siskin_graph::{AttentionSpec, CacheId, Node, NodeId, Op, Pairs, Rows, WeightId};
+use siskin_graph::{AttentionSpec, CacheId, HeadsSpec, Node, NodeId, Op, Pairs, Rows, WeightId};
 
 use super::train::groups;
 use super::{Bindings, Lowering};
@@ -160,6 +160,29 @@ impl Lowering<'_> {
             .size("START", x.start)
             .flag("BACK", back);
         self.push_values(id, &kernel, n / 2, &entries)
+    }
+
+    pub(super) fn join_heads(&mut self, id: NodeId, spec: &HeadsSpec) -> Result<()> {
+        let node = self.graph().node(id);
+        let (n, last) = (node.cols, node.inputs.len() - 1);
+        let [x, y] = [self.input(id, 0), self.input(id, last)];
+        let kernel = Kernel::new("join_heads")
+            .size("N", n)
+            .size("WIDTH", spec.width)
+            .size("LEN0", spec.lens[0])
+            .size("LEN1", spec.lens[1])
+            .size("HEAD0", spec.strides[0])
+            .size("HEAD1", spec.strides[1])
+            .size("STRIDE0", x.stride)
+            .size("STRIDE1", y.stride)
+            .size("START0", x.start)
+            .size("START1", y.start);
+        let entries = [
+            (3, self.bound(x)),
+            (4, self.bound(y)),
+            (6, self.bound(self.plan.view(id))),
+        ];
+        self.push_values(id, &kernel, n, &entries)
     }
 
     /// Keys and values to the cache, where it is not a part of [`Self::rope_append`].
