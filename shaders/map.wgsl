@@ -14,6 +14,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         y = activate(v);
     } else if MAP == 2u {
         y = BY * soft_cap(v);
+    } else if MAP == 3u {
+        y = exp_m1(min(v, 0.0)) - min(v, 0.0);
     }
     out[id.y * N + id.x] = y;
 }

@@ -16,6 +16,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     } else if MAP == 2u {
         let t = soft_cap(v);
         slope = 1.0 - t * t;
+    } else if MAP == 3u {
+        slope = exp_m1(min(v, 0.0));
     }
     let at = id.y * N + id.x;
     dx[at] = dy[at] * slope;

@@ -150,7 +150,7 @@ fn layer_norm_over_runs() {
 fn functions_of_each_value() {
     let (x, dy) = (noise(1, 40), noise(2, 40));
     let maps = ACTIVATIONS.map(Map::Activation).into_iter();
-    for map in maps.chain([Map::Scale(0.3), Map::SoftCap(1.5)]) {
+    for map in maps.chain([Map::Scale(0.3), Map::SoftCap(1.5), Map::ExpExcess]) {
         let mut dx = vec![0.0; 40];
         activation::map_grad(map, &x, &dy, &mut dx);
         check(&format!("{map:?}"), &x, &dy, &dx, |x| {

@@ -1,7 +1,7 @@
 //! Shapes, fusion, liveness: no device.
 
 use siskin_formats::Checkpoint;
-use siskin_graph::{Fusion, Graph, NodeId, Op, Plan, Rows, Step};
+use siskin_graph::{Fusion, Graph, HeadsSpec, NodeId, Op, Plan, Rows, Step};
 use siskin_models::{Head, Model};
 use siskin_tests::fixture;
 
@@ -191,4 +191,29 @@ fn architectures_and_shapes_that_do_not_fit() {
     assert!(error.contains("hidden_size"), "{error}");
     let error = open("{".into());
     assert!(error.contains("config.json"), "{error}");
+}
+
+#[test]
+fn heads_take_no_more_than_there_is() {
+    let spec = |width, lens| HeadsSpec {
+        n_heads: 4,
+        width,
+        lens,
+        strides: [0, 8],
+    };
+    let mut g = Graph::default();
+    let table = g.matrix("table", &[("table", 10)], 32);
+    let x = g.embed(table, 1.0);
+    let shared = g.slice(x, 0, 4).unwrap();
+    let y = g.join_heads(&[shared, x], spec(12, [4, 8])).unwrap();
+    assert_eq!(g.node(y).cols, 48);
+    for (inputs, spec) in [
+        (vec![shared, x], spec(11, [4, 8])),
+        (vec![shared, x], spec(12, [5, 7])),
+        (vec![shared, shared], spec(12, [4, 8])),
+        (vec![shared], spec(12, [4, 8])),
+    ] {
+        let error = g.join_heads(&inputs, spec).unwrap_err().to_string();
+        assert!(error.contains("join_heads"), "{error}");
+    }
 }

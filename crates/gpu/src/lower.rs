@@ -58,6 +58,7 @@ fn map_constants(kernel: Kernel, map: Map, x: View) -> Kernel {
         Map::Activation(activation) => kernel.set("MAP", 0u8).set("ACTIVATION", code(activation)),
         Map::Scale(by) => kernel.set("MAP", 1u8).set("BY", by),
         Map::SoftCap(cap) => kernel.set("MAP", 2u8).set("BY", cap),
+        Map::ExpExcess => kernel.set("MAP", 3u8),
     }
 }
 

@@ -31,6 +31,8 @@ pub enum Map {
     Scale(f32),
     /// `cap · tanh(x / cap)`.
     SoftCap(f32),
+    /// `exp(m) − 1 − m` with m = `min(x, 0)`.
+    ExpExcess,
     /// The activation of an MLP without a gate.
     Activation(Activation),
 }

@@ -303,6 +303,17 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Of a GGUF file: the numbers of a key that has no architecture's name before it.
+    pub fn gguf_floats(&self, key: &str) -> Option<Vec<f32>> {
+        let From::Gguf(gguf, _) = &self.from else {
+            return None;
+        };
+        match gguf.get(key)? {
+            Value::Array(Array::Float(list)) => Some(list.clone()),
+            _ => None,
+        }
+    }
+
     /// Of a GGUF file: whether it has a tensor.
     pub fn has_tensor(&self, name: &str) -> bool {
         match &self.from {

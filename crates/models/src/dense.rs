@@ -4,6 +4,7 @@
 use siskin_formats::Value;
 use siskin_graph::{Activation, Graph, NodeId, Pairs, Place, Score};
 
+use crate::apertus::Xielu;
 use crate::blocks::{self, Biases};
 use crate::config::Source;
 use crate::families::{Architecture, Family, InConfig, as_they_are};
@@ -159,6 +160,8 @@ pub(crate) struct Dense {
     /// Whether attention is multiplied by the sigmoid of a projection: below the rows of each head of q.
     pub has_attention_gate: bool,
     pub mlp: Mlp,
+    /// The activation of an MLP without a gate, where it is this one.
+    pub xielu: Option<Xielu>,
     /// Of the layers that are sparse.
     pub moe: Option<Moe>,
     pub biases: Biases,
@@ -263,6 +266,7 @@ impl Dense {
             inner_norms: None,
             has_attention_gate: false,
             mlp: GATED,
+            xielu: None,
             moe: None,
             biases: Biases::NONE,
             head_bias: false,
@@ -307,8 +311,9 @@ impl Family for Dense {
     }
 
     fn does_without(&self, tensor: &str) -> bool {
-        // GPT-2's name of its mask.
+        // GPT-2's name of its mask, and a bound next to 0 in xIELU.
         self.positions.is_some() && tensor.ends_with(".attn.bias")
+            || self.xielu.is_some() && tensor.ends_with(".act_fn.eps")
     }
 
     fn logits_cap(&self) -> Option<f32> {
@@ -333,6 +338,7 @@ impl Family for Dense {
             {
                 Err(Error::NoTraining("a sparse mixer as its router"))
             }
+            _ if self.xielu.is_some() => Err(Error::NoTraining("xIELU")),
             _ if self.head_bias => Err(Error::NoTraining("a bias of its head")),
             // An adapter is for a whole projection; these are taken apart.
             Stored::ByHead(_) => Err(Error::NoTraining("q, k and v of each head in one tensor")),

@@ -255,7 +255,10 @@ impl Dense {
             g.gated(gate, up, mlp.activation)?
         } else {
             let h = self.projections(g, x, &module, mlp.up, &[n], bias)?;
-            g.map(h, Map::Activation(mlp.activation))
+            match &self.xielu {
+                Some(xielu) => xielu.build(g, h, &module, i)?,
+                None => g.map(h, Map::Activation(mlp.activation)),
+            }
         };
         if let Some([_, norm]) = self.inner_norms {
             h = blocks::norm(g, h, &format!("{module}.{norm}"), n, dims.rms_norm_eps)?;

@@ -19,6 +19,7 @@ static ALL: &[&Architecture] = &[
     &crate::qwen::QWEN2,
     &crate::qwen::QWEN3,
     &crate::gemma3::GEMMA3,
+    &crate::apertus::APERTUS,
     &crate::arcee::ARCEE,
     &crate::bitnet::BITNET,
     &crate::cohere::COHERE,

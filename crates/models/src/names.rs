@@ -20,6 +20,8 @@ pub enum Transform {
     AddOne,
     /// State space models decay by −exp(w); their GGUF files store that already.
     NegExp,
+    /// xIELU's constants are ln(1 + exp(w)).
+    Softplus,
     /// GPT-2 stores matrices `[in, out]`.
     Transpose,
 }
@@ -33,7 +35,7 @@ impl Transform {
                 let (half, i) = (at / (head_dim / 2), at % (head_dim / 2));
                 head * head_dim + 2 * i + half
             }
-            Self::None | Self::AddOne | Self::NegExp | Self::Transpose => row,
+            Self::None | Self::AddOne | Self::NegExp | Self::Softplus | Self::Transpose => row,
         }
     }
 
@@ -43,6 +45,7 @@ impl Transform {
             Self::None => values,
             Self::AddOne => values.into_iter().map(|v| v - 1.0).collect(),
             Self::NegExp => values.into_iter().map(|v| (-v).ln()).collect(),
+            Self::Softplus => values.into_iter().map(|v| v.exp_m1().ln()).collect(),
             Self::Transpose => transposed(&values, cols),
             Self::UnpermuteRope { .. } => {
                 let mut out = vec![0.0; values.len()];
@@ -60,6 +63,7 @@ impl Transform {
             Self::None => values,
             Self::AddOne => values.into_iter().map(|v| v + 1.0).collect(),
             Self::NegExp => values.into_iter().map(|v| -v.exp()).collect(),
+            Self::Softplus => values.into_iter().map(|v| v.exp().ln_1p()).collect(),
             Self::Transpose => transposed(&values, values.len() / cols),
             Self::UnpermuteRope { .. } => (0..values.len() / cols)
                 .flat_map(|row| &values[self.source_row(row) * cols..][..cols])

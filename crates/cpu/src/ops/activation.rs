@@ -76,6 +76,7 @@ pub fn map(map: Map, x: &[f32], out: &mut [f32]) {
     match map {
         Map::Scale(by) => values.for_each(|(out, x)| *out = by * x),
         Map::SoftCap(cap) => values.for_each(|(out, x)| *out = cap * (x / cap).tanh()),
+        Map::ExpExcess => values.for_each(|(out, x)| *out = x.min(0.0).exp_m1() - x.min(0.0)),
         Map::Activation(act) => values.for_each(|(out, x)| *out = activation(act, *x)),
     }
 }
@@ -89,6 +90,7 @@ pub fn map_grad(map: Map, x: &[f32], dy: &[f32], dx: &mut [f32]) {
             let t = (x / cap).tanh();
             *dx = dy * (1.0 - t * t);
         }),
+        Map::ExpExcess => values.for_each(|((dx, x), dy)| *dx = dy * x.min(0.0).exp_m1()),
         Map::Activation(act) => {
             values.for_each(|((dx, x), dy)| *dx = dy * activation_grad(act, *x))
         }

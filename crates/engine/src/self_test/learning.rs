@@ -220,6 +220,7 @@ impl Learning {
         let maps = [
             Map::SoftCap(20.0),
             Map::Scale(0.5),
+            Map::ExpExcess,
             Map::Activation(Activation::Gelu),
         ];
         for map in maps.into_iter().filter(|_| has_layer_norm) {
