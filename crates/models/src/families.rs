@@ -12,71 +12,170 @@ use crate::config::Source;
 use crate::dims::Defaults;
 use crate::{Dims, Error, Result, Transform, blocks};
 
-/// All architectures, as messages list them.
-static ALL: &[&Architecture] = &[
-    &crate::llama::LLAMA,
-    &crate::llama::MISTRAL,
-    &crate::qwen::QWEN2,
-    &crate::qwen::QWEN3,
-    &crate::gemma3::GEMMA3,
-    &crate::apertus::APERTUS,
-    &crate::arcee::ARCEE,
-    &crate::bitnet::BITNET,
-    &crate::cohere::COHERE,
-    &crate::cohere::COHERE2,
-    &crate::deepseek::DEEPSEEK_V2,
-    &crate::ernie::ERNIE4_5,
-    &crate::ernie::ERNIE4_5_MOE,
-    &crate::exaone4::EXAONE4,
-    &crate::falcon::FALCON,
-    &crate::falcon_h1::FALCON_H1,
-    &crate::gemma::GEMMA,
-    &crate::gemma2::GEMMA2,
-    &crate::gemma4::GEMMA4,
-    &crate::glm::GLM,
-    &crate::glm::GLM4,
-    &crate::gpt2::GPT2,
-    &crate::gpt_neox::GPT_NEOX,
-    &crate::gpt_oss::GPT_OSS,
-    &crate::granite::GRANITE,
-    &crate::granite_hybrid::GRANITE_HYBRID,
-    &crate::granite::GRANITE_MOE,
-    &crate::ernie::HELIUM,
-    &crate::hunyuan::HUNYUAN,
-    &crate::minicpm::INTERNLM3,
-    &crate::minicpm::MINICPM,
-    &crate::minicpm::MINISTRAL3,
-    &crate::mixtral::MIXTRAL,
-    &crate::lfm2::LFM2,
-    &crate::lfm2::LFM2_MOE,
-    &crate::mamba::FALCON_MAMBA,
-    &crate::mamba::MAMBA,
-    &crate::mamba::MAMBA2,
-    &crate::arcee::NEMOTRON,
-    &crate::nemotron_h::NEMOTRON_H,
-    &crate::olmo::OLMO,
-    &crate::olmo::OLMO2,
-    &crate::olmo::OLMO3,
-    &crate::olmo::OLMOE,
-    &crate::phi::PHI,
-    &crate::phi::PHI3,
-    &crate::phimoe::PHIMOE,
-    &crate::qwen_moe::QWEN2_MOE,
-    &crate::qwen_moe::QWEN3_MOE,
-    &crate::qwen35::QWEN3_5,
-    &crate::qwen35::QWEN3_5_MOE,
-    &crate::qwen35::QWEN3_NEXT,
-    &crate::seed_oss::SEED_OSS,
-    &crate::smollm3::SMOLLM3,
-    &crate::stablelm::STABLELM,
-    &crate::starcoder2::STARCODER2,
-    &crate::gemma3::GEMMA_EMBEDDING,
-    &crate::bert::BERT,
-    &crate::bert::ROBERTA,
-    &crate::bert::XLM_ROBERTA,
-    &crate::modernbert::MODERNBERT,
-    &crate::nomic::NOMIC_BERT,
+/// All architectures, as messages and tables list them.
+static ALL: &[Row] = &[
+    (
+        &crate::llama::LLAMA,
+        "Llama 1 to 3 (SmolLM2, TinyLlama, Falcon 3)",
+        &[Kind::Dense],
+    ),
+    (&crate::llama::MISTRAL, "Mistral", &[Kind::Dense]),
+    (&crate::qwen::QWEN2, "Qwen2 and 2.5", &[Kind::Dense]),
+    (
+        &crate::qwen::QWEN3,
+        "Qwen3 and Qwen3-Embedding",
+        &[Kind::Dense],
+    ),
+    (&crate::gemma3::GEMMA3, "Gemma 3", &[Kind::Dense]),
+    (&crate::apertus::APERTUS, "Apertus", &[Kind::Dense]),
+    (&crate::arcee::ARCEE, "Arcee", &[Kind::Dense]),
+    (
+        &crate::bitnet::BITNET,
+        "BitNet b1.58 (unpacked)",
+        &[Kind::Dense],
+    ),
+    (&crate::cohere::COHERE, "Command R", &[Kind::Dense]),
+    (&crate::cohere::COHERE2, "Command R7B", &[Kind::Dense]),
+    (
+        &crate::deepseek::DEEPSEEK_V2,
+        "DeepSeek V2-Lite",
+        &[Kind::Experts],
+    ),
+    (&crate::ernie::ERNIE4_5, "ERNIE 4.5", &[Kind::Dense]),
+    (
+        &crate::ernie::ERNIE4_5_MOE,
+        "ERNIE 4.5 with experts",
+        &[Kind::Experts],
+    ),
+    (&crate::exaone4::EXAONE4, "EXAONE 4", &[Kind::Dense]),
+    (&crate::falcon::FALCON, "Falcon 1 and 2", &[Kind::Dense]),
+    (
+        &crate::falcon_h1::FALCON_H1,
+        "Falcon-H1",
+        &[Kind::Recurrent],
+    ),
+    (&crate::gemma::GEMMA, "Gemma 1", &[Kind::Dense]),
+    (&crate::gemma2::GEMMA2, "Gemma 2", &[Kind::Dense]),
+    (
+        &crate::gemma4::GEMMA4,
+        "Gemma 4 (text)",
+        &[Kind::Dense, Kind::Experts],
+    ),
+    (&crate::glm::GLM, "GLM 4 (9B)", &[Kind::Dense]),
+    (&crate::glm::GLM4, "GLM 4 (0414)", &[Kind::Dense]),
+    (&crate::gpt2::GPT2, "GPT-2", &[Kind::Dense]),
+    (
+        &crate::gpt_neox::GPT_NEOX,
+        "Pythia (GPT-NeoX)",
+        &[Kind::Dense],
+    ),
+    (&crate::gpt_oss::GPT_OSS, "gpt-oss", &[Kind::Experts]),
+    (&crate::granite::GRANITE, "Granite 3", &[Kind::Dense]),
+    (
+        &crate::granite_hybrid::GRANITE_HYBRID,
+        "Granite 4",
+        &[Kind::Recurrent, Kind::Experts],
+    ),
+    (
+        &crate::granite::GRANITE_MOE,
+        "Granite 3 with experts",
+        &[Kind::Experts],
+    ),
+    (&crate::ernie::HELIUM, "Helium", &[Kind::Dense]),
+    (&crate::hunyuan::HUNYUAN, "Hunyuan (dense)", &[Kind::Dense]),
+    (&crate::minicpm::INTERNLM3, "InternLM 3", &[Kind::Dense]),
+    (&crate::minicpm::MINICPM, "MiniCPM 1 and 2", &[Kind::Dense]),
+    (&crate::minicpm::MINISTRAL3, "Ministral 3", &[Kind::Dense]),
+    (&crate::mixtral::MIXTRAL, "Mixtral", &[Kind::Experts]),
+    (&crate::lfm2::LFM2, "LFM2 and LFM2.5", &[Kind::Recurrent]),
+    (
+        &crate::lfm2::LFM2_MOE,
+        "LFM2 with experts",
+        &[Kind::Recurrent, Kind::Experts],
+    ),
+    (
+        &crate::mamba::FALCON_MAMBA,
+        "Falcon-Mamba",
+        &[Kind::Recurrent],
+    ),
+    (&crate::mamba::MAMBA, "Mamba", &[Kind::Recurrent]),
+    (&crate::mamba::MAMBA2, "Mamba 2", &[Kind::Recurrent]),
+    (&crate::arcee::NEMOTRON, "Nemotron", &[Kind::Dense]),
+    (
+        &crate::nemotron_h::NEMOTRON_H,
+        "Nemotron-H and Nemotron 3 Nano",
+        &[Kind::Recurrent, Kind::Experts],
+    ),
+    (&crate::olmo::OLMO, "OLMo 1", &[Kind::Dense]),
+    (&crate::olmo::OLMO2, "OLMo 2", &[Kind::Dense]),
+    (&crate::olmo::OLMO3, "OLMo 3", &[Kind::Dense]),
+    (&crate::olmo::OLMOE, "OLMoE", &[Kind::Experts]),
+    (&crate::phi::PHI, "Phi 1 to 2", &[Kind::Dense]),
+    (&crate::phi::PHI3, "Phi 3 to 4", &[Kind::Dense]),
+    (
+        &crate::phimoe::PHIMOE,
+        "Phi 3.5 with experts",
+        &[Kind::Experts],
+    ),
+    (
+        &crate::qwen_moe::QWEN2_MOE,
+        "Qwen1.5 and Qwen2 with experts",
+        &[Kind::Experts],
+    ),
+    (
+        &crate::qwen_moe::QWEN3_MOE,
+        "Qwen3 with experts",
+        &[Kind::Experts],
+    ),
+    (&crate::qwen35::QWEN3_5, "Qwen3.5", &[Kind::Recurrent]),
+    (
+        &crate::qwen35::QWEN3_5_MOE,
+        "Qwen3.5 with experts",
+        &[Kind::Recurrent, Kind::Experts],
+    ),
+    (
+        &crate::qwen35::QWEN3_NEXT,
+        "Qwen3-Next",
+        &[Kind::Recurrent, Kind::Experts],
+    ),
+    (&crate::seed_oss::SEED_OSS, "Seed-OSS", &[Kind::Dense]),
+    (&crate::smollm3::SMOLLM3, "SmolLM3", &[Kind::Dense]),
+    (&crate::stablelm::STABLELM, "StableLM 2", &[Kind::Dense]),
+    (
+        &crate::starcoder2::STARCODER2,
+        "StarCoder 2",
+        &[Kind::Dense],
+    ),
+    (
+        &crate::gemma3::GEMMA_EMBEDDING,
+        "EmbeddingGemma",
+        &[Kind::Encoder],
+    ),
+    (
+        &crate::bert::BERT,
+        "BERT (MiniLM, BGE, E5)",
+        &[Kind::Encoder],
+    ),
+    (&crate::bert::ROBERTA, "RoBERTa", &[Kind::Encoder]),
+    (
+        &crate::bert::XLM_ROBERTA,
+        "XLM-R (bge-m3, multilingual E5)",
+        &[Kind::Encoder],
+    ),
+    (
+        &crate::modernbert::MODERNBERT,
+        "ModernBERT",
+        &[Kind::Encoder],
+    ),
+    (
+        &crate::nomic::NOMIC_BERT,
+        "nomic-embed-text 1 and 1.5",
+        &[Kind::Encoder],
+    ),
 ];
+
+/// An architecture, what people call its models, and what they consist of.
+type Row = (&'static Architecture, &'static str, &'static [Kind]);
 
 /// One architecture: what it is called, how it is read, and how files have its tensors.
 #[derive(Debug)]
@@ -206,7 +305,27 @@ pub(crate) struct InConfig {
 
 /// The names of all architectures, as `config.json` has them.
 pub fn architectures() -> impl Iterator<Item = &'static str> {
-    ALL.iter().map(|a| a.names[0])
+    ALL.iter().map(|row| row.0.names[0])
+}
+
+/// What the layers of a family consist of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Attention and an MLP.
+    Dense,
+    /// Experts, of which a token passes some.
+    Experts,
+    /// Recurrent states in place of attention, in some layers or in all.
+    Recurrent,
+    /// Attention both ways: it makes embeddings or scores.
+    Encoder,
+}
+
+/// The families of a kind: their names in `config.json`, what people call their models, and whether they are read from
+/// GGUF files, too.
+pub fn families(kind: Kind) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
+    let rows = ALL.iter().filter(move |row| row.2.contains(&kind));
+    rows.map(|(arch, label, _)| (arch.names[0], *label, arch.gguf.is_some()))
 }
 
 impl Architecture {
@@ -214,12 +333,14 @@ impl Architecture {
     /// If the source's architecture is not in the table.
     pub fn of(source: &Source<'_>) -> Result<&'static Self> {
         let name = source.arch()?;
-        let found = ALL.iter().find(|a| a.names.contains(&name.as_str()));
-        found.copied().ok_or_else(|| Error::UnknownArchitecture {
-            name: source.name(),
-            arch: name,
-            known: architectures().collect::<Vec<_>>().join(", "),
-        })
+        let found = ALL.iter().find(|row| row.0.names.contains(&name.as_str()));
+        found
+            .map(|row| row.0)
+            .ok_or_else(|| Error::UnknownArchitecture {
+                name: source.name(),
+                arch: name,
+                known: architectures().collect::<Vec<_>>().join(", "),
+            })
     }
 }
 

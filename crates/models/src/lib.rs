@@ -73,7 +73,7 @@ use families::{Architecture, Family, InFile};
 pub use dims::Dims;
 pub use error::{Error, Result};
 pub use export::{Change, EncodeTensor, Exported};
-pub use families::architectures;
+pub use families::{Kind, architectures, families};
 pub use moe::ExpertCounts;
 pub use names::{Transform, is_in_layer};
 pub use sentence::Sentence;
