@@ -1,7 +1,6 @@
 //! What a session needs from its device. [`Cpu`](crate::cpu::Cpu) and [`GpuDevice`] are the two devices; each owns its
 //! weights, caches and plans.
 
-use std::fmt::Debug;
 use std::pin::Pin;
 use std::str::FromStr;
 
@@ -79,7 +78,7 @@ pub type Chosen = (u32, Vec<f32>);
 /// taken, so that a GPU can be one step ahead.
 ///
 /// Errors are those of the device: [`crate::Error::Gpu`] or [`crate::Error::Cpu`].
-pub trait Backend: Debug + Movable {
+pub trait Backend: Movable {
     /// For display: `cpu`, or the GPU's name.
     fn name(&self) -> String;
 

@@ -49,7 +49,6 @@ pub(crate) struct StateMarks {
 /// # Ok::<(), siskin_engine::Error>(())
 /// # }).unwrap();
 /// ```
-#[derive(Debug)]
 pub struct Session {
     /// Tokenizer and chat templates.
     pub text: Arc<TextModel>,
@@ -66,6 +65,15 @@ pub struct Session {
     pub(crate) adapter: Option<Adapter>,
     pub(crate) training: Option<Training>,
     pub(crate) texts: Option<Texts>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut s = f.debug_struct("Session");
+        s.field("model", &self.model)
+            .field("device", &self.device.name())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Session {

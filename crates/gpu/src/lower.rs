@@ -368,7 +368,7 @@ impl Lowering<'_> {
     fn rms_norm(&mut self, id: NodeId, out: View, add: bool) -> Result<()> {
         let node = self.graph().node(id).clone();
         let Op::RmsNorm { weight, eps } = node.op else {
-            return Err(Error::Unsupported(format!("{:?}", node.op)));
+            return Err(Error::Unsupported(node.op.name().into()));
         };
         let x = self.input(id, 0);
         let (kernel, runs) = self.norm_runs("rms_norm", weight, x)?;

@@ -1,6 +1,5 @@
 //! The table of what is known. A family is its own file and a row here.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -211,7 +210,7 @@ pub(crate) struct InFile<'a> {
 }
 
 /// A family's configuration, as it was read.
-pub(crate) trait Family: Debug + Send + Sync {
+pub(crate) trait Family: Send + Sync {
     fn dims(&self) -> &Dims;
 
     /// The forward pass up to the last layer's end.

@@ -156,7 +156,7 @@ pub fn cut(
 }
 
 /// A model's configuration, from which graphs are built.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Model {
     family: Arc<dyn Family>,
     arch: &'static Architecture,
@@ -169,6 +169,13 @@ pub struct Model {
     sentence: Option<Sentence>,
     /// Whether it is a model for embeddings whose file has no head.
     is_headless: bool,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut s = f.debug_struct("Model");
+        s.field("arch", &self.arch_name).finish_non_exhaustive()
+    }
 }
 
 impl Model {

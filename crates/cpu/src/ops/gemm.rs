@@ -112,26 +112,27 @@ unsafe fn gemm_at(c: *mut f32, stride: usize, how: Output, alpha: f32, a: Mat<'_
     assert!(a.fits() && b.fits());
     // SAFETY: `fits` says that every value the strides reach lies in its slice; for c the caller does.
     unsafe {
-        gemm::gemm(
-            m,
+        // It prefers results by columns: the transposed product of the transposed matrices.
+        gemm_f32::gemm::f32::get_gemm_fn()(
             n,
+            m,
             k,
             c,
-            1,
             stride as isize,
+            1,
             how == Output::Add,
-            a.data.as_ptr(),
-            a.col_step as isize,
-            a.row_step as isize,
             b.data.as_ptr(),
-            b.col_step as isize,
             b.row_step as isize,
+            b.col_step as isize,
+            a.data.as_ptr(),
+            a.row_step as isize,
+            a.col_step as isize,
             1.0,
             alpha,
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            gemm_common::Parallelism::None,
         );
     }
 }

@@ -221,7 +221,7 @@ impl Lowering<'_> {
     fn spec(&self, id: NodeId) -> Result<(CacheId, AttentionSpec)> {
         match self.graph().node(id).op {
             Op::Attention { cache, spec } => Ok((cache, spec)),
-            other => Err(Error::Unsupported(format!("{other:?}"))),
+            other => Err(Error::Unsupported(other.name().into())),
         }
     }
 

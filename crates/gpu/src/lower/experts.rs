@@ -65,7 +65,7 @@ impl Lowering<'_> {
             projections,
         } = node.op
         else {
-            return Err(Error::Unsupported(format!("{:?}", node.op)));
+            return Err(Error::Unsupported(node.op.name().into()));
         };
         let n = self.graph().expert_rows(&experts) / projections;
         let (runs, k) = self.runs(experts.weight)?;
@@ -95,7 +95,7 @@ impl Lowering<'_> {
     pub(super) fn expert_down(&mut self, out: View, id: NodeId, accumulate: bool) -> Result<()> {
         let node = self.graph().node(id).clone();
         let Op::ExpertDown { experts } = node.op else {
-            return Err(Error::Unsupported(format!("{:?}", node.op)));
+            return Err(Error::Unsupported(node.op.name().into()));
         };
         let (runs, k) = self.runs(experts.weight)?;
         for (i, run) in runs.iter().enumerate() {

@@ -26,7 +26,7 @@ impl Lowering<'_> {
     ) -> Result<()> {
         let node = self.graph().node(id).clone();
         let Op::Linear { weight, bias } = node.op else {
-            return Err(Error::Unsupported(format!("{:?}", node.op)));
+            return Err(Error::Unsupported(node.op.name().into()));
         };
         let (runs, k) = self.runs(weight)?;
         let (norm_weight, eps) = match norm.map(|n| self.graph().node(n).op) {

@@ -84,7 +84,7 @@ impl Lowering<'_> {
             Op::CrossEntropyGrad { weight, soft_cap } => {
                 self.cross_entropy_grad(id, weight, soft_cap)
             }
-            op => Err(Error::Unsupported(format!("{op:?}"))),
+            op => Err(Error::Unsupported(op.name().into())),
         }
     }
 
