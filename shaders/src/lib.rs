@@ -24,7 +24,7 @@ pub static LIBRARY: &[(&str, &str)] = sources!(
     "lib/block_iq4_xs" "lib/block_mxfp4" "lib/block_nvfp4" "lib/block_q2_k" "lib/block_q4_0" "lib/block_q4_1"
     "lib/block_q4_k" "lib/block_q5_k" "lib/block_q6_k" "lib/block_q8_0" "lib/block_q8_1" "lib/codes" "lib/dot_bytes"
     "lib/dot_q16" "lib/expert" "lib/expert_in" "lib/head_dim" "lib/heads" "lib/kv_f16" "lib/kv_f32" "lib/layer_norm"
-    "lib/linear_out" "lib/lora_span" "lib/map" "lib/matvec_in" "lib/pcg" "lib/position_batch" "lib/position_step"
+    "lib/linear_out" "lib/lora_span" "lib/map" "lib/matvec_in" "lib/moments" "lib/pcg" "lib/position_batch" "lib/position_step"
     "lib/product_f32" "lib/product_int" "lib/q16" "lib/qkv" "lib/qkv_grad" "lib/reduce_sg" "lib/reduce_wg" "lib/rope"
     "lib/rotate" "lib/scores" "lib/softplus" "lib/step" "lib/values" "lib/values_bf16" "lib/values_f16"
     "lib/values_f32" "lib/values_halves" "lib/values_nf4" "lib/values_quantised" "lib/weights"
@@ -35,9 +35,9 @@ pub static LIBRARY: &[(&str, &str)] = sources!(
 pub static KERNELS: &[(&str, &str)] = sources!(
     "adamw" "adamw_8bit" "add" "attention" "attention_reduce" "attention_step" "causal_conv" "choose" "concat"
     "cross_entropy" "cross_entropy_grad" "delta_rule" "dora" "dora_factors" "dora_grad" "dora_grad_m" "dropout" "embed"
-    "expert_down" "expert_down_grad" "expert_up" "expert_up_grad" "gated" "gated_grad" "kv_append" "last_row"
+    "expert_down" "expert_down_grad" "expert_up" "expert_up_grad" "gated" "gated_grad" "gaussian_top_k" "kv_append" "last_row"
     "layer_norm" "layer_norm_grad" "linear_grad" "lora_down_grad" "lora_grad" "lora_up" "lora_up_grad" "map" "map_grad"
-    "matmul" "matmul_rows" "matvec" "matvec_rows" "pool" "quantise_q16" "rms_norm" "rms_norm_grad" "rope" "rope_append"
+    "matmul" "matmul_rows" "matvec" "matvec_rows" "mix" "pool" "quantise_q16" "rescale" "rms_norm" "rms_norm_grad" "rope" "rope_append"
     "route" "route_grad" "row_gate" "row_gate_grad" "scale_columns" "selective_scan" "self_attention"
     "self_attention_grad_kv" "self_attention_grad_q" "self_attention_stats" "square_sum"
 );

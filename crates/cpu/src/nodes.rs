@@ -197,6 +197,9 @@ impl State {
             Op::CausalConv { .. } | Op::DeltaRule { .. } | Op::SelectiveScan { .. } => {
                 self.run_recurrent(at, run)?;
             }
+            Op::Mix { .. } | Op::Rescale { .. } | Op::GaussianTopK { .. } => {
+                self.run_streams(at, run)?;
+            }
             Op::LoraDown { .. } | Op::LoraUp { .. } | Op::Dora { .. } => {
                 self.run_adapter(at, run)?;
             }

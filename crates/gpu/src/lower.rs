@@ -16,6 +16,7 @@ mod linear;
 mod lora;
 mod loss;
 mod recurrent;
+mod streams;
 mod train;
 
 /// Blocks of 32 columns decide how many threads share a row.
@@ -281,6 +282,9 @@ impl Lowering<'_> {
             Op::CausalConv { .. } | Op::DeltaRule { .. } | Op::SelectiveScan { .. } => {
                 self.recurrent(id)
             }
+            Op::Mix { spec } => self.mix(id, &spec),
+            Op::Rescale { least } => self.rescale(id, least),
+            Op::GaussianTopK { deviations } => self.gaussian_top_k(id, deviations),
             Op::Add => {
                 let views = [self.input(id, 0), self.input(id, 1), self.plan.view(id)];
                 if views.iter().any(|v| v.stride != n) {
