@@ -29,6 +29,7 @@ static ALL: &[&Architecture] = &[
     &crate::falcon_h1::FALCON_H1,
     &crate::gemma::GEMMA,
     &crate::gemma2::GEMMA2,
+    &crate::gemma3n::GEMMA3N,
     &crate::gemma4::GEMMA4,
     &crate::glm::GLM,
     &crate::glm::GLM4,
