@@ -240,9 +240,18 @@ impl Lowering<'_> {
         let bytes = (self.max_rows(node.rows) * n) as u64 * 4;
         let groups = n.div_ceil(64) as u32;
         match node.op {
-            Op::Embed { table, scale } => {
+            Op::Embed {
+                table,
+                scale,
+                is_open,
+            } => {
                 let tokens = self.device.tokens.clone();
-                self.embed(id, table, tokens, |k| k.set("SCALE", scale))
+                let known = self.graph().weight(table).rows();
+                let of_token = |k: Kernel| match is_open {
+                    true => k.set("SCALE", scale).size("KNOWN", known),
+                    false => k.set("SCALE", scale),
+                };
+                self.embed(id, table, tokens, of_token)
             }
             Op::EmbedPlace { table, place } => {
                 let (buffer, offset) = match place {

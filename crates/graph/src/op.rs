@@ -152,6 +152,8 @@ pub enum Op {
         table: WeightId,
         /// What rows are multiplied by: 1, or √d for Gemma.
         scale: f32,
+        /// Whether tokens beyond the table have its first row; otherwise there must be none.
+        is_open: bool,
     },
     /// The row of a learned table for each token's place in its text → `[T, d]`.
     EmbedPlace {

@@ -41,7 +41,7 @@ impl OwnInputs {
         let all = self.dims.n_layers * n;
         let table = "model.embed_tokens_per_layer.weight";
         let table = g.matrix(table, &[(table, self.rows)], all);
-        let tokens = g.embed(table, (n as f32).sqrt());
+        let tokens = g.embed_known(table, (n as f32).sqrt());
         let projected = [("per_layer_model_projection", all)];
         let projected = blocks::stacked(g, x, "model", &projected, false)?;
         let projected = g.map(projected, Map::Scale(1.0 / (d as f32).sqrt()));
