@@ -1,27 +1,10 @@
-// Mean and variance of runs of K columns. Shapes: x [T, STRIDE · 4] from START · 4 on; w [K].
-// @use reduce
-override K: u32;
-override RUNS: u32 = 1u;
-override STRIDE: u32;
-override START: u32 = 0u;
+// What runs of K columns are normalised by. Shapes: those of lib/moments; w [K].
+// @use lib/moments
 override EPS: f32;
-@group(0) @binding(3) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> weight: array<vec4<f32>>;
 
-// The mean, and 1 / sqrt(var + eps), of the run from x[at] on. The variance takes a pass of its own: a difference of
-// sums would lose what is small beside the mean.
+// The mean, and 1 / sqrt(var + eps), of the run from x[at] on.
 fn moments(at: u32, t: u32) -> vec2<f32> {
-    var sum = vec4<f32>(0.0);
-    for (var i = t; i < K / 4u; i += WG) {
-        sum += x[at + i];
-    }
-    let sums = reduce_sum(sum, t);
-    let mean = (sums.x + sums.y + sums.z + sums.w) / f32(K);
-    var squares = 0.0;
-    for (var i = t; i < K / 4u; i += WG) {
-        let v = x[at + i] - mean;
-        squares += dot(v, v);
-    }
-    let variance = reduce_sum(vec4<f32>(squares), t).x / f32(K);
-    return vec2<f32>(mean, 1.0 / sqrt(variance + EPS));
+    let m = mean_and_variance(at, t);
+    return vec2<f32>(m.x, 1.0 / sqrt(m.y + EPS));
 }

@@ -4,15 +4,20 @@ use siskin_cpu::ops::{
     activation::gated,
     attention::attention,
     experts::{Matrices, expert_down, expert_up},
+    gaussian_top_k::gaussian_top_k,
     gemm::Mat,
     linear::linear,
+    mix::{Coefficients, mix},
+    rescale::rescale,
     rms_norm::rms_norm,
     rope::{Turn, rope},
     route::route,
 };
 use siskin_cpu::{CacheType, CpuPart, KvCache, Precision};
 use siskin_formats::{TensorType, decode, encode};
-use siskin_graph::{Activation, AttentionSpec, Cache, Graph, Pairs, RopeSpec, RouteSpec, Score};
+use siskin_graph::{
+    Activation, AttentionSpec, Cache, Graph, MixSpec, Pairs, RopeSpec, RouteSpec, Score,
+};
 use siskin_tests::{Tensors, assert_close, values};
 
 fn recorded() -> Tensors {
@@ -26,6 +31,86 @@ fn rms_norm_is_pytorch_s() {
     let mut out = vec![0.0; x.len()];
     rms_norm(&x, &t.f32("rms_norm.w"), 1e-5, &mut out);
     assert_close("rms_norm", &out, &wanted, 1e-6);
+}
+
+#[test]
+fn mixes_of_streams_are_pytorch_s() {
+    let t = recorded();
+    let [x, m, constants, w] = ["x", "m", "constants", "w"].map(|n| t.f32(&format!("mix.{n}")));
+    let wanted = t.f32("mix.out");
+    let mut out = vec![0.0; wanted.len()];
+    for (r, out) in out.chunks_exact_mut(16).enumerate() {
+        let c = Coefficients {
+            n_in: 3,
+            constants: &constants,
+            of_token: Some((&w, &m[r * 4..][..4])),
+        };
+        mix(c, &x[r * 24..][..24], out);
+    }
+    assert_close("mix", &out, &wanted, 1e-6);
+    let (target, wanted) = (t.f32("rescale.x"), t.f32("rescale.out"));
+    let mut rescaled = vec![0.0; wanted.len()];
+    let rows = out.chunks_exact(16).zip(target.chunks_exact(8));
+    for ((y, x), out) in rows.zip(rescaled.chunks_exact_mut(16)) {
+        rescale(y, x, 1e-5, out);
+    }
+    assert_close("rescale", &rescaled, &wanted, 1e-6);
+}
+
+#[test]
+fn a_stream_of_zeros_stays_one() {
+    let mut out = [1.0; 4];
+    rescale(&[0.0; 4], &[1.0; 4], 1e-5, &mut out);
+    assert_eq!(out, [0.0; 4]);
+}
+
+#[test]
+fn gaussian_top_k_is_pytorch_s() {
+    let t = recorded();
+    let (x, wanted) = (t.f32("gaussian_top_k.x"), t.f32("gaussian_top_k.out"));
+    let mut out = vec![0.0; x.len()];
+    for (x, out) in x.chunks_exact(40).zip(out.chunks_exact_mut(40)) {
+        gaussian_top_k(x, 0.84, out);
+    }
+    assert_close("gaussian_top_k", &out, &wanted, 1e-6);
+    // Where all values are alike, none is above the others.
+    gaussian_top_k(&[2.0; 8], 0.5, &mut out[..8]);
+    assert_eq!(out[..8], [0.0; 8]);
+}
+
+#[test]
+fn graphs_refuse_streams_that_do_not_fit() {
+    let mut g = Graph::default();
+    let table = g.matrix("table", &[("table", 8)], 24);
+    let x = g.embed(table, 1.0);
+    let m = g.slice(x, 0, 4).unwrap();
+    let constants = g.constant("constants", vec![0.0; 6]);
+    let weights = g.constant("weights", vec![0.0; 24]);
+    let spec = MixSpec {
+        n_in: 3,
+        n_out: 2,
+        constants,
+        weights: Some(weights),
+    };
+    assert!(g.mix(x, Some(m), spec).is_ok());
+    let one = MixSpec { n_out: 1, ..spec };
+    let five = MixSpec { n_in: 5, ..spec };
+    let alone = MixSpec {
+        weights: None,
+        ..spec
+    };
+    for (m, spec) in [
+        (Some(m), one),
+        (Some(m), five),
+        (Some(x), spec),
+        (None, spec),
+        (Some(m), alone),
+    ] {
+        let error = g.mix(x, m, spec).unwrap_err().to_string();
+        assert!(error.contains("mix"), "{error}");
+    }
+    let other = g.slice(x, 0, 9).unwrap();
+    assert!(g.rescale(x, other, 1e-5).is_err());
 }
 
 #[test]

@@ -79,6 +79,7 @@ fn what_cannot_be_trained_is_refused() {
         ("phi", "bias of its head"),
         ("gpt_neox", "in one tensor"),
         ("phimoe", "sparse mixer"),
+        ("gemma3n", "streams"),
     ] {
         let config = fixture(&format!("families/{family}/config.json"));
         let config = std::fs::read_to_string(config).unwrap();

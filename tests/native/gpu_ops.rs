@@ -51,6 +51,23 @@ fn embedding_of_every_type() {
     }
 }
 
+/// A table of 20 rows, and tokens up to 50: those beyond it have its first row.
+#[test]
+fn an_embedding_of_some_tokens() {
+    let mut case = Case::empty(50);
+    let table = case.matrix("table", &[(TensorType::F32, 20)], 32);
+    let x = case.graph.embed_known(table, 0.5);
+    case.graph.output(x);
+    let tokens = case.tokens(9);
+    let found = case.on_cpu(&tokens, &[9]).unwrap();
+    let first = case.on_cpu(&[0], &[1]).unwrap();
+    assert!(tokens.iter().any(|t| *t < 20) && tokens.iter().any(|t| *t >= 20));
+    for (token, row) in tokens.iter().zip(found.chunks_exact(32)) {
+        assert_eq!(row == first, *token == 0 || *token >= 20, "{token}");
+    }
+    check_on(most_devices(), &case, "some tokens", "embed", &[&[1], &[9]]);
+}
+
 #[test]
 fn norm_bias_and_residual_in_a_linear() {
     for ty in [TensorType::F32, TensorType::Q4_1, TensorType::Q8_0] {
@@ -168,6 +185,34 @@ fn experts_beyond_the_binding_limit_are_split() {
             }
         }
     }
+}
+
+#[test]
+fn streams_of_hidden_states() {
+    let case = Case::streams().unwrap();
+    let runs: [&[usize]; 3] = [&[1, 1], &[2, 1], &[37]];
+    check_on(most_devices(), &case, "streams", "gated", &runs);
+}
+
+/// A norm of some columns is a step of its own: a linear for one token would read others.
+#[test]
+fn a_linear_of_a_norm_of_some_columns() {
+    let (mut case, x) = Case::new(96);
+    let w = case.matrix("projection", &[(TensorType::F32, 128)], 96);
+    let narrow = case.matrix("narrow", &[(TensorType::F32, 32)], 64);
+    let norm = case.vector("norm", 64);
+    let h = case.graph.linear(x, w, None).unwrap();
+    let part = case.graph.slice(h, 64, 64).unwrap();
+    let y = case.graph.rms_norm(part, norm, 1e-5).unwrap();
+    let y = case.graph.linear(y, narrow, None).unwrap();
+    case.graph.output(y);
+    check_on(
+        most_devices(),
+        &case,
+        "norm of a slice",
+        "linear",
+        &[&[1], &[3]],
+    );
 }
 
 #[test]

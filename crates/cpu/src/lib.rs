@@ -14,6 +14,7 @@ mod precision;
 mod q16;
 mod q16_dot;
 mod recurrent_nodes;
+mod stream_nodes;
 mod threads;
 mod train;
 mod training_nodes;

@@ -129,12 +129,17 @@ impl State {
         let weights = at.weights(weights);
         match node.op {
             Op::Slice { .. } => {}
-            Op::Embed { table, scale } => {
+            Op::Embed {
+                table,
+                scale,
+                is_open,
+            } => {
                 let (parts, cols) = weights.matrix(table)?;
                 let (out, []) = arena.io(at.out(), rows, []);
                 for (token, out) in tokens.iter().zip(out.chunks_exact_mut(cols)) {
                     let vocab = graph.weight(table).rows();
-                    let row = decode_row(parts, *token as usize, out);
+                    let row = Some(*token as usize).filter(|id| !is_open || *id < vocab);
+                    let row = decode_row(parts, row.unwrap_or(0), out);
                     row.ok_or(Error::Token { id: *token, vocab })?;
                     out.iter_mut().for_each(|v| *v *= scale);
                 }
@@ -230,6 +235,9 @@ impl State {
             }
             Op::CausalConv { .. } | Op::DeltaRule { .. } | Op::SelectiveScan { .. } => {
                 self.run_recurrent(at, run)?;
+            }
+            Op::Mix { .. } | Op::Rescale { .. } | Op::GaussianTopK { .. } => {
+                self.run_streams(at, run)?;
             }
             Op::LoraDown { .. } | Op::LoraUp { .. } | Op::Dora { .. } => {
                 self.run_adapter(at, run)?;

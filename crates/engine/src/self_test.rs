@@ -15,6 +15,7 @@
 mod experts;
 mod learning;
 mod recurrent;
+mod streams;
 mod texts;
 
 pub use experts::ExpertsSpec;
@@ -448,6 +449,7 @@ fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
         cases.push(new(format!("gated {name}"), "linear", case));
     }
     cases.push(new("rms_norm, add".into(), "rms_norm", Case::norms()?));
+    cases.push(new("mix, rescale".into(), "gated", Case::streams()?));
     for ty in [TensorType::Q4_K, TensorType::Q8_0, TensorType::MXFP4] {
         let case = Case::experts(ExpertsSpec::of(ty))?;
         cases.push(new(format!("experts {}", ty.name()), "gated", case));

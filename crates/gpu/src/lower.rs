@@ -16,6 +16,7 @@ mod linear;
 mod lora;
 mod loss;
 mod recurrent;
+mod streams;
 mod train;
 
 /// Blocks of 32 columns decide how many threads share a row.
@@ -240,9 +241,18 @@ impl Lowering<'_> {
         let bytes = (self.max_rows(node.rows) * n) as u64 * 4;
         let groups = n.div_ceil(64) as u32;
         match node.op {
-            Op::Embed { table, scale } => {
+            Op::Embed {
+                table,
+                scale,
+                is_open,
+            } => {
                 let tokens = self.device.tokens.clone();
-                self.embed(id, table, tokens, |k| k.set("SCALE", scale))
+                let known = self.graph().weight(table).rows();
+                let of_token = |k: Kernel| match is_open {
+                    true => k.set("SCALE", scale).size("KNOWN", known),
+                    false => k.set("SCALE", scale),
+                };
+                self.embed(id, table, tokens, of_token)
             }
             Op::EmbedPlace { table, place } => {
                 let (buffer, offset) = match place {
@@ -289,6 +299,9 @@ impl Lowering<'_> {
             Op::CausalConv { .. } | Op::DeltaRule { .. } | Op::SelectiveScan { .. } => {
                 self.recurrent(id)
             }
+            Op::Mix { spec } => self.mix(id, &spec),
+            Op::Rescale { least } => self.rescale(id, least),
+            Op::GaussianTopK { deviations } => self.gaussian_top_k(id, deviations),
             Op::Add => {
                 let views = [self.input(id, 0), self.input(id, 1), self.plan.view(id)];
                 if views.iter().any(|v| v.stride != n) {

@@ -9,8 +9,22 @@ use crate::{
 impl Graph {
     /// Adds [`Op::Embed`]: the step's tokens, looked up in `table` `[vocab, d]`.
     pub fn embed(&mut self, table: WeightId, scale: f32) -> NodeId {
+        self.embed_from(table, scale, false)
+    }
+
+    /// The same from a table that may not have all tokens: the others have its first row.
+    pub fn embed_known(&mut self, table: WeightId, scale: f32) -> NodeId {
+        self.embed_from(table, scale, true)
+    }
+
+    fn embed_from(&mut self, table: WeightId, scale: f32, is_open: bool) -> NodeId {
         let cols = self.weight(table).cols;
-        self.push(Op::Embed { table, scale }, &[], Rows::All, cols)
+        let op = Op::Embed {
+            table,
+            scale,
+            is_open,
+        };
+        self.push(op, &[], Rows::All, cols)
     }
 
     /// Adds [`Op::EmbedPlace`]: what `table` `[rows, d]` holds for each token's place in its text.

@@ -344,11 +344,12 @@ impl<'a> Fuser<'a> {
         }
     }
 
-    /// Whether it is the norm of whole rows, not of each head.
+    /// Whether it is the norm of whole rows, not of each head, nor of some columns, which a linear does not find.
     fn is_row_norm(&self, id: NodeId) -> bool {
         let node = self.graph.node(id);
         let len = |w| self.graph.weight(w).rows();
         matches!(node.op, Op::RmsNorm { weight, .. } if len(weight) == node.cols)
+            && !matches!(self.graph.node(node.inputs[0]).op, Op::Slice { .. })
     }
 
     fn norm_step(&self, norm: NodeId) -> Option<Step> {

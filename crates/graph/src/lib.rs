@@ -13,6 +13,7 @@ mod plan;
 mod recurrent;
 mod step;
 mod storage;
+mod streams;
 mod weight;
 
 pub use experts::{Experts, RouteSpec, Score};
@@ -27,4 +28,5 @@ pub use op::{
 pub use optimiser::{AdamW, MOMENT_BLOCK, MomentType, Moments};
 pub use plan::{Plan, View};
 pub use step::{Batch, Noise, Sampling, dropout_factor};
+pub use streams::MixSpec;
 pub use weight::{Part, Weight, WeightId, WeightKind};

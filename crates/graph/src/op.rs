@@ -1,6 +1,6 @@
 //! What a node can compute.
 
-use crate::{CacheId, Experts, LoraId, RouteSpec, StateId, WeightId};
+use crate::{CacheId, Experts, LoraId, MixSpec, RouteSpec, StateId, WeightId};
 
 /// The nonlinearity of an MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -167,6 +167,8 @@ pub enum Op {
         table: WeightId,
         /// What rows are multiplied by: 1, or √d for Gemma.
         scale: f32,
+        /// Whether tokens beyond the table have its first row; otherwise there must be none.
+        is_open: bool,
     },
     /// The row of a learned table for each token's place in its text → `[T, d]`.
     EmbedPlace {
@@ -306,6 +308,24 @@ pub enum Op {
     },
     /// `x · sigmoid(g)`: `[T, n]`, `[T, 1]` → `[T, n]`.
     RowGate,
+    /// Of streams side by side, `out[o] = Σ_i c[o, i] · x[i]` with `c = constants + W · m`: x `[T, n_in · d]`, and m `[T, r]`
+    /// if there are weights → `[T, n_out · d]`.
+    Mix {
+        /// Streams and coefficients.
+        spec: MixSpec,
+    },
+    /// `y · sqrt(mean(x²) / max(mean(y²), least))` over each run of as many columns as x has: y `[T, n · d]`, x `[T, d]` →
+    /// `[T, n · d]`.
+    Rescale {
+        /// The least mean of squares that y is taken to have.
+        least: f32,
+    },
+    /// `max(x − (mean(x) + deviations · std(x)), 0)` over each row, with the standard deviation of all of its values: of
+    /// values with a normal distribution, a known share is not 0.
+    GaussianTopK {
+        /// How many standard deviations above the mean a value must be.
+        deviations: f32,
+    },
     /// The last row of the step: `[T, d]` → `[1, d]`.
     LastRow,
     /// The next token, from one row of logits, by the step's sampling parameters.
@@ -479,6 +499,9 @@ impl Op {
             Self::ExpertUp { .. } => "expert_up",
             Self::ExpertDown { .. } => "expert_down",
             Self::RowGate => "row_gate",
+            Self::Mix { .. } => "mix",
+            Self::Rescale { .. } => "rescale",
+            Self::GaussianTopK { .. } => "gaussian_top_k",
             Self::LastRow => "last_row",
             Self::Choose => "choose",
             Self::LoraDown { .. } => "lora_down",

@@ -55,6 +55,7 @@ static ALL: &[Row] = &[
     ),
     (&crate::gemma::GEMMA, "Gemma 1", &[Kind::Dense]),
     (&crate::gemma2::GEMMA2, "Gemma 2", &[Kind::Dense]),
+    (&crate::gemma3n::GEMMA3N, "Gemma 3n (text)", &[Kind::Dense]),
     (
         &crate::gemma4::GEMMA4,
         "Gemma 4 (text)",

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 use siskin_formats::Value;
-use siskin_graph::{
-    Activation, AttentionSpec, CacheId, Graph, Map, NodeId, Pairs, Result as GraphResult, RopeSpec,
-};
+use siskin_graph::{Activation, Graph, Map, NodeId, Result as GraphResult};
 
 use crate::blocks::{self, Biases};
 use crate::config::Source;
@@ -15,7 +13,9 @@ use crate::dense::DECODER;
 use crate::dims::Defaults;
 use crate::families::{Architecture, Family, InConfig};
 use crate::moe::{self, Moe};
+use crate::own_inputs::OwnInputs;
 use crate::rope::Rope;
+use crate::shared_keys::{self, Caches, Layer, SharedKeys};
 use crate::{Dims, Error, Result, layers};
 
 pub(crate) static GEMMA4: Architecture = Architecture {
@@ -38,9 +38,6 @@ pub(crate) static GEMMA4: Architecture = Architecture {
     read: Config::read,
     layer_names: &[
         ("post_attention_layernorm", "post_attention_norm"),
-        ("per_layer_input_gate", "inp_gate"),
-        ("per_layer_projection", "proj"),
-        ("post_per_layer_input_norm", "post_norm"),
         ("layer_scalar", "layer_output_scale.weight"),
         ("router.scale", "ffn_gate_inp.scale"),
         ("router.per_expert_scale", "ffn_down_exps.scale"),
@@ -48,41 +45,18 @@ pub(crate) static GEMMA4: Architecture = Architecture {
         ("pre_feedforward_layernorm_2", "pre_ffw_norm_2"),
         ("post_feedforward_layernorm_2", "post_ffw_norm_2"),
     ],
-    gguf_top_names: &[
-        ("model.embed_tokens_per_layer", "per_layer_token_embd"),
-        ("model.per_layer_model_projection", "per_layer_model_proj"),
-        ("model.per_layer_projection_norm", "per_layer_proj_norm"),
-    ],
     ..DECODER
 };
 
 /// Each n-th layer is global, where the file does not say.
 const PATTERN: usize = 6;
 
-/// One layer's attention.
-#[derive(Debug, Clone)]
-struct Layer {
-    is_local: bool,
-    n_kv_heads: usize,
-    head_dim: usize,
-    intermediate_size: usize,
-    /// Whether values are the keys before their norm.
-    k_is_v: bool,
-    /// Whether it has the keys and values of the last layer of its kind that has its own.
-    is_shared: bool,
-}
-
 #[derive(Debug)]
 struct Config {
     dims: Dims,
-    layers: Vec<Layer>,
-    /// Of global layers, and of local ones.
-    ropes: [Rope; 2],
-    window: Option<usize>,
+    attention: SharedKeys,
     activation: Activation,
-    biases: Biases,
-    /// Columns of each layer's own input, and rows of their table; 0 columns where there is none.
-    own_input: [usize; 2],
+    own_inputs: Option<OwnInputs>,
     logits_cap: Option<f32>,
     /// Experts beside the MLP of each layer.
     moe: Option<Moe>,
@@ -110,124 +84,16 @@ impl Config {
         let thetas = [1_000_000.0, 10_000.0];
         let (global, local) = Rope::read_kinds(source, [&sized(false), &sized(true)], thetas)?;
         dims.rope_theta = global.theta;
-        let window = source.uint("sliding_window", "attention.sliding_window")?;
-        let window = window.or((!source.is_gguf()).then_some(512));
-        let columns = "embedding_length_per_layer_input";
-        let default = (!source.is_gguf()).then_some(256);
-        let columns = source
-            .uint("hidden_size_per_layer_input", columns)?
-            .or(default);
-        let rows = source.uint("vocab_size_per_layer_input", "")?;
-        let rows = rows.unwrap_or(if source.is_gguf() {
-            dims.vocab_size
-        } else {
-            262_144
-        });
         let cap = source.float("final_logit_softcapping", "final_logit_softcapping")?;
         let activation = blocks::activation(source, "hidden_activation", Activation::GeluTanh)?;
         Ok(Arc::new(Self {
-            layers,
-            ropes: [global, local],
-            window: window.filter(|w| *w > 0),
+            attention: SharedKeys::read(source, layers, [global, local])?,
             activation,
-            biases: Biases::of_attention(source)?,
-            own_input: [columns.unwrap_or(0), rows],
+            own_inputs: OwnInputs::read(source, &dims, activation)?,
             logits_cap: cap.filter(|c| *c > 0.0),
             moe: read_experts(source, activation)?,
             dims,
         }))
-    }
-
-    /// Each layer's own input side by side, `[T, n_layers · columns]`.
-    fn own_inputs(&self, g: &mut Graph, x: NodeId) -> GraphResult<Option<NodeId>> {
-        let [n, rows] = self.own_input;
-        if n == 0 {
-            return Ok(None);
-        }
-        let (d, all) = (self.dims.hidden_size, self.dims.n_layers * n);
-        let table = "model.embed_tokens_per_layer.weight";
-        let table = g.matrix(table, &[(table, rows)], all);
-        let tokens = g.embed(table, (n as f32).sqrt());
-        let projected = [("per_layer_model_projection", all)];
-        let projected = blocks::stacked(g, x, "model", &projected, false)?;
-        let projected = g.map(projected, Map::Scale(1.0 / (d as f32).sqrt()));
-        let name = "model.per_layer_projection_norm";
-        let projected = blocks::norm(g, projected, name, n, self.dims.rms_norm_eps)?;
-        let both = g.add(projected, tokens)?;
-        Ok(Some(
-            g.map(both, Map::Scale(std::f32::consts::FRAC_1_SQRT_2)),
-        ))
-    }
-
-    /// Attention; the caches are those of the last global and the last local layer that have their own.
-    fn attention(
-        &self,
-        g: &mut Graph,
-        x: NodeId,
-        i: usize,
-        caches: &mut [Option<(CacheId, NodeId)>; 2],
-    ) -> GraphResult<NodeId> {
-        let layer = &self.layers[i];
-        let (head_dim, eps) = (layer.head_dim, self.dims.rms_norm_eps);
-        let (nq, nkv) = (self.dims.n_heads * head_dim, layer.n_kv_heads * head_dim);
-        let module = format!("model.layers.{i}.self_attn");
-        let kind = usize::from(layer.is_local);
-        let rope = RopeSpec {
-            inv_freq: g.constant(
-                ["inv_freq", "local_inv_freq"][kind],
-                self.ropes[kind].inv_freq.clone(),
-            ),
-            head_dim,
-            pairs: Pairs::Halves,
-            scale: self.ropes[kind].scale,
-        };
-        let mut stack = vec![("q_proj", nq)];
-        if !layer.is_shared {
-            stack.push(("k_proj", nkv));
-            if !layer.k_is_v {
-                stack.push(("v_proj", nkv));
-            }
-        }
-        let qkv = blocks::stacked(g, x, &module, &stack, self.biases.qkv)?;
-        let q = g.slice(qkv, 0, nq)?;
-        let q = blocks::norm(g, q, &format!("{module}.q_norm"), head_dim, eps)?;
-        let q = g.rope_of(q, rope)?;
-        g.name(q, format!("model.layers.{i}.q"));
-        let (cache, k) = match (layer.is_shared, caches[kind]) {
-            (true, Some(shared)) => shared,
-            _ => {
-                let k = g.slice(qkv, nq, nkv)?;
-                let v = match layer.k_is_v {
-                    true => k,
-                    false => g.slice(qkv, nq + nkv, nkv)?,
-                };
-                let k = blocks::norm(g, k, &format!("{module}.k_norm"), head_dim, eps)?;
-                let k = g.rope_of(k, rope)?;
-                let ones = format!("ones of {head_dim}");
-                let ones = g.constant(&ones, vec![1.0; head_dim]);
-                let v = g.rms_norm(v, ones, eps)?;
-                g.name(v, format!("model.layers.{i}.v"));
-                let cache = g.cache(layer.n_kv_heads, head_dim);
-                g.kv_append(k, v, cache)?;
-                caches[kind] = Some((cache, k));
-                (cache, k)
-            }
-        };
-        g.name(k, format!("model.layers.{i}.k"));
-        let spec = AttentionSpec {
-            n_heads: self.dims.n_heads,
-            n_kv_heads: layer.n_kv_heads,
-            head_dim,
-            scale: 1.0,
-            window: self.window.filter(|_| layer.is_local),
-            causal: true,
-            soft_cap: None,
-            sinks: None,
-        };
-        let mixed = g.attention(q, cache, spec)?;
-        g.name(mixed, format!("model.layers.{i}.attention"));
-        let o = [("o_proj", self.dims.hidden_size)];
-        blocks::stacked(g, mixed, &module, &o, self.biases.o)
     }
 
     /// Experts of what the MLP reads before its norm.
@@ -254,20 +120,20 @@ impl Config {
         x: NodeId,
         i: usize,
         own: Option<NodeId>,
-        caches: &mut [Option<(CacheId, NodeId)>; 2],
+        caches: &mut Caches,
     ) -> GraphResult<NodeId> {
         let layer = format!("model.layers.{i}");
         let (d, eps) = (self.dims.hidden_size, self.dims.rms_norm_eps);
         let norm =
             |g: &mut Graph, x, name: &str| blocks::norm(g, x, &format!("{layer}.{name}"), d, eps);
         let h = norm(g, x, "input_layernorm")?;
-        let h = self.attention(g, h, i, caches)?;
+        let h = self.attention.attention(g, &self.dims, h, i, caches)?;
         let h = norm(g, h, "post_attention_layernorm")?;
         let x = g.add(x, h)?;
         let h = norm(g, x, "pre_feedforward_layernorm")?;
         let dims = self
             .dims
-            .with_intermediate_size(self.layers[i].intermediate_size);
+            .with_intermediate_size(self.attention.layers[i].intermediate_size);
         let mut h = blocks::mlp(g, h, &layer, &dims, self.activation, Biases::NONE)?;
         if let Some(moe) = &self.moe {
             h = norm(g, h, "post_feedforward_layernorm_1")?;
@@ -276,13 +142,8 @@ impl Config {
         }
         let h = norm(g, h, "post_feedforward_layernorm")?;
         let mut x = g.add(x, h)?;
-        if let Some(own) = own {
-            let n = self.own_input[0];
-            let gate = blocks::stacked(g, x, &layer, &[("per_layer_input_gate", n)], false)?;
-            let own = g.slice(own, i * n, n)?;
-            let h = g.gated(gate, own, self.activation)?;
-            let h = blocks::stacked(g, h, &layer, &[("per_layer_projection", d)], false)?;
-            let h = norm(g, h, "post_per_layer_input_norm")?;
+        if let (Some(own), Some(inputs)) = (own, &self.own_inputs) {
+            let h = inputs.gated(g, x, own, i)?;
             x = g.add(x, h)?;
         }
         let scalar = format!("{layer}.layer_scalar");
@@ -355,11 +216,7 @@ fn read_layers(source: &Source<'_>, dims: &Dims, is_local: &[bool]) -> Result<Ve
         true => None,
         false => Some(source.flag("attention_k_eq_v", false)?),
     };
-    let n_shared = source.uint("num_kv_shared_layers", "attention.shared_kv_layers")?;
-    let first_shared = dims.n_layers.saturating_sub(n_shared.unwrap_or(0));
-    if first_shared == 0 {
-        return Err(source.wrong("num_kv_shared_layers", "less than num_hidden_layers"));
-    }
+    let first_shared = shared_keys::first_shared(source, dims.n_layers, Some(0))?;
     let is_wide = source.flag("use_double_wide_mlp", false)?;
     let head_dims = match source.is_gguf() {
         // The file's own is that of global layers.
@@ -392,15 +249,7 @@ fn read_layers(source: &Source<'_>, dims: &Dims, is_local: &[bool]) -> Result<Ve
             is_shared,
         }
     };
-    let layers: Vec<Layer> = is_local.iter().enumerate().map(layer).collect();
-    for layer in &layers[first_shared..] {
-        let alike = |other: &Layer| other.is_local == layer.is_local;
-        if !layers[..first_shared].iter().any(alike) {
-            let what = "a number that leaves a layer of each kind with keys of its own";
-            return Err(source.wrong("num_kv_shared_layers", what));
-        }
-    }
-    Ok(layers)
+    Ok(is_local.iter().enumerate().map(layer).collect())
 }
 
 impl Family for Config {
@@ -410,13 +259,21 @@ impl Family for Config {
 
     fn build(&self, g: &mut Graph) -> Result<NodeId> {
         let mut x = blocks::embed(g, &self.dims, (self.dims.hidden_size as f32).sqrt());
-        let own = self.own_inputs(g, x)?;
-        let mut caches = [None; 2];
+        let own = self
+            .own_inputs
+            .as_ref()
+            .map(|o| o.build(g, x))
+            .transpose()?;
+        let mut caches = Caches::default();
         for i in 0..self.dims.n_layers {
             x = self.block(g, x, i, own, &mut caches)?;
             g.end_layer(x, format!("model.layers.{i}.hidden"));
         }
         Ok(x)
+    }
+
+    fn does_without(&self, tensor: &str) -> bool {
+        self.attention.does_without(tensor)
     }
 
     fn logits_cap(&self) -> Option<f32> {

@@ -15,6 +15,9 @@ const JSON: &[&str] = &[
     "_sliding_window_pattern",
     "architectures",
     "attention_dropout",
+    "audio_config",
+    "audio_soft_tokens_per_image",
+    "audio_token_id",
     "attn_implementation",
     "attn_pdrop",
     "auto_map",
@@ -28,6 +31,7 @@ const JSON: &[&str] = &[
     "block_norm_eps",
     "block_out_init_scale",
     "block_use_xavier_init",
+    "boa_token_id",
     "boi_token_index",
     "bos_token_id",
     "cache_implementation",
@@ -42,6 +46,7 @@ const JSON: &[&str] = &[
     "early_stopping",
     "embd_pdrop",
     "encoder_no_repeat_ngram_size",
+    "eoa_token_id",
     "eod_token_id",
     "eoi_token_index",
     "eos_token_id",
@@ -198,12 +203,15 @@ const TENSORS: &[&str] = &[
     "rotary_emb.cos_cached",
 ];
 
-/// Beginnings of tensors' names: the parts of a model for images that read none of the text.
+/// Beginnings of tensors' names: the parts of a model for images and audio that read none of the text.
 const VISION: &[&str] = &[
     "vision_tower.",
     "multi_modal_projector.",
     "model.vision_tower.",
     "model.multi_modal_projector.",
+    "model.embed_vision.",
+    "model.audio_tower.",
+    "model.embed_audio.",
     "model.visual.",
     "visual.",
     "vision_model.",

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
+mod altup;
 mod apertus;
 mod arcee;
 mod bert;
@@ -23,6 +24,7 @@ mod families;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod gemma3n;
 mod gemma4;
 mod glm;
 mod gpt2;
@@ -46,6 +48,7 @@ mod names;
 mod nemotron_h;
 mod nomic;
 mod olmo;
+mod own_inputs;
 mod phi;
 mod phimoe;
 mod purpose;
@@ -56,7 +59,9 @@ mod rope;
 mod rope_scaling;
 mod seed_oss;
 mod sentence;
+mod shared_keys;
 mod smollm3;
+mod sparsity;
 mod stablelm;
 mod starcoder2;
 mod to_config;

@@ -88,7 +88,7 @@ pub(crate) fn transposed<T: Copy>(values: &[T], cols: usize) -> Vec<T> {
 }
 
 /// Names within a layer: Hugging Face's and GGUF's, where a family does not say otherwise.
-const LAYER_NAMES: [(&str, &str); 23] = [
+const LAYER_NAMES: [(&str, &str); 26] = [
     ("input_layernorm", "attn_norm"),
     ("self_attn.q_proj", "attn_q"),
     ("self_attn.k_proj", "attn_k"),
@@ -112,6 +112,9 @@ const LAYER_NAMES: [(&str, &str); 23] = [
     ("pre_feedforward_layernorm", "ffn_norm"),
     ("post_feedforward_layernorm", "post_ffw_norm"),
     ("post_attention_layernorm", "ffn_norm"),
+    ("per_layer_input_gate", "inp_gate"),
+    ("per_layer_projection", "proj"),
+    ("post_per_layer_input_norm", "post_norm"),
 ];
 
 /// The name a tensor has in the file.
@@ -139,6 +142,9 @@ pub(crate) fn in_file(arch: &Architecture, tensor: &str, gguf: bool) -> String {
         _ => {}
     }
     for (module, in_gguf) in [
+        ("model.embed_tokens_per_layer", "per_layer_token_embd"),
+        ("model.per_layer_model_projection", "per_layer_model_proj"),
+        ("model.per_layer_projection_norm", "per_layer_proj_norm"),
         ("2_Dense/linear", "dense_2"),
         ("3_Dense/linear", "dense_3"),
         ("score.dense", "cls"),

@@ -18,6 +18,8 @@ pub mod delta_rule;
 pub mod dora;
 /// Linears of the experts that a route chooses, and their gradients.
 pub mod experts;
+/// What of a row is far above its mean.
+pub mod gaussian_top_k;
 /// Views of matrices, and their products.
 pub mod gemm;
 /// Heads that are put together from columns of one or two values.
@@ -28,8 +30,12 @@ pub mod layer_norm;
 pub mod linear;
 /// LoRA's low-rank products (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021).
 pub mod lora;
+/// Sums of streams of hidden states, with coefficients.
+pub mod mix;
 /// The rows of a text become one.
 pub mod pool;
+/// Runs of a row, scaled to the magnitude of another value.
+pub mod rescale;
 /// RMSNorm (Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019).
 pub mod rms_norm;
 /// Rotary positions (Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021).
