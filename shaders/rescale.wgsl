@@ -14,11 +14,11 @@ override LEAST: f32;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) t: u32) {
     let at = (wid.y * RUNS + wid.x) * (K / 4u);
-    let of = wid.y * STRIDE + START;
+    let like = wid.y * STRIDE + START;
     var squares = vec2<f32>(0.0);
     for (var i = t; i < K / 4u; i += WG) {
         let a = y[at + i];
-        let b = x[of + i];
+        let b = x[like + i];
         squares += vec2<f32>(dot(a, a), dot(b, b));
     }
     let means = reduce_sum(vec4<f32>(squares, 0.0, 0.0), t) / f32(K);

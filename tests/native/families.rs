@@ -6,6 +6,7 @@ use pollster::block_on;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize_to_file};
 use siskin_engine::{CacheType, DeviceRequest, LookOptions, OpenOptions, Precision, Session};
+use siskin_formats::Checkpoint;
 use siskin_gpu::Profile;
 use siskin_models::{Head, Kind, Model, families};
 use siskin_tests::{Tensors, assert_close, family_folder, fixture, most_devices, tolerance};
@@ -70,6 +71,80 @@ fn logits_are_those_of_transformers() {
         if gguf.exists() {
             check(&gguf, DeviceRequest::Cpu, Profile::BASE, &ids, &wanted);
         }
+    }
+}
+
+/// Its checkpoints hold what is not of the text, and keys and values of layers that share those of others.
+#[test]
+fn gemma_3n_is_within_a_model_for_images_and_audio() {
+    let dir = family_folder("gemma3n");
+    let [config, weights] = ["config.json", "model.safetensors"].map(|f| dir.path().join(f));
+    let text: serde_json::Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    let whole = serde_json::json!({
+        "model_type": "gemma3n", "text_config": text, "vision_config": {"hidden_size": 8},
+        "audio_config": {"hidden_size": 8}, "audio_token_id": 9, "audio_soft_tokens_per_image": 4,
+        "boa_token_id": 7, "eoa_token_id": 8,
+    });
+    std::fs::write(&config, whole.to_string()).unwrap();
+    let bytes = std::fs::read(&weights).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let write = |more: &[&str]| {
+        let mut all: Vec<_> = file.tensors();
+        for (name, _) in &mut all {
+            *name = name.replacen("model.", "model.language_model.", 1);
+        }
+        let any = file.tensor("model.norm.weight").unwrap();
+        all.extend(more.iter().map(|name| (name.to_string(), any.clone())));
+        safetensors::serialize_to_file(all, None, &weights).unwrap();
+    };
+    let unread = [
+        "model.audio_tower.conformer.0.norm.weight",
+        "model.embed_audio.hard_embedding_norm.weight",
+        "model.embed_vision.hard_embedding_norm.weight",
+        "model.language_model.layers.2.self_attn.k_proj.weight",
+        "model.language_model.layers.3.self_attn.v_proj.weight",
+        "model.language_model.layers.3.self_attn.k_norm.weight",
+    ];
+    write(&unread);
+    let t = Tensors::open("families/gemma3n/expected.safetensors");
+    let (ids, wanted) = (t.u32("ids"), t.f32("logits"));
+    check(dir.path(), DeviceRequest::Cpu, Profile::BASE, &ids, &wanted);
+    // Layers 0 and 1 share none.
+    for other in [
+        "layers.1.self_attn.k_proj.bias",
+        "layers.3.self_attn.extra.weight",
+    ] {
+        write(&[&format!("model.language_model.{other}")]);
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let error = Model::open(&checkpoint).unwrap_err().to_string();
+        assert!(error.contains(other), "{error}");
+    }
+}
+
+#[test]
+fn sizes_that_contradict_one_another_are_refused_by_name() {
+    let config = fixture("families/gemma3n/config.json");
+    let config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(config).unwrap()).unwrap();
+    for (key, value) in [
+        ("altup_num_inputs", serde_json::json!(1)),
+        ("altup_active_idx", serde_json::json!(4)),
+        ("altup_correct_scale", serde_json::json!(false)),
+        ("num_kv_shared_layers", serde_json::json!(4)),
+        ("num_kv_shared_layers", serde_json::json!(3)),
+        ("intermediate_size", serde_json::json!([32, 32])),
+        (
+            "activation_sparsity_pattern",
+            serde_json::json!([0.5, 1.0, 0.0, 0.0]),
+        ),
+        ("activation_sparsity_pattern", serde_json::json!(0.5)),
+        ("hidden_size_per_layer_input", serde_json::json!(0)),
+        ("use_bidirectional_attention", serde_json::json!("all")),
+    ] {
+        let mut config = config.clone();
+        config[key] = value;
+        let error = Model::from_config(config).unwrap_err().to_string();
+        assert!(error.contains(key), "{key}: {error}");
     }
 }
 
