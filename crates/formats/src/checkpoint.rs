@@ -9,7 +9,9 @@ use crate::mxfp4::Scales;
 use crate::nf4::Peaks;
 use crate::quantisation::Scheme;
 use crate::safetensors::Header;
-use crate::{ByteSource, Error, FileSource, Gguf, Result, SideFiles, TensorType, fp8, integer_tensors, mxfp4};
+use crate::{
+    ByteSource, Error, FileSource, Gguf, Result, SideFiles, TensorType, fp8, integer_tensors, mxfp4,
+};
 
 /// Bytes of one of a checkpoint's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

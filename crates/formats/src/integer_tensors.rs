@@ -230,12 +230,7 @@ impl<'a> Parts<'a> {
     }
 
     /// `packed` is the bits of packed codes.
-    fn compressed(
-        &mut self,
-        part: &str,
-        packed: Option<u32>,
-        has_zeros: bool,
-    ) -> Result<Integers> {
+    fn compressed(&mut self, part: &str, packed: Option<u32>, has_zeros: bool) -> Result<Integers> {
         let (bits, ty) = match packed {
             Some(bits) => (bits, Dtype::I32),
             None => (8, Dtype::I8),

@@ -74,7 +74,9 @@ impl Field {
                 plus,
             } => {
                 let at = 4 * (rows.word(row) + cols.word(col));
-                let word = bytes[at..].first_chunk().map_or(0, |b| u32::from_le_bytes(*b));
+                let word = bytes[at..]
+                    .first_chunk()
+                    .map_or(0, |b| u32::from_le_bytes(*b));
                 let mut i = rows.within(row) | cols.within(col);
                 if interleaved {
                     i = i >> 1 | (i & 1) << 2;

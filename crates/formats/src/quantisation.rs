@@ -136,7 +136,11 @@ impl Scheme {
             return Ok(None);
         };
         let inner = &config["text_config"];
-        let holder = if inner[KEY].is_object() { inner } else { &config };
+        let holder = if inner[KEY].is_object() {
+            inner
+        } else {
+            &config
+        };
         if !holder[KEY].is_object() {
             return Ok(None);
         }
@@ -222,7 +226,11 @@ impl Scheme {
         for name in names.keys() {
             let group = groups.within(name);
             // Which modules a group is for, their tensors say.
-            let from = if group.get("format").is_null() { table } else { &group };
+            let from = if group.get("format").is_null() {
+                table
+            } else {
+                &group
+            };
             if from.get("format").is_null() {
                 return Err(from.refused("format", &FORMATS.join(", ")));
             }

@@ -62,7 +62,10 @@ mod tests {
     #[test]
     fn scales_of_16_bits_are_exact() {
         for bits in 0..0x7c00 {
-            let (a, b) = (f16::from_bits(bits).to_f32(), bf16::from_bits(bits).to_f32());
+            let (a, b) = (
+                f16::from_bits(bits).to_f32(),
+                bf16::from_bits(bits).to_f32(),
+            );
             for (bits, scale) in [(4, a), (8, a), (4, b), (8, b)] {
                 let word = scale_and_zero(bits, scale, 9).to_le_bytes();
                 assert_eq!(parts(&word, bits), (scale, 9));
@@ -77,7 +80,10 @@ mod tests {
             for (bits, most) in [(4, 2f32.powi(-20)), (8, 2f32.powi(-16))] {
                 let word = scale_and_zero(bits, scale, 15).to_le_bytes();
                 let (found, zero) = parts(&word, bits);
-                assert!((found - scale).abs() <= scale * most && zero == 15, "{scale}");
+                assert!(
+                    (found - scale).abs() <= scale * most && zero == 15,
+                    "{scale}"
+                );
             }
         }
     }
