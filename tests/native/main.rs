@@ -22,6 +22,7 @@ mod graph;
 mod graph_grad;
 mod importance;
 mod mutants;
+mod quantised;
 mod real_encoder;
 mod real_model;
 mod recurrent;

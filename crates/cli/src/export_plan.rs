@@ -128,8 +128,8 @@ fn in_gguf(
 ) -> Result<Vec<Exported>> {
     let checkpoint = &files.weights.checkpoint;
     let mut tensors = files.model.exports(checkpoint, true, None)?;
-    // GGUF does not have NF4.
-    for t in tensors.iter_mut().filter(|t| t.ty == TensorType::NF4) {
+    // What GGUF does not have: NF4, INT4, INT8.
+    for t in tensors.iter_mut().filter(|t| t.ty.ggml().is_none()) {
         t.ty = TensorType::F16;
     }
     let Some(file) = file else {

@@ -51,6 +51,8 @@ struct Inspected {
     model: Model,
     text: TextModel,
     by_type: BTreeMap<TensorType, OfType>,
+    /// Tensors that are larger in memory than in their file: how many, by what they are there.
+    widened: BTreeMap<&'static str, usize>,
     experts: Option<ExpertCounts>,
     context: usize,
     on_cpu: MemoryFigure,
@@ -71,7 +73,11 @@ impl Inspected {
         let memory = |on_gpu| MemoryFigure::of(&model, &checkpoint, context, 2, on_gpu);
         let (on_cpu, on_gpu) = (memory(false)?, memory(true)?);
         let mut by_type = BTreeMap::<_, OfType>::new();
+        let mut widened = BTreeMap::<_, usize>::new();
         for t in &checkpoint.tensors {
+            if let Some(from) = t.widened_from() {
+                *widened.entry(from).or_default() += 1;
+            }
             let entry = by_type.entry(t.ty).or_default();
             entry.tensors += 1;
             entry.bytes += t.bytes;
@@ -83,6 +89,7 @@ impl Inspected {
             model,
             text,
             by_type,
+            widened,
             context,
             on_cpu,
             on_gpu,
@@ -135,6 +142,7 @@ impl Inspected {
             "chat_template": text.template(),
             "embeddings": self.embeddings_json(),
             "types": types,
+            "widened": self.widened,
             "tensors": tensors,
             "memory": { "context": self.context, "figure": self.on_cpu, "on_gpu": self.on_gpu },
         })
@@ -246,6 +254,9 @@ impl Inspected {
                 of.parameters,
                 of.bytes
             )?;
+        }
+        for (from, n) in &self.widened {
+            writeln!(out, "{n} of F16 are in the files as {from}")?;
         }
         Ok(())
     }

@@ -48,16 +48,16 @@ impl WeightFiles {
     /// Reads one tensor, as blocks of its type.
     ///
     /// # Errors
-    /// If its file cannot be read.
+    /// If its file cannot be read, or parts of the tensor contradict each other.
     pub async fn read(&self, info: &TensorInfo) -> Result<Vec<u8>> {
-        let Some(source) = self.sources.get(info.file) else {
-            return Ok(self.checkpoint.read(info)?);
-        };
         let mut parts = vec![];
-        for (offset, bytes) in info.ranges() {
-            parts.push(source.read(offset, bytes).await?);
+        for place in info.ranges() {
+            let Some(source) = self.sources.get(place.file) else {
+                return Ok(self.checkpoint.read(info)?);
+            };
+            parts.push(source.read(place.offset, place.bytes).await?);
         }
-        Ok(info.join(parts))
+        Ok(info.join(parts)?)
     }
 
     /// Reads and decodes one tensor.

@@ -79,6 +79,11 @@ pub fn weights(ty: TensorType, seed: u32, n: usize) -> Vec<u8> {
             block[..4].iter_mut().for_each(|s| *s = 0x10 + *s % 0x20);
             continue;
         }
+        if matches!(ty, TensorType::INT4 | TensorType::INT8) {
+            // An f32 of 2^-7 to 2^-6.
+            block[3] = (block[3] & 0x80) | 0x3c;
+            continue;
+        }
         for at in scales {
             // Exponents of 2^-7 to 2^-4, as trained weights have, or 2^-11 to 2^-8 where other scales multiply them.
             block[at + 1] = (block[at + 1] & 0x8f) | least;

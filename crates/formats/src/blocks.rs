@@ -26,8 +26,8 @@ pub type Encode = fn(&[f32], &mut Vec<u8>);
 
 /// One storage format of integers.
 pub trait Format {
-    /// ggml's number for it.
-    const GGML: u32;
+    /// ggml's number for it, where GGUF has it.
+    const GGML: Option<u32>;
     /// Weights in a storage block: a multiple of 32.
     const LEN: usize;
     /// Bytes of a storage block.

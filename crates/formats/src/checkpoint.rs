@@ -1,12 +1,28 @@
 //! A model's files as one set of named tensors, whichever format they are in.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 
+use crate::integers::Integers;
 use crate::mxfp4::Scales;
 use crate::nf4::Peaks;
-use crate::{ByteSource, Error, FileSource, Gguf, Result, SideFiles, TensorType, fp8, mxfp4};
+use crate::quantisation::Scheme;
+use crate::safetensors::Header;
+use crate::{
+    ByteSource, Error, FileSource, Gguf, Result, SideFiles, TensorType, fp8, integer_tensors, mxfp4,
+};
+
+/// Bytes of one of a checkpoint's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The file's index.
+    pub file: usize,
+    /// Where they begin.
+    pub offset: u64,
+    /// How many there are.
+    pub bytes: u64,
+}
 
 /// A tensor's name, shape and type, and where its bytes are.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,14 +49,18 @@ pub(crate) enum Apart {
     Nf4(Box<Peaks>),
     Mxfp4(Scales),
     Fp8(fp8::Scales),
+    Integers(Box<Integers>),
 }
 
 impl TensorInfo {
     /// The smallest tensor that can be read by itself and contains some rows of a matrix (or some values of a vector)
     /// of `n_rows` rows, and the row of it at which they begin. Matrices of experts count as one.
     pub fn around(&self, rows: Range<usize>, n_rows: usize) -> (Self, usize) {
-        // Peaks that are quantised, and 8-bit floats, share scales across rows.
-        let is_whole = matches!(self.apart, Some(Apart::Nf4(_) | Apart::Fp8(_)));
+        // Peaks that are quantised, and 8-bit floats, share scales across rows; integers, words.
+        let is_whole = matches!(
+            self.apart,
+            Some(Apart::Nf4(_) | Apart::Fp8(_) | Apart::Integers(_))
+        );
         if is_whole || rows == (0..n_rows) {
             return (self.clone(), rows.start);
         }
@@ -60,33 +80,58 @@ impl TensorInfo {
         (piece, 0)
     }
 
-    /// Offset and length of each range of the file that makes up the tensor: one, but for types whose parts are apart.
-    pub fn ranges(&self) -> Vec<(u64, u64)> {
+    /// Each range of bytes that makes up the tensor: one, but for types whose parts are apart.
+    pub fn ranges(&self) -> Vec<Place> {
         let values: usize = self.shape.iter().product();
+        let own = |(offset, bytes)| Place {
+            file: self.file,
+            offset,
+            bytes,
+        };
         match &self.apart {
-            None => vec![(self.offset, self.bytes)],
+            None => vec![own((self.offset, self.bytes))],
             Some(Apart::Nf4(peaks)) => {
                 let codes = (self.offset, values as u64 / 2);
-                std::iter::once(codes).chain(peaks.ranges()).collect()
+                let all = std::iter::once(codes).chain(peaks.ranges());
+                all.map(own).collect()
             }
             Some(Apart::Mxfp4(scales)) => {
                 let [codes, bytes] = mxfp4::bytes_of(values);
-                vec![(self.offset, codes), (scales.offset, bytes)]
+                vec![own((self.offset, codes)), own((scales.offset, bytes))]
             }
-            Some(Apart::Fp8(scales)) => vec![(self.offset, values as u64), scales.at],
+            Some(Apart::Fp8(scales)) => {
+                vec![own((self.offset, values as u64)), own(scales.at)]
+            }
+            Some(Apart::Integers(integers)) => integers.places(),
         }
     }
 
     /// The tensor's blocks, from the bytes of each range of [`Self::ranges`].
     ///
+    /// # Errors
+    /// If parts contradict each other.
+    ///
     /// # Panics
     /// If `parts` are not the bytes of these ranges.
-    pub fn join(&self, mut parts: Vec<Vec<u8>>) -> Vec<u8> {
-        match &self.apart {
+    pub fn join(&self, mut parts: Vec<Vec<u8>>) -> Result<Vec<u8>> {
+        Ok(match &self.apart {
             None => parts.swap_remove(0),
             Some(Apart::Nf4(peaks)) => peaks.blocks(&parts),
             Some(Apart::Mxfp4(_)) => mxfp4::blocks(&parts[0], &parts[1]),
             Some(Apart::Fp8(scales)) => scales.values(&parts[0], &parts[1]),
+            Some(Apart::Integers(integers)) => integers.blocks(&parts)?,
+        })
+    }
+
+    /// What is in the file, where that is smaller than the type that it is read as.
+    pub fn widened_from(&self) -> Option<&'static str> {
+        match &self.apart {
+            Some(Apart::Fp8(_)) => Some("8-bit floats (FP8)"),
+            Some(Apart::Integers(i)) if self.ty == TensorType::F16 => Some(match i.bits {
+                4 => "4-bit integers whose groups are of columns that are apart (act-order)",
+                _ => "8-bit integers whose groups are of columns that are apart (act-order)",
+            }),
+            _ => None,
         }
     }
 }
@@ -154,18 +199,28 @@ impl Checkpoint {
     /// # Errors
     /// If a header is damaged, or two tensors have one name.
     pub fn from_safetensors(files: Vec<Box<dyn ByteSource>>, side: SideFiles) -> Result<Self> {
-        let (mut tensors, mut unread) = (vec![], vec![]);
         let dense = side.dense_folders();
         let own = files.len().saturating_sub(dense.len());
-        for (i, source) in files.iter().enumerate() {
-            let mut header = crate::safetensors::read_header(&**source, i)?;
+        let mut headers = vec![];
+        for source in &files {
+            headers.push(Header::read(&**source)?);
+        }
+        let entries = crate::safetensors::entries(&headers[..own])?;
+        let (mut tensors, parts) = match Scheme::of(&side)? {
+            Some(scheme) => scheme.tensors(&side.folder, &entries)?,
+            None if integer_tensors::is_quantised(&entries) => return Err(Scheme::missing(&side)),
+            None => (vec![], HashSet::new()),
+        };
+        let mut unread = vec![];
+        for (i, (header, source)) in headers.iter().zip(&files).enumerate() {
+            let mut found = header.tensors(&**source, i, &parts)?;
             if let Some(folder) = i.checked_sub(own).and_then(|at| dense.get(at)) {
-                for tensor in &mut header.0 {
+                for tensor in &mut found.0 {
                     tensor.name = format!("{folder}/{}", tensor.name);
                 }
             }
-            tensors.extend(header.0);
-            unread.extend(header.1);
+            tensors.extend(found.0);
+            unread.extend(found.1);
         }
         Self::new(None, side, tensors, unread, files)
     }
@@ -251,15 +306,15 @@ impl Checkpoint {
     /// Reads one tensor, as blocks of its type.
     ///
     /// # Errors
-    /// If the file cannot be read.
+    /// If the file cannot be read, or parts of the tensor contradict each other.
     pub fn read(&self, info: &TensorInfo) -> Result<Vec<u8>> {
         let mut parts = vec![];
-        for (offset, len) in info.ranges() {
-            let mut bytes = vec![0; len as usize];
-            self.files[info.file].read_at(offset, &mut bytes)?;
+        for place in info.ranges() {
+            let mut bytes = vec![0; place.bytes as usize];
+            self.files[place.file].read_at(place.offset, &mut bytes)?;
             parts.push(bytes);
         }
-        Ok(info.join(parts))
+        info.join(parts)
     }
 
     /// Reads and decodes one tensor, row by row.

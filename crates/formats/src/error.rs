@@ -112,6 +112,18 @@ pub enum Error {
         /// The type's name or number.
         found: String,
     },
+    /// Weights that were quantised by a method, or with an option, that is not supported.
+    #[error("{name}: `{key}` is {value}, which is not supported; supported: {supported}")]
+    Quantisation {
+        /// The configuration's name.
+        name: String,
+        /// The key in it.
+        key: String,
+        /// Its value, shortened.
+        value: String,
+        /// The values that are supported.
+        supported: String,
+    },
     /// Rows that are not a whole number of blocks of the tensor's type.
     #[error(
         "{name}: tensor `{tensor}` of shape {shape:?} does not fit its type {ty}, whose block size is {block}"

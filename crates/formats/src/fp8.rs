@@ -2,10 +2,11 @@
 //! `float-quantized` have them: a weight is its code's value times its scale. They are read as F16, which holds both the
 //! code's 4 bits and most of the scale's: a tensor is converted when it is read.
 
-use half::{bf16, f16};
+use half::f16;
 
 use crate::TensorType;
 use crate::blocks::f16_to_f32;
+use crate::formats::float_at;
 
 /// What the scales of `X.weight` are called, after its name.
 pub(crate) const SCALES: [&str; 2] = ["_scale_inv", "_scale"];
@@ -55,23 +56,12 @@ impl Scales {
         for (row, codes) in codes.chunks_exact(cols).enumerate() {
             let first = row / self.block[0] * across;
             for (i, codes) in codes.chunks(self.block[1]).enumerate() {
-                let scale = self.scale(scales, first + i);
+                let scale = float_at(self.ty, scales, first + i);
                 let values = codes.iter().map(|code| f16::from_f32(value(*code) * scale));
                 out.extend(values.flat_map(f16::to_le_bytes));
             }
         }
         out
-    }
-
-    fn scale(&self, bytes: &[u8], i: usize) -> f32 {
-        let two = |i: usize| u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]);
-        match self.ty {
-            TensorType::F16 => f16::from_bits(two(i)).to_f32(),
-            TensorType::BF16 => bf16::from_bits(two(i)).to_f32(),
-            _ => bytes[4 * i..]
-                .first_chunk()
-                .map_or(0.0, |b| f32::from_le_bytes(*b)),
-        }
     }
 }
 

@@ -11,9 +11,12 @@ mod ggml_types;
 mod gguf;
 mod gguf_header;
 mod gguf_write;
+mod integer_tensors;
+mod integers;
 mod mxfp4;
 mod nf4;
 mod pickle;
+mod quantisation;
 mod safetensors;
 mod search;
 mod side_files;
@@ -24,7 +27,7 @@ mod tensor_type;
 pub use blocks::{
     BLOCK_32, Block32, Encode, ForFormat, Format, Values, decode, encode, f16_to_f32,
 };
-pub use checkpoint::{Checkpoint, TensorInfo, UnreadTensor, shard_names};
+pub use checkpoint::{Checkpoint, Place, TensorInfo, UnreadTensor, shard_names};
 pub use dynamic::{dynamic_map, nearest_code};
 pub use error::{Error, Result};
 pub use gguf::{Array, Gguf, Header, Value};

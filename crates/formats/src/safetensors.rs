@@ -1,13 +1,13 @@
 //! Headers of safetensors files, by the `safetensors` crate; the data is read by range.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo as Entry};
 
 use crate::checkpoint::Apart;
 use crate::mxfp4::{self, Scales};
 use crate::nf4::{self, Nested, Peaks, Range};
-use crate::{ByteSource, Error, Result, TensorInfo, TensorType, UnreadTensor, fp8};
+use crate::{ByteSource, Error, Place, Result, TensorInfo, TensorType, UnreadTensor, fp8};
 
 /// Bytes of a header, as the reference implementation limits them.
 const MAX_HEADER: u64 = 100_000_000;
@@ -23,7 +23,7 @@ const PARTS: [&str; 4] = [
 ];
 
 /// A header that lies within its file, as all its tensors do.
-struct Header {
+pub(crate) struct Header {
     name: String,
     /// Where the data begins.
     data: u64,
@@ -31,7 +31,7 @@ struct Header {
 }
 
 impl Header {
-    fn read(source: &dyn ByteSource) -> Result<Self> {
+    pub fn read(source: &dyn ByteSource) -> Result<Self> {
         let (name, len) = (source.name().to_string(), source.len());
         if len < 8 {
             return Err(Error::Truncated {
@@ -233,9 +233,52 @@ impl Header {
             shape: state.shape,
         })
     }
+
+    /// The tensors of the file, but for `parts`; `file` is its index in its checkpoint.
+    pub fn tensors(
+        &self,
+        source: &dyn ByteSource,
+        file: usize,
+        parts: &HashSet<String>,
+    ) -> Result<(Vec<TensorInfo>, Vec<UnreadTensor>)> {
+        let mut states = HashMap::new();
+        for (tensor, entry) in &self.entries {
+            if let Some(of) = Self::quantised(tensor) {
+                let (offset, bytes) = self.range(entry);
+                let mut state = vec![0; bytes as usize];
+                source.read_at(offset, &mut state)?;
+                states.insert(of, state);
+            }
+        }
+        let (mut tensors, mut unread) = (vec![], vec![]);
+        for (tensor, entry) in &self.entries {
+            if parts.contains(tensor) || self.is_part(tensor) {
+                continue;
+            }
+            let codes = tensor.strip_suffix(mxfp4::CODES);
+            if let Some(found) = codes.and_then(|t| self.mxfp4(t, file)) {
+                tensors.push(found);
+                continue;
+            }
+            if let Some(found) = self.fp8(tensor, file) {
+                tensors.push(found);
+                continue;
+            }
+            match states.get(tensor.as_str()) {
+                Some(state) => tensors.push(self.nf4(tensor, state, file)?),
+                None => match self.plain(tensor, entry, file)? {
+                    Ok(tensor) => tensors.push(tensor),
+                    Err(tensor) => unread.push(tensor),
+                },
+            }
+        }
+        tensors.sort_by_key(|t| t.offset);
+        unread.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok((tensors, unread))
+    }
 }
 
-fn plain_type(dtype: Dtype) -> Option<TensorType> {
+pub(crate) fn plain_type(dtype: Dtype) -> Option<TensorType> {
     match dtype {
         Dtype::F32 => Some(TensorType::F32),
         Dtype::F16 => Some(TensorType::F16),
@@ -244,46 +287,37 @@ fn plain_type(dtype: Dtype) -> Option<TensorType> {
     }
 }
 
-/// The tensors of one safetensors file; `file` is this file's index in its checkpoint.
-pub(crate) fn read_header(
-    source: &dyn ByteSource,
-    file: usize,
-) -> Result<(Vec<TensorInfo>, Vec<UnreadTensor>)> {
-    let header = Header::read(source)?;
-    let mut states = HashMap::new();
-    for (tensor, entry) in &header.entries {
-        if let Some(of) = Header::quantised(tensor) {
+/// A tensor as its file has it.
+pub(crate) struct Stored {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub at: Place,
+}
+
+/// What all files have, by name.
+pub(crate) type Entries = HashMap<String, Stored>;
+
+/// The tensors of all files.
+pub(crate) fn entries(headers: &[Header]) -> Result<Entries> {
+    let mut all = HashMap::new();
+    for (file, header) in headers.iter().enumerate() {
+        for (name, entry) in &header.entries {
             let (offset, bytes) = header.range(entry);
-            let mut state = vec![0; bytes as usize];
-            source.read_at(offset, &mut state)?;
-            states.insert(of, state);
+            let stored = Stored {
+                dtype: entry.dtype,
+                shape: entry.shape.clone(),
+                at: Place {
+                    file,
+                    offset,
+                    bytes,
+                },
+            };
+            if all.insert(name.clone(), stored).is_some() {
+                return Err(header.damaged(format!("another file has its tensor `{name}`, too")));
+            }
         }
     }
-    let (mut tensors, mut unread) = (vec![], vec![]);
-    for (tensor, entry) in &header.entries {
-        if header.is_part(tensor) {
-            continue;
-        }
-        let codes = tensor.strip_suffix(mxfp4::CODES);
-        if let Some(found) = codes.and_then(|t| header.mxfp4(t, file)) {
-            tensors.push(found);
-            continue;
-        }
-        if let Some(found) = header.fp8(tensor, file) {
-            tensors.push(found);
-            continue;
-        }
-        match states.get(tensor.as_str()) {
-            Some(state) => tensors.push(header.nf4(tensor, state, file)?),
-            None => match header.plain(tensor, entry, file)? {
-                Ok(tensor) => tensors.push(tensor),
-                Err(tensor) => unread.push(tensor),
-            },
-        }
-    }
-    tensors.sort_by_key(|t| t.offset);
-    unread.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok((tensors, unread))
+    Ok(all)
 }
 
 /// Offset and length of each range that [`crate::Checkpoint::from_safetensors`] reads beyond the header: the shapes of

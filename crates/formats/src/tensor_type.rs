@@ -20,7 +20,7 @@ impl Row {
     const fn integers<F: Format>(name: &'static str) -> Self {
         Self {
             name,
-            ggml: Some(F::GGML),
+            ggml: F::GGML,
             block_len: F::LEN,
             block_bytes: F::BYTES,
             is_integer: true,
@@ -134,6 +134,10 @@ types! {
     NVFP4: integers,
     /// bitsandbytes' 4-bit codes of 16 values, with an f32 scale for each 64; GGUF does not have it.
     NF4: values,
+    /// 4 bits, with a scale of 28 bits and a zero point for each 32; GGUF does not have it.
+    INT4: integers,
+    /// 8 bits, with a scale of 24 bits and a zero point for each 32; GGUF does not have it.
+    INT8: integers,
 }
 
 impl TensorType {

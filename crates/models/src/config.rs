@@ -414,7 +414,8 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// Refuses weights that were quantised in a way whose tensors are not read.
+/// Refuses weights that were quantised in a way whose tensors are not read. Where `siskin-formats` reads the
+/// configuration itself, a folder was refused when it was opened.
 pub(crate) fn check_quantisation(source: &Source<'_>) -> Result<()> {
     const KEY: &str = "quantization_config";
     let Some(table) = source.table(KEY)? else {
@@ -431,22 +432,12 @@ pub(crate) fn check_quantisation(source: &Source<'_>) -> Result<()> {
                 }
             }
         }
-        Some("bitsandbytes") => Err(source.unsupported(&format!("{KEY}.load_in_8bit"), true)),
         // A tensor's own type says how; parts of the model that are left as they are have theirs.
-        Some("mxfp4") => Ok(()),
+        Some("bitsandbytes" | "mxfp4" | "gptq" | "awq" | "compressed-tensors") => Ok(()),
         // Activations stay as they are, where transformers rounds them on some devices.
         Some("fp8") => match text("activation_scheme") {
             None | Some("dynamic") => Ok(()),
             Some(other) => Err(source.unsupported(&format!("{KEY}.activation_scheme"), other)),
-        },
-        Some("compressed-tensors") => match (text("format"), table.get("kv_cache_scheme")) {
-            (Some("float-quantized"), None | Some(Json::Null)) => Ok(()),
-            (Some("float-quantized"), Some(_)) => {
-                Err(source.unsupported(&format!("{KEY}.kv_cache_scheme"), "not null"))
-            }
-            (other, _) => {
-                Err(source.unsupported(&format!("{KEY}.format"), other.unwrap_or("missing")))
-            }
         },
         other => {
             let key = format!("{KEY}.quant_method");

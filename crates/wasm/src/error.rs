@@ -91,7 +91,9 @@ fn code(e: &Error) -> &'static str {
             | siskin_models::Error::Formats(siskin_formats::Error::UnknownType { .. }),
         )
         | Error::Formats(
-            siskin_formats::Error::BigEndian(_) | siskin_formats::Error::UnknownType { .. },
+            siskin_formats::Error::BigEndian(_)
+            | siskin_formats::Error::UnknownType { .. }
+            | siskin_formats::Error::Quantisation { .. },
         ) => "unsupported_model",
         Error::Text(_) | Error::Models(_) | Error::Formats(_) => "invalid_model",
         Error::Gpu(Gpu::NoGpu | Gpu::Open { .. }) => "no_webgpu",

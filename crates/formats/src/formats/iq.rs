@@ -127,7 +127,7 @@ impl Grid for IQ1_S {
     }
 }
 impl Format for IQ1_S {
-    const GGML: u32 = 19;
+    const GGML: Option<u32> = Some(19);
     const LEN: usize = 256;
     const BYTES: usize = 50;
     #[inline(always)]
@@ -159,7 +159,7 @@ impl Grid for IQ1_M {
     }
 }
 impl Format for IQ1_M {
-    const GGML: u32 = 29;
+    const GGML: Option<u32> = Some(29);
     const LEN: usize = 256;
     const BYTES: usize = 56;
     #[inline(always)]
@@ -187,7 +187,7 @@ impl Grid for IQ2_XXS {
     }
 }
 impl Format for IQ2_XXS {
-    const GGML: u32 = 16;
+    const GGML: Option<u32> = Some(16);
     const LEN: usize = 256;
     const BYTES: usize = 66;
     #[inline(always)]
@@ -214,7 +214,7 @@ impl Grid for IQ2_XS {
     }
 }
 impl Format for IQ2_XS {
-    const GGML: u32 = 17;
+    const GGML: Option<u32> = Some(17);
     const LEN: usize = 256;
     const BYTES: usize = 74;
     #[inline(always)]
@@ -240,7 +240,7 @@ impl Grid for IQ2_S {
     }
 }
 impl Format for IQ2_S {
-    const GGML: u32 = 22;
+    const GGML: Option<u32> = Some(22);
     const LEN: usize = 256;
     const BYTES: usize = 82;
     #[inline(always)]
@@ -269,7 +269,7 @@ impl Grid for IQ3_XXS {
     }
 }
 impl Format for IQ3_XXS {
-    const GGML: u32 = 18;
+    const GGML: Option<u32> = Some(18);
     const LEN: usize = 256;
     const BYTES: usize = 98;
     #[inline(always)]
@@ -299,7 +299,7 @@ impl Grid for IQ3_S {
     }
 }
 impl Format for IQ3_S {
-    const GGML: u32 = 21;
+    const GGML: Option<u32> = Some(21);
     const LEN: usize = 256;
     const BYTES: usize = 110;
     #[inline(always)]
@@ -332,7 +332,7 @@ impl IQ4_XS {
     }
 }
 impl Format for IQ4_XS {
-    const GGML: u32 = 23;
+    const GGML: Option<u32> = Some(23);
     const LEN: usize = 256;
     const BYTES: usize = 136;
     #[inline(always)]

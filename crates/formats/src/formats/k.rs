@@ -6,7 +6,7 @@ use crate::blocks::{Block32, Format, f16_at};
 /// 16 bytes of 4-bit scale and minimum; 64 bytes of 2-bit values; f16 `d`, `dmin`.
 pub struct Q2_K;
 impl Format for Q2_K {
-    const GGML: u32 = 10;
+    const GGML: Option<u32> = Some(10);
     const LEN: usize = 256;
     const BYTES: usize = 84;
     #[inline(always)]
@@ -40,7 +40,7 @@ impl Q3_K {
     }
 }
 impl Format for Q3_K {
-    const GGML: u32 = 11;
+    const GGML: Option<u32> = Some(11);
     const LEN: usize = 256;
     const BYTES: usize = 110;
     #[inline(always)]
@@ -91,7 +91,7 @@ fn k_nibbles(qs: &[u8], run: usize) -> [i8; 32] {
 /// f16 `d`, `dmin`; 12 bytes of 6-bit scales and minima; 128 bytes of nibbles.
 pub struct Q4_K;
 impl Format for Q4_K {
-    const GGML: u32 = 12;
+    const GGML: Option<u32> = Some(12);
     const LEN: usize = 256;
     const BYTES: usize = 144;
     #[inline(always)]
@@ -106,7 +106,7 @@ impl Format for Q4_K {
 /// As Q4_K, with 32 bytes of fifth bits before the nibbles.
 pub struct Q5_K;
 impl Format for Q5_K {
-    const GGML: u32 = 13;
+    const GGML: Option<u32> = Some(13);
     const LEN: usize = 256;
     const BYTES: usize = 176;
     #[inline(always)]
@@ -125,7 +125,7 @@ impl Format for Q5_K {
 /// 128 bytes of nibbles; 64 bytes of 2 high bits; 16 signed scales; f16 `d`; `d s (q − 32)`.
 pub struct Q6_K;
 impl Format for Q6_K {
-    const GGML: u32 = 14;
+    const GGML: Option<u32> = Some(14);
     const LEN: usize = 256;
     const BYTES: usize = 210;
     #[inline(always)]

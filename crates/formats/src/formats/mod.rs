@@ -4,6 +4,7 @@
 #![allow(non_camel_case_types, missing_debug_implementations)]
 
 mod grids;
+mod int;
 mod iq;
 mod k;
 mod plain;
@@ -11,8 +12,11 @@ mod small;
 mod ternary;
 
 pub use crate::nf4::NF4;
+pub(crate) use int::scale_and_zero;
+pub use int::{INT4, INT8};
 pub use iq::{Grid, IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_XS};
 pub use k::{Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, k_scale_min};
+pub(crate) use plain::float_at;
 pub use plain::{BF16, F16, F32};
 pub(crate) use small::IQ4_VALUES;
 pub use small::{IQ4_NL, MXFP4, NVFP4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};

@@ -2,7 +2,20 @@
 
 use half::{bf16, f16};
 
+use crate::TensorType;
 use crate::blocks::{Encode, Values, f16_to_f32};
+
+/// The value of this index, of F32, F16 or BF16.
+pub(crate) fn float_at(ty: TensorType, bytes: &[u8], i: usize) -> f32 {
+    let two = |i: usize| u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]);
+    match ty {
+        TensorType::F16 => f16::from_bits(two(i)).to_f32(),
+        TensorType::BF16 => bf16::from_bits(two(i)).to_f32(),
+        _ => bytes[4 * i..]
+            .first_chunk()
+            .map_or(0.0, |b| f32::from_le_bytes(*b)),
+    }
+}
 
 /// IEEE 754 single precision, 4 bytes.
 pub struct F32;

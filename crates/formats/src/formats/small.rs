@@ -21,7 +21,7 @@ fn inverse(d: f32) -> f32 {
 /// f16 scale; 16 bytes of nibbles; `d (q − 8)`.
 pub struct Q4_0;
 impl Format for Q4_0 {
-    const GGML: u32 = 2;
+    const GGML: Option<u32> = Some(2);
     const LEN: usize = 32;
     const BYTES: usize = 18;
     const ENCODE: Option<Encode> =
@@ -47,7 +47,7 @@ fn q4_0(x: &[f32], out: &mut Vec<u8>) {
 /// f16 scale and minimum; 16 bytes of nibbles; `d q + m`.
 pub struct Q4_1;
 impl Format for Q4_1 {
-    const GGML: u32 = 3;
+    const GGML: Option<u32> = Some(3);
     const LEN: usize = 32;
     const BYTES: usize = 20;
     const ENCODE: Option<Encode> =
@@ -72,7 +72,7 @@ fn q4_1(x: &[f32], out: &mut Vec<u8>) {
 /// f16 scale; 32 high bits; 16 bytes of nibbles; `d (q − 16)`.
 pub struct Q5_0;
 impl Format for Q5_0 {
-    const GGML: u32 = 6;
+    const GGML: Option<u32> = Some(6);
     const LEN: usize = 32;
     const BYTES: usize = 22;
     #[inline(always)]
@@ -86,7 +86,7 @@ impl Format for Q5_0 {
 /// f16 scale and minimum; 32 high bits; 16 bytes of nibbles; `d q + m`.
 pub struct Q5_1;
 impl Format for Q5_1 {
-    const GGML: u32 = 7;
+    const GGML: Option<u32> = Some(7);
     const LEN: usize = 32;
     const BYTES: usize = 24;
     #[inline(always)]
@@ -100,7 +100,7 @@ impl Format for Q5_1 {
 /// f16 scale; 32 signed bytes; `d q`.
 pub struct Q8_0;
 impl Format for Q8_0 {
-    const GGML: u32 = 8;
+    const GGML: Option<u32> = Some(8);
     const LEN: usize = 32;
     const BYTES: usize = 34;
     const ENCODE: Option<Encode> =
@@ -134,7 +134,7 @@ const FP4_VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8
 /// f16 scale; 16 bytes of codes; `d values[code]`.
 pub struct IQ4_NL;
 impl Format for IQ4_NL {
-    const GGML: u32 = 20;
+    const GGML: Option<u32> = Some(20);
     const LEN: usize = 32;
     const BYTES: usize = 18;
     #[inline(always)]
@@ -147,7 +147,7 @@ impl Format for IQ4_NL {
 /// (Open Compute Project, "OCP Microscaling Formats (MX) Specification").
 pub struct MXFP4;
 impl Format for MXFP4 {
-    const GGML: u32 = 39;
+    const GGML: Option<u32> = Some(39);
     const LEN: usize = 32;
     const BYTES: usize = 17;
     #[inline(always)]
@@ -180,7 +180,7 @@ impl NVFP4 {
     }
 }
 impl Format for NVFP4 {
-    const GGML: u32 = 40;
+    const GGML: Option<u32> = Some(40);
     const LEN: usize = 64;
     const BYTES: usize = 36;
     #[inline(always)]

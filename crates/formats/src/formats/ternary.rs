@@ -15,7 +15,7 @@ impl TQ1_0 {
     }
 }
 impl Format for TQ1_0 {
-    const GGML: u32 = 34;
+    const GGML: Option<u32> = Some(34);
     const LEN: usize = 256;
     const BYTES: usize = 54;
     #[inline(always)]
@@ -43,7 +43,7 @@ impl Format for TQ1_0 {
 /// 64 bytes of 2-bit values; f16 `d`; `d (q − 1)`.
 pub struct TQ2_0;
 impl Format for TQ2_0 {
-    const GGML: u32 = 35;
+    const GGML: Option<u32> = Some(35);
     const LEN: usize = 256;
     const BYTES: usize = 66;
     #[inline(always)]
