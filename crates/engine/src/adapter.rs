@@ -267,7 +267,7 @@ impl Adapter {
             })
             .collect();
         // As if they were read from a file.
-        modules.sort_by(|a, b| a.name.cmp(&b.name));
+        sort(&mut modules);
         Ok(Self {
             name: name.into(),
             modules,
@@ -278,6 +278,11 @@ impl Adapter {
             within_vision: false,
         })
     }
+}
+
+/// In the order in which files have them.
+pub(crate) fn sort(modules: &mut [AdapterModule]) {
+    modules.sort_by(|a, b| a.name.cmp(&b.name));
 }
 
 /// Each linear projection of a graph with its shape `[n, k]`. Routers, and the experts that they choose, cannot be

@@ -4,7 +4,7 @@
 use siskin_formats::{Checkpoint, GgufTensor, TensorType, Value, write_gguf};
 use siskin_models::{Head, Model};
 
-use crate::adapter::projections;
+use crate::adapter::{projections, sort};
 use crate::{Adapter, AdapterConfig, AdapterModule, Error, Result};
 
 impl Adapter {
@@ -119,7 +119,7 @@ impl Adapter {
             return Err(unfit("it does not adapt anything".into()));
         };
         let alpha = gguf.and_then(|g| g.float("adapter.lora.alpha"));
-        modules.sort_by(|a, b| a.name.cmp(&b.name));
+        sort(&mut modules);
         Ok(Self {
             name: file.name.clone(),
             config: AdapterConfig::plain(r, alpha.map_or(r as f32, |a| a as f32)),

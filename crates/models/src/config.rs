@@ -367,8 +367,7 @@ impl<'a> Source<'a> {
                         unknown.push(key);
                     }
                 }
-                unknown.sort();
-                let first = unknown.first().map(|key| (*key, gguf.get(key)));
+                let first = unknown.into_iter().min().map(|key| (key, gguf.get(key)));
                 first.map_or(Ok(()), |(key, value)| {
                     Err(self.unsupported(key, value.map_or(String::new(), shown)))
                 })

@@ -88,8 +88,8 @@ impl TrainingPlan {
         let longest = usable.iter().map(Tokens::rows).max().unwrap_or(1);
         // The examples of a step may add up to less than a run can hold.
         let mut lengths: Vec<usize> = examples.iter().map(Tokens::rows).collect();
-        lengths.sort_unstable_by(|a, b| b.cmp(a));
-        let step_rows: usize = lengths.iter().take(options.batch_size).sum();
+        lengths.sort_unstable();
+        let step_rows: usize = lengths.iter().rev().take(options.batch_size).sum();
         let rows = if options.packing {
             step_rows.min(max_len).max(longest)
         } else {
