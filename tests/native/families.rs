@@ -6,7 +6,7 @@ use pollster::block_on;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize_to_file};
 use siskin_engine::{CacheType, DeviceRequest, LookOptions, OpenOptions, Precision, Session};
-use siskin_formats::Checkpoint;
+use siskin_formats::{Checkpoint, GgufTensor, TensorInfo, write_gguf};
 use siskin_gpu::Profile;
 use siskin_models::{Head, Kind, Model, families};
 use siskin_tests::{Tensors, assert_close, family_folder, fixture, most_devices, tolerance};
@@ -95,7 +95,7 @@ fn gemma_3n_is_within_a_model_for_images_and_audio() {
         }
         let any = file.tensor("model.norm.weight").unwrap();
         all.extend(more.iter().map(|name| (name.to_string(), any.clone())));
-        safetensors::serialize_to_file(all, None, &weights).unwrap();
+        serialize_to_file(all, None, &weights).unwrap();
     };
     let unread = [
         "model.audio_tower.conformer.0.norm.weight",
@@ -119,6 +119,68 @@ fn gemma_3n_is_within_a_model_for_images_and_audio() {
         let error = Model::open(&checkpoint).unwrap_err().to_string();
         assert!(error.contains(other), "{error}");
     }
+}
+
+/// Also where a layer's hidden state is several streams, and its keys are those of another.
+#[test]
+fn the_lens_ends_with_the_likeliest_token_and_weights_sum_to_1() {
+    let options = LookOptions {
+        top_k: 1,
+        attention: true,
+        logit_lens: true,
+    };
+    for family in ["gemma3n", "gemma4"] {
+        let gguf = fixture(&format!("families/{family}/model.gguf"));
+        let mut session = open(&gguf, DeviceRequest::Cpu);
+        let look = block_on(session.look(&[3, 4, 5, 6, 7], &options)).unwrap();
+        let last = look.lens.last().unwrap();
+        assert_eq!((look.lens.len(), last.len()), (4, 5));
+        for (lens, top) in last.iter().zip(&look.top) {
+            assert_eq!((lens.id, lens.logprob), (top[0].id, top[0].logprob));
+        }
+        assert_eq!(look.attention.len(), 4);
+        for weights in look.attention.iter().flat_map(|a| a.chunks_exact(5)) {
+            assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+        }
+    }
+}
+
+/// A GGUF file has the keys and values that a layer does not use, too.
+#[test]
+fn shared_keys_of_a_gguf_file_are_not_read() {
+    let tmp = tempfile::tempdir().unwrap();
+    let from = Checkpoint::open(&fixture("families/gemma3n/model.gguf")).unwrap();
+    let header = &from.gguf.as_ref().unwrap().header;
+    let to = tmp.path().join("model.gguf");
+    let write = |more: &[[&str; 2]]| {
+        let named = |name: &str, like: &TensorInfo| GgufTensor {
+            name: name.into(),
+            shape: like.shape.clone(),
+            ty: like.ty,
+        };
+        let own = from.tensors.iter().map(|t| (named(&t.name, t), t));
+        let more = more.iter().map(|[name, like]| {
+            let like = from.get(like).unwrap();
+            (named(name, like), like)
+        });
+        let (tensors, sources): (Vec<_>, Vec<_>) = own.chain(more).unzip();
+        let metadata: Vec<_> = header.metadata.clone().into_iter().collect();
+        let mut out = vec![];
+        write_gguf::<std::io::Error>(&mut out, &metadata, &tensors, |i| {
+            Ok(from.read(sources[i]).unwrap())
+        })
+        .unwrap();
+        std::fs::write(&to, out).unwrap();
+        Model::open(&Checkpoint::open(&to).unwrap())
+    };
+    let unread = ["attn_k", "attn_v", "attn_k_norm"]
+        .map(|name| [3, 0].map(|layer| format!("blk.{layer}.{name}.weight")));
+    let unread = unread
+        .each_ref()
+        .map(|pair| pair.each_ref().map(String::as_str));
+    write(&unread).unwrap();
+    let error = write(&[["blk.3.attn_q.bias", "blk.0.attn_q_norm.weight"]]).unwrap_err();
+    assert!(error.to_string().contains("blk.3.attn_q.bias"), "{error}");
 }
 
 #[test]

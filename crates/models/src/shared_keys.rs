@@ -21,8 +21,8 @@ pub(crate) struct Layer {
     pub is_shared: bool,
 }
 
-/// The caches of the last global and the last local layer that have their own, and their keys.
-pub(crate) type Caches = [Option<(CacheId, NodeId)>; 2];
+/// The keys and values of the last global and the last local layer that have their own, and where they are kept.
+pub(crate) type Caches = [Option<(CacheId, [NodeId; 2])>; 2];
 
 /// What is common to the attention of all layers.
 #[derive(Debug)]
@@ -130,7 +130,7 @@ impl SharedKeys {
         let q = blocks::norm(g, q, &format!("{module}.q_norm"), head_dim, eps)?;
         let q = g.rope_of(q, rope)?;
         g.name(q, format!("model.layers.{i}.q"));
-        let (cache, k) = match (layer.is_shared, caches[kind]) {
+        let (cache, kv) = match (layer.is_shared, caches[kind]) {
             (true, Some(shared)) => shared,
             _ => {
                 let k = g.slice(qkv, nq, nkv)?;
@@ -143,14 +143,14 @@ impl SharedKeys {
                 let ones = format!("ones of {head_dim}");
                 let ones = g.constant(&ones, vec![1.0; head_dim]);
                 let v = g.rms_norm(v, ones, eps)?;
-                g.name(v, format!("model.layers.{i}.v"));
                 let cache = g.cache(layer.n_kv_heads, head_dim);
                 g.kv_append(k, v, cache)?;
-                caches[kind] = Some((cache, k));
-                (cache, k)
+                *caches[kind].insert((cache, [k, v]))
             }
         };
-        g.name(k, format!("model.layers.{i}.k"));
+        for (node, name) in kv.into_iter().zip(["k", "v"]) {
+            g.name(node, format!("model.layers.{i}.{name}"));
+        }
         let spec = AttentionSpec {
             n_heads: dims.n_heads,
             n_kv_heads: layer.n_kv_heads,

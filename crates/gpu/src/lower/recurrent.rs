@@ -30,7 +30,7 @@ impl Lowering<'_> {
     }
 
     /// Refuses inputs that a kernel would bind twice.
-    fn check_apart(&self, id: NodeId, inputs: &[View]) -> Result<()> {
+    pub(super) fn check_apart(&self, id: NodeId, inputs: &[View]) -> Result<()> {
         let mut offsets: Vec<usize> = inputs.iter().map(|v| v.offset).collect();
         offsets.sort_unstable();
         if offsets.windows(2).any(|pair| pair[0] == pair[1]) {

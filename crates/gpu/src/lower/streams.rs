@@ -10,22 +10,20 @@ use crate::{Error, Result};
 impl Lowering<'_> {
     pub(super) fn mix(&mut self, id: NodeId, spec: &MixSpec) -> Result<()> {
         let x = self.input(id, 0);
-        let cols = self.graph().node(id).cols;
-        let m = self
-            .graph()
-            .node(id)
-            .inputs
-            .get(1)
-            .map(|m| self.plan.view(*m));
+        let (cols, m) = (
+            self.graph().node(id).cols,
+            spec.weights.map(|_| self.input(id, 1)),
+        );
+        let bound_m = match m {
+            Some(m) => {
+                self.check_apart(id, &[x, m])?;
+                self.dense(m, "mix")?
+            }
+            None => self.vector(None)?,
+        };
         let entries = [
             (3, self.bound(x)),
-            (
-                4,
-                match m {
-                    Some(m) => self.dense(m, "mix")?,
-                    None => self.vector(None)?,
-                },
-            ),
+            (4, bound_m),
             (5, self.vector(Some(spec.constants))?),
             (6, self.bound(self.plan.view(id))),
             // Not the placeholder, which would be bound for reading and for writing.
@@ -43,9 +41,7 @@ impl Lowering<'_> {
 
     pub(super) fn rescale(&mut self, id: NodeId, least: f32) -> Result<()> {
         let [y, x] = [0, 1].map(|i| self.input(id, i));
-        if y.offset == x.offset {
-            return Err(Error::Unsupported("rescale of slices of one value".into()));
-        }
+        self.check_apart(id, &[y, x])?;
         check_fours("rescale", [x.cols, x.stride, x.start])?;
         let runs = y.cols / x.cols;
         let kernel = self
