@@ -338,6 +338,9 @@ async fn open_device(
     adapter: Option<&Adapter>,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Box<dyn Backend>> {
+    for bias in model.zero_biases(&files.checkpoint)? {
+        model.check_zero(&files.checkpoint, bias, &files.read_f32(bias).await?)?;
+    }
     let graph = adapted(model, model.head(), adapter)?;
     let source = WeightSource {
         model,

@@ -123,6 +123,11 @@ impl TensorInfo {
         })
     }
 
+    /// Whether it was quantised to integers by a method that keeps them in tensors of their own, such as GPTQ.
+    pub fn is_of_integers(&self) -> bool {
+        matches!(self.apart, Some(Apart::Integers(_)))
+    }
+
     /// What is in the file, where that is smaller than the type that it is read as.
     pub fn widened_from(&self) -> Option<&'static str> {
         match &self.apart {

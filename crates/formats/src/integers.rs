@@ -64,7 +64,6 @@ pub(crate) enum Field {
 }
 
 impl Field {
-    #[inline(always)]
     fn get(self, bytes: &[u8], bits: u32, row: usize, col: usize) -> u32 {
         match self {
             Self::Words {
@@ -73,15 +72,12 @@ impl Field {
                 interleaved,
                 plus,
             } => {
-                let at = 4 * (rows.word(row) + cols.word(col));
-                let word = bytes[at..]
-                    .first_chunk()
-                    .map_or(0, |b| u32::from_le_bytes(*b));
+                let word = word_at(bytes, rows.word(row) + cols.word(col)).wrapping_add(plus);
                 let mut i = rows.within(row) | cols.within(col);
                 if interleaved {
                     i = i >> 1 | (i & 1) << 2;
                 }
-                word.wrapping_add(plus) >> (bits * i) & ((1 << bits) - 1)
+                word >> (bits * i) & ((1 << bits) - 1)
             }
             Self::Bytes { stride } => {
                 let value = i32::from(bytes[row * stride + col] as i8);
@@ -89,6 +85,41 @@ impl Field {
             }
         }
     }
+
+    /// The codes of a block: as [`Self::get`], but each word is read once.
+    fn block(self, bytes: &[u8], bits: u32, row: usize, col: usize) -> [u8; LEN] {
+        let mut out = [0; LEN];
+        match self {
+            Self::Words {
+                rows,
+                cols,
+                plus: 0,
+                ..
+            } if rows.log2 == 0 => {
+                let mask = ((1u32 << bits) - 1) as u8;
+                let first = rows.word(row) + cols.word(col);
+                let words = out.chunks_exact_mut(1 << cols.log2).enumerate();
+                for (i, out) in words {
+                    let mut word = word_at(bytes, first + i * cols.stride);
+                    for out in out {
+                        *out = word as u8 & mask;
+                        word >>= bits;
+                    }
+                }
+            }
+            _ => {
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out = self.get(bytes, bits, row, col + i) as u8;
+                }
+            }
+        }
+        out
+    }
+}
+
+fn word_at(bytes: &[u8], i: usize) -> u32 {
+    let word = bytes[4 * i..].first_chunk();
+    word.map_or(0, |b| u32::from_le_bytes(*b))
 }
 
 /// Floats, a scale each.
@@ -206,11 +237,10 @@ impl Integers {
                 let scale = self.scale(scales, row, group);
                 let word = scale_and_zero(self.bits, scale, zero(row, group)?);
                 out.extend(word.to_le_bytes());
-                if self.bits == 4 {
-                    let pair = |i| code(row, col + i) | code(row, col + i + 16) << 4;
-                    out.extend((0..16).map(|i| pair(i) as u8));
-                } else {
-                    out.extend((0..LEN).map(|i| code(row, col + i) as u8 ^ 0x80));
+                let q = self.codes.0.block(codes, self.bits, row, col);
+                match self.bits {
+                    4 => out.extend((0..16).map(|i| q[i] | q[i + 16] << 4)),
+                    _ => out.extend(q.map(|q| q ^ 0x80)),
                 }
             }
         }

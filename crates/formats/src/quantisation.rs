@@ -219,6 +219,9 @@ impl Scheme {
         if !sparsity.json.is_null() && sparsity.json != &serde_json::json!({}) {
             sparsity.one_of(&["format"], &["dense"])?;
         }
+        if table.get("format") != "mixed-precision" {
+            table.one_of(&["format"], &FORMATS)?;
+        }
         let groups = table.within("config_groups");
         let names = groups.json.as_object().filter(|g| !g.is_empty());
         let names = names.ok_or_else(|| table.refused("config_groups", "an object"))?;

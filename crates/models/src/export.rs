@@ -72,13 +72,16 @@ impl Model {
     /// Matrices whose rows are not whole blocks of the type become f16.
     ///
     /// # Errors
-    /// If a tensor is missing.
+    /// If a tensor is missing, or one that is left out is not zero.
     pub fn exports(
         &self,
         checkpoint: &Checkpoint,
         to_gguf: bool,
         ty: Option<TensorType>,
     ) -> Result<Vec<Exported>> {
+        for bias in self.zero_biases(checkpoint)? {
+            self.check_zero(checkpoint, bias, &checkpoint.read_f32(bias)?)?;
+        }
         let mut out: Vec<Exported> = vec![];
         for weight in self.graph(Head::Next)?.weights {
             let is_vector = weight.kind == WeightKind::Vector;

@@ -65,6 +65,7 @@ mod sparsity;
 mod stablelm;
 mod starcoder2;
 mod to_config;
+mod zero_biases;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -198,13 +199,7 @@ impl Model {
         let has_head = model.tied || model.find(checkpoint, "lm_head.weight").is_some();
         model.is_headless = model.sentence.is_some() && !has_head;
         // A graph that does not fit together is found before any weight is read.
-        let mut used = BTreeSet::new();
-        for weight in model.graph(model.head())?.weights {
-            for part in &weight.parts {
-                let found = model.tensor(checkpoint, part)?;
-                used.insert(found.info.name.as_str());
-            }
-        }
+        let used = model.used(checkpoint)?;
         model.check_unused(checkpoint, &used)?;
         Ok(model)
     }
@@ -259,6 +254,7 @@ impl Model {
                 && !is_head(name)
                 && !is_prediction(name)
                 && !self.family.does_without(name)
+                && !zero_biases::may_be(checkpoint, name)
         });
         match unused.next() {
             None => Ok(()),
