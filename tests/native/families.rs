@@ -8,6 +8,7 @@ use safetensors::{SafeTensors, serialize_to_file};
 use siskin_engine::{CacheType, DeviceRequest, LookOptions, OpenOptions, Precision, Session};
 use siskin_formats::{Checkpoint, GgufTensor, TensorInfo, write_gguf};
 use siskin_gpu::Profile;
+use siskin_graph::Op;
 use siskin_models::{Head, Kind, Model, families};
 use siskin_tests::{Tensors, assert_close, family_folder, fixture, most_devices, tolerance};
 
@@ -119,6 +120,22 @@ fn gemma_3n_is_within_a_model_for_images_and_audio() {
         let error = Model::open(&checkpoint).unwrap_err().to_string();
         assert!(error.contains(other), "{error}");
     }
+}
+
+/// What a configuration leaves out is as in its class, of which transformers counts the parameters.
+#[test]
+fn gemma_3n_without_sizes_is_its_class() {
+    let model = Model::from_config(serde_json::json!({"model_type": "gemma3n_text"})).unwrap();
+    let graph = model.graph(Head::Next).unwrap();
+    let of_file = graph.weights.iter().filter(|w| !w.parts.is_empty());
+    let parameters: usize = of_file.map(|w| w.rows() * w.cols).sum();
+    assert_eq!((parameters, graph.caches.len()), (6_835_235_568, 20));
+    let sparse = graph.nodes.iter().filter_map(|n| match n.op {
+        Op::GaussianTopK { deviations } => Some(deviations),
+        _ => None,
+    });
+    // PyTorch's quantile of 0.95.
+    assert_eq!(sparse.collect::<Vec<_>>(), [1.644_853_6; 10]);
 }
 
 /// Also where a layer's hidden state is several streams, and its keys are those of another.

@@ -1,7 +1,7 @@
 //! Differentiation and adapters as rewrites of a graph: no device.
 
 use siskin_graph::{
-    Activation, Checkpointing, Fusion, Graph, LoraSpec, MOMENT_BLOCK, NodeId, Op, Plan,
+    Activation, Checkpointing, Fusion, Graph, LoraSpec, MOMENT_BLOCK, MixSpec, NodeId, Op, Plan,
 };
 use siskin_models::{Head, Model};
 
@@ -209,4 +209,45 @@ fn what_has_no_gradient_is_told() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("32..64"), "{error}");
+}
+
+#[test]
+fn ops_over_streams_have_no_gradient() {
+    let mix = |g: &mut Graph, x: NodeId| {
+        let spec = MixSpec {
+            n_in: 2,
+            n_out: 2,
+            constants: g.constant("constants", vec![1.0; 4]),
+            weights: None,
+        };
+        g.mix(x, None, spec).unwrap()
+    };
+    let rescale = |g: &mut Graph, x: NodeId| g.rescale(x, x, 1e-5).unwrap();
+    let top_k = |g: &mut Graph, x: NodeId| g.gaussian_top_k(x, 0.5);
+    let ops: [(&str, &dyn Fn(&mut Graph, NodeId) -> NodeId); 3] = [
+        ("mix", &mix),
+        ("rescale", &rescale),
+        ("gaussian_top_k", &top_k),
+    ];
+    for (name, op) in ops {
+        let mut g = Graph::default();
+        let table = g.matrix("table", &[("table", 10)], 32);
+        let x = g.embed(table, 1.0);
+        let w = g.matrix("linear", &[("linear.weight", 32)], 32);
+        let y = g.linear(x, w, None).unwrap();
+        let y = op(&mut g, y);
+        let loss = g.cross_entropy(y, table, None).unwrap();
+        g.output(loss);
+        let spec = LoraSpec {
+            rank: 2,
+            scale: 1.0,
+            dropout: 0.0,
+            use_dora: false,
+            modules: vec!["linear".into()],
+        };
+        let mut g = g.with_lora(&spec);
+        let loss = g.outputs[0];
+        let error = g.differentiate(loss, Checkpointing::Off).unwrap_err();
+        assert_eq!(error.op, name);
+    }
 }

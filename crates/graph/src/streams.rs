@@ -1,5 +1,5 @@
-//! Several streams of hidden states side by side, which are mixed and rescaled, and activations that are mostly 0
-//! (Baykal et al., "Alternating Updates for Efficient Transformers", 2023).
+//! Several streams of hidden states side by side, which are mixed and rescaled (Baykal et al., "Alternating Updates for
+//! Efficient Transformers", 2023), and activations that are mostly 0.
 
 use crate::graph::Result;
 use crate::{Graph, Node, NodeId, Op, WeightId};

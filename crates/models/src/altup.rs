@@ -1,5 +1,5 @@
-//! Alternating updates (Baykal et al., 2023), as Gemma 3n has them: several streams of hidden states side by side, of which
-//! a layer computes one, and predicts and corrects the others.
+//! Alternating updates (Baykal et al., "Alternating Updates for Efficient Transformers", 2023), as Gemma 3n has them:
+//! several streams of hidden states side by side, of which a layer computes one, and predicts and corrects the others.
 
 use siskin_graph::{Graph, Map, MixSpec, NodeId, Part, Result as GraphResult, WeightId};
 
@@ -98,7 +98,7 @@ impl AltUp {
         g.add(streams, h)
     }
 
-    /// The projection of stream i + 1 by one of two tensors, or of all in a row.
+    /// The projection of stream i + 1 of this name, or those of all streams but the first, one below the other.
     fn projection(&self, g: &mut Graph, name: &str, i: Option<usize>) -> GraphResult<WeightId> {
         let (d, n) = (self.d, self.n - 1);
         let part = |i: usize| match self.is_stacked {
