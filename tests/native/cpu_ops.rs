@@ -124,7 +124,7 @@ fn attention_of_many_rows_is_that_of_each() {
 #[test]
 fn integer_linear_is_close_to_f32_for_every_type() {
     for ty in TensorType::ALL.into_iter().filter(|t| t.is_integer()) {
-        let number = ty.ggml().unwrap();
+        let number = ty.ggml().unwrap_or(99);
         let (n, k) = (130, 512);
         let part = CpuPart {
             ty,

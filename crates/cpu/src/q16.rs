@@ -143,7 +143,7 @@ mod tests {
         }
         for ty in TensorType::ALL.into_iter().filter(|t| t.is_integer()) {
             let n = 3 * ty.bytes_of(k).unwrap();
-            let mut bytes: Vec<u8> = noise(ty.ggml().unwrap())
+            let mut bytes: Vec<u8> = noise(ty.ggml().unwrap_or(99))
                 .take(n)
                 .map(|v| (v * 256.0) as u8)
                 .collect();
