@@ -1,4 +1,4 @@
-// d (q - zero): 16 bytes of nibbles per block, with a word: the zero point in its low 4 bits, and d, an f32, in the others.
+// d (q - zero): 16 bytes of nibbles per block, with a word: the zero point in its low 4 bits, and d, an f32, above.
 // @use lib/weights
 // @use lib/block
 fn load_block(b: u32) -> Block {

@@ -1,4 +1,4 @@
-// d (q + 128 - zero): 32 signed bytes per block, with a word: the zero point in its low 8 bits, and d, an f32, in the others.
+// d (q + 128 - zero): 32 signed bytes per block, with a word: the zero point in its low 8 bits, and d, an f32, above.
 // @use lib/weights
 // @use lib/block
 fn load_block(b: u32) -> Block {

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 const K_PROJ: &str = "model.layers.0.self_attn.k_proj";
 
-/// Its tensors, from `quantised/`.
+/// The configuration of each folder, by its name.
 fn configs() -> Value {
     serde_json::from_str(&std::fs::read_to_string(fixture("quantised/configs.json")).unwrap())
         .unwrap()
@@ -499,44 +499,5 @@ fn a_bias_that_the_architecture_lacks_must_be_zero() {
                 "{error}"
             );
         }
-    }
-}
-
-#[test]
-fn speed_of_reading() {
-    for (name, qshape, zshape, sshape) in [
-        ("gptq_4_v1", [512, 4096], [128, 512], [128, 4096]),
-        ("awq", [4096, 512], [128, 512], [128, 4096]),
-    ] {
-        let c = changed(
-            name,
-            |_| (),
-            |all| {
-                for (which, shape, size) in [
-                    ("qweight", qshape, 4),
-                    ("qzeros", zshape, 4),
-                    ("scales", sshape, 2),
-                ] {
-                    let t = part(all, which);
-                    t.2 = shape.to_vec();
-                    t.3 = (0..shape[0] * shape[1] * size)
-                        .map(|i| (i * 31) as u8)
-                        .collect();
-                }
-                if name != "awq" {
-                    let t = part(all, "g_idx");
-                    t.2 = vec![4096];
-                    t.3 = (0..4096i32).flat_map(|i| (i / 32).to_le_bytes()).collect();
-                }
-            },
-        )
-        .unwrap();
-        let info = c.get(&format!("{K_PROJ}.weight")).unwrap();
-        let start = std::time::Instant::now();
-        let n = c.read(info).unwrap().len();
-        println!(
-            "{name}: {:?} for {n} bytes, 16.8 M weights",
-            start.elapsed()
-        );
     }
 }

@@ -12,6 +12,8 @@ use crate::{Error, Place, Result, TensorType};
 
 /// Weights in a block of either type.
 pub(crate) const LEN: usize = 32;
+/// Rows whose blocks are made together: in GPTQ's and AWQ's order of words their codes share cache lines.
+const TILE: usize = 128;
 
 /// Rows or columns of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,16 +233,24 @@ impl Integers {
             }
             return Ok(out);
         }
-        for row in 0..rows {
-            for col in (0..cols).step_by(LEN) {
+        let (bytes, per_row) = (ty.block_bytes(), cols / LEN);
+        out.resize(rows * per_row * bytes, 0);
+        for first in (0..rows).step_by(TILE) {
+            for (i, col) in (0..cols).step_by(LEN).enumerate() {
                 let group = col / self.group;
-                let scale = self.scale(scales, row, group);
-                let word = scale_and_zero(self.bits, scale, zero(row, group)?);
-                out.extend(word.to_le_bytes());
-                let q = self.codes.0.block(codes, self.bits, row, col);
-                match self.bits {
-                    4 => out.extend((0..16).map(|i| q[i] | q[i + 16] << 4)),
-                    _ => out.extend(q.map(|q| q ^ 0x80)),
+                for row in first..rows.min(first + TILE) {
+                    let scale = self.scale(scales, row, group);
+                    let word = scale_and_zero(self.bits, scale, zero(row, group)?);
+                    let q = self.codes.0.block(codes, self.bits, row, col);
+                    let out = &mut out[(row * per_row + i) * bytes..][..bytes];
+                    let (head, values) = out.split_at_mut(4);
+                    head.copy_from_slice(&word.to_le_bytes());
+                    for (j, value) in values.iter_mut().enumerate() {
+                        *value = match self.bits {
+                            4 => q[j] | q[j + 16] << 4,
+                            _ => q[j] ^ 0x80,
+                        };
+                    }
                 }
             }
         }
