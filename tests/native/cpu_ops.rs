@@ -378,7 +378,7 @@ fn routes_take_the_highest_scores() {
     let sigmoids = RouteSpec { score, ..spec };
     let bias = [0.0, 1.0, 0.0, 0.0, 0.0];
     route(&sigmoids, [Some(&bias), None], &logits, &mut out);
-    let mut scaled = out.clone();
+    let mut scaled = out;
     let scales: Vec<f32> = (0..logits.len()).map(|e| 2.0 + e as f32).collect();
     route(
         &sigmoids,

@@ -224,7 +224,8 @@ fn ops_over_streams_have_no_gradient() {
     };
     let rescale = |g: &mut Graph, x: NodeId| g.rescale(x, x, 1e-5).unwrap();
     let top_k = |g: &mut Graph, x: NodeId| g.gaussian_top_k(x, 0.5);
-    let ops: [(&str, &dyn Fn(&mut Graph, NodeId) -> NodeId); 3] = [
+    type Add<'a> = &'a dyn Fn(&mut Graph, NodeId) -> NodeId;
+    let ops: [(&str, Add<'_>); 3] = [
         ("mix", &mix),
         ("rescale", &rescale),
         ("gaussian_top_k", &top_k),
