@@ -62,7 +62,7 @@ def perplexity(model, windows, out):
 def main(model, text, folder):
     quantise, _keep = quantiser(folder)
     ids = [t["id"] for t in json.loads(siskin("tokenize", model, pathlib.Path(text).read_text(), "--json"))["tokens"]]
-    windows = [ids[at:at + WINDOW] for at in range(0, len(ids) - WINDOW + 1, WINDOW)][:6]
+    windows = [ids[at:at + WINDOW] for at in range(0, len(ids) - WINDOW + 1, WINDOW)][:4]
     with tempfile.TemporaryDirectory() as tmp:
         tmp = pathlib.Path(tmp)
         base = tmp / "f16.gguf"
