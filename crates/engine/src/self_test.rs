@@ -13,6 +13,7 @@
 //! ```
 
 mod experts;
+mod heads;
 mod learning;
 mod recurrent;
 mod streams;
@@ -417,13 +418,16 @@ pub fn tolerance(op: &str, profile: Profile) -> f32 {
     }
 }
 
-/// A kernel to test: its name for display, its op, its graph, and the sizes of the steps of its run.
+/// A kernel to test: its name for display, its op, its graph, and the sizes of the steps of each run.
 struct KernelCase {
     kernel: String,
     op: &'static str,
     case: Case,
-    steps: &'static [usize],
+    runs: &'static [&'static [usize]],
 }
+
+/// Of what has a state or a cache: from its beginning token by token, and after a prompt.
+const RUNS_OF_STATES: &[&[usize]] = &[&[1, 1, 1], &[30, 1, 5]];
 
 /// Whether no type before it is kept in the same layout on a GPU.
 pub fn first_of_its_kind(ty: TensorType) -> bool {
@@ -437,18 +441,18 @@ fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
         kernel,
         op,
         case,
-        steps: &[37, 1],
+        runs: &[&[37, 1]],
     };
     let mut cases = vec![];
-    // Types that a GPU keeps alike have the same kernels.
-    for ty in TensorType::ALL
-        .into_iter()
-        .filter(|ty| first_of_its_kind(*ty))
-    {
+    for ty in TensorType::ALL {
         let name = ty.name();
         cases.push(new(format!("embed {name}"), "embed", Case::embed(ty)));
-        cases.push(new(format!("linear {name}"), "linear", Case::linear(ty)?));
+        // Types that a GPU keeps alike have the same kernels.
+        if first_of_its_kind(ty) {
+            cases.push(new(format!("linear {name}"), "linear", Case::linear(ty)?));
+        }
     }
+    cases.push(new("join_heads, positions".into(), "embed", Case::heads()?));
     for (activation, name) in [(Activation::Silu, "SiLU"), (Activation::GeluTanh, "GELU")] {
         let case = Case::gated(TensorType::Q4_0, activation)?;
         cases.push(new(format!("gated {name}"), "linear", case));
@@ -472,7 +476,7 @@ fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
         };
         let window = window.map_or(String::new(), |w| format!(", window {w}"));
         cases.push(KernelCase {
-            steps: &[30, 1, 5, 1],
+            runs: RUNS_OF_STATES,
             ..new(
                 format!("rope and attention, head_dim {head_dim}{window}"),
                 "attention",
@@ -482,7 +486,7 @@ fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
     }
     for (name, case) in recurrent_cases()? {
         cases.push(KernelCase {
-            steps: &[30, 1, 5, 1],
+            runs: RUNS_OF_STATES,
             ..new(name.into(), "recurrent", case)
         });
     }
@@ -527,12 +531,15 @@ pub async fn self_test(
             kernel,
             op,
             case,
-            steps,
+            runs,
         } = test;
-        let tokens = case.tokens(steps.iter().sum());
-        let wanted = case.on_cpu(&tokens, steps)?;
-        let found = case.on_gpu(&mut gpu, true, &tokens, steps).await?;
-        let error = largest_error(&found, &wanted);
+        let mut error = 0f32;
+        for steps in runs {
+            let tokens = case.tokens(steps.iter().sum());
+            let wanted = case.on_cpu(&tokens, steps)?;
+            let found = case.on_gpu(&mut gpu, true, &tokens, steps).await?;
+            error = error.max(largest_error(&found, &wanted));
+        }
         on_result(KernelResult::new(kernel, error, op, gpu.profile()));
     }
     for (what, pooling, window) in [

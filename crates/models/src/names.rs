@@ -158,10 +158,6 @@ pub(crate) fn in_file(arch: &Architecture, tensor: &str, gguf: bool) -> String {
     let layered = || {
         let (_, rest) = LAYERS.iter().find_map(|name| tensor.split_once(name))?;
         let (layer, rest) = rest.split_once('.')?;
-        // Some are not weight or bias of a module.
-        if let Some((_, name)) = arch.layer_names.iter().find(|n| n.0 == rest) {
-            return Some(format!("blk.{layer}.{name}"));
-        }
         // A tensor that is not a weight or a bias has a name of its own.
         if let Some((_, own)) = arch.layer_names.iter().find(|n| n.0 == rest) {
             return Some(format!("blk.{layer}.{own}"));
