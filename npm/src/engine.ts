@@ -27,15 +27,16 @@ import type {
   TraceOptions,
 } from "./types.js";
 import { camel, type Dataset, type Example, type ExamplePreview, type LoraAdapter, type TrainPlan, type TrainStep, type TrainSummary } from "./train.js";
-import init, { Hash, gpu, parseDataset, selfTest, type Files, type Session, type Tokenizer } from "./wasm/siskin_wasm.js";
+import type { Bindings, Purpose } from "./bindings.js";
+import type { Files, Session, Tokenizer } from "./wasm/siskin_training.js";
 
 /** What is passed to a worker: no functions, no signals. */
 export type LoadRequest = Pick<LoadOptions, "device" | "profile" | "context" | "cache" | "sha256">;
 export type FitRequest = Omit<FitOptions, "signal">;
 export type Source = string | Blob | readonly File[];
 
-async function sha256(file: Blob): Promise<string> {
-  const hash = new Hash();
+async function sha256(wasm: Bindings, file: Blob): Promise<string> {
+  const hash = new wasm.Hash();
   const piece = 4 << 20;
   for (let at = 0; at < file.size; at += piece) {
     hash.update(new Uint8Array(await file.slice(at, at + piece).arrayBuffer()));
@@ -70,6 +71,7 @@ function plan(session: Session, json: string): TrainPlan {
 }
 
 export class Engine {
+  readonly #wasm: Bindings;
   #heap: WebAssembly.Memory | undefined;
   #files: Files | undefined;
   #session: Session | undefined;
@@ -80,13 +82,18 @@ export class Engine {
   #turn: Promise<unknown> = Promise.resolve();
   readonly #stops = new Map<number, AbortController>();
 
+  constructor(wasm: Bindings) {
+    this.#wasm = wasm;
+  }
+
   /** Starts the wasm. */
-  async start(wasm: string | ArrayBuffer | Uint8Array): Promise<void> {
+  async start(wasm: string | ArrayBuffer | Uint8Array, purpose: Purpose): Promise<void> {
     try {
-      this.#heap = (await init({ module_or_path: wasm })).memory;
+      this.#heap = (await this.#wasm.default({ module_or_path: wasm })).memory;
     } catch (thrown) {
       const at = typeof wasm === "string" ? wasm : "the given bytes";
-      throw new SiskinError("internal", `the wasm at ${at} does not start: ${(thrown as Error).message}; serve it there, or set \`wasmUrl\` or \`wasmBytes\``);
+      const options = purpose === "training" ? "`trainingWasmUrl` or `trainingWasmBytes`" : "`wasmUrl` or `wasmBytes`";
+      throw new SiskinError("internal", `the wasm at ${at} does not start: ${(thrown as Error).message}; serve it there, or set ${options}`);
     }
   }
 
@@ -124,7 +131,7 @@ export class Engine {
 
   /** Reads headers only. */
   inspect(call: number, source: Source): Promise<ModelInfo> {
-    return this.#stoppable(call, async (signal) => this.#have(await openHeaders(source, signal)));
+    return this.#stoppable(call, async (signal) => this.#have(await openHeaders(this.#wasm, source, signal)));
   }
 
   #have(files: Files): ModelInfo {
@@ -164,11 +171,11 @@ export class Engine {
     return this.#stoppable(call, async (signal) => {
       const device = await this.#chooseDevice(request);
       const report = progressReporter(onProgress);
-      const files = await openWhole(source, {
+      const files = await openWhole(this.#wasm, source, {
         signal,
         keep: request.cache ?? true,
         sha256: request.sha256,
-        hash: sha256,
+        hash: (file) => sha256(this.#wasm, file),
         onBytes: (loaded, total) => report("download", loaded, total ?? 0),
       });
       const model = this.#have(files);
@@ -329,7 +336,7 @@ export class Engine {
 
   async gpu(): Promise<GpuInfo | null> {
     if (!globalThis.navigator?.gpu) return null;
-    const found = JSON.parse(await gpu()) as GpuInfo | null;
+    const found = JSON.parse(await this.#wasm.gpu()) as GpuInfo | null;
     return found && { ...found, name: found.name || (await gpuName()) };
   }
 
@@ -337,7 +344,7 @@ export class Engine {
     if (!globalThis.navigator?.gpu) throw new SiskinError("no_webgpu", "this browser has no WebGPU");
     try {
       let last: unknown;
-      await selfTest(profile, (json: string) => (last = onResult(JSON.parse(json))));
+      await this.#wasm.selfTest(profile, (json: string) => (last = onResult(JSON.parse(json))));
       await last;
     } catch (thrown) {
       throw SiskinError.from(thrown);
@@ -345,7 +352,7 @@ export class Engine {
   }
 
   async dataset(name: string, text: string): Promise<Dataset> {
-    return wrap(() => JSON.parse(parseDataset(name, text)));
+    return wrap(() => JSON.parse(this.#wasm.parseDataset(name, text)));
   }
 
   preview(example: Example, options: object): Promise<ExamplePreview> {
@@ -389,6 +396,14 @@ export class Engine {
 
   setAdapter(adapter: LoraAdapter | null, scale: number): Promise<string | undefined> {
     return this.#inTurn((session) => session.setAdapter(adapter?.config, adapter?.weights, scale));
+  }
+
+  /** Frees the model, after the calls in progress; another one can then be loaded. */
+  release(): Promise<void> {
+    return this.#inTurn(async (session) => {
+      this.#session = undefined;
+      session.free();
+    });
   }
 
   /** Frees the memory. */

@@ -2,11 +2,11 @@
 
 import { SiskinError } from "./errors.js";
 
-const RUNTIME = ["worker", "wasmUrl", "wasmBytes", "hub"];
+const RUNTIME = ["worker", "wasmUrl", "wasmBytes", "trainingWasmUrl", "trainingWasmBytes", "hub"];
 
 /** The options of each call. */
 const KNOWN = {
-  load: [...RUNTIME, "device", "profile", "context", "onProgress", "onDeviceLost", "signal", "cache", "sha256"],
+  load: [...RUNTIME, "device", "profile", "context", "onProgress", "onDeviceLost", "signal", "cache", "sha256", "training"],
   fits: [...RUNTIME, "device", "context", "memory", "signal"],
   inspect: [...RUNTIME, "signal"],
   fit: ["device", "context", "memory"],

@@ -1,8 +1,9 @@
+import type { Bindings } from "./bindings.js";
 import { download, verify, type DownloadOptions } from "./download.js";
 import { SiskinError } from "./errors.js";
 import { BlobSource, RangeSource, get, type ByteSource } from "./source.js";
 import { find, remove } from "./store.js";
-import { Files, denseFolders, shardNames } from "./wasm/siskin_wasm.js";
+import type { Files } from "./wasm/siskin_training.js";
 
 /** The files of a Hugging Face folder, other than the weights, that the wasm reads; all but the first two are optional. */
 const SIDE_FILES = [
@@ -43,7 +44,7 @@ export function address(source: string | URL, hub: string, base: string | undefi
 type Open = (url: string, mayLack: boolean, magic?: string) => Promise<ByteSource | undefined>;
 
 /** Downloads and caches the files of a model, and reads its headers. */
-export async function openWhole(source: string | Blob | readonly File[], options: DownloadOptions): Promise<Files> {
+export async function openWhole(wasm: Bindings, source: string | Blob | readonly File[], options: DownloadOptions): Promise<Files> {
   const { sha256, hash } = options;
   const isFolder = typeof source === "string" ? source.endsWith("/") : !(source instanceof Blob);
   const isSplit = typeof source === "string" && partsOf(source).length > 1;
@@ -53,7 +54,7 @@ export async function openWhole(source: string | Blob | readonly File[], options
   if (sha256 && source instanceof Blob) await verify("the file", source, sha256, hash);
   const fetched: string[] = [];
   try {
-    return await open(source, async (url, mayLack, magic) => {
+    return await open(wasm, source, async (url, mayLack, magic) => {
       const file = await download(url, { ...options, mayLack, magic });
       fetched.push(url);
       return file && new BlobSource(url, file);
@@ -66,8 +67,8 @@ export async function openWhole(source: string | Blob | readonly File[], options
 }
 
 /** Reads only the headers of a model, if its server supports range requests. */
-export function openHeaders(source: string | Blob | readonly File[], signal?: AbortSignal): Promise<Files> {
-  return open(source, async (url, mayLack) => {
+export function openHeaders(wasm: Bindings, source: string | Blob | readonly File[], signal?: AbortSignal): Promise<Files> {
+  return open(wasm, source, async (url, mayLack) => {
     const kept = await find(url);
     if (kept) return mayLack && kept.file.size === 0 ? undefined : new BlobSource(url, kept.file);
     // An address may have a suffix after the name, or no recognisable name: only files known to be small are fetched whole.
@@ -77,17 +78,17 @@ export function openHeaders(source: string | Blob | readonly File[], signal?: Ab
   });
 }
 
-async function open(source: string | Blob | readonly File[], byUrl: Open): Promise<Files> {
-  if (source instanceof Blob) return Files.gguf([new BlobSource(source instanceof File ? source.name : "the file", source)]);
+async function open(wasm: Bindings, source: string | Blob | readonly File[], byUrl: Open): Promise<Files> {
+  if (source instanceof Blob) return wasm.Files.gguf([new BlobSource(source instanceof File ? source.name : "the file", source)]);
   if (typeof source === "string") {
-    if (source.endsWith("/")) return folder(source, (name, mayLack) => byUrl(source + name, mayLack));
+    if (source.endsWith("/")) return folder(wasm, source, (name, mayLack) => byUrl(source + name, mayLack));
     const parts: ByteSource[] = [];
     for (const url of partsOf(source)) parts.push((await byUrl(url, false, "GGUF"))!);
-    return Files.gguf(parts);
+    return wasm.Files.gguf(parts);
   }
   const gguf = source.filter((f) => f.name.endsWith(".gguf"));
-  if (gguf.length > 0) return Files.gguf(gguf.map((f) => new BlobSource(f.name, f)));
-  return folder("the folder", async (name) => {
+  if (gguf.length > 0) return wasm.Files.gguf(gguf.map((f) => new BlobSource(f.name, f)));
+  return folder(wasm, "the folder", async (name) => {
     const file = within(source, name);
     return file && new BlobSource(name, file);
   });
@@ -111,7 +112,11 @@ function partsOf(address: string): string[] {
   return Array.from({ length: Number(count) }, (_, i) => part(i));
 }
 
-async function folder(name: string, file: (name: string, mayLack: boolean) => Promise<ByteSource | undefined>): Promise<Files> {
+async function folder(
+  wasm: Bindings,
+  name: string,
+  file: (name: string, mayLack: boolean) => Promise<ByteSource | undefined>,
+): Promise<Files> {
   const text = async (f: ByteSource) => new TextDecoder().decode(await f.read(0, f.size));
   const side: Record<string, string> = {};
   for (const [i, sideName] of SIDE_FILES.entries()) {
@@ -123,18 +128,18 @@ async function folder(name: string, file: (name: string, mayLack: boolean) => Pr
     if (found) side[sideName] = await text(found);
     else if (sideName === SENTENCE_FILES[0]) break;
   }
-  const dense: string[] = JSON.parse(denseFolders(JSON.stringify(side)));
+  const dense: string[] = JSON.parse(wasm.denseFolders(JSON.stringify(side)));
   for (const path of dense) {
     const found = await file(`${path}/config.json`, true);
     if (found) side[`${path}/config.json`] = await text(found);
   }
   const index = await file(INDEX, true);
-  const names: string[] = index ? JSON.parse(shardNames(INDEX, await text(index))) : ["model.safetensors"];
+  const names: string[] = index ? JSON.parse(wasm.shardNames(INDEX, await text(index))) : ["model.safetensors"];
   const weights: ByteSource[] = [];
   for (const weightsName of [...names, ...dense.map((path) => `${path}/model.safetensors`)]) {
     const found = await file(weightsName, false);
     if (!found) throw new SiskinError("invalid_model", `${name} has neither ${weightsName} nor a GGUF file`);
     weights.push(found);
   }
-  return Files.folder(name, weights, JSON.stringify(side));
+  return wasm.Files.folder(name, weights, JSON.stringify(side));
 }

@@ -2,12 +2,15 @@
 
 import { proxy, wrap, type Remote } from "comlink";
 
+import { asBindings, type Purpose } from "./bindings.js";
 import { Engine } from "./engine.js";
 import { SiskinError } from "./errors.js";
 import type { RuntimeOptions } from "./types.js";
+import * as chat from "./wasm/siskin_wasm.js";
 import { carryErrors } from "./wire.js";
 
-type Calls = {
+/** An engine's calls, as a page makes them. */
+export type Calls = {
   [K in keyof Engine]: Engine[K] extends (...args: infer A) => infer R ? (...args: A) => Promise<Awaited<R>> : never;
 };
 
@@ -35,13 +38,24 @@ function listener<F extends (...args: never[]) => void>(f: F): F {
 /** The base of relative addresses; a worker created from a Blob, or Node, has none. */
 export const base = (): string | undefined => (typeof location === "undefined" ? undefined : location.href);
 
-function wasmOf(options: RuntimeOptions): string | ArrayBuffer | Uint8Array {
-  if (options.wasmBytes) return options.wasmBytes;
+/** The names of the options that say where a wasm file is. */
+const OPTIONS = { chat: ["wasmUrl", "wasmBytes"], training: ["trainingWasmUrl", "trainingWasmBytes"] } as const;
+
+/** The wasm file by default: next to the other one, if that one is elsewhere. */
+function ownAddress(options: RuntimeOptions, purpose: Purpose): URL {
+  if (purpose === "chat") return new URL("./siskin_wasm_bg.wasm", import.meta.url);
+  if (options.wasmUrl !== undefined) return new URL("siskin_training_bg.wasm", new URL(options.wasmUrl, base()));
+  return new URL("./siskin_training_bg.wasm", import.meta.url);
+}
+
+function wasmOf(options: RuntimeOptions, purpose: Purpose): string | ArrayBuffer | Uint8Array {
+  const [url, bytes] = OPTIONS[purpose];
+  if (options[bytes]) return options[bytes];
   try {
-    return new URL(options.wasmUrl ?? new URL("./siskin_wasm_bg.wasm", import.meta.url), base()).href;
+    return new URL(options[url] ?? ownAddress(options, purpose), base()).href;
   } catch {
-    const what = options.wasmUrl === undefined ? "is unknown: siskin was not bundled as an ES module" : `is not ${options.wasmUrl}`;
-    throw new SiskinError("invalid_request", `the address of siskin's wasm file ${what}; set \`wasmUrl\` to an absolute address, or \`wasmBytes\``);
+    const what = options[url] === undefined ? "is unknown: siskin was not bundled as an ES module" : `is not ${options[url]}`;
+    throw new SiskinError("invalid_request", `the address of siskin's wasm file ${what}; set \`${url}\` to an absolute address, or \`${bytes}\``);
   }
 }
 
@@ -49,30 +63,33 @@ function wasmOf(options: RuntimeOptions): string | ArrayBuffer | Uint8Array {
 function serveIt(): string {
   // Vite's dev server pre-bundles packages, without their workers.
   if (import.meta.url?.includes("/.vite/deps/")) return 'add `optimizeDeps: { exclude: ["siskin"] }` to Vite\'s configuration';
-  return "serve worker.js and shared.js next to the script, or set `worker: false`";
+  return "serve the other files of siskin's dist next to the script, or set `worker: false`";
 }
 
 /** Creates a worker, or throws an error that says why there is none. */
-function startWorker(): Worker {
+function startWorker(purpose: Purpose): Worker {
   if (typeof Worker === "undefined") {
     throw new SiskinError("internal", "this environment (Node, a SharedWorker, a service worker, …) has no workers; set `worker: false`, and in Node `wasmBytes` too");
   }
   try {
-    return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "siskin" });
+    // Bundlers look for exactly this expression.
+    return purpose === "chat"
+      ? new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "siskin" })
+      : new Worker(new URL("./training-worker.js", import.meta.url), { type: "module", name: "siskin" });
   } catch (thrown) {
     const why = thrown instanceof Error ? thrown.message : String(thrown);
     throw new SiskinError("internal", `siskin's worker does not start (${why}); ${serveIt()}`);
   }
 }
 
-export async function startHost(options: RuntimeOptions): Promise<Host> {
+export async function startHost(options: RuntimeOptions, purpose: Purpose): Promise<Host> {
   if (options.worker === false) {
-    const engine = new Engine();
-    await engine.start(wasmOf(options));
+    const engine = new Engine(asBindings(purpose === "chat" ? chat : await import("./wasm/siskin_training.js")));
+    await engine.start(wasmOf(options, purpose), purpose);
     return { calls: engine as unknown as Calls, callback: listener, close: () => engine.unload() };
   }
   carryErrors();
-  const worker = startWorker();
+  const worker = startWorker(purpose);
   let fail!: (e: SiskinError) => void;
   // A worker that dies never answers: pending calls are rejected.
   const death = new Promise<never>((_, reject) => (fail = reject));
@@ -93,7 +110,7 @@ export async function startHost(options: RuntimeOptions): Promise<Host> {
     worker.terminate();
   };
   try {
-    await calls.start(wasmOf(options));
+    await calls.start(wasmOf(options, purpose), purpose);
   } catch (thrown) {
     close();
     throw thrown;

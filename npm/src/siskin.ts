@@ -1,7 +1,9 @@
+import type { Purpose } from "./bindings.js";
 import { Completions, type Generator } from "./chat.js";
 import { Embeddings, rerank, type Embedder, type RerankRequest, type RerankResponse } from "./embeddings.js";
 import type { LoadRequest, Source } from "./engine.js";
 import { SiskinError, aborted } from "./errors.js";
+import { ModelHost, type Opening } from "./model-host.js";
 import { check } from "./options.js";
 import { address } from "./reference.js";
 import { base, startHost, type Host } from "./remote.js";
@@ -122,13 +124,13 @@ export class Siskin {
   readonly adapters: Adapters;
   readonly embeddings: Embeddings;
   readonly #embedder: Embedder;
-  readonly #host: Host;
+  readonly #host: ModelHost;
   readonly #onLost: () => void;
   readonly #model: ModelInfo;
   /** The number of the current training run. */
   #training = 0;
 
-  private constructor(host: Host, model: ModelInfo, onLost: () => void) {
+  private constructor(host: ModelHost, model: ModelInfo, onLost: () => void) {
     this.#host = host;
     this.#model = model;
     this.#onLost = onLost;
@@ -160,17 +162,15 @@ export class Siskin {
     const { signal, onProgress = () => {}, onDeviceLost = () => {} } = options;
     check("load", options);
     if (signal?.aborted) throw aborted();
-    const host = await startHost(options);
+    const { device, profile, context, cache, sha256, training = false } = options;
+    const request: LoadRequest = { device, profile, context, cache, sha256 };
+    const opening: Opening = { source: sourceOf(source, options), request, options, onProgress: (p: Progress) => onProgress(p) };
     try {
-      const { device, profile, context, cache, sha256 } = options;
-      const request: LoadRequest = { device, profile, context, cache, sha256 };
-      const report = host.callback((p: Progress) => onProgress(p));
-      const model = await stoppable(host, signal, (call) =>
-        host.calls.load(call, sourceOf(source, options), request, report),
+      const [host, model] = await ModelHost.load(opening, training, (host, { source, request, onProgress }) =>
+        stoppable(host, signal, (call) => host.calls.load(call, source, request, host.callback(onProgress))),
       );
       return new Siskin(host, model, onDeviceLost);
     } catch (thrown) {
-      host.close();
       throw SiskinError.from(thrown);
     }
   }
@@ -178,7 +178,7 @@ export class Siskin {
   /** Reads only a model's headers, with range requests: its sizes, tensors and tokenizer. Close it after use. */
   static async inspect(source: ModelSource, options: RuntimeOptions & { signal?: AbortSignal } = {}): Promise<Inspected> {
     check("inspect", options);
-    const host = await startHost(options);
+    const host = await startHost(options, "chat");
     try {
       const info = await stoppable(host, options.signal, (call) => host.calls.inspect(call, sourceOf(source, options)));
       return new Inspected(host, info);
@@ -203,7 +203,7 @@ export class Siskin {
   /** What this browser's WebGPU offers; null without it. */
   static async gpu(options: RuntimeOptions = {}): Promise<GpuInfo | null> {
     check("gpu", options);
-    return using(options, (host) => host.calls.gpu());
+    return using(options, "chat", (host) => host.calls.gpu());
   }
 
   /** Runs every kernel on the GPU and on the CPU; results are reported as they arrive. */
@@ -212,7 +212,7 @@ export class Siskin {
     options: RuntimeOptions & Pick<LoadOptions, "profile"> = {},
   ): Promise<void> {
     check("selfTest", options);
-    return using(options, (host) => host.calls.selfTest(options.profile, host.callback(onResult)));
+    return using(options, "training", (host) => host.calls.selfTest(options.profile, host.callback(onResult)));
   }
 
   /** The cache of downloaded files. */
@@ -272,15 +272,15 @@ export class Siskin {
   }
 
   /** The examples in a file: JSONL, a JSON array, CSV or TSV, or text, according to the file extension. */
-  dataset(name: string, text: string): Promise<Dataset> {
-    return this.#host.calls.dataset(name, text);
+  async dataset(name: string, text: string): Promise<Dataset> {
+    return (await this.#host.training()).dataset(name, text);
   }
 
   /** How an example is learned, token by token. */
   async previewExample(example: Example, options: Pick<TrainOptions, "lossOn" | "maxSeqLen"> = {}): Promise<ExamplePreview> {
     check("previewExample", options);
     const { lossOn = "assistant", maxSeqLen = 512 } = options;
-    return this.#host.calls.preview(example, { loss_on: lossOn, max_seq_len: maxSeqLen });
+    return (await this.#host.training()).preview(example, { loss_on: lossOn, max_seq_len: maxSeqLen });
   }
 
   /**
@@ -292,6 +292,7 @@ export class Siskin {
     options: TrainOptions & { resume?: Uint8Array; signal?: AbortSignal } = {},
   ): Training {
     const { calls } = this.#host;
+    const training = () => this.#host.training();
     let own: number | undefined;
     // A model has one training run at a time: an older one must not take the steps of a newer one.
     const mine = async <T>(call: () => Promise<T>): Promise<T> => {
@@ -299,9 +300,9 @@ export class Siskin {
       return call();
     };
     const host: TrainHost = {
-      start: (...args) => {
+      start: async (...args) => {
         own = ++this.#training;
-        return calls.trainStart(...args);
+        return (await training()).trainStart(...args);
       },
       step: () => mine(() => calls.trainStep()),
       measure: () => mine(() => calls.trainMeasure()),
@@ -315,7 +316,7 @@ export class Siskin {
   /** What a training run would do and need, and whether it fits; nothing runs. */
   async planTraining(examples: readonly Example[] | File, options: TrainOptions = {}): Promise<TrainPlan> {
     check("train", options);
-    return this.#host.calls.trainPlan(await this.#examples(examples), snake(options));
+    return (await this.#host.training()).trainPlan(await this.#examples(examples), snake(options));
   }
 
   async #examples(source: readonly Example[] | File): Promise<Example[]> {
@@ -345,8 +346,8 @@ export class Siskin {
   }
 }
 
-async function using<T>(options: RuntimeOptions, work: (host: Host) => Promise<T>): Promise<T> {
-  const host = await startHost(options);
+async function using<T>(options: RuntimeOptions, purpose: Purpose, work: (host: Host) => Promise<T>): Promise<T> {
+  const host = await startHost(options, purpose);
   try {
     return await work(host);
   } catch (thrown) {

@@ -146,6 +146,11 @@ export interface LoadOptions {
   cache?: boolean;
   /** SHA-256 of the file, in hexadecimal. */
   sha256?: string;
+  /**
+   * Whether to load the wasm that also trains. By default, that one is loaded when training is first asked for; the model
+   * is then opened again in it, and `onProgress` is called again.
+   */
+  training?: boolean;
 }
 
 /** How siskin itself runs. */
@@ -156,6 +161,10 @@ export interface RuntimeOptions {
   wasmUrl?: string | URL;
   /** The contents of the wasm file. */
   wasmBytes?: ArrayBuffer | Uint8Array;
+  /** The address of the wasm file that trains and tests kernels, if not next to the other one. */
+  trainingWasmUrl?: string | URL;
+  /** Its contents. */
+  trainingWasmBytes?: ArrayBuffer | Uint8Array;
   /** The base address of `hf:` references. */
   hub?: string;
 }

@@ -1,7 +1,9 @@
-// Passes errors between a page and its worker.
+// What passes between a page and its worker.
 
-import { transferHandlers } from "comlink";
+import { expose, transferHandlers } from "comlink";
 
+import { asBindings } from "./bindings.js";
+import { Engine } from "./engine.js";
 import { SiskinError, type SiskinErrorCode } from "./errors.js";
 
 interface ThrownValue {
@@ -25,5 +27,16 @@ export function carryErrors(): void {
     deserialize: ({ code, message, status }: SentError): never => {
       throw new SiskinError(code, message, status);
     },
+  });
+}
+
+/** Runs an engine in this worker. */
+export function serve(wasm: Parameters<typeof asBindings>[0]): void {
+  carryErrors();
+  expose(new Engine(asBindings(wasm)));
+  // Unhandled rejections become worker errors, which the page receives.
+  addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    reportError(event.reason);
   });
 }

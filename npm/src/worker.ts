@@ -1,13 +1,6 @@
-import { expose } from "comlink";
+// The worker of a model that answers.
 
-import { Engine } from "./engine.js";
-import { carryErrors } from "./wire.js";
+import { serve } from "./wire.js";
+import * as wasm from "./wasm/siskin_wasm.js";
 
-carryErrors();
-expose(new Engine());
-
-// Unhandled rejections become worker errors, which the page receives.
-addEventListener("unhandledrejection", (event) => {
-  event.preventDefault();
-  reportError(event.reason);
-});
+serve(wasm);

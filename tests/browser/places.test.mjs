@@ -42,7 +42,7 @@ before(async () => {
   page("alone/index.html", 'type="module" crossorigin src="esm.js"');
   // As described in the README: the files next to the script are copied.
   mkdirSync(join(folder, "beside"));
-  for (const file of readdirSync(dist).filter((f) => /^(worker|shared)\.js$|\.wasm$/.test(f))) copyFileSync(join(dist, file), join(folder, "beside", file));
+  for (const file of readdirSync(dist).filter((f) => /\.(js|wasm)$/.test(f) && f !== "index.js")) copyFileSync(join(dist, file), join(folder, "beside", file));
   copyFileSync(join(folder, "alone/esm.js"), join(folder, "beside/esm.js"));
   page("beside/index.html", 'type="module" crossorigin src="esm.js"');
   await bundle("iife", "shared.js", `
@@ -75,7 +75,7 @@ async function runs(path, options, frame = (page) => page.mainFrame()) {
 
 test("a single script by a bare esbuild: the error names what to copy or set; then it answers", async () => {
   const [alone, given] = await runs("alone/", [{}, ON_THREAD()]);
-  assert.match(alone.error, /^internal: siskin's worker failed: .*serve worker\.js and shared\.js next to the script, or set `worker: false`/);
+  assert.match(alone.error, /^internal: siskin's worker failed: .*serve the other files of siskin's dist next to the script, or set `worker: false`/);
   assert.deepEqual(given.ids, expected, given.error);
   const [beside] = await runs("beside/", [{}]);
   assert.deepEqual(beside, { ids: expected, kept: 1 });

@@ -31,7 +31,10 @@ impl State {
                 let (out, [x]) = arena.io(at.out(), at.rows(run), [at.input(0)]);
                 pool::pool(pooling, &segments(), x.mat(rows), out);
             }
+            #[cfg(feature = "training")]
             _ => self.run_training_node(at, run)?,
+            #[cfg(not(feature = "training"))]
+            op => return Err(Error::NotTraining(op.name())),
         }
         Ok(())
     }

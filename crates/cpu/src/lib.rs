@@ -17,6 +17,7 @@ mod recurrent_nodes;
 mod stream_nodes;
 mod threads;
 mod train;
+#[cfg(feature = "training")]
 mod training_nodes;
 mod weights;
 

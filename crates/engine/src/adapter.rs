@@ -197,6 +197,7 @@ impl Adapter {
 
     /// The adapter with magnitudes that change nothing. `factors` are those of magnitudes of 1: the inverse of the
     /// norms of the rows.
+    #[cfg(feature = "training")]
     pub(crate) fn with_neutral_magnitudes(&self, graph: &Graph, factors: &[f32]) -> Self {
         let mut out = self.clone();
         for lora in &graph.loras {

@@ -8,10 +8,11 @@ use siskin_cpu::ops::attention;
 use siskin_cpu::{CacheType, Precision};
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, Profile};
-use siskin_graph::{AdamW, AttentionSpec, Batch, Graph, MomentType, Sampling};
+use siskin_graph::{AttentionSpec, Batch, Graph, Sampling};
 
 use crate::cpu::Cpu;
-use crate::training::TrainingState;
+#[cfg(feature = "training")]
+use crate::training_backend::TrainingBackend;
 use crate::{Error, Result};
 
 pub(crate) use siskin_cpu::ops::choose::NOT_FINITE;
@@ -193,38 +194,9 @@ pub trait Backend: Movable {
     /// or for each text.
     fn run_texts<'a>(&'a mut self, batch: &'a Batch) -> LocalFuture<'a, Vec<Vec<f32>>>;
 
-    /// What DoRA's magnitudes multiply columns by, for the current parameters.
-    fn factors<'a>(&'a mut self, graph: &'a Graph) -> LocalFuture<'a, Vec<f32>>;
-
-    /// Creates plans for batches of up to `rows` tokens.
-    fn prepare_training(
-        &mut self,
-        graphs: TrainingGraphs,
-        rows: usize,
-        moments: MomentType,
-    ) -> LocalFuture<'_, ()>;
-
-    /// Runs a batch; gradients are added to those there are. Returns the sum of the rows' losses.
-    fn run_batch<'a>(&'a mut self, which: BatchPlan, batch: &'a Batch) -> LocalFuture<'a, f32>;
-
-    /// Clears the gradients.
-    fn forget_gradients(&mut self);
-
-    /// Updates the parameters by one step of the optimiser. Returns the gradients' norm before clipping; if that is not
-    /// finite, no parameter changes.
-    fn optimise<'a>(&'a mut self, step: &'a AdamW) -> LocalFuture<'a, f32>;
-
-    /// The gradients of all parameters, accumulated since the last step of the optimiser.
-    fn gradients(&mut self) -> LocalFuture<'_, Vec<f32>>;
-
-    /// Parameters and moments.
-    fn training_state(&mut self) -> LocalFuture<'_, TrainingState>;
-
-    /// Continues from such a state.
-    ///
-    /// # Errors
-    /// If the device lacks memory.
-    fn set_training_state(&mut self, state: TrainingState) -> Result<()>;
+    /// What only training needs.
+    #[cfg(feature = "training")]
+    fn training(&mut self) -> &mut dyn TrainingBackend;
 }
 
 /// A matrix that is being brought onto a device, part by part.
@@ -240,24 +212,6 @@ pub trait MatrixUpload {
     /// # Errors
     /// If the device lacks memory.
     fn finish(self: Box<Self>) -> Result<()>;
-}
-
-/// The graphs that training runs.
-#[derive(Debug)]
-pub struct TrainingGraphs {
-    /// The loss with its backward pass.
-    pub backward: Graph,
-    /// The loss alone, without dropout.
-    pub loss: Graph,
-}
-
-/// Which of the graphs of [`TrainingGraphs`] a batch runs through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BatchPlan {
-    /// Loss and backward pass.
-    Backward,
-    /// The loss alone, without dropout and without gradients.
-    Loss,
 }
 
 /// Opens a device without a model.

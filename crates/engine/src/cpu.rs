@@ -4,20 +4,20 @@ use std::collections::VecDeque;
 
 use siskin_cpu::{CacheType, CpuDevice, CpuPart, CpuPlan, CpuWeight, Precision};
 use siskin_formats::TensorType;
-use siskin_graph::{AdamW, Batch, Graph, MomentType, Sampling};
+use siskin_graph::{Batch, Graph, Sampling};
 
-use crate::backend::{
-    Backend, BatchPlan, Chosen, LocalFuture, MatrixUpload, PREFILL_ROWS, TrainingGraphs,
-};
-use crate::training::TrainingState;
+use crate::backend::{Backend, Chosen, LocalFuture, MatrixUpload, PREFILL_ROWS};
+#[cfg(feature = "training")]
+use crate::training_backend::CpuTraining;
 use crate::{Error, Result};
 
 /// The CPU with the plans of a session.
 #[derive(Debug)]
 pub(crate) struct Cpu {
-    device: CpuDevice,
+    pub(crate) device: CpuDevice,
     inference: Option<Inference>,
-    training: Option<Training>,
+    #[cfg(feature = "training")]
+    pub(crate) training: Option<CpuTraining>,
     texts: Option<CpuPlan>,
     /// Chosen tokens that have not been taken.
     pending: VecDeque<u32>,
@@ -27,13 +27,6 @@ pub(crate) struct Cpu {
 struct Inference {
     prefill: CpuPlan,
     decode: CpuPlan,
-}
-
-#[derive(Debug)]
-struct Training {
-    backward: CpuPlan,
-    loss: CpuPlan,
-    moments: MomentType,
 }
 
 impl Inference {
@@ -52,6 +45,7 @@ impl Cpu {
         Self {
             device: CpuDevice::new(precision),
             inference: None,
+            #[cfg(feature = "training")]
             training: None,
             texts: None,
             pending: VecDeque::new(),
@@ -70,19 +64,10 @@ impl Cpu {
         let read = |id| self.device.read(&plan, id, tokens.len());
         Ok(graph.outputs.iter().map(|id| read(*id)).collect())
     }
-
-    fn run_batch(&mut self, which: BatchPlan, batch: &Batch) -> Result<f32> {
-        let training = self.training.as_ref().ok_or(Error::NotTraining)?;
-        let plan = match which {
-            BatchPlan::Backward => &training.backward,
-            BatchPlan::Loss => &training.loss,
-        };
-        Ok(self.device.run_batch(plan, batch)?)
-    }
 }
 
 /// A result that is already computed, as a future.
-fn done<'a, T: 'a>(result: Result<T>) -> LocalFuture<'a, T> {
+pub(crate) fn done<'a, T: 'a>(result: Result<T>) -> LocalFuture<'a, T> {
     Box::pin(std::future::ready(result))
 }
 
@@ -225,53 +210,9 @@ impl Backend for Cpu {
         done(self.device.run_texts(plan, batch).map_err(Error::from))
     }
 
-    fn factors<'a>(&'a mut self, graph: &'a Graph) -> LocalFuture<'a, Vec<f32>> {
-        let factors = self.device.factors(graph).map(<[f32]>::to_vec);
-        done(factors.map_err(Error::from))
-    }
-
-    fn prepare_training(
-        &mut self,
-        graphs: TrainingGraphs,
-        rows: usize,
-        moments: MomentType,
-    ) -> LocalFuture<'_, ()> {
-        self.training = Some(Training {
-            backward: self.device.plan(graphs.backward, rows),
-            loss: self.device.plan(graphs.loss, rows),
-            moments,
-        });
-        done(Ok(()))
-    }
-
-    fn run_batch<'a>(&'a mut self, which: BatchPlan, batch: &'a Batch) -> LocalFuture<'a, f32> {
-        done(self.run_batch(which, batch))
-    }
-
-    fn forget_gradients(&mut self) {
-        self.device.forget_gradients();
-    }
-
-    fn optimise<'a>(&'a mut self, step: &'a AdamW) -> LocalFuture<'a, f32> {
-        let training = self.training.as_ref().ok_or(Error::NotTraining);
-        done(training.map(|t| self.device.optimise(step, t.moments)))
-    }
-
-    fn gradients(&mut self) -> LocalFuture<'_, Vec<f32>> {
-        done(Ok(self.device.grads().to_vec()))
-    }
-
-    fn training_state(&mut self) -> LocalFuture<'_, TrainingState> {
-        done(Ok(TrainingState {
-            params: self.device.params().to_vec(),
-            moments: self.device.moments().clone(),
-        }))
-    }
-
-    fn set_training_state(&mut self, state: TrainingState) -> Result<()> {
-        self.device.set_params(state.params);
-        self.device.set_moments(state.moments);
-        Ok(())
+    #[cfg(feature = "training")]
+    fn training(&mut self) -> &mut dyn crate::TrainingBackend {
+        self
     }
 }
 

@@ -115,7 +115,7 @@ pub enum Error {
         /// Why it does not fit.
         what: String,
     },
-    /// A call that needs a training run, without one: [`crate::Session::prepare_training`] starts one.
+    /// A call that needs a training run, without one: `Session::prepare_training` starts one.
     #[error(
         "no training run is in progress; a lost device or another adapter ends one: resume from its checkpoint"
     )]

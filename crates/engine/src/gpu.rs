@@ -3,11 +3,10 @@
 use siskin_cpu::CacheType;
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, Upload};
-use siskin_graph::{AdamW, Batch, Graph, MomentType, Sampling};
+use siskin_graph::{Batch, Graph, Sampling};
 
 use crate::Result;
-use crate::backend::{Backend, BatchPlan, Chosen, LocalFuture, MatrixUpload, TrainingGraphs};
-use crate::training::TrainingState;
+use crate::backend::{Backend, Chosen, LocalFuture, MatrixUpload};
 
 impl Backend for GpuDevice {
     fn name(&self) -> String {
@@ -115,51 +114,9 @@ impl Backend for GpuDevice {
         Box::pin(async move { Ok(self.run_texts(batch).await?) })
     }
 
-    fn factors<'a>(&'a mut self, _graph: &'a Graph) -> LocalFuture<'a, Vec<f32>> {
-        Box::pin(async move { Ok(self.factors().await?) })
-    }
-
-    fn prepare_training(
-        &mut self,
-        graphs: TrainingGraphs,
-        rows: usize,
-        moments: MomentType,
-    ) -> LocalFuture<'_, ()> {
-        Box::pin(async move {
-            self.prepare_training(graphs.backward, graphs.loss, rows, moments)?;
-            Ok(self.settle().await?)
-        })
-    }
-
-    fn run_batch<'a>(&'a mut self, which: BatchPlan, batch: &'a Batch) -> LocalFuture<'a, f32> {
-        let which = match which {
-            BatchPlan::Backward => 0,
-            BatchPlan::Loss => 1,
-        };
-        Box::pin(async move { Ok(self.run_batch(which, batch).await?) })
-    }
-
-    fn forget_gradients(&mut self) {
-        self.forget_gradients();
-    }
-
-    fn optimise<'a>(&'a mut self, step: &'a AdamW) -> LocalFuture<'a, f32> {
-        Box::pin(async move { Ok(self.optimise(step).await?) })
-    }
-
-    fn gradients(&mut self) -> LocalFuture<'_, Vec<f32>> {
-        Box::pin(async move { Ok(self.grads().await?) })
-    }
-
-    fn training_state(&mut self) -> LocalFuture<'_, TrainingState> {
-        Box::pin(async move {
-            let (params, moments) = self.training_state().await?;
-            Ok(TrainingState { params, moments })
-        })
-    }
-
-    fn set_training_state(&mut self, state: TrainingState) -> Result<()> {
-        Ok(self.set_training_state(&state.params, &state.moments)?)
+    #[cfg(feature = "training")]
+    fn training(&mut self) -> &mut dyn crate::TrainingBackend {
+        self
     }
 }
 

@@ -20,17 +20,21 @@ mod load;
 mod look;
 mod memory;
 mod rerank;
+#[cfg(feature = "training")]
 pub mod self_test;
 mod session;
 mod trace;
+#[cfg(feature = "training")]
 mod training;
+#[cfg(feature = "training")]
+mod training_backend;
 
 pub use adapter::{Adapter, AdapterModule};
 pub use adapter_config::AdapterConfig;
 pub use answer::{
     Answer, Event, FinishReason, GenerateOptions, TokenLogprob, TopLogprob, new_seed,
 };
-pub use backend::{Backend, BatchPlan, DeviceRequest, LocalFuture, MatrixUpload, TrainingGraphs};
+pub use backend::{Backend, DeviceRequest, LocalFuture, MatrixUpload};
 pub use embed::{EmbedOptions, Embeddings};
 pub use error::{Error, Result};
 pub use files::{AsyncSource, ModelFiles, Reading, WeightFiles, read_text, read_text_of};
@@ -41,7 +45,10 @@ pub use look::{Look, LookOptions};
 pub use memory::MemoryFigure;
 pub use session::Session;
 pub use trace::{TRACE_ROWS, Traced};
+#[cfg(feature = "training")]
 pub use training::{TrainingMemory, TrainingSetup, TrainingState};
+#[cfg(feature = "training")]
+pub use training_backend::{BatchPlan, TrainingBackend, TrainingGraphs};
 
 pub use siskin_graph::{AdamW, Batch, Checkpointing, MomentType, Moments, Sampling};
 pub use siskin_models::{Head, Model, Pooling, Sentence};

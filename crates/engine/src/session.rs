@@ -10,6 +10,7 @@ use crate::backend::{Backend, DeviceRequest, PREFILL_ROWS};
 use crate::embed::Texts;
 use crate::files::WeightFiles;
 use crate::load::{OpenOptions, Progress, WeightSource, load_weights, read_vector};
+#[cfg(feature = "training")]
 use crate::training::Training;
 use crate::{Adapter, Error, ModelFiles, Result, backend};
 
@@ -63,6 +64,7 @@ pub struct Session {
     /// `None` for a model without recurrent states.
     pub(crate) states: Option<StateMarks>,
     pub(crate) adapter: Option<Adapter>,
+    #[cfg(feature = "training")]
     pub(crate) training: Option<Training>,
     pub(crate) texts: Option<Texts>,
 }
@@ -138,6 +140,7 @@ impl Session {
             tokens: vec![],
             states: has_states.then(StateMarks::default),
             adapter: None,
+            #[cfg(feature = "training")]
             training: None,
             texts: None,
         })
@@ -148,7 +151,7 @@ impl Session {
         self.tokens.clear();
         self.states = self.states.map(|_| StateMarks::default());
         // What was learned since the adapter was last read back is lost with the device.
-        self.training = None;
+        self.end_training();
         self.texts = None;
         self.device = open_device(
             &self.model,
@@ -160,6 +163,14 @@ impl Session {
         )
         .await?;
         Ok(())
+    }
+
+    /// What was prepared does not hold for another adapter or device.
+    fn end_training(&mut self) {
+        #[cfg(feature = "training")]
+        {
+            self.training = None;
+        }
     }
 
     /// The adapter in use.
@@ -185,21 +196,6 @@ impl Session {
         applied
     }
 
-    /// Sets the magnitudes of the adapter in use to the norms of the weights, with which DoRA starts, so that the
-    /// adapter changes nothing yet. Without DoRA, this does nothing.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub async fn begin_dora(&mut self) -> Result<()> {
-        let graph = self.graph(Head::Next)?;
-        let Some(adapter) = self.adapter.clone().filter(|a| a.config.use_dora) else {
-            return Ok(());
-        };
-        let factors = self.device.factors(&graph).await?;
-        self.set_adapter(Some(adapter.with_neutral_magnitudes(&graph, &factors)))
-            .await
-    }
-
     /// Puts the adapter onto the device in place of another, and prepares plans with it.
     async fn apply_adapter(&mut self, before: Option<&Adapter>) -> Result<()> {
         let graph = self.graph(Head::Next)?;
@@ -221,7 +217,7 @@ impl Session {
             .map(|a| a.params(&graph))
             .transpose()?;
         self.tokens.clear();
-        self.training = None;
+        self.end_training();
         self.texts = None;
         self.device.set_params(&graph, params.unwrap_or_default())?;
         let rows = PREFILL_ROWS.min(self.context);

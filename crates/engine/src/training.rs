@@ -4,7 +4,7 @@ use serde::Serialize;
 use siskin_graph::{AdamW, Batch, Checkpointing, Fusion, Graph, MomentType, Moments, Plan};
 use siskin_models::Head;
 
-use crate::backend::{BatchPlan, TrainingGraphs};
+use crate::training_backend::{BatchPlan, TrainingGraphs};
 use crate::{Adapter, Error, Result, Session};
 
 /// What a session's device is prepared to train.
@@ -93,6 +93,21 @@ impl Session {
         })
     }
 
+    /// Sets the magnitudes of the adapter in use to the norms of the weights, with which DoRA starts, so that the
+    /// adapter changes nothing yet. Without DoRA, this does nothing.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub async fn begin_dora(&mut self) -> Result<()> {
+        let graph = self.graph(Head::Next)?;
+        let Some(adapter) = self.adapter.clone().filter(|a| a.config.use_dora) else {
+            return Ok(());
+        };
+        let factors = self.device.training().factors(&graph).await?;
+        self.set_adapter(Some(adapter.with_neutral_magnitudes(&graph, &factors)))
+            .await
+    }
+
     /// Prepares to train the adapter in use. Batches are then run with [`Self::train_batch`], and parameters updated
     /// with [`Self::optimise`]; the crate `siskin-train` does both for examples.
     ///
@@ -107,7 +122,10 @@ impl Session {
             backward: graph.clone(),
             loss,
         };
-        self.device.prepare_training(graphs, rows, moments).await?;
+        self.device
+            .training()
+            .prepare_training(graphs, rows, moments)
+            .await?;
         self.training = Some(Training { graph, moments });
         Ok(())
     }
@@ -135,12 +153,12 @@ impl Session {
         if self.training.is_none() {
             return Err(Error::NotTraining);
         }
-        self.device.run_batch(which, batch).await
+        self.device.training().run_batch(which, batch).await
     }
 
     /// Clears the gradients.
     pub fn forget_gradients(&mut self) {
-        self.device.forget_gradients();
+        self.device.training().forget_gradients();
     }
 
     /// Updates the parameters by one step of the optimiser, and clears the gradients. Returns their norm before
@@ -154,7 +172,7 @@ impl Session {
         if self.training.is_none() {
             return Err(Error::NotTraining);
         }
-        self.device.optimise(step).await
+        self.device.training().optimise(step).await
     }
 
     /// The gradients of all parameters, accumulated since the last step of the optimiser, in the place of A, B and
@@ -163,7 +181,7 @@ impl Session {
     /// # Errors
     /// [`Error::NotTraining`] if nothing was prepared; or if the device fails.
     pub async fn gradients(&mut self) -> Result<Adapter> {
-        let grads = self.device.gradients().await?;
+        let grads = self.device.training().gradients().await?;
         self.adapter_with(&grads)
     }
 
@@ -172,7 +190,7 @@ impl Session {
     /// # Errors
     /// If the device fails.
     pub async fn training_state(&mut self) -> Result<TrainingState> {
-        self.device.training_state().await
+        self.device.training().training_state().await
     }
 
     /// Continues from such a state.
@@ -197,7 +215,7 @@ impl Session {
             return Err(Error::Adapter { name, what });
         }
         self.tokens.clear();
-        self.device.set_training_state(state)
+        self.device.training().set_training_state(state)
     }
 
     /// The adapter in use, with its current values.

@@ -3,9 +3,11 @@ use std::sync::Arc;
 
 use siskin_graph::{Fusion, Graph, Op, Plan, Sampling, WeightKind};
 
+use crate::adapter::Adapter;
 use crate::batch::BatchBuffers;
 use crate::opened::Opened;
 use crate::prepared::{Extent, Prepared};
+#[cfg(feature = "training")]
 use crate::train::Training;
 use crate::weights::GpuWeight;
 use crate::{Counts, Error, Layout, LimitRequest, Profile, Result};
@@ -74,6 +76,8 @@ pub struct GpuDevice {
     pub(crate) prefill: Option<Prepared>,
     pub(crate) decode: Option<Prepared>,
     last_was_decode: bool,
+    pub(crate) adapter: Adapter,
+    #[cfg(feature = "training")]
     pub(crate) training: Training,
     /// What the plan that is being made reads, if it is for batches.
     pub(crate) batch: BatchBuffers,
@@ -130,6 +134,8 @@ impl GpuDevice {
             tokens: buffer("tokens", 16, state),
             seen: buffer("seen", 16, state),
             ring: buffer("ring", 4 * RING as u64, state),
+            adapter: Adapter::none(&nothing),
+            #[cfg(feature = "training")]
             training: Training::new(&nothing),
             batch: BatchBuffers::none(&nothing),
             texts: None,

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
+mod adapter;
 mod batch;
 mod buffers;
 mod counts;
@@ -15,6 +16,7 @@ mod profile;
 mod readback;
 mod repack;
 mod shader;
+#[cfg(feature = "training")]
 mod train;
 mod weights;
 

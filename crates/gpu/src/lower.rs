@@ -1,5 +1,6 @@
 //! Lowers a plan's steps to dispatches: which kernel, which constants, which bindings.
 
+#[cfg(feature = "training")]
 use std::collections::HashMap;
 
 use siskin_graph::{Activation, Graph, Map, NodeId, Op, Place, Plan, Rows, Step, View, WeightId};
@@ -14,9 +15,12 @@ mod dora;
 mod experts;
 mod linear;
 mod lora;
+#[cfg(feature = "training")]
 mod loss;
 mod recurrent;
 mod streams;
+mod texts;
+#[cfg(feature = "training")]
 mod train;
 
 /// Blocks of 32 columns decide how many threads share a row.
@@ -83,6 +87,7 @@ struct Lowering<'a> {
     /// Partial results of the splits of an attention, until they are combined.
     splits: Option<wgpu::Buffer>,
     /// Buffers that training keeps from one dispatch to the next, by name.
+    #[cfg(feature = "training")]
     between: HashMap<&'static str, wgpu::Buffer>,
     dispatches: Vec<Dispatch>,
 }
@@ -97,6 +102,7 @@ impl GpuDevice {
             arena: arena.clone(),
             scratch: None,
             splits: None,
+            #[cfg(feature = "training")]
             between: HashMap::new(),
             dispatches: vec![],
         };
@@ -313,7 +319,7 @@ impl Lowering<'_> {
                 self.push(&kernel, Size::Rows(groups), node.rows, 3 * bytes, &entries)?;
                 Ok(())
             }
-            _ => self.training_node(id),
+            _ => self.batch_node(id),
         }
     }
 

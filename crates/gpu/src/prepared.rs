@@ -135,7 +135,7 @@ impl GpuDevice {
 
     /// Computes DoRA's factors if the parameters have changed.
     pub(crate) fn record_factors(&mut self, pass: &mut wgpu::ComputePass<'_>, prepared: &Prepared) {
-        if !std::mem::take(&mut self.training.are_stale) {
+        if !std::mem::take(&mut self.adapter.are_stale) {
             return;
         }
         for dispatch in &prepared.factors {

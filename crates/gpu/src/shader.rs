@@ -3,8 +3,18 @@
 //! file is included once, where it is first used.
 
 use siskin_shaders::{KERNELS, LIBRARY};
+#[cfg(feature = "training")]
+use siskin_shaders::{TRAINING_KERNELS, TRAINING_LIBRARY};
 
 use crate::{Error, GpuType, Product, Reduce, Result};
+
+/// Name and text.
+type Source = (&'static str, &'static str);
+
+#[cfg(not(feature = "training"))]
+const TRAINING_KERNELS: &[Source] = &[];
+#[cfg(not(feature = "training"))]
+const TRAINING_LIBRARY: &[Source] = &[];
 
 /// What fills a kernel's slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,7 +76,7 @@ impl Variant {
 
 /// The names of all kernels.
 pub fn kernels() -> impl Iterator<Item = &'static str> {
-    KERNELS.iter().map(|k| k.0)
+    KERNELS.iter().chain(TRAINING_KERNELS).map(|k| k.0)
 }
 
 /// The complete WGSL of a kernel's variant.
@@ -102,7 +112,7 @@ fn gather<'a>(kernel: &str, variant: &'a Variant) -> Result<Linked<'a>> {
         done: vec![],
         text: String::new(),
     };
-    linked.add(kernel, KERNELS)?;
+    linked.add(kernel, [KERNELS, TRAINING_KERNELS])?;
     Ok(linked)
 }
 
@@ -113,13 +123,14 @@ struct Linked<'a> {
 }
 
 impl Linked<'_> {
-    fn add(&mut self, name: &str, sources: &[(&'static str, &'static str)]) -> Result<()> {
+    fn add(&mut self, name: &str, sources: [&[Source]; 2]) -> Result<()> {
         let error = |what: &str| Error::Shader {
             name: name.into(),
             what: what.into(),
         };
-        let (name, source) = *sources
-            .iter()
+        let library = [LIBRARY, TRAINING_LIBRARY];
+        let mut all = sources.into_iter().flatten();
+        let (name, source) = *all
             .find(|s| s.0 == name)
             .ok_or_else(|| error("no such file or slot"))?;
         if self.done.contains(&name) {
@@ -129,8 +140,8 @@ impl Linked<'_> {
         for line in source.lines() {
             match line.strip_prefix("// @use ") {
                 Some(used) => match self.variant.fill(used) {
-                    Some(files) => files.iter().try_for_each(|f| self.add(f, LIBRARY))?,
-                    None => self.add(used, LIBRARY)?,
+                    Some(files) => files.iter().try_for_each(|f| self.add(f, library))?,
+                    None => self.add(used, library)?,
                 },
                 None => {
                     self.text.push_str(line);

@@ -1,4 +1,4 @@
-//! Training on the GPU: parameters of adapters, batches, the optimiser.
+//! Training on the GPU: batches, gradients, the optimiser.
 
 use siskin_formats::dynamic_map;
 use siskin_graph::{AdamW, Batch, Fusion, Graph, MOMENT_BLOCK, MomentType, Moments, Plan};
@@ -12,17 +12,11 @@ use crate::{Error, GpuDevice, Result};
 /// Workgroups that share the sum of squares.
 const PARTIALS: u64 = 256;
 
-/// The state of adapters and training on the device.
+/// The state of a training run on the device.
 #[derive(Debug)]
 pub(crate) struct Training {
-    /// Of all adapters together, in the order of `siskin_graph::Lora`.
-    pub params: wgpu::Buffer,
+    /// Of all parameters, in their order.
     pub grads: wgpu::Buffer,
-    /// The factors by which magnitudes multiply columns, in the order of `siskin_graph::Dora`.
-    pub factors: wgpu::Buffer,
-    factors_len: usize,
-    /// Whether the parameters have changed since the factors were computed.
-    pub are_stale: bool,
     moment_type: MomentType,
     /// In f32, or the codes.
     moments: wgpu::Buffer,
@@ -45,11 +39,7 @@ impl Training {
     pub fn new(nothing: &wgpu::Buffer) -> Self {
         let none = || nothing.clone();
         Self {
-            params: none(),
             grads: none(),
-            factors: none(),
-            factors_len: 0,
-            are_stale: true,
             moment_type: MomentType::F32,
             moments: none(),
             peaks: none(),
@@ -66,49 +56,6 @@ impl Training {
 }
 
 impl GpuDevice {
-    /// Sets the parameters of the adapters in the graphs that are prepared from now on, of which `graph` is one. The
-    /// values are in the order of `siskin_graph::Lora`.
-    ///
-    /// # Errors
-    /// If they exceed the adapter's limits.
-    pub fn set_params(&mut self, graph: &Graph, params: &[f32]) -> Result<()> {
-        let factors_len = graph.factors_len();
-        let factors = self.storage("factors of magnitudes", factors_len as u64 * 4)?;
-        // Columns without an adapter are unchanged.
-        let ones = vec![1f32; factors_len];
-        self.queue
-            .write_buffer(&factors, 0, bytemuck::cast_slice(&ones));
-        let buffer = self.storage("adapter", params.len() as u64 * 4)?;
-        self.queue
-            .write_buffer(&buffer, 0, bytemuck::cast_slice(params));
-        self.training = Training::new(&self.nothing);
-        self.training.params = buffer;
-        self.training.len = params.len();
-        self.training.factors = factors;
-        self.training.factors_len = factors_len;
-        Ok(())
-    }
-
-    /// What DoRA's magnitudes multiply columns by, for the current parameters.
-    ///
-    /// # Errors
-    /// If nothing was prepared, or the GPU was lost or failed.
-    pub async fn factors(&mut self) -> Result<Vec<f32>> {
-        let Some(prepared) = self.decode.take() else {
-            return Err(Error::Unsupported("factors before prepare".into()));
-        };
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        self.record_factors(
-            &mut encoder.begin_compute_pass(&Default::default()),
-            &prepared,
-        );
-        self.queue.submit([encoder.finish()]);
-        self.counts.submits += 1;
-        self.decode = Some(prepared);
-        let (buffer, len) = (self.training.factors.clone(), self.training.factors_len);
-        self.read_buffer(&buffer, 0, len as u64 * 4).await
-    }
-
     /// Creates plans for batches of up to `rows` tokens: of a graph with its backward pass, and of the loss alone.
     ///
     /// # Errors
@@ -120,7 +67,8 @@ impl GpuDevice {
         rows: usize,
         moments: MomentType,
     ) -> Result<()> {
-        let n = self.training.len;
+        let n = graph.params_len();
+        self.training.len = n;
         self.training.grads = self.storage("gradients", n as u64 * 4)?;
         self.training.moment_type = moments;
         if moments == MomentType::Int8 {
@@ -205,7 +153,7 @@ impl GpuDevice {
             (0, bound(&t.optimiser)),
             (3, grads),
             (4, bound(&t.moments)),
-            (5, bound(&t.params)),
+            (5, bound(&self.adapter.params)),
             (6, partials),
             (7, bound(&norm)),
         ];
@@ -239,7 +187,7 @@ impl GpuDevice {
         let norm: Vec<f32> = self.read_buffer(&norm, 0, 4).await?;
         self.counts.readbacks += 1;
         self.training.has_moments |= norm[0].is_finite();
-        self.training.are_stale = true;
+        self.adapter.are_stale = true;
         Ok(norm[0])
     }
 
@@ -268,7 +216,11 @@ impl GpuDevice {
     pub async fn training_state(&mut self) -> Result<(Vec<f32>, Moments)> {
         let t = &self.training;
         let (n, ty, has_moments) = (t.len as u64, t.moment_type, t.has_moments);
-        let (params, moments, peaks) = (t.params.clone(), t.moments.clone(), t.peaks.clone());
+        let (params, moments, peaks) = (
+            self.adapter.params.clone(),
+            t.moments.clone(),
+            t.peaks.clone(),
+        );
         let params = self.read_buffer(&params, 0, 4 * n).await?;
         let moments = match ty {
             _ if !has_moments => Moments::default(),
@@ -290,7 +242,7 @@ impl GpuDevice {
     pub fn set_training_state(&mut self, params: &[f32], moments: &Moments) -> Result<()> {
         let t = &self.training;
         self.queue
-            .write_buffer(&t.params, 0, bytemuck::cast_slice(params));
+            .write_buffer(&self.adapter.params, 0, bytemuck::cast_slice(params));
         match moments {
             Moments::F32(moments) => {
                 self.queue
@@ -303,7 +255,7 @@ impl GpuDevice {
             }
         }
         self.training.has_moments = !moments.is_empty();
-        self.training.are_stale = true;
+        self.adapter.are_stale = true;
         Ok(())
     }
 }

@@ -117,6 +117,7 @@ pub fn to_js(e: Error) -> JsValue {
     }
 }
 
+#[cfg(feature = "training")]
 pub fn train_to_js(e: siskin_train::Error) -> JsValue {
     use siskin_train::Error as Train;
     match e {

@@ -3,19 +3,20 @@
 
 #![cfg(target_arch = "wasm32")]
 
+mod adapter;
 mod embed;
 mod error;
 mod files;
 mod session;
 mod source;
 mod tokenizer;
+#[cfg(feature = "training")]
 mod train;
 
-use js_sys::Function;
 use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
 
-use error::{Result, to_js};
+use error::Result;
 
 fn json(value: &impl serde::Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|e| error::invalid(&e.to_string()))
@@ -70,20 +71,6 @@ pub async fn gpu() -> Result<String> {
         "maxComputeInvocationsPerWorkgroup": gpu.limits.max_workgroup_invocations,
         "maxComputeWorkgroupStorageSize": gpu.limits.max_workgroup_memory,
     }))
-}
-
-/// Tests every kernel against its CPU counterpart; `on_result` receives each result as JSON.
-#[wasm_bindgen(js_name = selfTest)]
-pub async fn self_test(profile: Option<String>, on_result: &Function) -> Result<()> {
-    let profile = profile.map(|p| session::profile(&p)).transpose()?;
-    let mut report = |result| {
-        if let Ok(json) = json(&result) {
-            let _ = on_result.call1(&JsValue::NULL, &json.into());
-        }
-    };
-    siskin_engine::self_test::self_test(profile, &mut report)
-        .await
-        .map_err(to_js)
 }
 
 /// SHA-256 of bytes that arrive in pieces, which the browser's own does not support.

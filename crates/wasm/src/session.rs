@@ -10,7 +10,6 @@ use siskin_engine::{
     ModelFiles, OpenOptions, Precision, Sampling,
 };
 use siskin_gpu::Profile;
-use siskin_train::Trainer;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
@@ -70,7 +69,8 @@ pub fn profile(name: &str) -> Result<Profile> {
 #[derive(Debug)]
 pub struct Session {
     pub(crate) session: siskin_engine::Session,
-    pub(crate) trainer: Option<Trainer>,
+    #[cfg(feature = "training")]
+    pub(crate) trainer: Option<siskin_train::Trainer>,
 }
 
 impl Session {
@@ -103,6 +103,7 @@ impl Session {
         let session = session.map_err(to_js)?;
         Ok(Self {
             session,
+            #[cfg(feature = "training")]
             trainer: None,
         })
     }

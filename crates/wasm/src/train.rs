@@ -1,4 +1,4 @@
-//! Training, and the adapters that it produces.
+//! Training, and the test of the kernels: what a page downloads apart.
 
 use js_sys::{Reflect, Uint8Array};
 use serde::Deserialize;
@@ -15,6 +15,20 @@ use crate::{json, parse};
 #[wasm_bindgen(js_name = parseDataset)]
 pub fn parse_dataset(name: &str, text: &str) -> Result<String> {
     json(&Dataset::parse(name, text).map_err(train_to_js)?)
+}
+
+/// Tests every kernel against its CPU counterpart; `on_result` receives each result as JSON.
+#[wasm_bindgen(js_name = selfTest)]
+pub async fn self_test(profile: Option<String>, on_result: &js_sys::Function) -> Result<()> {
+    let profile = profile.map(|p| crate::session::profile(&p)).transpose()?;
+    let mut report = |result| {
+        if let Ok(json) = json(&result) {
+            let _ = on_result.call1(&JsValue::NULL, &json.into());
+        }
+    };
+    siskin_engine::self_test::self_test(profile, &mut report)
+        .await
+        .map_err(to_js)
 }
 
 #[derive(Deserialize)]
@@ -158,32 +172,6 @@ impl Session {
     pub async fn train_adapter(&mut self) -> Result<JsValue> {
         let (trainer, session) = self.training()?;
         files(&trainer.adapter(session).await.map_err(train_to_js)?)
-    }
-
-    /// Uses an adapter from now on, or none. A training run in progress ends. Returns the name of the model that the
-    /// adapter was made for, if it seems to be a different one.
-    #[wasm_bindgen(js_name = setAdapter)]
-    pub async fn set_adapter(
-        &mut self,
-        config: Option<String>,
-        weights: Option<Vec<u8>>,
-        strength: f32,
-    ) -> Result<Option<String>> {
-        let adapter = match (config, weights) {
-            (Some(config), Some(weights)) => {
-                let found = Adapter::from_peft("adapter", config.as_bytes(), &weights);
-                let mut adapter = found.map_err(to_js)?;
-                adapter.strength = strength;
-                Some(adapter)
-            }
-            _ => None,
-        };
-        self.trainer = None;
-        let checkpoint = &self.session.files().checkpoint;
-        let other = adapter.as_ref().and_then(|a| a.other_base(checkpoint));
-        let other = other.map(String::from);
-        self.session.set_adapter(adapter).await.map_err(to_js)?;
-        Ok(other)
     }
 }
 

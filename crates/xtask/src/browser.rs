@@ -39,11 +39,16 @@ pub fn install_packages() -> Result<()> {
         .try_for_each(install)
 }
 
-/// The wasm and its glue, then the package's `dist`.
+/// The wasm files and their bindings, then the package's `dist`.
 pub fn package() -> Result<()> {
-    let built = wasm::build()?;
-    let mut bindgen = program("siskin-bindgen")?;
-    run(bindgen.arg(built).arg(root().join("npm/src/wasm")))?;
+    wasm::build()?;
+    for (name, _) in wasm::FILES {
+        let mut bindgen = program("siskin-bindgen")?;
+        bindgen
+            .arg(wasm::path(name))
+            .arg(root().join("npm/src/wasm"));
+        run(bindgen.arg(name))?;
+    }
     install("npm")?;
     run(&mut npm("npm", &["run", "--silent", "build"]))
 }

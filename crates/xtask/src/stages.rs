@@ -34,7 +34,7 @@ const STAGES: [Stage; 14] = [
         name: "wasm",
         about: "compile what a page runs",
         needs: &[],
-        run: || wasm::build().map(|_| ()),
+        run: wasm::build,
     },
     Stage {
         name: "package",

@@ -29,26 +29,46 @@ pub fn wasm_cargo() -> Result<Command> {
     Ok(command)
 }
 
-/// Compiles the wasm that a page runs, and returns its path.
-pub fn build() -> Result<PathBuf> {
-    let mut command = wasm_cargo()?;
-    command.args(["build", "--profile", "wasm", "--target", TARGET]);
-    run(command.args(["--package", "siskin-wasm"]))?;
-    Ok(root()
-        .join("target")
-        .join(TARGET)
-        .join("wasm/siskin_wasm.wasm"))
+/// The two files that a page may run, by the names of their bindings, and their features: what it downloads to train is
+/// a file of its own.
+pub const FILES: [(&str, &[&str]); 2] = [
+    ("siskin_wasm", &[]),
+    ("siskin_training", &["--features", "training"]),
+];
+
+/// Where [`build`] puts a file.
+pub fn path(name: &str) -> PathBuf {
+    root().join(format!("target/wasm/{name}.wasm"))
+}
+
+/// Compiles the wasm that a page runs.
+pub fn build() -> Result<()> {
+    for (name, features) in FILES {
+        let mut command = wasm_cargo()?;
+        command.args(["build", "--profile", "wasm", "--target", TARGET]);
+        run(command.args(["--package", "siskin-wasm"]).args(features))?;
+        // Both come out under the crate's name.
+        let built = root().join(format!("target/{TARGET}/wasm/siskin_wasm.wasm"));
+        let to = path(name);
+        fs::create_dir_all(to.with_file_name(""))?;
+        fs::copy(&built, &to).with_context(|| format!("cannot write {}", to.display()))?;
+    }
+    Ok(())
 }
 
 /// Lints it: the workspace's other lints do not cover what is compiled for wasm32 alone.
 pub fn lint() -> Result<()> {
-    let mut command = wasm_cargo()?;
-    if command.get_program() == "rustup" {
+    if wasm_cargo()?.get_program() == "rustup" {
         say("Debian's toolchain has no clippy: crates/wasm is not linted here");
         return Ok(());
     }
-    command.args(["clippy", "--profile", "wasm", "--target", TARGET]);
-    run(command.args(["--package", "siskin-wasm", "--", "-D", "warnings"]))
+    for (_, features) in FILES {
+        let mut command = wasm_cargo()?;
+        command.args(["clippy", "--profile", "wasm", "--target", TARGET]);
+        command.args(["--package", "siskin-wasm"]).args(features);
+        run(command.args(["--", "-D", "warnings"]))?;
+    }
+    Ok(())
 }
 
 fn output(program: &str, args: &[&str]) -> Result<String> {

@@ -2,7 +2,7 @@
 
 use siskin_graph::{AttentionSpec, CacheId, HeadsSpec, Node, NodeId, Op, Pairs, Rows, WeightId};
 
-use super::train::groups;
+use super::texts::groups;
 use super::{Bindings, Lowering};
 use crate::pipeline::Kernel;
 use crate::prepared::Size;

@@ -3,7 +3,7 @@
 use siskin_graph::{Dora, Lora, LoraId, NodeId, Rows, WeightId};
 
 use super::linear::spread;
-use super::train::groups;
+use super::texts::groups;
 use super::{Bound, Lowering, threads_for};
 use crate::pipeline::Kernel;
 use crate::prepared::{Dispatch, Size};
@@ -23,7 +23,7 @@ impl Lowering<'_> {
 
     fn factors_of(&mut self, lora: &Lora, dora: &Dora) -> Result<()> {
         let (runs, k) = self.runs(dora.weight)?;
-        let params = self.device.training.params.clone();
+        let params = self.device.adapter.params.clone();
         let mut b_row = 0;
         for (s, span) in lora.spans.iter().enumerate() {
             for run in &runs {
@@ -61,7 +61,7 @@ impl Lowering<'_> {
     }
 
     fn factors_bound(&self, dora: &Dora) -> Bound {
-        self.params(&self.device.training.factors, dora.factors, dora.n)
+        self.params(&self.device.adapter.factors, dora.factors, dora.n)
     }
 
     fn magnitudes(&self, id: LoraId) -> Result<(Lora, Dora)> {
@@ -87,7 +87,10 @@ impl Lowering<'_> {
         self.push(&kernel, Size::Rows(groups(y.cols)), rows, bytes, &entries)?;
         Ok(())
     }
+}
 
+#[cfg(feature = "training")]
+impl Lowering<'_> {
     pub(super) fn dora_grad(&mut self, id: NodeId, lora: LoraId) -> Result<()> {
         let (_, dora) = self.magnitudes(lora)?;
         let (dy, dx) = (self.input(id, 0), self.plan.view(id));
@@ -113,9 +116,8 @@ impl Lowering<'_> {
     ) -> Result<()> {
         let (lora, dora) = self.magnitudes(lora)?;
         let (y, dy) = (self.input(id, 0), self.input(id, 1));
-        let training = &self.device.training;
-        let m = self.params(&training.params, dora.m, lora.outer());
-        let grad = self.params(&training.grads, dora.m, lora.outer());
+        let m = self.params(&self.device.adapter.params, dora.m, lora.outer());
+        let grad = self.params(&self.device.training.grads, dora.m, lora.outer());
         let mut row = 0;
         for span in &lora.spans {
             let kernel = Kernel::new("dora_grad_m")

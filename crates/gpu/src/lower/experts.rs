@@ -146,6 +146,20 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    pub(super) fn row_gate(&mut self, id: NodeId) -> Result<()> {
+        let n = self.graph().node(id).cols;
+        let entries = [
+            (3, self.dense(self.input(id, 0), "row_gate")?),
+            (4, self.dense(self.input(id, 1), "row_gate")?),
+            (6, self.bound(self.plan.view(id))),
+        ];
+        let kernel = Kernel::new("row_gate").size("N", n);
+        self.push_values(id, &kernel, n, &entries)
+    }
+}
+
+#[cfg(feature = "training")]
+impl Lowering<'_> {
     pub(super) fn route_grad(&mut self, id: NodeId, spec: &RouteSpec) -> Result<()> {
         let [logits, route, dy] = [0, 1, 2].map(|i| self.input(id, i));
         let kernel = Self::route_constants(Kernel::new("route_grad"), spec, logits.cols)
@@ -165,17 +179,6 @@ impl Lowering<'_> {
         let traffic = self.traffic(id);
         self.push(&kernel, size, Rows::All, traffic, &entries)?;
         Ok(())
-    }
-
-    pub(super) fn row_gate(&mut self, id: NodeId) -> Result<()> {
-        let n = self.graph().node(id).cols;
-        let entries = [
-            (3, self.dense(self.input(id, 0), "row_gate")?),
-            (4, self.dense(self.input(id, 1), "row_gate")?),
-            (6, self.bound(self.plan.view(id))),
-        ];
-        let kernel = Kernel::new("row_gate").size("N", n);
-        self.push_values(id, &kernel, n, &entries)
     }
 
     pub(super) fn row_gate_grad(&mut self, id: NodeId) -> Result<()> {

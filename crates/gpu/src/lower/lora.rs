@@ -3,7 +3,7 @@
 use siskin_graph::{LoraId, NodeId, Rows, View};
 
 use super::linear::spread;
-use super::train::groups;
+use super::texts::groups;
 use super::{Lowering, threads_for};
 use crate::Result;
 use crate::pipeline::Kernel;
@@ -15,7 +15,7 @@ impl Lowering<'_> {
         let lora = self.graph().lora(lora).clone();
         let rows = self.graph().node(id).rows;
         let (n, x, out) = (lora.inner(), self.input(id, 0), self.plan.view(id));
-        let a = self.params(&self.device.training.params, lora.a, lora.a_len());
+        let a = self.params(&self.device.adapter.params, lora.a, lora.a_len());
         let mut entries = vec![
             (1, a),
             (3, self.dense(x, "lora_down")?),
@@ -45,9 +45,56 @@ impl Lowering<'_> {
         Ok(())
     }
 
+    /// One dispatch per span, with what `lora_up` and its gradient have in common.
+    fn each_span(
+        &mut self,
+        lora: LoraId,
+        kernel: Kernel,
+        wide: View,
+        u: View,
+    ) -> Vec<(Kernel, usize)> {
+        let lora = self.graph().lora(lora);
+        let mut row = 0;
+        let mut out = vec![];
+        for (s, span) in lora.spans.iter().enumerate() {
+            let kernel = kernel
+                .clone()
+                .size("RANK", lora.rank)
+                .set("SCALE", lora.scale)
+                .size("LEN", span.len)
+                .size("START", wide.start + span.start)
+                .size("STRIDE", wide.stride)
+                .size("U_START", u.start + s * lora.rank)
+                .size("U_STRIDE", u.stride)
+                .size("B_ROW", row);
+            out.push((kernel, span.len));
+            row += span.len;
+        }
+        out
+    }
+
+    pub(super) fn lora_up(&mut self, id: NodeId, lora: LoraId) -> Result<()> {
+        let (rows, u, out) = (
+            self.graph().node(id).rows,
+            self.input(id, 1),
+            self.plan.view(id),
+        );
+        let found = self.graph().lora(lora).clone();
+        let b = self.params(&self.device.adapter.params, found.b, found.b_len());
+        for (kernel, len) in self.each_span(lora, Kernel::new("lora_up"), out, u) {
+            let entries = [(3, self.bound(u)), (4, b.clone()), (6, self.bound(out))];
+            let bytes = (self.max_rows(rows) * 2 * len + len * found.rank) as u64 * 4;
+            self.push(&kernel, Size::Rows(groups(len)), rows, bytes, &entries)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "training")]
+impl Lowering<'_> {
     pub(super) fn lora_down_grad(&mut self, id: NodeId, lora: LoraId) -> Result<()> {
         let lora = self.graph().lora(lora).clone();
-        let params = &self.device.training.params;
+        let params = &self.device.adapter.params;
         let entries = [
             (3, self.dense(self.input(id, 0), "lora_down_grad")?),
             (4, self.params(params, lora.a, lora.a_len())),
@@ -92,50 +139,6 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// One dispatch per span, with what `lora_up` and its gradient have in common.
-    fn each_span(
-        &mut self,
-        lora: LoraId,
-        kernel: Kernel,
-        wide: View,
-        u: View,
-    ) -> Vec<(Kernel, usize)> {
-        let lora = self.graph().lora(lora);
-        let mut row = 0;
-        let mut out = vec![];
-        for (s, span) in lora.spans.iter().enumerate() {
-            let kernel = kernel
-                .clone()
-                .size("RANK", lora.rank)
-                .set("SCALE", lora.scale)
-                .size("LEN", span.len)
-                .size("START", wide.start + span.start)
-                .size("STRIDE", wide.stride)
-                .size("U_START", u.start + s * lora.rank)
-                .size("U_STRIDE", u.stride)
-                .size("B_ROW", row);
-            out.push((kernel, span.len));
-            row += span.len;
-        }
-        out
-    }
-
-    pub(super) fn lora_up(&mut self, id: NodeId, lora: LoraId) -> Result<()> {
-        let (rows, u, out) = (
-            self.graph().node(id).rows,
-            self.input(id, 1),
-            self.plan.view(id),
-        );
-        let found = self.graph().lora(lora).clone();
-        let b = self.params(&self.device.training.params, found.b, found.b_len());
-        for (kernel, len) in self.each_span(lora, Kernel::new("lora_up"), out, u) {
-            let entries = [(3, self.bound(u)), (4, b.clone()), (6, self.bound(out))];
-            let bytes = (self.max_rows(rows) * 2 * len + len * found.rank) as u64 * 4;
-            self.push(&kernel, Size::Rows(groups(len)), rows, bytes, &entries)?;
-        }
-        Ok(())
-    }
-
     pub(super) fn lora_up_grad(&mut self, id: NodeId, lora: LoraId) -> Result<()> {
         let (rows, dy, out) = (
             self.graph().node(id).rows,
@@ -143,7 +146,7 @@ impl Lowering<'_> {
             self.plan.view(id),
         );
         let found = self.graph().lora(lora).clone();
-        let b = self.params(&self.device.training.params, found.b, found.b_len());
+        let b = self.params(&self.device.adapter.params, found.b, found.b_len());
         let kernel = self.reducing("lora_up_grad", 64);
         for (kernel, len) in self.each_span(lora, kernel, dy, out) {
             let entries = [(3, self.bound(dy)), (4, b.clone()), (6, self.bound(out))];

@@ -2,7 +2,7 @@
 
 use siskin_graph::{NodeId, Rows, View, WeightId};
 
-use super::train::groups;
+use super::texts::groups;
 use super::{Bindings, Bound, Lowering};
 use crate::Result;
 use crate::pipeline::Kernel;
