@@ -65,11 +65,10 @@ export class ModelHost implements Host {
     this.#host.close();
   }
 
-  /** The calls of an engine that trains. */
-  async training(): Promise<Calls> {
+  /** Makes it an engine that trains; settles when it is one. */
+  train(): Promise<void> {
     this.#trains ??= this.#openForTraining();
-    await this.#trains;
-    return this.calls;
+    return this.#trains;
   }
 
   #openForTraining(): Promise<void> {

@@ -273,14 +273,16 @@ export class Siskin {
 
   /** The examples in a file: JSONL, a JSON array, CSV or TSV, or text, according to the file extension. */
   async dataset(name: string, text: string): Promise<Dataset> {
-    return (await this.#host.training()).dataset(name, text);
+    await this.#host.train();
+    return this.#host.calls.dataset(name, text);
   }
 
   /** How an example is learned, token by token. */
   async previewExample(example: Example, options: Pick<TrainOptions, "lossOn" | "maxSeqLen"> = {}): Promise<ExamplePreview> {
     check("previewExample", options);
     const { lossOn = "assistant", maxSeqLen = 512 } = options;
-    return (await this.#host.training()).preview(example, { loss_on: lossOn, max_seq_len: maxSeqLen });
+    await this.#host.train();
+    return this.#host.calls.preview(example, { loss_on: lossOn, max_seq_len: maxSeqLen });
   }
 
   /**
@@ -292,7 +294,6 @@ export class Siskin {
     options: TrainOptions & { resume?: Uint8Array; signal?: AbortSignal } = {},
   ): Training {
     const { calls } = this.#host;
-    const training = () => this.#host.training();
     let own: number | undefined;
     // A model has one training run at a time: an older one must not take the steps of a newer one.
     const mine = async <T>(call: () => Promise<T>): Promise<T> => {
@@ -302,7 +303,8 @@ export class Siskin {
     const host: TrainHost = {
       start: async (...args) => {
         own = ++this.#training;
-        return (await training()).trainStart(...args);
+        await this.#host.train();
+        return calls.trainStart(...args);
       },
       step: () => mine(() => calls.trainStep()),
       measure: () => mine(() => calls.trainMeasure()),
@@ -316,7 +318,9 @@ export class Siskin {
   /** What a training run would do and need, and whether it fits; nothing runs. */
   async planTraining(examples: readonly Example[] | File, options: TrainOptions = {}): Promise<TrainPlan> {
     check("train", options);
-    return (await this.#host.training()).trainPlan(await this.#examples(examples), snake(options));
+    const found = await this.#examples(examples);
+    await this.#host.train();
+    return this.#host.calls.trainPlan(found, snake(options));
   }
 
   async #examples(source: readonly Example[] | File): Promise<Example[]> {

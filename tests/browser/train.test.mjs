@@ -44,6 +44,68 @@ function nativeLosses(steps, ...more) {
   return lines.slice(1);
 }
 
+test("the wasm that trains is fetched by the first call that needs it, and the conversation goes on in it", async () => {
+  const { page, noise, close } = await openPage(browser, app.url);
+  const fetched = [];
+  page.on("response", (r) => /\.wasm$/.test(r.url()) && fetched.push(new URL(r.url()).pathname.match(/siskin_\w+?(?=_bg)/)[0]));
+  const options = { rank: 4, learningRate: 0.01, steps: 2, batchSize: 3, maxSeqLen: 48 };
+  const found = await page.evaluate(
+    async ([url, examples, options]) => {
+      const seen = [];
+      const model = await Siskin.load(url, { device: "cpu", context: 64, onProgress: (p) => seen.push(p.phase) });
+      const answer = async () => (await model.generate("a1 b", { maxTokens: 8 })).ids.join();
+      const plain = await answer();
+      // An adapter that is in use when training is asked for stays so.
+      const other = await Siskin.load(url, { device: "cpu", context: 64, training: true });
+      const learnt = other.train(examples, { ...options, steps: 8, learningRate: 0.1 });
+      for await (const _ of learnt);
+      const trained = await learnt.adapter();
+      other.unload();
+      await model.adapters.add("first", trained);
+      await model.adapters.use("first");
+      const adapted = await answer();
+      const before = seen.length;
+      // Calls that are made meanwhile wait for it.
+      const [data, during] = await Promise.all([model.dataset("a.jsonl", '{"text": "a b"}'), answer()]);
+      const after = await answer();
+      const phases = seen.slice(before);
+      await model.adapters.use(null);
+      const without = await answer();
+      const steps = [];
+      for await (const step of model.train(examples, options)) steps.push(step.step);
+      model.unload();
+      const late = await model.generate("a").catch((e) => e.code);
+      return { plain, adapted, during, after, without, phases, records: data.records.length, steps, late };
+    },
+    [`${app.url}tiny/llama/model.gguf`, EXAMPLES, options],
+  );
+  assert.deepEqual(fetched.slice(0, 3), ["siskin_wasm", "siskin_training", "siskin_training"]);
+  assert.notEqual(found.adapted, found.plain);
+  assert.equal(found.during, found.adapted);
+  assert.equal(found.after, found.adapted);
+  assert.equal(found.without, found.plain);
+  assert.ok(found.phases.includes("ready"), found.phases.join());
+  assert.deepEqual([found.records, found.steps, found.late], [1, [1, 2], "unloaded"]);
+  assert.deepEqual(noise, []);
+  await close();
+});
+
+test("where the wasm that trains is not served, the error says so, and the model still answers", async () => {
+  const { page, close } = await openPage(browser, app.url);
+  const found = await page.evaluate(
+    async (url) => {
+      const model = await Siskin.load(url, { device: "cpu", context: 64, trainingWasmUrl: "/nothing.wasm" });
+      const error = await model.dataset("a.jsonl", "{}").catch((e) => `${e.code}: ${e.message}`);
+      const { ids } = await model.generate("a1 b", { maxTokens: 8 });
+      return { error, n: ids.length };
+    },
+    `${app.url}tiny/llama/model.gguf`,
+  );
+  assert.match(found.error, /^internal: the wasm at .*nothing\.wasm does not start: .*`trainingWasmUrl` or `trainingWasmBytes`/);
+  assert.ok(found.n > 0);
+  await close();
+});
+
 test("twenty steps on WebGPU and on the CPU lower the loss as the command line does; checkpoints, adapters", async () => {
   const native = nativeLosses(20);
   const nativeDora = nativeLosses(3, "--dora", "--optim", "adamw_8bit");
@@ -51,7 +113,7 @@ test("twenty steps on WebGPU and on the CPU lower the loss as the command line d
   for (const device of ["cpu", "webgpu"]) {
     const found = await page.evaluate(
       async ([url, examples, device]) => {
-        const model = await Siskin.load(url, { device, context: 64 });
+        const model = await Siskin.load(url, { device, context: 64, training: device === "webgpu" });
         const options = { rank: 4, learningRate: 0.01, steps: 20, batchSize: 3, maxSeqLen: 48, validation: 0.2 };
         const plain = (await model.generate("a1 b", { maxTokens: 8 })).ids;
         const plan = await model.planTraining(examples, options);

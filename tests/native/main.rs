@@ -6,6 +6,7 @@ mod cli_embed;
 mod cli_export;
 mod cli_quantize;
 mod cli_train;
+mod configs;
 mod conformance;
 mod conformance_text;
 mod conformance_training;

@@ -182,6 +182,7 @@ impl Adapter {
     }
 
     /// The adapter with new values, from a graph's parameters.
+    #[cfg(feature = "training")]
     pub(crate) fn with_params(&self, graph: &Graph, params: &[f32]) -> Self {
         let mut out = self.clone();
         for place in places(graph) {

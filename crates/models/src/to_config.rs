@@ -134,33 +134,3 @@ fn rope_scaling(factors: &[f32], theta: f32) -> Option<Json> {
 fn rounded(v: f32) -> f32 {
     (v * 1000.0).round() / 1000.0
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Of a `rope_scaling`, for heads of 64.
-    fn factors(scaling: &Json) -> Vec<f32> {
-        let config = json!({"model_type": "llama", "hidden_size": 64, "num_attention_heads": 1,
-            "rope_theta": 500_000.0, "rope_scaling": scaling});
-        let model = Model::from_config(config).unwrap();
-        model.rope_factors().unwrap()
-    }
-
-    #[test]
-    fn scalings_are_found_again() {
-        for scaling in [
-            Json::Null,
-            json!({"rope_type": "linear", "factor": 4.0}),
-            json!({"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-                "original_max_position_embeddings": 8192}),
-            json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 6.0,
-                "original_max_position_embeddings": 4096}),
-        ] {
-            assert_eq!(rope_scaling(&factors(&scaling), 500_000.0), Some(scaling));
-        }
-        // Longrope's, say.
-        let other: Vec<f32> = (0..32).map(|i| 1.0 + (i % 5) as f32).collect();
-        assert_eq!(rope_scaling(&other, 500_000.0), None);
-    }
-}

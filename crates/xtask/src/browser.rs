@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{build_workspace, program, root, run, say};
+use crate::command::{bindgen, build_workspace, root, run, say};
 use crate::driver::apt;
 use crate::wasm;
 
@@ -43,7 +43,7 @@ pub fn install_packages() -> Result<()> {
 pub fn package() -> Result<()> {
     wasm::build()?;
     for (name, _) in wasm::FILES {
-        let mut bindgen = program("siskin-bindgen")?;
+        let mut bindgen = bindgen()?;
         bindgen
             .arg(wasm::path(name))
             .arg(root().join("npm/src/wasm"));

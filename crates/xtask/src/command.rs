@@ -40,24 +40,33 @@ pub fn cargo(args: &[&str]) -> Command {
     cargo
 }
 
-/// A program of the workspace, built if necessary, with the features that the whole workspace has, so that the tests
-/// compile nothing a second time.
-pub fn program(name: &str) -> Result<Command> {
-    run(&mut cargo(&[
-        "build",
-        "--quiet",
-        "--release",
-        "--workspace",
-        "--bin",
-        name,
-    ]))?;
-    let mut program = Command::new(
-        root()
-            .join("target/release")
-            .join(format!("{name}{}", std::env::consts::EXE_SUFFIX)),
-    );
+/// What is compiled in a release, with the features that all of it has, whichever part is chosen, so that nothing is
+/// compiled twice. Tools, which are quicker to compile than to optimise, are not part of it.
+pub const RELEASED: [&str; 6] = [
+    "--release",
+    "--workspace",
+    "--exclude",
+    "siskin-bindgen",
+    "--exclude",
+    "xtask",
+];
+
+fn built(name: &str, folder: &str, args: &[&str]) -> Result<Command> {
+    run(cargo(&["build", "--quiet", "--bin", name]).args(args))?;
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    let mut program = Command::new(root().join("target").join(folder).join(file));
     program.current_dir(root());
     Ok(program)
+}
+
+/// A program, built if necessary.
+pub fn program(name: &str) -> Result<Command> {
+    built(name, "release", &RELEASED)
+}
+
+/// The generator of the wasm's bindings, built if necessary.
+pub fn bindgen() -> Result<Command> {
+    built("siskin-bindgen", "debug", &["--package", "siskin-bindgen"])
 }
 
 /// The command line.
@@ -65,16 +74,10 @@ pub fn siskin() -> Result<Command> {
     program("siskin")
 }
 
-/// Builds all programs, tests and examples at once: one choice of features, so that nothing is compiled twice.
+/// Builds all programs, tests and examples.
 pub fn build_workspace() -> Result<()> {
-    run(&mut cargo(&[
-        "build",
-        "--release",
-        "--workspace",
-        "--bins",
-        "--tests",
-        "--examples",
-    ]))
+    let parts = ["--bins", "--tests", "--examples"];
+    run(cargo(&["build"]).args(RELEASED).args(parts))
 }
 
 /// Runs a command, and fails if it does.

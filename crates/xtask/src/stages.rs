@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::command::{build_workspace, cargo, run, within};
+use crate::command::{RELEASED, build_workspace, cargo, run, within};
 use crate::{browser, crates, dependencies, driver, model, wasm};
 
 struct Stage {
@@ -159,8 +159,8 @@ fn lints() -> Result<()> {
 
 /// The whole workspace's features, whichever tests are chosen, so that nothing is compiled again.
 fn tests(chosen: &[&str]) -> std::process::Command {
-    let mut test = cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
-    test.args(chosen);
+    let mut test = cargo(&["test", "--no-fail-fast"]);
+    test.args(RELEASED).args(chosen);
     test
 }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{cargo, root, run};
+use crate::command::{RELEASED, cargo, root, run};
 use crate::model::{download_package, find, matches};
 
 const PACKAGE: &str = "llama-cpp-python==0.3.36";
@@ -16,14 +16,8 @@ const SHA256: &str = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db276
 /// Tokenises every text of the suite, and prints how many are right for each vocabulary.
 pub fn check() -> Result<()> {
     let folder = fetch()?;
-    run(&mut cargo(&[
-        "build",
-        "--quiet",
-        "--release",
-        "--workspace",
-        "--example",
-        "ask",
-    ]))?;
+    let mut build = cargo(&["build", "--quiet"]);
+    run(build.args(RELEASED).args(["--example", "ask"]))?;
     run(Command::new("python3")
         .arg(root().join("tests/fixtures/check_vocabs.py"))
         .arg(folder))

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{cargo, root, run, say};
+use crate::command::{bindgen, cargo, root, run, say};
 use crate::driver::apt;
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -41,8 +41,9 @@ pub fn path(name: &str) -> PathBuf {
     root().join(format!("target/wasm/{name}.wasm"))
 }
 
-/// Compiles the wasm that a page runs.
+/// Compiles the wasm that a page runs, and what generates its bindings.
 pub fn build() -> Result<()> {
+    bindgen()?;
     for (name, features) in FILES {
         let mut command = wasm_cargo()?;
         command.args(["build", "--profile", "wasm", "--target", TARGET]);

@@ -55,7 +55,8 @@ class Model {
         device: this.device || undefined,
         context,
         signal: this.#stop.signal,
-        onProgress: (p) => (this.progress = p),
+        // Also when the model is opened again to train.
+        onProgress: (p) => (this.progress = p.phase === "ready" ? undefined : p),
         onDeviceLost: () => (this.notice = "The GPU was lost and is being reopened; the answer will then continue."),
       });
       this.siskin = siskin;

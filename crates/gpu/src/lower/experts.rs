@@ -3,7 +3,7 @@
 
 use siskin_graph::{Activation, Experts, NodeId, Op, RouteSpec, Rows, Score, View};
 
-use super::{Bindings, Bound, Lowering, code, threads_for};
+use super::{Bindings, Lowering, code, threads_for};
 use crate::pipeline::Kernel;
 use crate::prepared::Size;
 use crate::weights::Run;
@@ -223,7 +223,7 @@ impl Lowering<'_> {
 
     pub(super) fn expert_down_grad(&mut self, id: NodeId, experts: &Experts) -> Result<()> {
         let (runs, k) = self.runs(experts.weight)?;
-        let [h, dy]: [Bound; 2] = [
+        let [h, dy]: [super::Bound; 2] = [
             self.dense(self.input(id, 0), "expert_down_grad")?,
             self.dense(self.input(id, 2), "expert_down_grad")?,
         ];

@@ -1,6 +1,6 @@
 //! Adapters, forward and backward.
 
-use siskin_graph::{LoraId, NodeId, Rows, View};
+use siskin_graph::{LoraId, NodeId, View};
 
 use super::linear::spread;
 use super::texts::groups;
@@ -182,7 +182,7 @@ impl Lowering<'_> {
         self.push(
             &kernel,
             spread(values.div_ceil(64)),
-            Rows::All,
+            siskin_graph::Rows::All,
             bytes,
             &entries,
         )?;
