@@ -27,7 +27,11 @@ fn scalings_are_found_again_from_their_factors() {
     ] {
         assert_eq!(rope_scaling(&scaling).unwrap(), scaling);
     }
-    let other = json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192});
+    let other = json!({"rope_type": "yarn", "factor": 4.0, "attention_factor": 1.0,
+        "original_max_position_embeddings": 8192});
     let error = rope_scaling(&other).unwrap_err().to_string();
-    assert!(error.contains("neither linearly nor as Llama 3's"), "{error}");
+    assert!(
+        error.contains("neither linearly nor as Llama 3's"),
+        "{error}"
+    );
 }
