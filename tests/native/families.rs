@@ -6,7 +6,9 @@ use pollster::block_on;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize_to_file};
 use siskin_engine::{CacheType, DeviceRequest, LookOptions, OpenOptions, Precision, Session};
-use siskin_formats::{Checkpoint, GgufTensor, TensorInfo, write_gguf};
+use siskin_formats::{
+    Checkpoint, GgufTensor, TensorInfo, TensorType, Value, decode, encode, write_gguf,
+};
 use siskin_gpu::Profile;
 use siskin_graph::Op;
 use siskin_models::{Head, Kind, Model, families};
@@ -161,6 +163,86 @@ fn the_lens_ends_with_the_likeliest_token_and_weights_sum_to_1() {
             assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-5);
         }
     }
+}
+
+/// A file whose projections of keys, which are stored transposed, have blocks along what are rows for the graph; and one
+/// of the older form, which has keys and values of each head in one tensor.
+#[test]
+fn latent_attention_of_gguf_files_in_both_forms() {
+    let tmp = tempfile::tempdir().unwrap();
+    let from = Checkpoint::open(&fixture("families/deepseek_v2/model.gguf")).unwrap();
+    let (heads, rank, plain, v_dim) = (4, 32, 32, 16);
+    let quantised = |info: &TensorInfo| encode(TensorType::Q8_0, &from.read_f32(info).unwrap());
+    let decoded = |info: &TensorInfo| {
+        let mut out = vec![0.0; info.shape.iter().product()];
+        decode(TensorType::Q8_0, &quantised(info).unwrap(), &mut out);
+        out
+    };
+    let bytes = |values: &[f32]| {
+        values
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect::<Vec<_>>()
+    };
+    let logits = |form: &str| {
+        let mut tensors = vec![];
+        let mut data = vec![];
+        for info in &from.tensors {
+            let (name, shape) = (info.name.clone(), info.shape.clone());
+            let (name, shape, ty, own) = match info.name.strip_suffix(".attn_k_b.weight") {
+                None if form == "older" && info.name.ends_with(".attn_v_b.weight") => continue,
+                None => (name, shape, info.ty, from.read(info).unwrap()),
+                Some(_) if form == "q8_0" => {
+                    (name, shape, TensorType::Q8_0, quantised(info).unwrap())
+                }
+                Some(_) if form == "f32" => (name, shape, TensorType::F32, bytes(&decoded(info))),
+                Some(layer) => {
+                    let v = from.get(&format!("{layer}.attn_v_b.weight")).unwrap();
+                    let (k, v) = (decoded(info), from.read_f32(v).unwrap());
+                    let mut both = vec![];
+                    for h in 0..heads {
+                        let k = &k[h * rank * plain..][..rank * plain];
+                        both.extend(
+                            (0..plain).flat_map(|p| (0..rank).map(move |r| k[r * plain + p])),
+                        );
+                        both.extend(&v[h * v_dim * rank..][..v_dim * rank]);
+                    }
+                    let shape = vec![heads * (plain + v_dim), rank];
+                    (
+                        format!("{layer}.attn_kv_b.weight"),
+                        shape,
+                        TensorType::F32,
+                        bytes(&both),
+                    )
+                }
+            };
+            tensors.push(GgufTensor { name, shape, ty });
+            data.push(own);
+        }
+        let metadata = from.gguf.as_ref().unwrap().header.metadata.clone();
+        let mut metadata: Vec<_> = metadata.into_iter().collect();
+        if form == "older" {
+            metadata.retain(|(key, _)| !key.ends_with("_mla"));
+            for (key, value) in &mut metadata {
+                match key.as_str() {
+                    "deepseek2.attention.key_length" => *value = Value::Uint(40),
+                    "deepseek2.attention.value_length" => *value = Value::Uint(v_dim as u64),
+                    "deepseek2.attention.head_count_kv" => *value = Value::Uint(heads as u64),
+                    _ => {}
+                }
+            }
+        }
+        let mut out = vec![];
+        write_gguf::<std::io::Error>(&mut out, &metadata, &tensors, |i| Ok(data[i].clone()))
+            .unwrap();
+        let path = tmp.path().join(format!("{form}.gguf"));
+        std::fs::write(&path, out).unwrap();
+        let mut session = open(&path, DeviceRequest::Cpu);
+        block_on(session.logits(&[5, 77, 300, 12, 9])).unwrap()
+    };
+    let wanted = logits("f32");
+    assert_close("q8_0", &logits("q8_0"), &wanted, 1e-6);
+    assert_close("the older form", &logits("older"), &wanted, 1e-5);
 }
 
 /// A GGUF file has the keys and values that a layer does not use, too.

@@ -71,7 +71,7 @@ impl WeightSource<'_> {
     fn type_of(&self, part: &Part) -> Result<TensorType> {
         match self.replaced(part) {
             Some(_) => Ok(TensorType::F32),
-            None => Ok(self.found(part)?.info.ty),
+            None => Ok(self.found(part)?.ty()),
         }
     }
 

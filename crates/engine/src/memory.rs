@@ -41,7 +41,7 @@ impl MemoryFigure {
                 weights += match (&w.kind, on_gpu) {
                     (WeightKind::Matrix, true) => {
                         let n = part.n_rows() * part.cols.len();
-                        let kept = GpuType::of(found.info.ty);
+                        let kept = GpuType::of(found.ty());
                         (kept.value_bytes(n) + kept.scale_bytes(n)) as u64
                     }
                     // Vectors become f32 everywhere.

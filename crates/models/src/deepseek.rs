@@ -9,17 +9,16 @@ use siskin_graph::Pairs;
 use crate::config::Source;
 use crate::dense::{DECODER, Dense, GATED};
 use crate::dims::Defaults;
-use crate::families::{Architecture, Family};
+use crate::families::{Architecture, Family, InFile};
 use crate::latent::Latent;
 use crate::mixers::Mixer;
 use crate::moe::{self, Moe, Shared};
 use crate::rope::Rope;
-use crate::{Result, blocks};
+use crate::{Dims, Result, Transform, blocks};
 
 pub(crate) static DEEPSEEK_V2: Architecture = Architecture {
-    names: &["deepseek_v2"],
-    // Its files have the projections of keys transposed, in blocks.
-    gguf: None,
+    names: &["deepseek_v2", "deepseek2"],
+    gguf: Some("deepseek2"),
     model_type: "deepseek_v2",
     class: "DeepseekV2ForCausalLM",
     defaults: Defaults {
@@ -35,6 +34,17 @@ pub(crate) static DEEPSEEK_V2: Architecture = Architecture {
         tied: false,
     },
     read: deepseek_v2,
+    layer_names: &[
+        ("self_attn.q_a_proj", "attn_q_a"),
+        ("self_attn.q_a_layernorm", "attn_q_a_norm"),
+        ("self_attn.q_b_proj", "attn_q_b"),
+        ("self_attn.kv_a_proj_with_mqa", "attn_kv_a_mqa"),
+        ("self_attn.kv_a_layernorm", "attn_kv_a_norm"),
+        ("self_attn.kv_b_proj", "attn_kv_b"),
+        ("self_attn.k_b_proj", "attn_k_b"),
+        ("self_attn.v_b_proj", "attn_v_b"),
+    ],
+    transform,
     ..DECODER
 };
 
@@ -43,23 +53,51 @@ const EXPERTS: moe::Names = moe::Names {
     ..moe::NAMES
 };
 
+fn transform(found: InFile<'_>, dims: &Dims) -> Transform {
+    match found.gguf && found.tensor.ends_with(".k_b_proj.weight") {
+        true => Transform::TransposeHeads {
+            n_heads: dims.n_heads,
+        },
+        false => Transform::None,
+    }
+}
+
 /// The class's own, whatever the configuration says.
 const LATENT_EPS: f32 = 1e-6;
 
 fn deepseek_v2(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     let mut dims = Dense::sizes(source, &DEEPSEEK_V2)?;
-    let size = |key, default| source.size(key, "", Some(default), 1 << 16);
+    let is_gguf = source.is_gguf();
+    let size = |key, in_gguf, default: usize| {
+        source.size(key, in_gguf, (!is_gguf).then_some(default), 1 << 16)
+    };
     let bias = source.flag("attention_bias", false)?;
+    let rotated = size("qk_rope_head_dim", "rope.dimension_count", 64)?;
+    let v_dim = match source.uint("", "attention.value_length_mla")? {
+        Some(n) => n,
+        None => size("v_head_dim", "attention.value_length", 128)?,
+    };
+    // In the cache of llama.cpp.
+    source.gguf_value("attention.value_length");
+    let plain = match is_gguf {
+        true => dims.head_dim.saturating_sub(rotated),
+        false => size("qk_nope_head_dim", "", 128)?,
+    };
+    if plain == 0 {
+        return Err(source.wrong("rope.dimension_count", "less than a head's dimensions"));
+    }
     let latent = Latent {
-        q_rank: match source.is_null("q_lora_rank") {
-            true => None,
-            false => Some(size("q_lora_rank", 1536)?),
+        q_rank: match is_gguf {
+            true => source.uint("", "attention.q_lora_rank")?,
+            false if source.is_null("q_lora_rank") => None,
+            false => Some(size("q_lora_rank", "", 1536)?),
         },
-        kv_rank: size("kv_lora_rank", 512)?,
-        rotated: size("qk_rope_head_dim", 64)?,
-        plain: size("qk_nope_head_dim", 128)?,
-        v_dim: size("v_head_dim", 128)?,
-        bias,
+        kv_rank: size("kv_lora_rank", "attention.kv_lora_rank", 512)?,
+        rotated,
+        plain,
+        v_dim,
+        bias: bias || source.has_tensor("blk.0.attn_kv_a_mqa.bias"),
+        are_apart: source.has_tensor("blk.0.attn_k_b.weight"),
         eps: LATENT_EPS,
     };
     let head_dim = latent.rotated + latent.plain;
@@ -78,7 +116,8 @@ fn deepseek_v2(source: &Source<'_>) -> Result<Arc<dyn Family>> {
     }
     dense.pairs = Pairs::Interleaved;
     dense.attention_scale = blocks::attention_scale(head_dim) * yarn_scale(source)?.powi(2);
-    let first = source.uint("first_k_dense_replace", "")?.unwrap_or(0);
+    let keys = ("first_k_dense_replace", "leading_dense_block_count");
+    let first = source.uint(keys.0, keys.1)?.unwrap_or(0);
     dense.moe = Some(experts(source)?);
     for (i, layer) in dense.layers.iter_mut().enumerate() {
         layer.mixer = Mixer::Latent(latent);
@@ -89,6 +128,16 @@ fn deepseek_v2(source: &Source<'_>) -> Result<Arc<dyn Family>> {
 
 /// What the scores of a context that YaRN extended are multiplied by, beside the factor of the rotated dimensions.
 fn yarn_scale(source: &Source<'_>) -> Result<f32> {
+    let scale = |factor: f32, all: f32| match factor > 1.0 && all > 0.0 {
+        true => 0.1 * all * factor.ln() + 1.0,
+        false => 1.0,
+    };
+    if source.is_gguf() {
+        let factor = source.float("", "rope.scaling.factor")?.unwrap_or(1.0);
+        let all = source.float("", "rope.scaling.yarn_log_multiplier")?;
+        // These files alone have a tenth of it.
+        return Ok(scale(factor, 10.0 * all.unwrap_or(0.0)));
+    }
     let tables = ["rope_scaling", "rope_parameters"].map(|key| source.table(key));
     let [old, new] = tables;
     let Some(table) = old?.or(new?) else {
@@ -96,10 +145,7 @@ fn yarn_scale(source: &Source<'_>) -> Result<f32> {
     };
     let number = |key: &str| table.get(key).and_then(Json::as_f64).unwrap_or(0.0) as f32;
     let (factor, all) = (number("factor"), number("mscale_all_dim"));
-    Ok(match factor > 1.0 && all > 0.0 {
-        true => 0.1 * all * factor.ln() + 1.0,
-        false => 1.0,
-    })
+    Ok(scale(factor, all))
 }
 
 fn experts(source: &Source<'_>) -> Result<Moe> {
@@ -114,22 +160,36 @@ fn experts(source: &Source<'_>) -> Result<Moe> {
         None | Some("softmax") => {}
         Some(other) => return Err(source.unsupported("scoring_func", other)),
     }
-    source.off("norm_topk_prob", "")?;
+    source.off("norm_topk_prob", "expert_weights_norm")?;
+    // 1 is softmax, and 0 what older files have for it.
+    if let Some(other) = source.uint("", "expert_gating_func")?.filter(|n| *n > 1) {
+        return Err(source.unsupported("expert_gating_func", other));
+    }
+    for key in ["expert_group_count", "expert_group_used_count"] {
+        if let Some(n) = source.uint("", key)?.filter(|n| *n > 1) {
+            return Err(source.unsupported(key, n));
+        }
+    }
     if let Some(step) = source.uint("moe_layer_freq", "")?.filter(|n| *n != 1) {
         return Err(source.unsupported("moe_layer_freq", step));
     }
     for key in ["aux_loss_alpha", "seq_aux", "ep_size"] {
         source.json_value(key);
     }
+    let default = (!source.is_gguf()).then_some(64);
     let counts = [
-        source.size("n_routed_experts", "", Some(64), 1024)?,
-        source.size("num_experts_per_tok", "", None, 1024)?,
+        source.size("n_routed_experts", "expert_count", default, 1024)?,
+        source.size("num_experts_per_tok", "expert_used_count", None, 1024)?,
     ];
     let columns = Moe::size(source, "moe_intermediate_size", 1407)?;
-    let shared = source.uint("n_shared_experts", "")?.unwrap_or(2);
+    let shared = source
+        .uint("n_shared_experts", "expert_shared_count")?
+        .unwrap_or(2);
     Ok(Moe {
         renormalise: false,
-        scale: source.float("routed_scaling_factor", "")?.unwrap_or(1.0),
+        scale: source
+            .float("routed_scaling_factor", "expert_weights_scale")?
+            .unwrap_or(1.0),
         shared: (shared > 0).then_some(Shared {
             size: columns * shared,
             is_gated: false,

@@ -4,6 +4,10 @@ use crate::Result;
 use crate::config::Source;
 
 const MAX_SIZE: usize = 1 << 20;
+/// Dimensions of a head of latent attention, in newer GGUF files.
+const MLA: &str = "attention.key_length_mla";
+/// A tensor of GGUF files with latent attention, whose values have a size of their own.
+const LATENT: &str = "blk.0.attn_kv_a_mqa.weight";
 
 /// The sizes of a model, and what every family has beside them.
 #[derive(Debug, Clone, PartialEq)]
@@ -270,8 +274,14 @@ impl Reader<'_> {
     }
 
     fn head_dim(&self, derived: usize) -> Result<usize> {
-        let keys = ["head_dim", "attention.key_length"];
-        let head_dim = self.derived(keys, self.defaults.head_dim, derived)?;
+        // Files of latent attention have the sizes of heads in the cache of llama.cpp, and beside them those of the model.
+        let plain = self.source.gguf_value("attention.key_length").is_some();
+        let key = match self.source.gguf_value(MLA).is_some() {
+            true => MLA,
+            false if plain => "attention.key_length",
+            false => "",
+        };
+        let head_dim = self.derived(["head_dim", key], self.defaults.head_dim, derived)?;
         if head_dim == 0 || !head_dim.is_multiple_of(4) || head_dim > 512 {
             return Err(self.source.wrong("head_dim", "a multiple of 4 up to 512"));
         }
@@ -280,6 +290,9 @@ impl Reader<'_> {
 
     fn refuse_unsupported(&self, head_dim: usize) -> Result<()> {
         const KEY: &str = "attention.value_length";
+        if self.source.has_tensor(LATENT) {
+            return Ok(());
+        }
         if self.source.uint("", KEY)?.is_some_and(|n| n != head_dim) {
             return Err(self.source.unsupported(KEY, "another size than the keys'"));
         }

@@ -20,6 +20,8 @@ pub(crate) struct Latent {
     pub v_dim: usize,
     /// Whether the projections to the latent vectors, and o, have biases.
     pub bias: bool,
+    /// Whether the projections of keys and of values are tensors of their own, as GGUF files have them.
+    pub are_apart: bool,
     /// Of the norms of the latent vectors.
     pub eps: f32,
 }
@@ -86,7 +88,13 @@ impl Dense {
         let shared = g.slice(down, l.kv_rank, rotated)?;
         let low = blocks::norm(g, low, &name("kv_a_layernorm"), l.kv_rank, l.eps)?;
         let sizes = [[0, 1], [plain, l.v_dim]];
-        let kv = Latent::heads(g, low, &name("kv_b_proj"), n, sizes, false)?;
+        let kv = match l.are_apart {
+            false => Latent::heads(g, low, &name("kv_b_proj"), n, sizes, false)?,
+            true => {
+                let apart = [("k_b_proj", n * plain), ("v_b_proj", n * l.v_dim)];
+                blocks::stacked(g, low, &module, &apart, false)?
+            }
+        };
         let k = g.slice(kv, 0, n * plain)?;
         let v = g.slice(kv, n * plain, n * l.v_dim)?;
         let heads = |width, lens, strides| HeadsSpec {

@@ -70,7 +70,7 @@ mod zero_biases;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use siskin_formats::{Checkpoint, TensorInfo, TensorType};
+use siskin_formats::{Checkpoint, TensorInfo, TensorType, decode};
 use siskin_graph::{Graph, Map, NodeId, Part};
 
 use config::Source;
@@ -117,17 +117,35 @@ pub struct Found<'a> {
 }
 
 impl Found<'_> {
+    /// The type in which a part is read: its tensor's, or F32 where blocks would be cut apart.
+    pub fn ty(&self) -> TensorType {
+        match self.transform {
+            Transform::TransposeHeads { .. } if self.info.ty.block_len() > 1 => TensorType::F32,
+            _ => self.info.ty,
+        }
+    }
+
     /// What must be read for a part: a piece of the tensor, and which of the piece's rows is the part's first.
     pub fn piece(&self, part: &Part) -> (TensorInfo, usize) {
         match self.transform {
-            Transform::Transpose => (self.info.clone(), part.rows.start),
+            Transform::Transpose | Transform::TransposeHeads { .. } => {
+                (self.info.clone(), part.rows.start)
+            }
             _ => self.info.around(part.rows.clone(), part.shape[0]),
         }
     }
 
     /// The part's bytes, row by row, from those of its [piece](Self::piece), whose row `first` is the part's first.
     pub fn cut(&self, part: &Part, first: usize, bytes: Vec<u8>) -> Vec<u8> {
-        cut(self.info.ty, self.transform, part, first, bytes)
+        let bytes = match self.ty() == self.info.ty {
+            true => bytes,
+            false => {
+                let mut values = vec![0.0; part.shape.iter().product()];
+                decode(self.info.ty, &bytes, &mut values);
+                values.into_iter().flat_map(f32::to_le_bytes).collect()
+            }
+        };
+        cut(self.ty(), self.transform, part, first, bytes)
     }
 }
 
@@ -142,6 +160,11 @@ pub fn cut(
     if transform == Transform::Transpose {
         let values: Vec<&[u8]> = bytes.chunks_exact(ty.block_bytes()).collect();
         let bytes = names::transposed(&values, part.shape[0]).concat();
+        return cut(ty, Transform::None, part, first, bytes);
+    }
+    if let Transform::TransposeHeads { n_heads } = transform {
+        let values: Vec<&[u8]> = bytes.chunks_exact(ty.block_bytes()).collect();
+        let bytes = names::transposed_heads(&values, n_heads, part.shape[0] / n_heads).concat();
         return cut(ty, Transform::None, part, first, bytes);
     }
     let bytes_of = |cols: usize| cols / ty.block_len() * ty.block_bytes();
@@ -388,8 +411,11 @@ impl Model {
         let transform = self.transform(&part.tensor, self.from_gguf);
         let wanted = match part.shape {
             [rows, 1] => vec![rows],
-            [rows, cols] if transform == Transform::Transpose => vec![cols, rows],
-            shape => shape.to_vec(),
+            [rows, cols] => match transform {
+                Transform::Transpose => vec![cols, rows],
+                Transform::TransposeHeads { n_heads } => vec![n_heads * cols, rows / n_heads],
+                _ => vec![rows, cols],
+            },
         };
         // Files differ in dimensions of 1: those of a convolution's weights have one in the middle.
         let significant =
@@ -420,7 +446,12 @@ impl Model {
         if transform == Transform::Transpose && info.ty.block_len() > 1 {
             return no_range("it is stored transposed, and its type has blocks");
         }
-        let begins_block = |col: usize| col.is_multiple_of(info.ty.block_len());
+        let found = Found {
+            info,
+            transform,
+            bytes: 0,
+        };
+        let begins_block = |col: usize| col.is_multiple_of(found.ty().block_len());
         if ![part.cols.start, part.cols.end]
             .into_iter()
             .all(begins_block)
@@ -436,10 +467,13 @@ impl Model {
         }
         let values = (part.n_rows() * part.cols.len()) as u64;
         let all = info.shape.iter().product::<usize>() as u64;
+        let bytes = match found.ty() == info.ty {
+            true => info.bytes,
+            false => all * 4,
+        };
         Ok(Found {
-            info,
-            transform,
-            bytes: (u128::from(info.bytes) * u128::from(values) / u128::from(all.max(1))) as u64,
+            bytes: (u128::from(bytes) * u128::from(values) / u128::from(all.max(1))) as u64,
+            ..found
         })
     }
 }

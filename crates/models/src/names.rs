@@ -24,6 +24,11 @@ pub enum Transform {
     Softplus,
     /// GPT-2 stores matrices `[in, out]`.
     Transpose,
+    /// GGUF files store DeepSeek's projection of keys transposed, head by head.
+    TransposeHeads {
+        /// How many heads it is for.
+        n_heads: usize,
+    },
 }
 
 impl Transform {
@@ -35,7 +40,12 @@ impl Transform {
                 let (half, i) = (at / (head_dim / 2), at % (head_dim / 2));
                 head * head_dim + 2 * i + half
             }
-            Self::None | Self::AddOne | Self::NegExp | Self::Softplus | Self::Transpose => row,
+            Self::None
+            | Self::AddOne
+            | Self::NegExp
+            | Self::Softplus
+            | Self::Transpose
+            | Self::TransposeHeads { .. } => row,
         }
     }
 
@@ -47,6 +57,7 @@ impl Transform {
             Self::NegExp => values.into_iter().map(|v| (-v).ln()).collect(),
             Self::Softplus => values.into_iter().map(|v| v.exp_m1().ln()).collect(),
             Self::Transpose => transposed(&values, cols),
+            Self::TransposeHeads { n_heads } => transposed_heads(&values, n_heads, cols),
             Self::UnpermuteRope { .. } => {
                 let mut out = vec![0.0; values.len()];
                 for (row, values) in values.chunks_exact(cols).enumerate() {
@@ -65,6 +76,9 @@ impl Transform {
             Self::NegExp => values.into_iter().map(|v| -v.exp()).collect(),
             Self::Softplus => values.into_iter().map(|v| v.exp().ln_1p()).collect(),
             Self::Transpose => transposed(&values, values.len() / cols),
+            Self::TransposeHeads { n_heads } => {
+                transposed_heads(&values, n_heads, values.len() / cols / n_heads)
+            }
             Self::UnpermuteRope { .. } => (0..values.len() / cols)
                 .flat_map(|row| &values[self.source_row(row) * cols..][..cols])
                 .copied()
@@ -85,6 +99,12 @@ pub fn is_in_layer(tensor: &str) -> bool {
 pub(crate) fn transposed<T: Copy>(values: &[T], cols: usize) -> Vec<T> {
     let column = |c: usize| values.iter().skip(c).step_by(cols).copied();
     (0..cols).flat_map(column).collect()
+}
+
+/// `[n_heads, cols, rows]` from `[n_heads, rows, cols]`.
+pub(crate) fn transposed_heads<T: Copy>(values: &[T], n_heads: usize, cols: usize) -> Vec<T> {
+    let heads = values.chunks_exact((values.len() / n_heads).max(1));
+    heads.flat_map(|head| transposed(head, cols)).collect()
 }
 
 /// Names within a layer: Hugging Face's and GGUF's, where a family does not say otherwise.

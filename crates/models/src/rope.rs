@@ -214,7 +214,10 @@ impl Rope {
                 // What `config.json` calls mscale_all_dim.
                 let all = source.float("", "rope.scaling.yarn_log_multiplier")?;
                 let all = all.map_or(1.0, |all| Yarn::scale(factor, all));
-                rope.scale *= Yarn::scale(factor, 1.0) / all;
+                // DeepSeek's files do not say what it calls mscale, which is the same in its models.
+                if source.arch()? != "deepseek2" {
+                    rope.scale *= Yarn::scale(factor, 1.0) / all;
+                }
             }
             other => return Err(source.unsupported("rope.scaling.type", other)),
         }
