@@ -274,14 +274,13 @@ impl Reader<'_> {
     }
 
     fn head_dim(&self, derived: usize) -> Result<usize> {
-        // Files of latent attention have the sizes of heads in the cache of llama.cpp, and beside them those of the model.
-        let plain = self.source.gguf_value("attention.key_length").is_some();
-        let key = match self.source.gguf_value(MLA).is_some() {
-            true => MLA,
-            false if plain => "attention.key_length",
-            false => "",
-        };
-        let head_dim = self.derived(["head_dim", key], self.defaults.head_dim, derived)?;
+        // Files of latent attention have the sizes of heads in llama.cpp's cache, and beside them those of the model.
+        let in_cache = self.derived(
+            ["head_dim", "attention.key_length"],
+            self.defaults.head_dim,
+            derived,
+        )?;
+        let head_dim = self.source.uint("", MLA)?.unwrap_or(in_cache);
         if head_dim == 0 || !head_dim.is_multiple_of(4) || head_dim > 512 {
             return Err(self.source.wrong("head_dim", "a multiple of 4 up to 512"));
         }

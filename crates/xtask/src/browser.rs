@@ -39,9 +39,14 @@ pub fn install_packages() -> Result<()> {
         .try_for_each(install)
 }
 
-/// The wasm files and their bindings, then the package's `dist`.
+/// The package's `dist`.
 pub fn package() -> Result<()> {
     wasm::build()?;
+    bundle()
+}
+
+/// The same from the wasm files that were built last: their bindings, then `dist`.
+fn bundle() -> Result<()> {
     for (name, _) in wasm::FILES {
         let mut bindgen = bindgen()?;
         bindgen
@@ -55,7 +60,12 @@ pub fn package() -> Result<()> {
 
 /// The page's `web/dist`.
 pub fn page() -> Result<()> {
-    package()?;
+    wasm::build()?;
+    bundle_page()
+}
+
+fn bundle_page() -> Result<()> {
+    bundle()?;
     install("web")?;
     run(&mut npm("web", &["run", "--silent", "build"]))
 }
@@ -122,9 +132,9 @@ fn fixture_app() -> Result<()> {
     run(&mut npm("tests/browser", &["run", "--silent", "build"]))
 }
 
-/// Builds the package and the page, and the app that tests them in browsers.
+/// Builds the package and the page, and the app that tests them in browsers, from the wasm files that were built last.
 pub fn build_all() -> Result<()> {
-    page()?;
+    bundle_page()?;
     fixture_app()
 }
 
@@ -143,6 +153,7 @@ pub fn test() -> Result<()> {
 fn build_for_browsers() -> Result<()> {
     ensure_browsers()?;
     build_workspace()?;
+    wasm::build()?;
     build_all()
 }
 
