@@ -106,6 +106,28 @@ test("where the wasm that trains is not served, the error says so, and the model
   await close();
 });
 
+test("if the model cannot be opened again to train, it still answers, and the next call tries again", async () => {
+  const { page, close } = await openPage(browser, app.url);
+  let opened = 0;
+  await page.context().route("**/model.gguf*", (route) => (++opened === 2 ? route.abort() : route.continue()));
+  const found = await page.evaluate(
+    async (url) => {
+      const model = await Siskin.load(url, { device: "cpu", context: 64, cache: false });
+      const answer = async () => (await model.generate("a1 b", { maxTokens: 8 })).ids.join();
+      const plain = await answer();
+      const failed = await model.dataset("a.jsonl", '{"text": "a b"}').catch((e) => e.code);
+      const after = await answer();
+      const again = await model.dataset("a.jsonl", '{"text": "a b"}');
+      return { plain, failed, after, records: again.records.length };
+    },
+    `${app.url}tiny/llama/model.gguf`,
+  );
+  assert.equal(found.failed, "network", JSON.stringify(found));
+  assert.equal(found.after, found.plain);
+  assert.deepEqual([found.records, opened], [1, 4]);
+  await close();
+});
+
 test("steps on WebGPU and on the CPU lower the loss as the command line does; checkpoints, adapters", async () => {
   const nativeDora = nativeLosses(3, "--dora", "--optim", "adamw_8bit");
   const { page, noise, close } = await openPage(browser, app.url);
