@@ -141,19 +141,6 @@ pub fn most_devices() -> Vec<(usize, Profile)> {
     devices().into_iter().filter(is_taken).collect()
 }
 
-/// For the cases of one op, which need the same kernels: every profile of the first driver, and of another, which
-/// compiles a kernel for a second, one in every `nth` case: another each time.
-pub fn devices_in_turn(case: usize, nth: usize) -> Vec<(usize, Profile)> {
-    let (mut taken, others): (Vec<_>, Vec<_>) =
-        devices().into_iter().partition(|d| is_first_driver(d.0));
-    for driver in others.chunk_by(|a, b| a.0 == b.0) {
-        if case.is_multiple_of(nth) {
-            taken.push(driver[(1 + case / nth) % driver.len()]);
-        }
-    }
-    taken
-}
-
 /// Every profile of every GPU.
 pub fn devices() -> Vec<(usize, Profile)> {
     let mut all = vec![];

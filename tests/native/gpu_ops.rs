@@ -8,7 +8,7 @@ use siskin_engine::self_test::{
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, LimitRequest, Profile};
 use siskin_graph::{Activation, AttentionSpec, Map, Pairs, Pooling, Sampling, Score};
-use siskin_tests::{assert_close, devices, devices_in_turn, most_devices, tolerance};
+use siskin_tests::{assert_close, devices, most_devices, tolerance};
 
 /// Compares every device, however the tokens come.
 fn check(case: &Case, what: &str, op: &str, runs: &[&[usize]]) {
@@ -35,11 +35,12 @@ fn open(index: usize, profile: Profile, limits: LimitRequest) -> GpuDevice {
 /// Types that a GPU keeps alike have the same kernels.
 #[test]
 fn linear_of_every_kept_type() {
-    let types = TensorType::ALL.into_iter();
-    for (i, ty) in types.filter(|t| first_of_its_kind(*t)).enumerate() {
+    for ty in TensorType::ALL
+        .into_iter()
+        .filter(|t| first_of_its_kind(*t))
+    {
         let case = Case::linear(ty).unwrap();
-        let runs: [&[usize]; 3] = [&[1], &[2], &[37]];
-        check_on(devices_in_turn(i, 1), &case, ty.name(), "linear", &runs);
+        check(&case, ty.name(), "linear", &[&[1], &[2], &[37]]);
     }
 }
 
@@ -123,10 +124,9 @@ fn gated_mlps() {
         Activation::Relu,
         Activation::Relu2,
     ] {
-        for (i, ty) in [TensorType::BF16, TensorType::Q4_0].into_iter().enumerate() {
+        for ty in [TensorType::BF16, TensorType::Q4_0] {
             let case = Case::gated(ty, activation).unwrap();
-            let devices = devices_in_turn(i, 1);
-            check_on(devices, &case, "gated", "gated", &[&[1], &[5]]);
+            check(&case, "gated", "gated", &[&[1], &[5]]);
         }
     }
 }
@@ -134,18 +134,22 @@ fn gated_mlps() {
 #[test]
 fn experts_of_many_types() {
     let runs: [&[usize]; 3] = [&[1], &[1, 1, 3], &[20]];
-    let types = [
+    for ty in [
         TensorType::F32,
         TensorType::BF16,
         TensorType::Q8_0,
         TensorType::Q4_K,
         TensorType::Q6_K,
         TensorType::MXFP4,
-    ];
-    for (i, ty) in types.into_iter().enumerate() {
+    ] {
         let case = Case::experts(ExpertsSpec::of(ty)).unwrap();
-        let what = format!("experts {ty}");
-        check_on(devices_in_turn(i, 3), &case, &what, "gated", &runs);
+        check_on(
+            most_devices(),
+            &case,
+            &format!("experts {ty}"),
+            "gated",
+            &runs,
+        );
     }
     let spec = ExpertsSpec {
         types: [TensorType::Q4_0, TensorType::Q8_0, TensorType::F32],
@@ -159,15 +163,9 @@ fn experts_of_many_types() {
         renormalise: true,
         ..spec
     };
-    for (i, spec) in [spec, other].into_iter().enumerate() {
+    for spec in [spec, other] {
         let case = Case::experts(spec).unwrap();
-        check_on(
-            devices_in_turn(i, 2),
-            &case,
-            &format!("{spec:?}"),
-            "gated",
-            &runs,
-        );
+        check_on(most_devices(), &case, &format!("{spec:?}"), "gated", &runs);
     }
 }
 
@@ -226,8 +224,9 @@ fn norms_after_a_block_and_plain_adds() {
 #[test]
 fn attention_of_many_shapes() {
     let f32s = [TensorType::F32, TensorType::F32];
-    let shapes = [(4, 2, 16), (3, 1, 64), (2, 2, 128), (1, 1, 256), (4, 4, 12)];
-    for (i, (n_heads, n_kv_heads, head_dim)) in shapes.into_iter().enumerate() {
+    for (n_heads, n_kv_heads, head_dim) in
+        [(4, 2, 16), (3, 1, 64), (2, 2, 128), (1, 1, 256), (4, 4, 12)]
+    {
         for window in [None, Some(7)] {
             for norms in [false, true] {
                 let spec = AttentionSpec {
@@ -242,9 +241,12 @@ fn attention_of_many_shapes() {
                 };
                 let case = Case::attention(spec, norms, f32s).unwrap();
                 let what = format!("attention {n_heads}/{n_kv_heads} heads of {head_dim}");
-                let runs: [&[usize]; 3] = [&[1, 1, 1], &[9, 1, 5], &[100, 30]];
-                let devices = devices_in_turn(i + usize::from(norms), 1);
-                check_on(devices, &case, &what, "attention", &runs);
+                check(
+                    &case,
+                    &what,
+                    "attention",
+                    &[&[1, 1, 1], &[9, 1, 5], &[100, 30]],
+                );
             }
         }
     }
@@ -334,14 +336,7 @@ fn rope_partial_and_interleaved() {
             let types = [TensorType::F32, TensorType::F32];
             let case = Case::attention_with(spec, norms, types, rope).unwrap();
             let runs: [&[usize]; 2] = [&[1, 1, 1], &[9, 1, 5]];
-            let devices = devices_in_turn(usize::from(norms), 1);
-            check_on(
-                devices,
-                &case,
-                &format!("rope {rope:?}"),
-                "attention",
-                &runs,
-            );
+            check(&case, &format!("rope {rope:?}"), "attention", &runs);
         }
     }
 }
@@ -387,7 +382,7 @@ fn tensors_beyond_the_binding_limit_are_split() {
         for steps in [vec![1, 1], vec![2]] {
             let tokens = case.tokens(steps.iter().sum());
             let wanted = case.on_cpu(&tokens, &steps).unwrap();
-            for (index, profile) in most_devices() {
+            for (index, profile) in devices() {
                 // 2000 rows of 256 or 32 bytes: several pieces each.
                 let mut gpu = open(index, profile, LimitRequest::Binding(32_768));
                 let found = block_on(case.on_gpu(&mut gpu, true, &tokens, &steps)).unwrap();
