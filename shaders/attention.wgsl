@@ -1,5 +1,5 @@
 // out = softmax(SCALE · q Kᵀ) V, causal, over the last WINDOW positions (0: all), for several tokens
-// whose keys and values are in the cache. Shapes: x, cache: lib/heads; sinks [N_HEADS], scores without values; out [T, N_HEADS · HEAD_DIM].
+// whose keys and values are in the cache. Shapes: x: lib/heads, cache: lib/blocks; sinks [N_HEADS], scores without values; out [T, N_HEADS · HEAD_DIM].
 // Dispatch: one workgroup per head of q (x) and token (y).
 // @use lib/heads
 // @use lib/scores
@@ -10,19 +10,21 @@ override HAS_SINKS: bool = false;
 @group(0) @binding(7) var<storage, read_write> out: array<vec4<f32>>;
 
 var<workgroup> q: array<vec4<f32>, HEAD_DIM / 4u>;
-// Where the head's keys and values begin in the cache.
-var<private> cache: u32;
+// Where the sequence's blocks are listed, and the head of its keys and values.
+var<private> blocks: u32;
+var<private> kv_head: u32;
 
 fn score_of(key: u32) -> f32 {
+    let at = cached(blocks, kv_head, key);
     var s = vec4<f32>(0.0);
     for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-        s += q[i] * key4(cache + key * (HEAD_DIM / 4u) + i);
+        s += q[i] * key4(at + i);
     }
     return s.x + s.y + s.z + s.w;
 }
 
 fn value_of(key: u32, column: u32) -> vec4<f32> {
-    return value4(cache + key * (HEAD_DIM / 4u) + column);
+    return value4(cached(blocks, kv_head, key) + column);
 }
 
 // @use lib/attend
@@ -35,8 +37,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         q[i] = SCALE * x4(at + 4u * i);
     }
     workgroupBarrier();
-    cache = wid.x / (N_HEADS / N_KV_HEADS) * CONTEXT * d4;
-    let end = step.position + wid.y + 1u;
+    blocks = blocks_of(wid.y);
+    kv_head = wid.x / (N_HEADS / N_KV_HEADS);
+    let end = position_of(wid.y) + 1u;
     let first = select(0u, end - WINDOW, WINDOW > 0u && end > WINDOW);
     var a = attend(first, end, t);
     if HAS_SINKS {

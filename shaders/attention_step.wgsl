@@ -1,7 +1,7 @@
 // All of attention for one token: head norms and rope on q and k, k and v to the cache, and
 // out = softmax(SCALE · q Kᵀ) V over the last WINDOW positions (0: all). Every workgroup rotates its
 // own q and k, so that none waits for another; the first of each group of heads writes the cache.
-// Shapes: x, cache: lib/heads; sinks [N_HEADS], scores without values; out [N_HEADS · HEAD_DIM]. With SPLITS > 1 the keys are shared among
+// Shapes: x: lib/heads, cache: lib/blocks; sinks [N_HEADS], scores without values; out [N_HEADS · HEAD_DIM]. With SPLITS > 1 the keys are shared among
 // that many workgroups per head, and out is what attention_reduce combines: for each head and
 // split HEAD_DIM / 4 columns of four, then (peak, total, 0, 0).
 // Dispatch: one workgroup per head of q (x) and split (y).
@@ -15,29 +15,32 @@ override HAS_SINKS: bool = false;
 @group(0) @binding(7) var<storage, read_write> out: array<vec4<f32>>;
 
 var<workgroup> q: array<vec4<f32>, HEAD_DIM / 4u>;
-// Where the head's keys and values begin in the cache, and the new value in x.
-var<private> cache: u32;
+// The token's position, where its sequence's blocks are listed, the head of its keys and values, and the new value in x.
+var<private> position: u32;
+var<private> blocks: u32;
+var<private> kv_head: u32;
 var<private> new_value: u32;
 
 fn score_of(key: u32) -> f32 {
     var s = vec4<f32>(0.0);
-    if key == step.position {
+    if key == position {
         for (var i = 0u; i < HEAD_DIM / 4u; i++) {
             s += q[i] * rotated4(i);
         }
     } else {
+        let at = cached(blocks, kv_head, key);
         for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-            s += q[i] * key4(cache + key * (HEAD_DIM / 4u) + i);
+            s += q[i] * key4(at + i);
         }
     }
     return s.x + s.y + s.z + s.w;
 }
 
 fn value_of(key: u32, column: u32) -> vec4<f32> {
-    if key == step.position {
+    if key == position {
         return x4(new_value + 4u * column);
     }
-    return value4(cache + key * (HEAD_DIM / 4u) + column);
+    return value4(cached(blocks, kv_head, key) + column);
 }
 
 // @use lib/attend
@@ -46,23 +49,24 @@ fn value_of(key: u32, column: u32) -> vec4<f32> {
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) t: u32) {
     let d4 = HEAD_DIM / 4u;
     let group = N_HEADS / N_KV_HEADS;
-    let kv_head = wid.x / group;
-    cache = kv_head * CONTEXT * d4;
+    position = position_of(0u);
+    blocks = blocks_of(0u);
+    kv_head = wid.x / group;
     new_value = V_START + kv_head * HEAD_DIM;
-    rotate(Q_START + wid.x * HEAD_DIM, true, step.position, t);
+    rotate(Q_START + wid.x * HEAD_DIM, true, position, t);
     for (var i = t; i < d4; i += WG) {
         q[i] = SCALE * rotated4(i);
     }
     workgroupBarrier();
-    rotate(K_START + kv_head * HEAD_DIM, false, step.position, t);
+    rotate(K_START + kv_head * HEAD_DIM, false, position, t);
     if wid.x % group == 0u && wid.y == 0u {
+        let at = cached(blocks, kv_head, position);
         for (var i = t; i < d4; i += WG) {
-            let slot = cache + step.position * d4 + i;
-            write_key4(slot, rotated4(i));
-            write_value4(slot, x4(new_value + 4u * i));
+            write_key4(at + i, rotated4(i));
+            write_value4(at + i, x4(new_value + 4u * i));
         }
     }
-    let end = step.position + 1u;
+    let end = position + 1u;
     let first = select(0u, end - WINDOW, WINDOW > 0u && end > WINDOW);
     let share = (end - first + SPLITS - 1u) / SPLITS;
     let begin = min(first + wid.y * share, end);

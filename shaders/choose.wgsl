@@ -1,15 +1,22 @@
-// The next token from logits [N], as crates/cpu/src/ops/choose.rs defines it: filters are thresholds
+// The next token of each sequence from its logits [S, N], as crates/cpu/src/ops/choose.rs defines it: filters are thresholds
 // on the scaled logits, found by bisection over the floats' bits; then the largest of logit plus
 // Gumbel noise, of equal ones the lowest id. The token is written where the next step reads it, and to
-// the ring that is read back. Where a logit is not finite, the ring gets 0xffffffff. Dispatch: one workgroup.
+// the ring that is read back, which has SAMPLES tokens for each step. Where a logit is not finite, the ring gets 0xffffffff.
+// Dispatch: one workgroup per sequence.
 // @use lib/step
+// @use lib/samples
 // @use lib/pcg
 // @use reduce
 override N: u32;
+override SAMPLES: u32;
+// Words of a slot in `seen`.
+override SEEN: u32;
 @group(0) @binding(3) var<storage, read_write> logits: array<f32>;
 @group(0) @binding(4) var<storage, read_write> seen: array<u32>;
 @group(0) @binding(5) var<storage, read_write> tokens: array<u32>;
 @group(0) @binding(6) var<storage, read_write> ring: array<u32>;
+
+var<private> sample: u32;
 
 var<workgroup> best_value: array<f32, WG>;
 var<workgroup> best_id: array<u32, WG>;
@@ -21,11 +28,12 @@ fn order(v: f32) -> u32 {
 }
 
 fn scaled(id: u32) -> f32 {
-    var l = logits[id];
-    if ((seen[id / 32u] >> (id % 32u)) & 1u) == 1u {
-        l = select(l * step.repeat_penalty, l / step.repeat_penalty, l > 0.0);
+    let s = samples[sample];
+    var l = logits[sample * N + id];
+    if ((seen[s.slot * SEEN + id / 32u] >> (id % 32u)) & 1u) == 1u {
+        l = select(l * s.repeat_penalty, l / s.repeat_penalty, l > 0.0);
     }
-    return select(l / step.temperature, l, step.temperature == 0.0);
+    return select(l / s.temperature, l, s.temperature == 0.0);
 }
 
 // Number and mass of the tokens from the threshold on.
@@ -46,21 +54,23 @@ fn middle_of(low: u32, high: u32) -> u32 {
 }
 
 @compute @workgroup_size(WG)
-fn main(@builtin(local_invocation_index) t: u32) {
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) t: u32) {
+    sample = wid.x;
+    let s = samples[sample];
     var peak = -1e30;
     for (var id = t; id < N; id += WG) {
         peak = max(peak, scaled(id));
     }
     peak = reduce_max(peak, t);
-    let sampled = step.temperature > 0.0;
+    let sampled = s.temperature > 0.0;
     var threshold = 0u;
     // The bisections take 32 rounds whatever the data, so that control flow is uniform.
-    if sampled && step.top_k > 0u && step.top_k < N {
+    if sampled && s.top_k > 0u && s.top_k < N {
         var low = 0u;
         var high = order(peak);
         for (var round = 0u; round < 32u; round++) {
             let middle = middle_of(low, high);
-            if above(middle, peak, t).x >= f32(step.top_k) {
+            if above(middle, peak, t).x >= f32(s.top_k) {
                 low = middle;
             } else if middle > low {
                 high = middle - 1u;
@@ -68,8 +78,8 @@ fn main(@builtin(local_invocation_index) t: u32) {
         }
         threshold = low;
     }
-    if sampled && step.top_p < 1.0 {
-        let wanted = step.top_p * above(threshold, peak, t).y;
+    if sampled && s.top_p < 1.0 {
+        let wanted = s.top_p * above(threshold, peak, t).y;
         var low = threshold;
         var high = order(peak);
         for (var round = 0u; round < 32u; round++) {
@@ -82,15 +92,15 @@ fn main(@builtin(local_invocation_index) t: u32) {
         }
         threshold = low;
     }
-    if sampled && step.min_p > 0.0 {
-        threshold = max(threshold, order(peak + log(step.min_p)));
+    if sampled && s.min_p > 0.0 {
+        threshold = max(threshold, order(peak + log(s.min_p)));
     }
-    let key = step.seed_lo ^ pcg(step.seed_hi ^ pcg(step.position + step.rows));
+    let key = s.seed_lo ^ pcg(s.seed_hi ^ pcg(s.position));
     var value = -3e38;
     var chosen = 0xffffffffu;
     for (var id = t; id < N; id += WG) {
         // By the exponent's bits: compilers may assume that floats are finite.
-        if (bitcast<u32>(logits[id]) & 0x7f800000u) == 0x7f800000u {
+        if (bitcast<u32>(logits[sample * N + id]) & 0x7f800000u) == 0x7f800000u {
             value = 3.4e38;
             chosen = 0xffffffffu;
             break;
@@ -124,7 +134,7 @@ fn main(@builtin(local_invocation_index) t: u32) {
     }
     if t == 0u {
         // The next step reads a row of the embedding even if its result is not used.
-        tokens[0] = select(best_id[0], 0u, best_id[0] == 0xffffffffu);
-        ring[step.slot] = best_id[0];
+        tokens[sample] = select(best_id[0], 0u, best_id[0] == 0xffffffffu);
+        ring[step.slot * SAMPLES + sample] = best_id[0];
     }
 }

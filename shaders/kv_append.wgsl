@@ -1,10 +1,6 @@
-// Writes the keys and values of a step's tokens to the cache, [N_KV_HEADS, CONTEXT, HEAD_DIM] each.
+// Writes the keys and values of a step's tokens to the cache (lib/blocks).
 // Shapes: k [T, K_STRIDE] from K_START on, v likewise. Dispatch: one thread per four columns (x) and token (y).
-// @use lib/step
-// @use kv
-// @use lib/head_dim
-override N_KV_HEADS: u32;
-override CONTEXT: u32;
+// @use lib/blocks
 override K_STRIDE: u32;
 override K_START: u32 = 0u;
 override V_STRIDE: u32;
@@ -18,7 +14,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     if id.x >= N_KV_HEADS * d4 {
         return;
     }
-    let slot = (id.x / d4 * CONTEXT + step.position + id.y) * d4 + id.x % d4;
+    let slot = cached(blocks_of(id.y), id.x / d4, position_of(id.y)) + id.x % d4;
     let from_k = id.y * K_STRIDE + K_START + 4u * id.x;
     let from_v = id.y * V_STRIDE + V_START + 4u * id.x;
     write_key4(slot, vec4<f32>(k[from_k], k[from_k + 1u], k[from_k + 2u], k[from_k + 3u]));

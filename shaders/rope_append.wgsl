@@ -5,7 +5,8 @@
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) t: u32) {
     let row = wid.y * STRIDE;
-    let position = step.position + wid.y;
+    let position = position_of(wid.y);
+    let blocks = blocks_of(wid.y);
     let d4 = HEAD_DIM / 4u;
     if wid.x < N_HEADS {
         let at = row + Q_START + wid.x * HEAD_DIM;
@@ -21,14 +22,16 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         for (var i = t; i < HEAD_DIM; i += WG) {
             x[at + i] = rotated[i];
         }
+        let slot = cached(blocks, head, position);
         for (var i = t; i < d4; i += WG) {
-            write_key4((head * CONTEXT + position) * d4 + i, rotated4(i));
+            write_key4(slot + i, rotated4(i));
         }
     } else {
         let head = wid.x - N_HEADS - N_KV_HEADS;
         let at = row + V_START + head * HEAD_DIM;
+        let slot = cached(blocks, head, position);
         for (var i = t; i < d4; i += WG) {
-            write_value4((head * CONTEXT + position) * d4 + i, x4(at + 4u * i));
+            write_value4(slot + i, x4(at + 4u * i));
         }
     }
 }

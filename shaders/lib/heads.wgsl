@@ -1,12 +1,7 @@
-// Heads of q, k and v in the stacked projection x [T, STRIDE], and the caches of k and v,
-// [N_KV_HEADS, CONTEXT, HEAD_DIM] each.
-// @use lib/step
-// @use kv
-// @use lib/head_dim
+// Heads of q, k and v in the stacked projection x [T, STRIDE], and the caches of k and v.
+// @use lib/blocks
 // @use reduce
 override N_HEADS: u32;
-override N_KV_HEADS: u32;
-override CONTEXT: u32;
 override STRIDE: u32;
 override Q_START: u32 = 0u;
 override K_START: u32 = 0u;

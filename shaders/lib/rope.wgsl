@@ -1,11 +1,10 @@
 // Norm and rope of one head by the workgroup. The table contains cos and sin of position · inv_freq,
-// [CONTEXT, N_FREQS].
+// [positions, N_FREQS]; norms those of q, then those of k, [2, HEAD_DIM].
 // @use lib/heads
 // @use lib/rotate
 override HAS_NORM: bool = false;
 override EPS: f32 = 0.0;
-@group(0) @binding(4) var<storage, read> q_norm: array<f32>;
-@group(0) @binding(5) var<storage, read> k_norm: array<f32>;
+@group(0) @binding(4) var<storage, read> norms: array<f32>;
 @group(0) @binding(6) var<storage, read> table: array<vec2<f32>>;
 
 var<workgroup> rotated: array<f32, HEAD_DIM>;
@@ -25,13 +24,9 @@ fn rotate(at: u32, is_q: bool, position: u32, t: u32) {
         var a = x[at + pair.x];
         var b = x[at + pair.y];
         if HAS_NORM {
-            if is_q {
-                a *= scale * q_norm[pair.x];
-                b *= scale * q_norm[pair.y];
-            } else {
-                a *= scale * k_norm[pair.x];
-                b *= scale * k_norm[pair.y];
-            }
+            let first = select(HEAD_DIM, 0u, is_q);
+            a *= scale * norms[first + pair.x];
+            b *= scale * norms[first + pair.y];
         }
         var turn = vec2<f32>(1.0, 0.0);
         if i < N_FREQS {

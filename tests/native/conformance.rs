@@ -91,6 +91,7 @@ fn logits_on(device: DeviceRequest, args: &[&str]) -> Vec<f32> {
         context: None,
         cache_type: CacheType::F32,
         precision: Precision::F32,
+        ..OpenOptions::default()
     };
     let path = Path::new(args[1]);
     let mut session = block_on(Session::open(path, &options, &mut |_| ())).unwrap();

@@ -17,6 +17,7 @@ use siskin_cpu::{CacheType, CpuPart, KvCache, Precision};
 use siskin_formats::{TensorType, decode, encode};
 use siskin_graph::{
     Activation, AttentionSpec, Cache, Graph, MixSpec, Pairs, RopeSpec, RouteSpec, Score,
+    SequenceRows, StepInput,
 };
 use siskin_tests::{Tensors, assert_close, values};
 
@@ -188,19 +189,30 @@ fn attention_of_many_rows_is_that_of_each() {
             soft_cap,
             sinks: None,
         };
-        let mut cache = KvCache::new(shape, 128, CacheType::F32);
+        // Blocks in disorder.
+        let blocks: Vec<u32> = (0..8).map(|b| (b * 5 + 2) % 8).collect();
+        let of = |position, rows| SequenceRows {
+            rows,
+            position,
+            slot: 0,
+            blocks: blocks.clone(),
+            sampling: None,
+        };
+        let mut cache = KvCache::new(shape, 8, CacheType::F32);
         let (k, v) = (values(1, 112 * 32), values(2, 112 * 32));
         for r in 0..before + rows {
-            cache.write(r, &k[r * 32..][..32], &v[r * 32..][..32]);
+            cache.write(&blocks, r, &k[r * 32..][..32], &v[r * 32..][..32]);
         }
         let q = values(3, rows * 64);
         let q = Mat::dense(&q, 64);
         let (mut all, mut each) = (vec![0.0; rows * 64], vec![0.0; rows * 64]);
         let mut scratch = vec![];
-        attention(&spec, sinks, q, &cache, before, &mut scratch, &mut all);
+        let sequence = [of(before, rows)];
+        attention(&spec, sinks, q, &cache, &sequence, &mut scratch, &mut all);
         for (r, out) in each.chunks_mut(64).enumerate() {
             let q = q.rows(r, 1);
-            attention(&spec, sinks, q, &cache, before + r, &mut scratch, out);
+            let sequence = [of(before + r, 1)];
+            attention(&spec, sinks, q, &cache, &sequence, &mut scratch, out);
         }
         assert_close(&format!("{spec:?}"), &all, &each, 1e-5);
     }
@@ -321,16 +333,17 @@ fn attention_is_pytorch_s_however_the_rows_come() {
         };
         for (ty, tolerance) in [(CacheType::F32, 1e-6), (CacheType::F16, 1e-3)] {
             for chunk in [1, 4, 9] {
-                let mut cache = KvCache::new(shape, 12, ty);
+                let mut cache = KvCache::new(shape, 1, ty);
                 let mut out = vec![0.0; q.len()];
                 let mut scratch = vec![];
                 for (i, out) in out.chunks_mut(chunk * 64).enumerate() {
                     let (at, rows) = (i * chunk, out.len() / 64);
                     for r in at..at + rows {
-                        cache.write(r, &k[r * 32..][..32], &v[r * 32..][..32]);
+                        cache.write(&[0], r, &k[r * 32..][..32], &v[r * 32..][..32]);
                     }
                     let q = Mat::dense(&q[at * 64..][..rows * 64], 64);
-                    attention(&spec, None, q, &cache, at, &mut scratch, out);
+                    let step = StepInput::alone(&vec![0; rows], at, None);
+                    attention(&spec, None, q, &cache, &step.sequences, &mut scratch, out);
                 }
                 assert_close(name, &out, &wanted, tolerance);
             }

@@ -7,7 +7,9 @@ use siskin_engine::self_test::{
 };
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, LimitRequest, Profile};
-use siskin_graph::{Activation, AttentionSpec, Map, Pairs, Pooling, Sampling, Score};
+use siskin_graph::{
+    Activation, AttentionSpec, Capacity, Map, Pairs, Pooling, Sampling, Score, StepInput,
+};
 use siskin_tests::{assert_close, devices, most_devices, tolerance};
 
 /// Compares every device, however the tokens come.
@@ -431,7 +433,7 @@ fn what_is_too_large_is_an_error() {
     let (index, profile) = devices()[0];
     let mut gpu = open(index, profile, LimitRequest::Binding(16_384));
     let error = gpu
-        .set_context(&case.graph, CONTEXT, true)
+        .set_caches(&case.graph, Capacity::alone(CONTEXT), true)
         .unwrap_err()
         .to_string();
     assert!(error.contains("keys") && error.contains("16384"), "{error}");
@@ -482,10 +484,11 @@ fn the_gpu_chooses_what_the_cpu_chooses() {
         for sampling in &samplings {
             for position in 0..12 {
                 let tokens = [position as u32 % 50, (position as u32 * 7 + 3) % 50];
-                gpu.set_seen(&[1, 200, 40]);
-                cpu.set_seen(&[1, 200, 40]);
-                gpu.prefill(&tokens, position, sampling, true).unwrap();
-                cpu.run(&plan, &tokens, position, sampling, true).unwrap();
+                gpu.set_seen(0, &[1, 200, 40]);
+                cpu.set_seen(0, &[1, 200, 40]);
+                let step = StepInput::alone(&tokens, position, Some(*sampling));
+                gpu.step(&step).unwrap();
+                cpu.run(&plan, &step).unwrap();
                 let (found, _) = block_on(gpu.take(false)).unwrap();
                 assert_eq!(found, cpu.chosen(), "{profile} {sampling:?} at {position}");
             }

@@ -72,7 +72,10 @@ fn unfused_plans_run_every_node() {
 
 /// Runs through the plan, and checks that no value is overwritten before its last reader.
 fn check_liveness(plan: &Plan) {
-    let rows = |r: Rows| if r == Rows::Last { 1 } else { plan.max_rows };
+    let rows = |r: Rows| match r {
+        Rows::Last => plan.max_samples,
+        _ => plan.max_rows,
+    };
     let span = |id: NodeId| {
         let v = plan.view(id);
         (v.offset, v.offset + rows(v.rows) * v.stride)

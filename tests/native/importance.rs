@@ -17,6 +17,7 @@ fn column_squares_are_those_of_transformers() {
             context: Some(64),
             cache_type: CacheType::F32,
             precision: Precision::F32,
+            ..OpenOptions::default()
         };
         let model = fixture(folder).join("model.gguf");
         let mut session = block_on(Session::open(&model, &options, &mut |_| ())).unwrap();

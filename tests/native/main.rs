@@ -28,6 +28,7 @@ mod real_encoder;
 mod real_model;
 mod recurrent;
 mod refusals;
+mod sequences;
 mod shaders;
 mod text;
 mod tiny_models;

@@ -49,6 +49,7 @@ fn logits(folder: &Path, device: DeviceRequest, ids: &[u32]) -> Vec<f32> {
         context: Some(64),
         cache_type: CacheType::F32,
         precision: Precision::F32,
+        ..OpenOptions::default()
     };
     let mut session = block_on(Session::open(folder, &options, &mut |_| ())).unwrap();
     block_on(session.logits(ids)).unwrap()

@@ -26,6 +26,7 @@ fn open(device: DeviceRequest, precision: Precision, cache_type: CacheType) -> S
         context: Some(512),
         cache_type,
         precision,
+        ..OpenOptions::default()
     };
     block_on(Session::open(&model(), &options, &mut |_| ())).unwrap_or_else(|e| panic!("{e}"))
 }

@@ -13,6 +13,7 @@ fn open(family: &str, device: DeviceRequest) -> Session {
         context: Some(64),
         cache_type: CacheType::F32,
         precision: Precision::F32,
+        ..OpenOptions::default()
     };
     let dir = family_folder(family);
     block_on(Session::open(dir.path(), &options, &mut |_| ())).unwrap()

@@ -24,6 +24,7 @@ fn open(
         context: Some(64),
         cache_type,
         precision,
+        ..OpenOptions::default()
     };
     block_on(Session::open(path, &options, &mut |_| ())).unwrap_or_else(|e| panic!("{e}"))
 }

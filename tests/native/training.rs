@@ -41,6 +41,7 @@ fn open(path: &Path, device: DeviceRequest) -> Session {
         context: Some(64),
         cache_type: CacheType::F32,
         precision: Precision::F32,
+        ..OpenOptions::default()
     };
     block_on(Session::open(path, &options, &mut |_| ())).unwrap_or_else(|e| panic!("{e}"))
 }

@@ -75,6 +75,7 @@ pub async fn open(args: &ModelArgs) -> Result<Session> {
             PrecisionArg::Fast => Precision::Fast,
             PrecisionArg::F32 => Precision::F32,
         },
+        ..OpenOptions::default()
     };
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("loading {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")

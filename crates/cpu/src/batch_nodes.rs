@@ -9,7 +9,7 @@ use crate::{Error, Result};
 impl State {
     pub fn run_batch_node(&mut self, at: At<'_>, run: Run<'_>) -> Result<()> {
         let node = at.node;
-        let batch = run.batch.ok_or(Error::NotTraining(node.op.name()))?;
+        let batch = run.texts().ok_or(Error::NotTraining(node.op.name()))?;
         let rows = batch.rows();
         let Self {
             weights,

@@ -1,6 +1,8 @@
+use std::ops::Range;
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use siskin_graph::Cache;
+use siskin_graph::{BLOCK_TOKENS, Cache};
 
 /// How keys and values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,13 @@ impl Data {
         }
     }
 
+    fn copy(&mut self, from: Range<usize>, to: usize) {
+        match self {
+            Self::F16(d) => d.copy_within(from, to),
+            Self::F32(d) => d.copy_within(from, to),
+        }
+    }
+
     fn read(&self, at: usize, out: &mut [f32]) {
         match self {
             Self::F16(d) => d[at..][..out.len()].convert_to_f32_slice(out),
@@ -50,49 +59,68 @@ impl Data {
     }
 }
 
-/// Keys and values of one layer: `[n_kv_heads, context, head_dim]` each.
+/// Keys and values of one layer, in blocks of tokens: `[blocks, n_kv_heads, 16, head_dim]` each. A sequence is a list of
+/// the blocks that hold its tokens.
 #[derive(Debug)]
 pub struct KvCache {
     /// Heads and their dimensions.
     pub shape: Cache,
-    context: usize,
     keys: Data,
     values: Data,
 }
 
 impl KvCache {
-    /// A cache of zeros for `context` tokens.
-    pub fn new(shape: Cache, context: usize, ty: CacheType) -> Self {
-        let len = shape.n_kv_heads * shape.head_dim * context;
+    /// A cache of zeros.
+    pub fn new(shape: Cache, blocks: usize, ty: CacheType) -> Self {
+        let len = blocks * shape.n_kv_heads * BLOCK_TOKENS * shape.head_dim;
         Self {
             shape,
-            context,
             keys: Data::new(ty, len),
             values: Data::new(ty, len),
         }
     }
 
-    fn at(&self, head: usize, position: usize) -> usize {
-        (head * self.context + position) * self.shape.head_dim
+    fn at(&self, blocks: &[u32], head: usize, position: usize) -> usize {
+        let (block, within) = (position / BLOCK_TOKENS, position % BLOCK_TOKENS);
+        let row = (blocks[block] as usize * self.shape.n_kv_heads + head) * BLOCK_TOKENS + within;
+        row * self.shape.head_dim
     }
 
-    /// Writes one token's keys and values, `[n_kv_heads · head_dim]` each.
-    pub fn write(&mut self, position: usize, k: &[f32], v: &[f32]) {
+    /// Writes the keys and values of a sequence's token, `[n_kv_heads · head_dim]` each.
+    pub fn write(&mut self, blocks: &[u32], position: usize, k: &[f32], v: &[f32]) {
         let d = self.shape.head_dim;
         for head in 0..self.shape.n_kv_heads {
-            let at = self.at(head, position);
+            let at = self.at(blocks, head, position);
             self.keys.write(at, &k[head * d..][..d]);
             self.values.write(at, &v[head * d..][..d]);
         }
     }
 
-    /// Reads the keys of a head from position `from` on, as many as fit in `out`.
-    pub fn keys(&self, head: usize, from: usize, out: &mut [f32]) {
-        self.keys.read(self.at(head, from), out);
+    /// Reads the keys of a sequence's head from position `from` on, as many as fit in `out`.
+    pub fn keys(&self, blocks: &[u32], head: usize, from: usize, out: &mut [f32]) {
+        self.read(&self.keys, blocks, head, from, out);
     }
 
-    /// Reads the values of a head from position `from` on, as many as fit in `out`.
-    pub fn values(&self, head: usize, from: usize, out: &mut [f32]) {
-        self.values.read(self.at(head, from), out);
+    /// Reads the values of a sequence's head from position `from` on, as many as fit in `out`.
+    pub fn values(&self, blocks: &[u32], head: usize, from: usize, out: &mut [f32]) {
+        self.read(&self.values, blocks, head, from, out);
+    }
+
+    fn read(&self, data: &Data, blocks: &[u32], head: usize, from: usize, mut out: &mut [f32]) {
+        let (d, mut from) = (self.shape.head_dim, from);
+        while !out.is_empty() {
+            let n = (BLOCK_TOKENS - from % BLOCK_TOKENS).min(out.len() / d);
+            let (here, rest) = out.split_at_mut(n * d);
+            data.read(self.at(blocks, head, from), here);
+            (out, from) = (rest, from + n);
+        }
+    }
+
+    /// Copies a block over another one.
+    pub fn copy_block(&mut self, from: u32, to: u32) {
+        let len = self.shape.n_kv_heads * BLOCK_TOKENS * self.shape.head_dim;
+        let (from, to) = (from as usize * len, to as usize * len);
+        self.keys.copy(from..from + len, to);
+        self.values.copy(from..from + len, to);
     }
 }

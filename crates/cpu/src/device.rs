@@ -1,6 +1,6 @@
-use siskin_graph::{Graph, NodeId, Rows, Sampling};
+use siskin_graph::{BLOCK_TOKENS, Graph, NodeId, Rows, StepInput};
 
-use crate::nodes::{At, Run, State};
+use crate::nodes::{At, Over, Run, State};
 use crate::plan::CpuPlan;
 use crate::threads::within;
 use crate::{CacheType, CpuWeight, Error, KvCache, Precision, Result};
@@ -11,8 +11,8 @@ pub struct CpuDevice {
     /// The arithmetic of linears over quantised weights.
     pub precision: Precision,
     pub(crate) state: State,
-    context: usize,
-    last_rows: usize,
+    /// Of each cache.
+    blocks: usize,
     /// The recurrent states of [`Self::keep_states`].
     kept_states: Vec<Vec<f32>>,
 }
@@ -23,8 +23,7 @@ impl CpuDevice {
         Self {
             precision,
             state: State::default(),
-            context: 0,
-            last_rows: 0,
+            blocks: 0,
             kept_states: vec![],
         }
     }
@@ -37,18 +36,20 @@ impl CpuDevice {
     /// Prepares a graph for runs of up to `rows` tokens. Weights are looked up by name once, so they must have been
     /// added before.
     pub fn plan(&self, graph: Graph, rows: usize) -> CpuPlan {
-        let places = self.state.weights.places(&graph);
-        CpuPlan::new(graph, rows, places)
+        self.plan_sequences(graph, rows, 1)
     }
 
-    /// Creates empty caches for `context` tokens, and recurrent states.
-    pub fn set_context(&mut self, graph: &Graph, context: usize, ty: CacheType) {
-        self.context = context;
-        self.state.caches = graph
-            .caches
-            .iter()
-            .map(|c| KvCache::new(*c, context, ty))
-            .collect();
+    /// As [`Self::plan`], for runs that choose up to `samples` tokens, each of another sequence.
+    pub fn plan_sequences(&self, graph: Graph, rows: usize, samples: usize) -> CpuPlan {
+        let places = self.state.weights.places(&graph);
+        CpuPlan::new(graph, [rows, samples], places)
+    }
+
+    /// Creates empty caches of `blocks` blocks, and recurrent states.
+    pub fn set_caches(&mut self, graph: &Graph, blocks: usize, ty: CacheType) {
+        self.blocks = blocks;
+        let caches = graph.caches.iter();
+        self.state.caches = caches.map(|c| KvCache::new(*c, blocks, ty)).collect();
         self.state.states = graph.states.iter().map(|len| vec![0.0; *len]).collect();
         self.kept_states.clear();
     }
@@ -68,14 +69,26 @@ impl CpuDevice {
         self.state.weights.bytes()
     }
 
-    /// Sets which tokens are in the context, for the repeat penalty.
-    pub fn set_seen(&mut self, tokens: &[u32]) {
-        self.state.seen.clear();
-        self.mark_seen(tokens);
+    /// Copies a block of all caches over another one.
+    pub fn copy_block(&mut self, from: u32, to: u32) {
+        let caches = self.state.caches.iter_mut();
+        caches.for_each(|cache| cache.copy_block(from, to));
     }
 
-    fn mark_seen(&mut self, tokens: &[u32]) {
-        let seen = &mut self.state.seen;
+    /// Sets which tokens are in the sequence of a slot, for the repeat penalty.
+    pub fn set_seen(&mut self, slot: usize, tokens: &[u32]) {
+        if let Some(seen) = self.state.seen.get_mut(slot) {
+            seen.clear();
+        }
+        self.mark_seen(slot, tokens);
+    }
+
+    fn mark_seen(&mut self, slot: usize, tokens: &[u32]) {
+        let slots = &mut self.state.seen;
+        if slots.len() <= slot {
+            slots.resize(slot + 1, vec![]);
+        }
+        let seen = &mut slots[slot];
         for id in tokens {
             let word = *id as usize / 32;
             if seen.len() <= word {
@@ -85,50 +98,56 @@ impl CpuDevice {
         }
     }
 
-    /// Runs the plan for `tokens`, the first of them at `position`; recurrent states must be those after the tokens before
-    /// it, and are cleared at position 0. Without `head`, stops before
-    /// the steps for the last row alone.
+    /// Runs the plan for a step. If it chooses no token, stops before the steps for last rows. Recurrent states must be
+    /// those after the tokens before, and are cleared at position 0.
     ///
     /// # Errors
-    /// If the tokens do not fit the context, or a weight is missing.
-    pub fn run(
-        &mut self,
-        plan: &CpuPlan,
-        tokens: &[u32],
-        position: usize,
-        sampling: &Sampling,
-        head: bool,
-    ) -> Result<()> {
-        let rows = tokens.len();
-        if rows > plan.max_rows || (!plan.graph.caches.is_empty() && position + rows > self.context)
-        {
+    /// If the step does not fit the plan or the caches, or a weight is missing.
+    pub fn run(&mut self, plan: &CpuPlan, step: &StepInput) -> Result<()> {
+        let (rows, samples) = (step.rows(), step.samples());
+        let has_room = plan.graph.caches.is_empty() || step.fits(self.blocks);
+        let tokens = match &step.tokens {
+            Some(tokens) => tokens.clone(),
+            None => self.state.chosen.clone(),
+        };
+        let fits_plan = rows <= plan.max_rows && samples <= plan.max_samples;
+        if tokens.len() != rows || !fits_plan || !has_room {
             return Err(Error::ContextFull {
                 rows,
-                position,
-                context: self.context,
+                position: step.sequences.first().map_or(0, |s| s.position),
+                context: self.blocks * BLOCK_TOKENS,
             });
         }
         let State {
-            weights, params, ..
+            weights,
+            params,
+            states,
+            ..
         } = &mut self.state;
-        params.refresh_factors(&plan.graph, weights)?;
-        if position == 0 {
-            self.state.states.iter_mut().for_each(|s| s.fill(0.0));
+        if !states.is_empty() && step.sequences.len() != 1 {
+            return Err(Error::OneState);
         }
-        self.mark_seen(tokens);
-        self.last_rows = rows;
+        params.refresh_factors(&plan.graph, weights)?;
+        if step.sequences.iter().any(|s| s.position == 0) {
+            states.iter_mut().for_each(|s| s.fill(0.0));
+        }
+        let mut rest = &tokens[..];
+        for s in &step.sequences {
+            let (here, after) = rest.split_at(s.rows);
+            self.mark_seen(s.slot, here);
+            rest = after;
+        }
         self.state.arena.reserve(plan.arena_len);
         let run = Run {
-            tokens,
-            position,
-            sampling,
+            tokens: &tokens,
+            positions: &step.positions(),
             precision: self.precision,
-            batch: None,
+            over: Over::Step(step),
         };
         within(|| {
             for id in plan.nodes() {
                 let at = At::new(plan, *id);
-                if !head && at.node.rows == Rows::Last {
+                if samples == 0 && at.node.rows == Rows::Last {
                     break;
                 }
                 self.state.run_node(at, run)?;
@@ -137,23 +156,16 @@ impl CpuDevice {
         })
     }
 
-    /// The token that the last run chose, if it had a head.
-    pub fn chosen(&self) -> u32 {
-        self.state.chosen
+    /// The tokens that the last run chose.
+    pub fn chosen(&self) -> &[u32] {
+        &self.state.chosen
     }
 
-    /// How many tokens the last run had.
-    pub fn last_rows(&self) -> usize {
-        self.last_rows
-    }
-
-    /// A value of the last run, which had `rows` tokens: `[rows, columns]`, or `[1, columns]` if only the last row has
-    /// one.
+    /// A value of the last run, `[rows, columns]`; of a value that only last rows have, at most these.
     pub fn read(&self, plan: &CpuPlan, id: NodeId, rows: usize) -> Vec<f32> {
-        let rows = if plan.graph.node(id).rows == Rows::Last {
-            1
-        } else {
-            rows
+        let rows = match plan.graph.node(id).rows {
+            Rows::Last => rows.min(plan.max_samples),
+            Rows::All | Rows::Segments => rows,
         };
         let value = self.state.arena.read(plan.view(id));
         (0..rows).flat_map(|r| value.row(r)).copied().collect()

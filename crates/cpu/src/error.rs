@@ -35,6 +35,12 @@ pub enum Error {
         /// Rows of the embedding.
         rows: usize,
     },
+    /// An op over sequences in a batch of whole texts.
+    #[error("`{0}` does not run over a batch")]
+    NotSequences(&'static str),
+    /// A step of several sequences, of a model with recurrent states.
+    #[error("a model with recurrent states runs one sequence at a time")]
+    OneState,
     /// An op over whole texts, or of the backward pass, outside a batch.
     #[error("`{0}` runs only over a batch")]
     NotTraining(&'static str),

@@ -1,7 +1,7 @@
 //! The ops of a forward pass.
 
 use siskin_formats::decode;
-use siskin_graph::{Batch, Graph, Node, NodeId, Op, Place, Rows, Sampling, View, WeightId};
+use siskin_graph::{Batch, Graph, Node, NodeId, Op, Place, Rows, StepInput, View, WeightId};
 
 use crate::arena::Arena;
 use crate::ops::{
@@ -20,10 +20,11 @@ pub(crate) struct State {
     pub caches: Vec<KvCache>,
     /// Recurrent states.
     pub states: Vec<Vec<f32>>,
-    /// Which tokens are in the context, a bit each.
-    pub seen: Vec<u32>,
+    /// Which tokens are in each slot's sequence, a bit each.
+    pub seen: Vec<Vec<u32>>,
     pub arena: Arena,
-    pub chosen: u32,
+    /// The tokens that the last step chose.
+    pub chosen: Vec<u32>,
     /// Decoded keys and values of one attention.
     pub scratch: Vec<f32>,
     pub params: Params,
@@ -33,26 +34,47 @@ pub(crate) struct State {
 #[derive(Clone, Copy)]
 pub(crate) struct Run<'a> {
     pub tokens: &'a [u32],
-    pub position: usize,
-    pub sampling: &'a Sampling,
+    /// Each row's position in its sequence or text.
+    pub positions: &'a [u32],
     pub precision: Precision,
-    /// When training or embedding.
-    pub batch: Option<&'a Batch>,
+    pub over: Over<'a>,
+}
+
+/// What rows belong to.
+#[derive(Clone, Copy)]
+pub(crate) enum Over<'a> {
+    /// Sequences, which continue from step to step.
+    Step(&'a StepInput),
+    /// Whole texts, when training or embedding.
+    Texts(&'a Batch),
 }
 
 impl Run<'_> {
     fn position(&self, row: usize) -> usize {
-        self.batch
-            .map_or(self.position + row, |b| b.positions[row] as usize)
+        self.positions[row] as usize
     }
 
     fn place(&self, place: Place, row: usize) -> usize {
         match place {
             Place::Position { offset } => self.position(row) + offset,
             Place::Kind => {
-                let kind = self.batch.and_then(|b| b.kinds.get(row));
+                let kind = self.texts().and_then(|b| b.kinds.get(row));
                 kind.map_or(0, |kind| *kind as usize)
             }
+        }
+    }
+
+    pub fn texts(&self) -> Option<&Batch> {
+        match self.over {
+            Over::Texts(batch) => Some(batch),
+            Over::Step(_) => None,
+        }
+    }
+
+    fn step(&self, op: Op) -> Result<&StepInput> {
+        match self.over {
+            Over::Step(step) => Ok(step),
+            Over::Texts(_) => Err(Error::NotSequences(op.name())),
         }
     }
 }
@@ -95,9 +117,12 @@ impl<'a> At<'a> {
 
     pub fn rows(&self, run: Run<'_>) -> usize {
         match self.node.rows {
-            Rows::Last => 1,
             Rows::All => run.tokens.len(),
-            Rows::Segments => run.batch.map_or(1, |b| b.segments().count()),
+            Rows::Last => match run.over {
+                Over::Step(step) => step.samples(),
+                Over::Texts(_) => 1,
+            },
+            Rows::Segments => run.texts().map_or(1, |b| b.segments().count()),
         }
     }
 }
@@ -116,9 +141,7 @@ pub(crate) fn decode_row(parts: &[CpuPart], mut row: usize, out: &mut [f32]) -> 
 impl State {
     pub fn run_node(&mut self, at: At<'_>, run: Run<'_>) -> Result<()> {
         let (graph, node, rows) = (at.graph, at.node, at.rows(run));
-        let Run {
-            tokens, position, ..
-        } = run;
+        let tokens = run.tokens;
         let Self {
             weights,
             arena,
@@ -222,13 +245,19 @@ impl State {
                 }
             }
             Op::LastRow => {
-                let (out, [x]) = arena.io(at.out(), 1, [at.input(0)]);
-                out.copy_from_slice(x.row(tokens.len() - 1));
+                let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);
+                let last_rows = run.step(node.op)?.sampled().map(|(row, ..)| row);
+                for (row, out) in last_rows.zip(out.chunks_exact_mut(node.cols)) {
+                    out.copy_from_slice(x.row(row));
+                }
             }
             Op::Choose => {
                 let logits = arena.read(at.input(0));
-                let next = position + tokens.len();
-                *chosen = choose::choose(logits.row(0), seen, run.sampling, next);
+                let sampled = run.step(node.op)?.sampled().enumerate();
+                chosen.clear();
+                chosen.extend(sampled.map(|(i, (_, sampling, s))| {
+                    choose::choose(logits.row(i), &seen[s.slot], sampling, s.end())
+                }));
             }
             Op::Rope { .. } | Op::KvAppend { .. } | Op::Attention { .. } => {
                 self.run_attention(at, run)?;
@@ -249,7 +278,7 @@ impl State {
 
     /// Rope, the cache and what reads it.
     fn run_attention(&mut self, at: At<'_>, run: Run<'_>) -> Result<()> {
-        let (node, rows, position) = (at.node, at.rows(run), run.position);
+        let (node, rows) = (at.node, at.rows(run));
         let Self {
             weights,
             arena,
@@ -274,13 +303,18 @@ impl State {
             }
             Op::KvAppend { cache } => {
                 let (k, v) = (arena.read(at.input(0)), arena.read(at.input(1)));
-                (0..rows).for_each(|r| caches[cache.0].write(position + r, k.row(r), v.row(r)));
+                let sequences = run.step(node.op)?.sequences.iter();
+                let blocks = sequences.flat_map(|s| std::iter::repeat_n(&s.blocks, s.rows));
+                for (r, blocks) in blocks.enumerate() {
+                    caches[cache.0].write(blocks, run.position(r), k.row(r), v.row(r));
+                }
             }
             Op::Attention { cache, spec } => {
                 let sinks = spec.sinks.map(|s| weights.vector(s)).transpose()?;
                 let (out, [q]) = arena.io(at.out(), rows, [at.input(0)]);
                 let (q, cache) = (q.mat(rows), &caches[cache.0]);
-                attention::attention(&spec, sinks, q, cache, position, scratch, out);
+                let sequences = &run.step(node.op)?.sequences;
+                attention::attention(&spec, sinks, q, cache, sequences, scratch, out);
             }
             op => return Err(Error::NotTraining(op.name())),
         }

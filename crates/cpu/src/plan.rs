@@ -11,9 +11,9 @@ pub struct CpuPlan {
 }
 
 impl CpuPlan {
-    /// `places`: where the graph's weights are on the device.
-    pub(crate) fn new(graph: Graph, rows: usize, places: Vec<Option<usize>>) -> Self {
-        let plan = Plan::new(graph, rows, Fusion::NONE, |_| false);
+    /// `most`: rows and chosen tokens of a run; `places`: where the graph's weights are on the device.
+    pub(crate) fn new(graph: Graph, most: [usize; 2], places: Vec<Option<usize>>) -> Self {
+        let plan = Plan::of_sequences(graph, most, Fusion::NONE, |_| false);
         Self {
             nodes: plan.steps.iter().flat_map(|s| s.nodes()).collect(),
             plan,

@@ -1,8 +1,8 @@
 //! Runs of batches on the CPU, and the optimiser.
 
-use siskin_graph::{AdamW, Batch, Graph, MomentType, Moments, NodeId, Sampling};
+use siskin_graph::{AdamW, Batch, Graph, MomentType, Moments, NodeId};
 
-use crate::nodes::{At, Run, State};
+use crate::nodes::{At, Over, Run, State};
 use crate::ops::adamw;
 use crate::params::Params;
 use crate::plan::CpuPlan;
@@ -93,10 +93,9 @@ impl CpuDevice {
         arena.reserve(plan.arena_len);
         let run = Run {
             tokens: &batch.tokens,
-            position: 0,
-            sampling: &Sampling::default(),
+            positions: &batch.positions,
             precision: self.precision,
-            batch: Some(batch),
+            over: Over::Texts(batch),
         };
         within(|| {
             let mut nodes = plan.nodes().iter();

@@ -8,7 +8,7 @@ use siskin_cpu::ops::attention;
 use siskin_cpu::{CacheType, Precision};
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, Profile};
-use siskin_graph::{AttentionSpec, Batch, Graph, Sampling};
+use siskin_graph::{AttentionSpec, Batch, Capacity, Graph, StepInput};
 
 use crate::cpu::Cpu;
 #[cfg(feature = "training")]
@@ -75,8 +75,16 @@ impl<T> Movable for T {}
 /// A chosen token, and the logits it was chosen from, if requested.
 pub type Chosen = (u32, Vec<f32>);
 
-/// A device with weights, caches and plans. Tokens are fed and chosen on it; chosen tokens are pending until they are
-/// taken, so that a GPU can be one step ahead.
+/// Tokens with their logits `[tokens, vocab]`, which may be empty.
+pub(crate) fn chosen(tokens: Vec<u32>, logits: &[f32]) -> Vec<Chosen> {
+    let vocab = logits.len() / tokens.len().max(1);
+    let logits = |i: usize| logits[i * vocab..][..vocab].to_vec();
+    let tokens = tokens.into_iter().enumerate();
+    tokens.map(|(i, token)| (token, logits(i))).collect()
+}
+
+/// A device with weights, caches and plans. Tokens are fed and chosen on it; a step's chosen tokens are pending until they
+/// are taken, so that a GPU can be one step ahead.
 ///
 /// Errors are those of the device: [`crate::Error::Gpu`] or [`crate::Error::Cpu`].
 pub trait Backend: Movable {
@@ -117,14 +125,17 @@ pub trait Backend: Movable {
     /// If the device lacks memory.
     fn set_params(&mut self, graph: &Graph, params: Vec<f32>) -> Result<()>;
 
-    /// Creates caches for `context` tokens, and plans for prefills of up to `rows` tokens and for decode steps.
+    /// Creates caches, and plans for steps of up to `rows` tokens and for decode steps.
     fn prepare(
         &mut self,
         graph: Graph,
-        context: usize,
+        capacity: Capacity,
         cache_type: CacheType,
         rows: usize,
     ) -> LocalFuture<'_, ()>;
+
+    /// Copies a block of all caches over another one.
+    fn copy_block(&mut self, from: u32, to: u32);
 
     /// Keeps a copy of the recurrent states, in place of the one before.
     fn keep_states(&mut self);
@@ -132,40 +143,29 @@ pub trait Backend: Movable {
     /// Sets the recurrent states to those that were kept last.
     fn restore_states(&mut self);
 
-    /// Runs some tokens of a prompt, the first of them at `position`. With `head`, the next token is chosen, and
-    /// pending. Recurrent states must be those after the tokens before, and are cleared at position 0.
+    /// Runs some tokens of one or several sequences; those that it chooses are pending. Recurrent states must be those
+    /// after the tokens before, and are cleared at position 0.
     ///
     /// # Errors
-    /// If the tokens exceed the context.
-    fn prefill(
-        &mut self,
-        tokens: &[u32],
-        position: usize,
-        sampling: &Sampling,
-        head: bool,
-    ) -> Result<()>;
+    /// If the step does not fit the plan or the caches.
+    fn step(&mut self, step: &StepInput) -> Result<()>;
 
-    /// Feeds the token that was chosen last, at `position`; the next one is chosen, and pending.
-    ///
-    /// # Errors
-    /// If the context is full.
-    fn decode(&mut self, position: usize, sampling: &Sampling) -> Result<()>;
-
-    /// The oldest pending token, with its logits if requested.
-    fn take(&mut self, logits: bool) -> LocalFuture<'_, Chosen>;
+    /// The tokens that the oldest step chose whose tokens are pending, with their logits if requested: those of the last
+    /// step.
+    fn take(&mut self, logits: bool) -> LocalFuture<'_, Vec<Chosen>>;
 
     /// Drops all pending tokens.
     fn discard(&mut self) -> LocalFuture<'_, ()>;
 
-    /// Sets which tokens are in the context, for the repeat penalty.
-    fn set_seen(&mut self, tokens: &[u32]);
+    /// Sets which tokens are in the sequence of a slot, for the repeat penalty.
+    fn set_seen(&mut self, slot: usize, tokens: &[u32]);
 
-    /// The most tokens of a prompt that run at once.
+    /// The most tokens of one step.
     fn prefill_rows(&self) -> usize {
         PREFILL_ROWS
     }
 
-    /// How many steps it may be ahead of the tokens taken.
+    /// How many steps it may be ahead of the tokens taken: 0 if a step computes before it returns.
     fn lookahead(&self) -> usize;
 
     /// All outputs of a graph for `tokens`, the first of them at `position`: `[tokens.len(), columns]` each.

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use siskin_cpu::{CacheType, CpuDevice, CpuPart, CpuPlan, CpuWeight, Precision};
 use siskin_formats::TensorType;
-use siskin_graph::{Batch, Graph, Sampling};
+use siskin_graph::{Batch, Capacity, Graph, Sampling, StepInput};
 
-use crate::backend::{Backend, Chosen, LocalFuture, MatrixUpload, PREFILL_ROWS};
+use crate::backend::{Backend, Chosen, LocalFuture, MatrixUpload, PREFILL_ROWS, chosen};
 #[cfg(feature = "training")]
 use crate::training_backend::CpuTraining;
 use crate::{Error, Result};
@@ -19,8 +19,10 @@ pub(crate) struct Cpu {
     #[cfg(feature = "training")]
     pub(crate) training: Option<CpuTraining>,
     texts: Option<CpuPlan>,
-    /// Chosen tokens that have not been taken.
-    pending: VecDeque<u32>,
+    /// Of each step whose tokens have not been taken, what it chose.
+    pending: VecDeque<Vec<u32>>,
+    /// Rows of the last step.
+    last_rows: usize,
 }
 
 #[derive(Debug)]
@@ -49,6 +51,7 @@ impl Cpu {
             training: None,
             texts: None,
             pending: VecDeque::new(),
+            last_rows: 0,
         }
     }
 
@@ -59,8 +62,8 @@ impl Cpu {
         position: usize,
     ) -> Result<Vec<Vec<f32>>> {
         let plan = self.device.plan(graph.clone(), tokens.len());
-        self.device
-            .run(&plan, tokens, position, &Sampling::default(), true)?;
+        let step = StepInput::alone(tokens, position, Some(Sampling::default()));
+        self.device.run(&plan, &step)?;
         let read = |id| self.device.read(&plan, id, tokens.len());
         Ok(graph.outputs.iter().map(|id| read(*id)).collect())
     }
@@ -115,13 +118,16 @@ impl Backend for Cpu {
     fn prepare(
         &mut self,
         graph: Graph,
-        context: usize,
+        capacity: Capacity,
         cache_type: CacheType,
         rows: usize,
     ) -> LocalFuture<'_, ()> {
-        self.device.set_context(&graph, context, cache_type);
+        let Capacity {
+            blocks, sequences, ..
+        } = capacity;
+        self.device.set_caches(&graph, blocks, cache_type);
         self.inference = Some(Inference {
-            prefill: self.device.plan(graph.clone(), rows),
+            prefill: self.device.plan_sequences(graph.clone(), rows, sequences),
             decode: self.device.plan(graph, 1),
         });
         done(Ok(()))
@@ -135,36 +141,29 @@ impl Backend for Cpu {
         self.device.restore_states();
     }
 
-    fn prefill(
-        &mut self,
-        tokens: &[u32],
-        position: usize,
-        sampling: &Sampling,
-        head: bool,
-    ) -> Result<()> {
+    fn copy_block(&mut self, from: u32, to: u32) {
+        self.device.copy_block(from, to);
+    }
+
+    fn step(&mut self, step: &StepInput) -> Result<()> {
+        self.last_rows = step.rows();
         if let Some(plans) = &self.inference {
-            let plan = plans.plan(tokens.len());
-            self.device.run(plan, tokens, position, sampling, head)?;
+            self.device.run(plans.plan(self.last_rows), step)?;
         }
-        if head {
-            self.pending.push_back(self.device.chosen());
+        if step.samples() > 0 {
+            self.pending.push_back(self.device.chosen().into());
         }
         Ok(())
     }
 
-    fn decode(&mut self, position: usize, sampling: &Sampling) -> Result<()> {
-        let token = self.device.chosen();
-        self.prefill(&[token], position, sampling, true)
-    }
-
-    fn take(&mut self, logits: bool) -> LocalFuture<'_, Chosen> {
-        let token = self.pending.pop_front().unwrap_or_default();
+    fn take(&mut self, logits: bool) -> LocalFuture<'_, Vec<Chosen>> {
+        let tokens = self.pending.pop_front().unwrap_or_default();
         let plans = self.inference.as_ref().filter(|_| logits);
         let values = plans.map_or(vec![], |plans| {
-            let plan = plans.plan(self.device.last_rows());
-            self.device.read(plan, plan.graph.outputs[0], 1)
+            let plan = plans.plan(self.last_rows);
+            self.device.read(plan, plan.graph.outputs[0], tokens.len())
         });
-        done(Ok((token, values)))
+        done(Ok(chosen(tokens, &values)))
     }
 
     fn discard(&mut self) -> LocalFuture<'_, ()> {
@@ -172,8 +171,8 @@ impl Backend for Cpu {
         done(Ok(()))
     }
 
-    fn set_seen(&mut self, tokens: &[u32]) {
-        self.device.set_seen(tokens);
+    fn set_seen(&mut self, slot: usize, tokens: &[u32]) {
+        self.device.set_seen(slot, tokens);
     }
 
     fn prefill_rows(&self) -> usize {

@@ -134,8 +134,8 @@ impl Session {
 
     /// The most tokens of a text.
     pub(crate) fn most_tokens(&self, sentence: &Sentence) -> usize {
-        let own = sentence.max_tokens.unwrap_or(self.context);
-        own.min(self.context)
+        let own = sentence.max_tokens.unwrap_or(self.context());
+        own.min(self.context())
     }
 
     /// What each text becomes at the end of a graph: its row, or all of its tokens' rows, one after another.

@@ -3,10 +3,10 @@
 use siskin_cpu::CacheType;
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, Upload};
-use siskin_graph::{Batch, Graph, Sampling};
+use siskin_graph::{Batch, Capacity, Graph, StepInput};
 
 use crate::Result;
-use crate::backend::{Backend, Chosen, LocalFuture, MatrixUpload};
+use crate::backend::{Backend, Chosen, LocalFuture, MatrixUpload, chosen};
 
 impl Backend for GpuDevice {
     fn name(&self) -> String {
@@ -45,12 +45,12 @@ impl Backend for GpuDevice {
     fn prepare(
         &mut self,
         graph: Graph,
-        context: usize,
+        capacity: Capacity,
         cache_type: CacheType,
         rows: usize,
     ) -> LocalFuture<'_, ()> {
         Box::pin(async move {
-            self.set_context(&graph, context, cache_type == CacheType::F32)?;
+            self.set_caches(&graph, capacity, cache_type == CacheType::F32)?;
             self.prepare(graph, rows)?;
             Ok(self.settle().await?)
         })
@@ -64,30 +64,27 @@ impl Backend for GpuDevice {
         self.restore_states();
     }
 
-    fn prefill(
-        &mut self,
-        tokens: &[u32],
-        position: usize,
-        sampling: &Sampling,
-        head: bool,
-    ) -> Result<()> {
-        Ok(self.prefill(tokens, position, sampling, head)?)
+    fn copy_block(&mut self, from: u32, to: u32) {
+        self.copy_block(from, to);
     }
 
-    fn decode(&mut self, position: usize, sampling: &Sampling) -> Result<()> {
-        Ok(self.decode(position, sampling)?)
+    fn step(&mut self, step: &StepInput) -> Result<()> {
+        Ok(self.step(step)?)
     }
 
-    fn take(&mut self, logits: bool) -> LocalFuture<'_, Chosen> {
-        Box::pin(async move { Ok(self.take(logits).await?) })
+    fn take(&mut self, logits: bool) -> LocalFuture<'_, Vec<Chosen>> {
+        Box::pin(async move {
+            let (tokens, values) = self.take(logits).await?;
+            Ok(chosen(tokens, &values))
+        })
     }
 
     fn discard(&mut self) -> LocalFuture<'_, ()> {
         Box::pin(async move { Ok(self.discard().await?) })
     }
 
-    fn set_seen(&mut self, tokens: &[u32]) {
-        self.set_seen(tokens);
+    fn set_seen(&mut self, slot: usize, tokens: &[u32]) {
+        self.set_seen(slot, tokens);
     }
 
     fn lookahead(&self) -> usize {

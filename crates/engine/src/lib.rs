@@ -19,10 +19,14 @@ mod importance;
 mod load;
 mod look;
 mod memory;
+mod recurrent;
+mod request;
 mod rerank;
+mod schedule;
 #[cfg(feature = "training")]
 pub mod self_test;
 mod session;
+mod store;
 mod trace;
 #[cfg(feature = "training")]
 mod training;
@@ -43,6 +47,7 @@ pub use importance::{ColumnSquares, Squares};
 pub use load::{CacheType, OpenOptions, Precision, Progress};
 pub use look::{Look, LookOptions};
 pub use memory::MemoryFigure;
+pub use request::{RequestEvent, RequestId, Update};
 pub use session::Session;
 pub use trace::{TRACE_ROWS, Traced};
 #[cfg(feature = "training")]

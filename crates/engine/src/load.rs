@@ -14,8 +14,13 @@ pub use siskin_cpu::{CacheType, Precision};
 pub struct OpenOptions {
     /// By default a GPU if there is one, otherwise the CPU.
     pub device: DeviceRequest,
-    /// Tokens that the KV cache can hold; by default the model's own context, at most 4096.
+    /// The most tokens of a conversation; by default the model's own context, at most 4096.
     pub context: Option<usize>,
+    /// The most requests that run at once, 1 by default. A model with recurrent states runs one whatever this says.
+    pub sequences: usize,
+    /// Tokens that the KV cache can hold, for all requests together; by default `context`. A request that finds no room
+    /// waits.
+    pub cache_tokens: Option<usize>,
     /// How the KV cache stores values; f16 by default.
     pub cache_type: CacheType,
     /// The CPU's arithmetic; [`Precision::Fast`] by default.
@@ -27,6 +32,8 @@ impl Default for OpenOptions {
         Self {
             device: DeviceRequest::Auto,
             context: None,
+            sequences: 1,
+            cache_tokens: None,
             cache_type: CacheType::F16,
             precision: Precision::Fast,
         }

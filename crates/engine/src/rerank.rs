@@ -27,7 +27,7 @@ impl Session {
             Some(1) => {}
             Some(n) => return Err(Error::Classes(n)),
         }
-        let max = self.context;
+        let max = self.context();
         let mut inputs = vec![];
         for text in texts {
             inputs.push(self.text.pair(query, text, max)?);

@@ -29,8 +29,8 @@ use siskin_cpu::{CacheType, CpuDevice, CpuPart, CpuWeight, Precision};
 use siskin_formats::{TensorType, encode};
 use siskin_gpu::{GpuDevice, GpuType, Product, Profile};
 use siskin_graph::{
-    Activation, AttentionSpec, Graph, MomentType, NodeId, Op, Pairs, Pooling, RopeSpec, Sampling,
-    WeightId, WeightKind,
+    Activation, AttentionSpec, Capacity, Graph, MomentType, NodeId, Op, Pairs, Pooling, RopeSpec,
+    Sampling, StepInput, WeightId, WeightKind,
 };
 
 use crate::Result;
@@ -168,7 +168,7 @@ impl Case {
         for (name, weight) in &self.weights {
             cpu.add_weight(name, weight.clone());
         }
-        cpu.set_context(&self.graph, CONTEXT, CacheType::F32);
+        cpu.set_caches(&self.graph, Capacity::alone(CONTEXT).blocks, CacheType::F32);
         cpu
     }
 
@@ -181,7 +181,8 @@ impl Case {
         let (mut at, mut out) = (0, vec![]);
         for n in steps {
             let plan = cpu.plan(self.graph.clone(), *n);
-            cpu.run(&plan, &tokens[at..at + n], at, &Sampling::default(), true)?;
+            let sampling = Some(Sampling::default());
+            cpu.run(&plan, &StepInput::alone(&tokens[at..at + n], at, sampling))?;
             out.extend(cpu.read(&plan, self.graph.outputs[0], *n));
             at += n;
         }
@@ -210,7 +211,7 @@ impl Case {
                 }
             }
         }
-        Ok(gpu.set_context(&self.graph, CONTEXT, kv_f32)?)
+        Ok(gpu.set_caches(&self.graph, Capacity::alone(CONTEXT), kv_f32)?)
     }
 
     /// The same on a GPU.

@@ -1,8 +1,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use siskin_gpu::{Counts, KernelTime};
-use siskin_graph::{Graph, Sampling, Weight};
+use siskin_gpu::{Counts, GpuDevice, KernelTime};
+use siskin_graph::{BLOCK_TOKENS, Capacity, Graph, Sampling, StepInput, Weight};
 use siskin_models::{Head, Model};
 use siskin_text::TextModel;
 
@@ -10,6 +10,8 @@ use crate::backend::{Backend, DeviceRequest, PREFILL_ROWS};
 use crate::embed::Texts;
 use crate::files::WeightFiles;
 use crate::load::{OpenOptions, Progress, WeightSource, load_weights, read_vector};
+use crate::recurrent::StateMarks;
+use crate::schedule::Schedule;
 #[cfg(feature = "training")]
 use crate::training::Training;
 use crate::{Adapter, Error, ModelFiles, Result, backend};
@@ -17,16 +19,7 @@ use crate::{Adapter, Error, ModelFiles, Result, backend};
 /// The context of a session by default, if the model's own is longer.
 pub(crate) const DEFAULT_CONTEXT: usize = 4096;
 
-/// What the recurrent states of a model stand for. They cannot be cut back to any token, only to where a copy was kept.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct StateMarks {
-    /// Tokens that the states have absorbed: more than are in the cache if steps were started whose tokens were dropped.
-    pub fed: usize,
-    /// Tokens that the kept copy has absorbed.
-    pub kept: Option<usize>,
-}
-
-/// A model on a device, with the tokens in its KV cache.
+/// A model on a device, with the requests that it answers and the tokens in its KV cache.
 ///
 /// ```
 /// use std::ops::ControlFlow;
@@ -58,9 +51,8 @@ pub struct Session {
     files: WeightFiles,
     options: OpenOptions,
     pub(crate) device: Box<dyn Backend>,
-    pub(crate) context: usize,
-    /// The tokens in the cache.
-    pub(crate) tokens: Vec<u32>,
+    pub(crate) capacity: Capacity,
+    pub(crate) schedule: Schedule,
     /// `None` for a model without recurrent states.
     pub(crate) states: Option<StateMarks>,
     pub(crate) adapter: Option<Adapter>,
@@ -128,16 +120,26 @@ impl Session {
                 max: trained,
             });
         }
-        let device = open_device(&model, &weights, options, context, None, on_progress).await?;
         let has_states = !model.graph(model.head())?.states.is_empty();
+        let tokens = options.cache_tokens.unwrap_or(context);
+        if tokens < context || options.sequences == 0 {
+            return Err(Error::Cache { tokens, context });
+        }
+        let capacity = Capacity {
+            context,
+            blocks: tokens.div_ceil(BLOCK_TOKENS),
+            // Recurrent states are those of one sequence.
+            sequences: if has_states { 1 } else { options.sequences },
+        };
+        let device = open_device(&model, &weights, options, capacity, None, on_progress).await?;
         Ok(Self {
             text,
             model,
             files: weights,
             options: options.clone(),
             device,
-            context,
-            tokens: vec![],
+            capacity,
+            schedule: Schedule::new(capacity.blocks, capacity.sequences),
             states: has_states.then(StateMarks::default),
             adapter: None,
             #[cfg(feature = "training")]
@@ -148,7 +150,7 @@ impl Session {
 
     /// Opens the device and loads the weights again, after it was lost. The cache is then empty.
     pub(crate) async fn reopen(&mut self) -> Result<()> {
-        self.tokens.clear();
+        self.schedule.forget();
         self.states = self.states.map(|_| StateMarks::default());
         // What was learned since the adapter was last read back is lost with the device.
         self.end_training();
@@ -157,7 +159,7 @@ impl Session {
             &self.model,
             &self.files,
             &self.options,
-            self.context,
+            self.capacity,
             self.adapter.as_ref(),
             &mut |_| (),
         )
@@ -216,15 +218,19 @@ impl Session {
             .as_ref()
             .map(|a| a.params(&graph))
             .transpose()?;
-        self.tokens.clear();
+        self.forget().await?;
         self.end_training();
         self.texts = None;
         self.device.set_params(&graph, params.unwrap_or_default())?;
-        let rows = PREFILL_ROWS.min(self.context);
-        let cache_type = self.options.cache_type;
+        let (cache_type, rows) = (self.options.cache_type, max_rows(self.capacity));
         self.device
-            .prepare(graph, self.context, cache_type, rows)
+            .prepare(graph, self.capacity, cache_type, rows)
             .await
+    }
+
+    /// The most rows of a step.
+    pub(crate) fn max_rows(&self) -> usize {
+        max_rows(self.capacity)
     }
 
     /// The forward pass with the adapter in use.
@@ -244,17 +250,23 @@ impl Session {
 
     /// The most tokens of a conversation, prompt and answer together.
     pub fn context(&self) -> usize {
-        self.context
+        self.capacity.context
     }
 
-    /// The tokens in the KV cache.
+    /// The most requests that run at once.
+    pub fn sequences(&self) -> usize {
+        self.capacity.sequences
+    }
+
+    /// The tokens in the KV cache of the request that ended last.
     pub fn tokens(&self) -> &[u32] {
-        &self.tokens
+        let last = self.schedule.store.last();
+        last.map_or(&[], |cached| &cached.tokens)
     }
 
-    /// Clears the KV cache.
+    /// Drops what answered requests have left in the KV cache.
     pub fn reset(&mut self) {
-        self.tokens.clear();
+        self.schedule.store.clear();
     }
 
     pub(crate) fn check_tokens(&self, tokens: &[u32]) -> Result<()> {
@@ -267,40 +279,48 @@ impl Session {
     }
 
     pub(crate) fn check_length(&self, prompt: usize) -> Result<()> {
-        if prompt > self.context {
+        let context = self.context();
+        if prompt > context {
             let trained = self.model.dims().context_length;
             return Err(Error::PromptTooLong {
                 prompt,
-                context: self.context,
+                context,
                 trained,
             });
         }
         Ok(())
     }
 
-    /// What one decode step after the tokens in the cache does on a GPU; `None` on the CPU.
+    /// What one decode step after [`Self::tokens`] does on a GPU; `None` on the CPU. The KV cache is then empty.
     ///
     /// # Errors
     /// If the GPU fails.
     pub async fn decode_counts(&mut self) -> Result<Option<Counts>> {
-        let position = self.tokens.len();
+        let position = self.tokens().len();
+        self.forget().await?;
         let Some(gpu) = self.device.gpu() else {
             return Ok(None);
         };
         gpu.take_counts();
-        gpu.decode(position, &Sampling::default())?;
+        gpu.step(&StepInput::alone(&[0], position, Some(Sampling::default())))?;
         gpu.take(false).await?;
         let counts = gpu.take_counts();
         self.note_fed(1);
         Ok(Some(counts))
     }
 
-    /// The time of each kernel in that step; `None` on the CPU, or if the GPU has no timestamps.
+    /// What the GPU has done since the last call; `None` on the CPU.
+    pub fn take_counts(&mut self) -> Option<Counts> {
+        self.device.gpu().map(GpuDevice::take_counts)
+    }
+
+    /// The time of each kernel in that step; `None` on the CPU, or if the GPU has no timestamps. The KV cache is then empty.
     ///
     /// # Errors
     /// If the GPU fails.
     pub async fn decode_times(&mut self) -> Result<Option<Vec<KernelTime>>> {
-        let position = self.tokens.len();
+        let position = self.tokens().len();
+        self.forget().await?;
         let Some(gpu) = self.device.gpu() else {
             return Ok(None);
         };
@@ -317,6 +337,11 @@ impl Session {
     }
 }
 
+/// The most rows of a step: those of a prefill, or one for each sequence and some more.
+fn max_rows(capacity: Capacity) -> usize {
+    PREFILL_ROWS.min(capacity.context.max(2 * capacity.sequences))
+}
+
 fn adapted(model: &Model, head: Head, adapter: Option<&Adapter>) -> Result<Graph> {
     let Some(adapter) = adapter else {
         return Ok(model.graph(head)?);
@@ -330,7 +355,7 @@ async fn open_device(
     model: &Model,
     files: &WeightFiles,
     options: &OpenOptions,
-    context: usize,
+    capacity: Capacity,
     adapter: Option<&Adapter>,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Box<dyn Backend>> {
@@ -351,9 +376,9 @@ async fn open_device(
         device.set_params(&graph, params.clone().unwrap_or_default())?;
         // Plans over whole texts are made when they come.
         if model.makes_text() {
-            let rows = PREFILL_ROWS.min(context);
+            let rows = max_rows(capacity);
             device
-                .prepare(graph.clone(), context, options.cache_type, rows)
+                .prepare(graph.clone(), capacity, options.cache_type, rows)
                 .await?;
         }
         Ok(device)

@@ -119,7 +119,6 @@ impl Session {
         })
         .await
         .ok()?;
-        self.tokens.clear();
         names.into_iter().nth(first)
     }
 
@@ -134,7 +133,7 @@ impl Session {
     ) -> Result<()> {
         self.check_tokens(tokens)?;
         self.check_length(tokens.len())?;
-        self.tokens.clear();
+        self.forget().await?;
         let rows = rows.max(1);
         let mut at = 0;
         let mut lost = false;

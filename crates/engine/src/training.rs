@@ -168,7 +168,7 @@ impl Session {
     /// [`Error::NotTraining`] if nothing was prepared; or if the device fails.
     pub async fn optimise(&mut self, step: &AdamW) -> Result<f32> {
         // The cache was computed with the adapter as it was.
-        self.tokens.clear();
+        self.schedule.forget();
         if self.training.is_none() {
             return Err(Error::NotTraining);
         }
@@ -214,7 +214,7 @@ impl Session {
             let name = "of the checkpoint".into();
             return Err(Error::Adapter { name, what });
         }
-        self.tokens.clear();
+        self.schedule.forget();
         self.device.training().set_training_state(state)
     }
 

@@ -2,6 +2,7 @@
 
 use siskin_graph::Graph;
 
+use crate::device::Kind;
 use crate::{Error, GpuDevice, Result};
 
 /// The adapters of the prepared graphs.
@@ -61,7 +62,7 @@ impl GpuDevice {
     /// # Errors
     /// If nothing was prepared, or the GPU was lost or failed.
     pub async fn factors(&mut self) -> Result<Vec<f32>> {
-        let Some(prepared) = self.decode.take() else {
+        let Some(prepared) = self.plans[Kind::Decode as usize].take() else {
             return Err(Error::Unsupported("factors before prepare".into()));
         };
         let mut encoder = self.device.create_command_encoder(&Default::default());
@@ -71,7 +72,7 @@ impl GpuDevice {
         );
         self.queue.submit([encoder.finish()]);
         self.counts.submits += 1;
-        self.decode = Some(prepared);
+        self.plans[Kind::Decode as usize] = Some(prepared);
         let (buffer, len) = (self.adapter.factors.clone(), self.adapter.factors_len);
         self.read_buffer(&buffer, 0, len as u64 * 4).await
     }

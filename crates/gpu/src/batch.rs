@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use siskin_graph::{Batch, Fusion, Graph, Op, Plan, Sampling, WeightKind};
+use siskin_graph::{Batch, Fusion, Graph, Op, Plan, WeightKind};
 
-use crate::device::seen_bytes;
 use crate::prepared::{Extent, Prepared};
 use crate::{Error, GpuDevice, Result};
 
@@ -63,14 +62,10 @@ impl GpuDevice {
 
     /// Pipelines and bind groups of a plan that reads these buffers.
     pub(crate) fn lower_batch(&mut self, plan: Plan, buffers: &BatchBuffers) -> Result<Prepared> {
-        let seen = seen_bytes(&plan.graph);
-        if self.seen.size() < seen {
-            self.seen = self.storage("seen", seen)?;
-        }
         // Batches may be longer than prefills: they have their own tokens to embed.
         let before = std::mem::replace(&mut self.tokens, buffers.tokens.clone());
         self.batch = buffers.clone();
-        let prepared = self.lower(plan);
+        let prepared = self.lower(plan, true);
         self.tokens = before;
         prepared
     }
@@ -117,18 +112,10 @@ impl GpuDevice {
             self.queue
                 .write_buffer(buffer, 0, bytemuck::cast_slice(ids));
         }
-        let sampling = Sampling {
-            seed: u64::from(batch.seed),
-            ..Sampling::default()
-        };
-        self.write_step(rows, 0, &sampling, 0);
-        let extent = Extent {
-            rows,
-            segments,
-            position: 0,
-        };
+        self.write_uniforms([rows, 1], batch.seed, 0);
+        let extent = Extent::of_texts(rows, segments);
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        self.record(&mut encoder, prepared, extent, true);
+        self.record(&mut encoder, prepared, extent);
         self.queue.submit([encoder.finish()]);
         self.counts.submits += 1;
         Ok(extent)

@@ -1,7 +1,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use siskin_graph::{Fusion, Graph, Op, Plan, Sampling, WeightKind};
+use siskin_graph::{
+    BLOCK_TOKENS, Capacity, Fusion, Graph, Op, Plan, Sampling, SequenceRows, StepInput, WeightKind,
+};
 
 use crate::adapter::Adapter;
 use crate::batch::BatchBuffers;
@@ -12,19 +14,33 @@ use crate::train::Training;
 use crate::weights::GpuWeight;
 use crate::{Counts, Error, Layout, LimitRequest, Profile, Result};
 
-/// How many chosen tokens may be waiting to be read back.
+/// How many steps may be waiting for their chosen tokens to be read back.
 const RING: usize = 4;
+
+/// Of one sequence in the buffer of samples.
+const SAMPLE_BYTES: u64 = 40;
+
+/// Which plan runs a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Several tokens of one sequence.
+    Prefill,
+    /// One token.
+    Decode,
+    /// Tokens of several sequences. Made when it is first needed.
+    Several,
+}
 
 /// A GPU with weights, KV caches and prepared plans.
 ///
-/// The methods run in this order: weights ([`Self::matrix`], [`Self::add_vector`]), [`Self::set_context`],
-/// [`Self::prepare`], then [`Self::prefill`] and [`Self::decode`], which submit work without waiting, and
-/// [`Self::take`], which waits for the token that was chosen first. `siskin_engine::Session` does all of this.
+/// The methods run in this order: weights ([`Self::matrix`], [`Self::add_vector`]), [`Self::set_caches`],
+/// [`Self::prepare`], then [`Self::step`], which submits work without waiting, and [`Self::take`], which waits for the
+/// tokens that the oldest step chose. `siskin_engine::Session` does all of this.
 ///
 /// ```
 /// use siskin_formats::TensorType;
 /// use siskin_gpu::{Error, GpuDevice};
-/// use siskin_graph::Graph;
+/// use siskin_graph::{Capacity, Graph};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut gpu = match pollster::block_on(GpuDevice::open(None, None)) {
@@ -39,7 +55,7 @@ const RING: usize = 4;
 /// let mut upload = gpu.matrix("table", &[(TensorType::F32, 100)], 32)?;
 /// upload.part(&0.5f32.to_le_bytes().repeat(100 * 32))?;
 /// upload.finish()?;
-/// gpu.set_context(&g, 16, false)?;
+/// gpu.set_caches(&g, Capacity::alone(16), false)?;
 /// let outputs = pollster::block_on(gpu.evaluate(&g, &[7, 8], 0))?;
 /// assert_eq!(outputs, [vec![1.0; 2 * 32]]);
 /// # Ok(())
@@ -58,24 +74,37 @@ pub struct GpuDevice {
     kept_states: Vec<wgpu::Buffer>,
     /// cos and sin of each position, by the name of their frequencies.
     pub(crate) tables: HashMap<String, wgpu::Buffer>,
-    pub(crate) context: usize,
+    pub(crate) capacity: Capacity,
     pub(crate) kv_f32: bool,
     /// The step's uniform.
     pub(crate) step: wgpu::Buffer,
-    /// Token ids of the step; the first is the one chosen last.
+    /// The same for kernels over values that only last rows have.
+    pub(crate) last_step: wgpu::Buffer,
+    /// Token ids of the step; the first are those chosen last.
     pub(crate) tokens: wgpu::Buffer,
-    /// A bit for each token id, set if the context contains it.
+    /// Each row's place in its sequence, and from word `lists` on the blocks of all sequences (lib/rows.wgsl).
+    pub(crate) rows: wgpu::Buffer,
+    lists: usize,
+    /// The blocks that were written last.
+    written: Vec<u32>,
+    /// How each sequence's token is chosen (lib/samples.wgsl).
+    pub(crate) samples: wgpu::Buffer,
+    /// The most tokens that a step chooses.
+    pub(crate) max_samples: usize,
+    /// For each slot a bit for each token id, set if its sequence contains it.
     pub(crate) seen: wgpu::Buffer,
+    pub(crate) seen_words: usize,
     pub(crate) ring: wgpu::Buffer,
     /// What is bound where a kernel does not read.
     pub(crate) nothing: wgpu::Buffer,
     staging: Vec<wgpu::Buffer>,
+    /// Where in the ring the next step's tokens go.
     slot: usize,
-    /// Slots of pending tokens, oldest first.
-    pending: VecDeque<usize>,
-    pub(crate) prefill: Option<Prepared>,
-    pub(crate) decode: Option<Prepared>,
-    last_was_decode: bool,
+    /// Steps whose tokens are pending: their places in the ring, and how many tokens they chose.
+    pending: VecDeque<(usize, usize)>,
+    /// By [`Kind`].
+    pub(crate) plans: [Option<Prepared>; 3],
+    last: Kind,
     pub(crate) adapter: Adapter,
     #[cfg(feature = "training")]
     pub(crate) training: Training,
@@ -126,21 +155,27 @@ impl GpuDevice {
         use wgpu::BufferUsages as Use;
         let state = Use::STORAGE | Use::COPY_DST | Use::COPY_SRC;
         let nothing = buffer("nothing", 16, state);
-        let staging = (0..RING).map(|_| buffer("token", 16, Use::MAP_READ | Use::COPY_DST));
         Ok(Self {
             opened,
             profile,
-            step: buffer("step", 64, Use::UNIFORM | Use::COPY_DST),
+            step: buffer("step", 16, Use::UNIFORM | Use::COPY_DST),
+            last_step: buffer("step of last rows", 16, Use::UNIFORM | Use::COPY_DST),
             tokens: buffer("tokens", 16, state),
+            rows: buffer("rows", 16, state),
+            lists: 0,
+            written: vec![],
+            samples: buffer("samples", SAMPLE_BYTES, state),
+            max_samples: 1,
             seen: buffer("seen", 16, state),
-            ring: buffer("ring", 4 * RING as u64, state),
+            seen_words: 0,
+            ring: buffer("ring", 16, state),
             adapter: Adapter::none(&nothing),
             #[cfg(feature = "training")]
             training: Training::new(&nothing),
             batch: BatchBuffers::none(&nothing),
             texts: None,
             nothing,
-            staging: staging.collect(),
+            staging: vec![],
             device,
             queue,
             weights: HashMap::new(),
@@ -148,13 +183,12 @@ impl GpuDevice {
             states: vec![],
             kept_states: vec![],
             tables: HashMap::new(),
-            context: 0,
+            capacity: Capacity::alone(0),
             kv_f32: false,
             slot: 0,
             pending: VecDeque::new(),
-            prefill: None,
-            decode: None,
-            last_was_decode: false,
+            plans: [None, None, None],
+            last: Kind::Prefill,
             counts: Counts::default(),
         })
     }
@@ -178,18 +212,21 @@ impl GpuDevice {
         if self.kv_f32 { 4 } else { 2 }
     }
 
-    /// Creates empty caches for `context` tokens, in f32 or f16, recurrent states, and the tables of rotations.
+    /// Creates empty caches, in f32 or f16, recurrent states, and the tables of rotations.
     ///
     /// # Errors
     /// If a layer's keys or states exceed the adapter's limit for one binding.
-    pub fn set_context(&mut self, graph: &Graph, context: usize, kv_f32: bool) -> Result<()> {
-        self.context = context;
+    pub fn set_caches(&mut self, graph: &Graph, capacity: Capacity, kv_f32: bool) -> Result<()> {
+        self.capacity = capacity;
+        // Step buffers are of this model.
+        self.lists = 0;
         self.kv_f32 = kv_f32;
         self.caches.clear();
         // Their length is the context's, and another model's frequencies may have the same name.
         self.tables.clear();
         for cache in &graph.caches {
-            let bytes = (cache.n_kv_heads * cache.head_dim * context * self.kv_bytes()) as u64;
+            let block = cache.n_kv_heads * BLOCK_TOKENS * cache.head_dim * self.kv_bytes();
+            let bytes = (capacity.blocks * block) as u64;
             let pair = (self.storage("keys", bytes)?, self.storage("values", bytes)?);
             self.caches.push(pair);
         }
@@ -215,7 +252,7 @@ impl GpuDevice {
             if self.tables.contains_key(&weight.name) {
                 continue;
             }
-            let table = self.rope_table(freqs, spec.scale, context)?;
+            let table = self.rope_table(freqs, spec.scale, capacity.context)?;
             self.tables.insert(weight.name.clone(), table);
         }
         Ok(())
@@ -238,19 +275,43 @@ impl GpuDevice {
         Ok(table)
     }
 
-    /// Creates the plans, pipelines and bind groups of a graph, for prefills of up to `rows` tokens and for decoding.
+    /// Creates the plans, pipelines and bind groups of a graph, for steps of up to `rows` tokens and for decoding.
     ///
     /// # Errors
     /// If a weight is missing, an op has no kernel, or buffers exceed the adapter's limits or memory.
     pub fn prepare(&mut self, graph: Graph, rows: usize) -> Result<()> {
-        self.seen = self.storage("seen", seen_bytes(&graph))?;
-        self.tokens = self.storage("tokens", rows as u64 * 4)?;
-        self.prefill = Some(self.lower_for(graph.clone(), rows)?);
-        self.decode = Some(self.lower_for(graph, 1)?);
+        self.make_step_buffers(&graph, rows)?;
+        self.plans = [
+            Some(self.lower_for(graph.clone(), rows, 1)?),
+            Some(self.lower_for(graph, 1, 1)?),
+            None,
+        ];
         self.check()
     }
 
-    fn lower_for(&mut self, graph: Graph, rows: usize) -> Result<Prepared> {
+    /// The buffers of what a step reads and of what it chooses.
+    fn make_step_buffers(&mut self, graph: &Graph, rows: usize) -> Result<()> {
+        let Capacity {
+            context, sequences, ..
+        } = self.capacity;
+        self.max_samples = sequences;
+        self.seen_words = seen_words(graph);
+        self.seen = self.storage("seen", (4 * sequences * self.seen_words) as u64)?;
+        self.tokens = self.storage("tokens", rows as u64 * 4)?;
+        self.lists = 3 * rows;
+        let words = self.lists + sequences * context.div_ceil(BLOCK_TOKENS);
+        self.rows = self.storage("rows", words as u64 * 4)?;
+        self.written.clear();
+        self.samples = self.storage("samples", sequences as u64 * SAMPLE_BYTES)?;
+        let bytes = sequences as u64 * 4;
+        self.ring = self.storage("ring", RING as u64 * bytes)?;
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = (0..RING).map(|_| self.buffer("chosen tokens", bytes, usage));
+        self.staging = staging.collect();
+        Ok(())
+    }
+
+    fn lower_for(&mut self, graph: Graph, rows: usize, samples: usize) -> Result<Prepared> {
         // Several tokens share a tile: norm and activation are computed once, separately.
         let single = rows == 1;
         let fusion = Fusion {
@@ -264,8 +325,8 @@ impl GpuDevice {
         let uniform: Vec<bool> = (0..graph.weights.len())
             .map(|i| self.is_one_run(&graph, siskin_graph::WeightId(i)))
             .collect();
-        let plan = Plan::new(graph, rows, fusion, |w| uniform[w.0]);
-        self.lower(plan)
+        let plan = Plan::of_sequences(graph, [rows, samples], fusion, |w| uniform[w.0]);
+        self.lower(plan, false)
     }
 
     /// Keeps a copy of the recurrent states, in place of the one before.
@@ -286,48 +347,131 @@ impl GpuDevice {
         self.queue.submit([encoder.finish()]);
     }
 
-    pub(crate) fn write_step(&mut self, rows: usize, position: usize, s: &Sampling, slot: usize) {
-        let words: [u32; 12] = [
-            rows as u32,
-            position as u32,
-            s.seed as u32,
-            (s.seed >> 32) as u32,
-            s.temperature.to_bits(),
-            s.top_p.to_bits(),
-            s.min_p.to_bits(),
-            s.repeat_penalty.to_bits(),
-            s.top_k,
-            slot as u32,
-            0,
-            0,
-        ];
-        self.queue
-            .write_buffer(&self.step, 0, bytemuck::cast_slice(&words));
+    /// Copies a block of all caches over another one.
+    pub fn copy_block(&mut self, from: u32, to: u32) {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        for cache in self.caches.iter().flat_map(|(keys, values)| [keys, values]) {
+            let bytes = cache.size() / self.capacity.blocks as u64;
+            let between = self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("block"),
+                size: bytes,
+                usage: wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            encoder.copy_buffer_to_buffer(cache, u64::from(from) * bytes, &between, 0, bytes);
+            encoder.copy_buffer_to_buffer(&between, 0, cache, u64::from(to) * bytes, bytes);
+        }
+        self.queue.submit([encoder.finish()]);
     }
 
-    fn run(
-        &mut self,
-        prepared: &Prepared,
-        rows: usize,
-        position: usize,
-        sampling: &Sampling,
-        head: bool,
-    ) -> Result<()> {
-        if rows > prepared.plan.max_rows || position + rows > self.context {
+    /// The uniforms of a run: rows of values that all rows have, and of those that only last rows have.
+    pub(crate) fn write_uniforms(&mut self, rows: [usize; 2], seed: u32, slot: usize) {
+        for (buffer, rows) in [&self.step, &self.last_step].into_iter().zip(rows) {
+            let words = [rows as u32, seed, slot as u32, 0];
+            self.queue
+                .write_buffer(buffer, 0, bytemuck::cast_slice(&words));
+        }
+    }
+
+    /// What kernels read of a step, apart from its tokens.
+    pub(crate) fn write_step(&mut self, step: &StepInput, slot: usize) {
+        self.write_uniforms([step.rows(), step.samples()], 0, slot);
+        let (mut rows, mut lists) = (vec![], vec![]);
+        for s in &step.sequences {
+            let list = (self.lists + lists.len()) as u32;
+            let positions = s.position as u32..s.end() as u32;
+            rows.extend(positions.flat_map(|p| [p, list, s.slot as u32]));
+            lists.extend(&s.blocks[..s.end().div_ceil(BLOCK_TOKENS)]);
+        }
+        let write = |at: usize, words: &[u32]| {
+            self.queue
+                .write_buffer(&self.rows, at as u64 * 4, bytemuck::cast_slice(words));
+        };
+        write(0, &rows);
+        // They change once in a block's tokens.
+        if self.written != lists {
+            write(self.lists, &lists);
+            self.written = lists;
+        }
+        let sample = |(row, s, sequence): (usize, &Sampling, &SequenceRows)| -> [u32; 10] {
+            [
+                row as u32,
+                sequence.slot as u32,
+                sequence.end() as u32,
+                s.top_k,
+                s.seed as u32,
+                (s.seed >> 32) as u32,
+                s.temperature.to_bits(),
+                s.top_p.to_bits(),
+                s.min_p.to_bits(),
+                s.repeat_penalty.to_bits(),
+            ]
+        };
+        let samples: Vec<_> = step.sampled().map(sample).collect();
+        self.queue
+            .write_buffer(&self.samples, 0, bytemuck::cast_slice(&samples));
+    }
+
+    /// Runs some tokens of one or several sequences. The tokens that it chooses are to be [taken](Self::take). Recurrent
+    /// states must be those after the tokens before, and are cleared at position 0.
+    ///
+    /// # Errors
+    /// If nothing was prepared, or the step does not fit the plan or the caches.
+    pub fn step(&mut self, step: &StepInput) -> Result<()> {
+        let kind = match (step.rows(), step.sequences.len()) {
+            (1, _) => Kind::Decode,
+            (_, 1) => Kind::Prefill,
+            _ => Kind::Several,
+        };
+        if kind == Kind::Several && self.plans[kind as usize].is_none() {
+            let prefill = self.plans[Kind::Prefill as usize].as_ref();
+            let plan = prefill.map(|p| (p.plan.graph.clone(), p.plan.max_rows));
+            if let Some((graph, rows)) = plan {
+                self.plans[kind as usize] = Some(self.lower_for(graph, rows, self.max_samples)?);
+            }
+        }
+        let Some(prepared) = self.plans[kind as usize].take() else {
+            return Err(Error::Unsupported("a run before prepare".into()));
+        };
+        let result = self.run(&prepared, step);
+        self.plans[kind as usize] = Some(prepared);
+        self.last = kind;
+        result
+    }
+
+    fn run(&mut self, prepared: &Prepared, step: &StepInput) -> Result<()> {
+        let extent = Extent::of_step(step);
+        let Capacity {
+            context, blocks, ..
+        } = self.capacity;
+        let plan = &prepared.plan;
+        let fits_plan = extent.rows <= plan.max_rows && extent.samples <= plan.max_samples;
+        let fits_cache = plan.graph.caches.is_empty() || step.fits(blocks);
+        if !fits_plan || !fits_cache || step.sequences.iter().any(|s| s.end() > context) {
             return Err(Error::ContextFull {
-                rows,
-                position,
-                context: self.context,
+                rows: extent.rows,
+                position: step.sequences.first().map_or(0, |s| s.position),
+                context,
             });
         }
+        if !self.states.is_empty() && step.sequences.len() != 1 {
+            return Err(Error::Unsupported(
+                "several sequences of a model with recurrent states".into(),
+            ));
+        }
+        if let Some(tokens) = &step.tokens {
+            self.queue
+                .write_buffer(&self.tokens, 0, bytemuck::cast_slice(tokens));
+        }
         let slot = self.slot;
-        self.write_step(rows, position, sampling, slot);
+        self.write_step(step, slot);
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        self.record(&mut encoder, prepared, Extent::step(rows, position), head);
-        if head {
-            let from = 4 * slot as u64;
-            encoder.copy_buffer_to_buffer(&self.ring, from, &self.staging[slot], 0, 4);
-            self.pending.push_back(slot);
+        self.record(&mut encoder, prepared, extent);
+        if extent.samples > 0 {
+            let from = (4 * slot * self.max_samples) as u64;
+            let bytes = 4 * extent.samples as u64;
+            encoder.copy_buffer_to_buffer(&self.ring, from, &self.staging[slot], 0, bytes);
+            self.pending.push_back((slot, extent.samples));
             self.slot = (slot + 1) % RING;
         }
         self.queue.submit([encoder.finish()]);
@@ -335,84 +479,26 @@ impl GpuDevice {
         Ok(())
     }
 
-    /// Runs some tokens of a prompt, the first of them at `position`. With `head`, the next token is chosen, to be
-    /// [taken](Self::take). Recurrent states must be those after the tokens before, and are cleared at position 0.
-    ///
-    /// # Errors
-    /// If nothing was prepared, or the tokens exceed the plan or the context.
-    pub fn prefill(
-        &mut self,
-        tokens: &[u32],
-        position: usize,
-        sampling: &Sampling,
-        head: bool,
-    ) -> Result<()> {
-        self.queue
-            .write_buffer(&self.tokens, 0, bytemuck::cast_slice(tokens));
-        let single = tokens.len() == 1;
-        let slot = if single {
-            &mut self.decode
-        } else {
-            &mut self.prefill
-        };
-        let Some(prepared) = slot.take() else {
-            return Err(Error::Unsupported("a run before prepare".into()));
-        };
-        let result = self.run(&prepared, tokens.len(), position, sampling, head);
-        self.last_was_decode = single;
-        *(if single {
-            &mut self.decode
-        } else {
-            &mut self.prefill
-        }) = Some(prepared);
-        result
-    }
-
-    /// Feeds the token that was chosen last, at `position`; the next one is chosen, to be [taken](Self::take).
-    ///
-    /// # Errors
-    /// If nothing was prepared, or the context is full.
-    pub fn decode(&mut self, position: usize, sampling: &Sampling) -> Result<()> {
-        let Some(prepared) = self.decode.take() else {
-            return Err(Error::Unsupported("a run before prepare".into()));
-        };
-        let result = self.run(&prepared, 1, position, sampling, true);
-        self.last_was_decode = true;
-        self.decode = Some(prepared);
-        result
-    }
-
-    /// Waits for the oldest chosen token that has not been taken; with `logits`, the last run's logits `[vocab]` too.
+    /// Waits for the tokens that the oldest step chose whose tokens have not been taken; with `logits`, the last step's
+    /// logits, `[tokens, vocab]`, too.
     ///
     /// # Errors
     /// If no token is pending, or the GPU was lost or failed.
-    pub async fn take(&mut self, logits: bool) -> Result<(u32, Vec<f32>)> {
-        let Some(slot) = self.pending.pop_front() else {
+    pub async fn take(&mut self, logits: bool) -> Result<(Vec<u32>, Vec<f32>)> {
+        let Some((slot, samples)) = self.pending.pop_front() else {
             return Err(Error::Unsupported("no token is pending".into()));
         };
         let staging = self.staging[slot].clone();
-        let bytes = self.map(&staging, 4).await?;
+        let bytes = self.map(&staging, 4 * samples as u64).await?;
         self.counts.readbacks += 1;
-        let token = bytemuck::pod_read_unaligned(&bytes);
-        if !logits {
-            return Ok((token, vec![]));
-        }
-        let prepared = if self.last_was_decode {
-            &self.decode
-        } else {
-            &self.prefill
-        };
-        let Some(prepared) = prepared else {
-            return Ok((token, vec![]));
+        let tokens = bytemuck::pod_collect_to_vec(&bytes);
+        let Some(prepared) = self.plans[self.last as usize].as_ref().filter(|_| logits) else {
+            return Ok((tokens, vec![]));
         };
         let view = prepared.plan.view(prepared.plan.graph.outputs[0]);
         let arena = prepared.arena.clone();
-        let bytes = view.cols as u64 * 4;
-        Ok((
-            token,
-            self.read_buffer(&arena, view.offset as u64 * 4, bytes)
-                .await?,
-        ))
+        let logits = self.read_view(&arena, view, samples).await?;
+        Ok((tokens, logits))
     }
 
     /// Waits for the chosen tokens that have not been taken, and drops them.
@@ -426,14 +512,15 @@ impl GpuDevice {
         Ok(())
     }
 
-    /// Sets which tokens are in the context, for the repeat penalty.
-    pub fn set_seen(&mut self, tokens: &[u32]) {
-        let mut bits = vec![0u32; (self.seen.size() / 4) as usize];
+    /// Sets which tokens are in the sequence of a slot, for the repeat penalty.
+    pub fn set_seen(&mut self, slot: usize, tokens: &[u32]) {
+        let mut bits = vec![0u32; self.seen_words];
         for id in tokens {
             bits[*id as usize / 32] |= 1 << (id % 32);
         }
+        let at = (4 * slot * self.seen_words) as u64;
         self.queue
-            .write_buffer(&self.seen, 0, bytemuck::cast_slice(&bits));
+            .write_buffer(&self.seen, at, bytemuck::cast_slice(&bits));
     }
 
     /// All outputs of a graph for `tokens`, the first of them at `position`: `[tokens.len(), columns]` each. The plan
@@ -447,19 +534,17 @@ impl GpuDevice {
         tokens: &[u32],
         position: usize,
     ) -> Result<Vec<Vec<f32>>> {
+        let step = StepInput::alone(tokens, position, Some(Sampling::default()));
         let rows = tokens.len();
-        if self.seen.size() < seen_bytes(graph) {
-            self.seen = self.storage("seen", seen_bytes(graph))?;
+        if self.lists < 3 * rows {
+            self.make_step_buffers(graph, rows)?;
         }
-        if self.tokens.size() < rows as u64 * 4 {
-            self.tokens = self.storage("tokens", rows as u64 * 4)?;
-        }
-        let prepared = self.lower_for(graph.clone(), rows)?;
+        let prepared = self.lower_for(graph.clone(), rows, 1)?;
         self.queue
             .write_buffer(&self.tokens, 0, bytemuck::cast_slice(tokens));
-        self.write_step(rows, position, &Sampling::default(), 0);
+        self.write_step(&step, 0);
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        self.record(&mut encoder, &prepared, Extent::step(rows, position), true);
+        self.record(&mut encoder, &prepared, Extent::of_step(&step));
         self.queue.submit([encoder.finish()]);
         let mut out = vec![];
         for id in &graph.outputs {
@@ -478,12 +563,12 @@ impl Drop for GpuDevice {
     }
 }
 
-/// Bytes of a bit for each token that a graph reads or chooses.
-pub(crate) fn seen_bytes(graph: &Graph) -> u64 {
+/// Words of a bit for each token that a graph reads or chooses.
+fn seen_words(graph: &Graph) -> usize {
     let tokens = graph.nodes.iter().map(|n| match n.op {
         Op::Embed { table, .. } => graph.weight(table).rows(),
         Op::Choose => graph.node(n.inputs[0]).cols,
         _ => 0,
     });
-    tokens.max().unwrap_or(0).div_ceil(32) as u64 * 4
+    tokens.max().unwrap_or(0).div_ceil(32)
 }

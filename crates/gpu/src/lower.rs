@@ -81,6 +81,8 @@ impl From<wgpu::Buffer> for Bound {
 struct Lowering<'a> {
     device: &'a mut GpuDevice,
     plan: &'a Plan,
+    /// Whether it runs over batches of texts, whose rows have positions of their own.
+    is_batch: bool,
     arena: wgpu::Buffer,
     /// Integer activations and their scales, where a kernel needs them in advance.
     scratch: Option<(wgpu::Buffer, wgpu::Buffer)>,
@@ -94,11 +96,12 @@ struct Lowering<'a> {
 
 impl GpuDevice {
     /// Pipelines and bind groups for every step of the plan.
-    pub(crate) fn lower(&mut self, plan: Plan) -> Result<Prepared> {
+    pub(crate) fn lower(&mut self, plan: Plan, is_batch: bool) -> Result<Prepared> {
         let arena = self.storage("activations", plan.arena_bytes())?;
         let mut lowering = Lowering {
             device: self,
             plan: &plan,
+            is_batch,
             arena: arena.clone(),
             scratch: None,
             splits: None,
@@ -152,10 +155,9 @@ impl Lowering<'_> {
     }
 
     fn max_rows(&self, rows: Rows) -> usize {
-        if rows == Rows::Last {
-            1
-        } else {
-            self.plan.max_rows
+        match rows {
+            Rows::Last => self.plan.max_samples,
+            Rows::All | Rows::Segments => self.plan.max_rows,
         }
     }
 
@@ -168,8 +170,12 @@ impl Lowering<'_> {
         }
     }
 
-    fn step_uniform(&self) -> Bound {
-        self.device.step.clone().into()
+    /// The uniform of a kernel over values that have these rows.
+    fn step_uniform(&self, rows: Rows) -> Bound {
+        match rows {
+            Rows::Last => self.device.last_step.clone().into(),
+            Rows::All | Rows::Segments => self.device.step.clone().into(),
+        }
     }
 
     fn input(&self, node: NodeId, i: usize) -> View {
@@ -254,9 +260,15 @@ impl Lowering<'_> {
             } => {
                 let tokens = self.device.tokens.clone();
                 let known = self.graph().weight(table).rows();
-                let of_token = |k: Kernel| match is_open {
-                    true => k.set("SCALE", scale).size("KNOWN", known),
-                    false => k.set("SCALE", scale),
+                let is_seen = !self.is_batch;
+                let words = self.device.seen_words;
+                let of_token = |k: Kernel| {
+                    let k = k.set("SCALE", scale).flag("IS_SEEN", is_seen);
+                    let k = k.size("SEEN", words);
+                    match is_open {
+                        true => k.size("KNOWN", known),
+                        false => k,
+                    }
                 };
                 self.embed(id, table, tokens, of_token)
             }
@@ -265,13 +277,9 @@ impl Lowering<'_> {
                     Place::Position { offset } => (&self.device.batch.positions, offset),
                     Place::Kind => (&self.device.batch.kinds, 0),
                 };
-                // In a step, positions are counted from its own.
-                let is_counted = matches!(place, Place::Position { .. }) && !self.is_batch();
-                let of_place = |k: Kernel| {
-                    k.flag("IS_PLACE", true)
-                        .flag("IS_COUNTED", is_counted)
-                        .size("OFFSET", offset)
-                };
+                let is_position = matches!(place, Place::Position { .. }) && !self.is_batch;
+                let of_place =
+                    |k: Kernel| k.flag("IS_POSITION", is_position).size("OFFSET", offset);
                 self.embed(id, table, buffer.clone(), of_place)
             }
             Op::RmsNorm { .. } => self.rms_norm(id, self.plan.view(id), false),
@@ -287,18 +295,13 @@ impl Lowering<'_> {
             Op::RowGate => self.row_gate(id),
             Op::LastRow => {
                 let entries = [
-                    (0, self.step_uniform()),
                     (3, self.bound(self.input(id, 0))),
                     (6, self.bound(self.plan.view(id))),
+                    (7, self.device.samples.clone().into()),
                 ];
                 let kernel = Kernel::new("last_row").size("N", n);
-                self.push(
-                    &kernel,
-                    Size::Fixed([groups, 1, 1]),
-                    Rows::Last,
-                    2 * bytes,
-                    &entries,
-                )?;
+                let size = Size::Rows(groups);
+                self.push(&kernel, size, Rows::Last, 2 * bytes, &entries)?;
                 Ok(())
             }
             Op::Gated { activation } => self.gated(id, activation),
@@ -371,10 +374,10 @@ impl Lowering<'_> {
             kernel = more(kernel);
             kernel.variant.weights = run.ty;
             let mut entries = vec![
-                (0, self.step_uniform()),
                 (1, run.values.clone().into()),
                 (3, ids.clone().into()),
                 (4, self.device.seen.clone().into()),
+                (5, self.device.rows.clone().into()),
                 (6, out.clone()),
             ];
             entries.extend(run.scales.clone().map(|s| (2, s.into())));
@@ -466,16 +469,21 @@ impl Lowering<'_> {
 
     fn choose(&mut self, id: NodeId) -> Result<()> {
         let logits = self.input(id, 0);
-        let kernel = self.reducing("choose", 256).size("N", logits.cols);
+        let kernel = self
+            .reducing("choose", 256)
+            .size("N", logits.cols)
+            .size("SAMPLES", self.device.max_samples)
+            .size("SEEN", self.device.seen_words);
         let entries = [
-            (0, self.step_uniform()),
+            (0, self.step_uniform(Rows::Last)),
             (3, self.bound(logits)),
             (4, self.device.seen.clone().into()),
             (5, self.device.tokens.clone().into()),
             (6, self.device.ring.clone().into()),
+            (7, self.device.samples.clone().into()),
         ];
-        let bytes = logits.cols as u64 * 4;
-        self.push(&kernel, Size::Fixed([1, 1, 1]), Rows::Last, bytes, &entries)?;
+        let bytes = (self.plan.max_samples * logits.cols) as u64 * 4;
+        self.push(&kernel, Size::Tokens, Rows::Last, bytes, &entries)?;
         Ok(())
     }
 }

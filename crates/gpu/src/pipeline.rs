@@ -1,3 +1,4 @@
+use crate::device::Kind;
 use crate::shader::link;
 use crate::{GpuDevice, GpuType, Product, Result, Variant};
 
@@ -75,7 +76,8 @@ impl GpuDevice {
     pub fn kernel_sources(&self) -> Result<Vec<KernelSource>> {
         let mut out: Vec<KernelSource> = vec![];
         let mut done = vec![];
-        let plans = self.decode.iter().chain(&self.prefill);
+        let kinds = [Kind::Decode, Kind::Prefill];
+        let plans = kinds.iter().flat_map(|k| &self.plans[*k as usize]);
         for dispatch in plans.flat_map(|p| &p.dispatches) {
             let kernel = &dispatch.kernel;
             if done.contains(kernel) {

@@ -1,7 +1,8 @@
 //! Plans that are ready to run, and running them.
 
-use siskin_graph::{Plan, Rows};
+use siskin_graph::{Plan, Rows, Sampling, SequenceRows, StepInput};
 
+use crate::device::Kind;
 use crate::pipeline::Kernel;
 use crate::{GpuDevice, KernelTime};
 
@@ -40,21 +41,45 @@ impl Size {
     }
 }
 
-/// What a run is over: tokens from `position` on, which are those of `segments` texts.
+/// What a run is over.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Extent {
     pub rows: usize,
+    /// Tokens that are chosen.
+    pub samples: usize,
+    /// Sequences or texts.
     pub segments: usize,
-    pub position: usize,
+    /// Whether a sequence begins, so that recurrent states are cleared.
+    pub begins: bool,
+    /// Tokens of all sequences, these rows included.
+    pub tokens: usize,
 }
 
 impl Extent {
-    /// Some tokens of one text.
-    pub fn step(rows: usize, position: usize) -> Self {
+    pub fn of_step(step: &StepInput) -> Self {
+        let sequences = &step.sequences;
+        Self {
+            rows: step.rows(),
+            samples: step.samples(),
+            segments: sequences.len(),
+            begins: sequences.iter().any(|s| s.position == 0),
+            tokens: sequences.iter().map(SequenceRows::end).sum(),
+        }
+    }
+
+    /// Something that does not depend on rows.
+    pub fn once() -> Self {
+        Self::of_texts(1, 1)
+    }
+
+    /// Whole texts.
+    pub fn of_texts(rows: usize, segments: usize) -> Self {
         Self {
             rows,
-            segments: 1,
-            position,
+            samples: 1,
+            segments,
+            begins: true,
+            tokens: rows,
         }
     }
 
@@ -62,7 +87,7 @@ impl Extent {
     pub fn of(self, rows: Rows) -> usize {
         match rows {
             Rows::All => self.rows,
-            Rows::Last => 1,
+            Rows::Last => self.samples,
             Rows::Segments => self.segments,
         }
     }
@@ -92,9 +117,10 @@ pub(crate) struct Prepared {
 }
 
 impl Dispatch {
-    fn bytes_at(&self, end: usize) -> u64 {
+    fn bytes_of(&self, extent: Extent) -> u64 {
         let kv = self.kv.map_or(0, |(bytes, window)| {
-            bytes * end.min(window.unwrap_or(usize::MAX)) as u64
+            let most = window.map_or(usize::MAX, |w| w * extent.segments);
+            bytes * extent.tokens.min(most) as u64
         });
         self.bytes + kv
     }
@@ -108,28 +134,26 @@ impl Dispatch {
 }
 
 impl GpuDevice {
-    /// Records a prepared plan's dispatches. Without `head`, omits those for the last row alone. Position 0 clears the
-    /// recurrent states.
+    /// Records a prepared plan's dispatches; those for last rows only if tokens are chosen.
     pub(crate) fn record(
         &mut self,
         encoder: &mut wgpu::CommandEncoder,
         prepared: &Prepared,
         extent: Extent,
-        head: bool,
     ) {
-        if extent.position == 0 {
+        if extent.begins {
             let states = self.states.iter();
             states.for_each(|state| encoder.clear_buffer(state, 0, None));
         }
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         self.record_factors(&mut pass, prepared);
         for dispatch in &prepared.dispatches {
-            if !head && dispatch.rows == Rows::Last {
+            if extent.samples == 0 && dispatch.rows == Rows::Last {
                 break;
             }
             dispatch.record(&mut pass, extent);
             self.counts.dispatches += 1;
-            self.counts.bytes_bound += dispatch.bytes_at(extent.position + extent.rows);
+            self.counts.bytes_bound += dispatch.bytes_of(extent);
         }
     }
 
@@ -139,7 +163,7 @@ impl GpuDevice {
             return;
         }
         for dispatch in &prepared.factors {
-            dispatch.record(pass, Extent::step(1, 0));
+            dispatch.record(pass, Extent::once());
             self.counts.dispatches += 1;
             self.counts.bytes_bound += dispatch.bytes;
         }
@@ -158,11 +182,11 @@ impl GpuDevice {
         if !has_timestamps {
             return Ok(None);
         }
-        let Some(prepared) = self.decode.take() else {
+        let Some(prepared) = self.plans[Kind::Decode as usize].take() else {
             return Ok(None);
         };
         let times = self.time(&prepared, position).await;
-        self.decode = Some(prepared);
+        self.plans[Kind::Decode as usize] = Some(prepared);
         times.map(Some)
     }
 
@@ -180,7 +204,9 @@ impl GpuDevice {
         let bytes = u64::from(2 * n) * 8;
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
         let resolved = self.buffer("timestamps", bytes, usage);
-        self.write_step(1, position, &Default::default(), 0);
+        let step = StepInput::alone(&[0], position, Some(Sampling::default()));
+        let extent = Extent::of_step(&step);
+        self.write_step(&step, 0);
         let mut encoder = self.device.create_command_encoder(&Default::default());
         for (i, dispatch) in prepared.dispatches.iter().enumerate() {
             let i = i as u32;
@@ -192,7 +218,7 @@ impl GpuDevice {
                     end_of_pass_write_index: Some(2 * i + 1),
                 }),
             });
-            dispatch.record(&mut pass, Extent::step(1, position));
+            dispatch.record(&mut pass, extent);
         }
         encoder.resolve_query_set(&queries, 0..2 * n, &resolved, 0);
         self.queue.submit([encoder.finish()]);
@@ -201,7 +227,7 @@ impl GpuDevice {
         let mut times: Vec<KernelTime> = vec![];
         for (dispatch, pair) in prepared.dispatches.iter().zip(ticks.chunks_exact(2)) {
             let microseconds = pair[1].saturating_sub(pair[0]) as f64 * period / 1000.0;
-            let bytes = dispatch.bytes_at(position + 1);
+            let bytes = dispatch.bytes_of(extent);
             match times
                 .iter_mut()
                 .find(|t| t.kernel == dispatch.kernel.label())

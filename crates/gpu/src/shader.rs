@@ -27,7 +27,7 @@ pub struct Variant {
     pub reduce: Reduce,
     /// Whether keys and values are f32 instead of f16: fills `kv`.
     pub kv_f32: bool,
-    /// Whether rows have the positions of a training batch instead of a step's: fills `position`.
+    /// Whether rows have the positions of a batch of texts instead of a step's: fills `position`.
     pub batch: bool,
 }
 
@@ -62,7 +62,7 @@ impl Variant {
             "position" => vec![if self.batch {
                 "lib/position_batch"
             } else {
-                "lib/position_step"
+                "lib/rows"
             }],
             "kv" => vec![if self.kv_f32 {
                 "lib/kv_f32"

@@ -280,7 +280,7 @@ impl Graph {
         Ok(self.push(Op::Gated { activation }, &[gate, up], rows, cols))
     }
 
-    /// Adds [`Op::LastRow`]: the only row of which a prompt needs the logits.
+    /// Adds [`Op::LastRow`]: the rows of which logits are needed.
     pub fn last_row(&mut self, x: NodeId) -> NodeId {
         let cols = self.node(x).cols;
         self.push(Op::LastRow, &[x], Rows::Last, cols)
@@ -318,7 +318,7 @@ impl Graph {
         Ok(self.push(op, &[x], rows, 2))
     }
 
-    /// Adds [`Op::Choose`]: the next token, from logits `[1, vocab]`.
+    /// Adds [`Op::Choose`]: the next token of each sequence, from its logits, `[vocab]`.
     pub fn choose(&mut self, logits: NodeId) -> NodeId {
         self.push(Op::Choose, &[logits], Rows::Last, 1)
     }

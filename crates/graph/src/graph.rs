@@ -26,18 +26,18 @@ pub struct NodeId(pub usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheId(pub usize);
 
-/// How many rows a value has: one for each token of the step, only the last one's, or one for each text.
+/// How many rows a value has: one for each token of the step, for each sequence's last one, or for each text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rows {
     /// One row for each token of the step.
     All,
-    /// One row: the last token's.
+    /// One row for each sequence of which the step chooses a token: its last row.
     Last,
     /// One row for each segment of the batch.
     Segments,
 }
 
-/// Keys and values of all earlier tokens, `[n_kv_heads, context, head_dim]` each.
+/// Keys and values of all earlier tokens, `[blocks, n_kv_heads, 16, head_dim]` each, in blocks of 16 tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cache {
     /// Heads of keys and values.

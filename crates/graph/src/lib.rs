@@ -11,6 +11,7 @@ mod op;
 mod optimiser;
 mod plan;
 mod recurrent;
+mod sequences;
 mod step;
 mod storage;
 mod streams;
@@ -27,6 +28,7 @@ pub use op::{
 };
 pub use optimiser::{AdamW, MOMENT_BLOCK, MomentType, Moments};
 pub use plan::{Plan, View};
+pub use sequences::{BLOCK_TOKENS, Capacity, SequenceRows, StepInput};
 pub use step::{Batch, Noise, Sampling, dropout_factor};
 pub use streams::MixSpec;
 pub use weight::{Part, Weight, WeightId, WeightKind};

@@ -33,6 +33,8 @@ pub struct Plan {
     pub graph: Graph,
     /// The most tokens of one run.
     pub max_rows: usize,
+    /// The most tokens that one run chooses: rows of the values that only last rows have.
+    pub max_samples: usize,
     /// In the order in which they run.
     pub steps: Vec<Step>,
     /// Length of the arena in f32s.
@@ -41,7 +43,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans `graph` for up to `max_rows` tokens per run.
+    /// Plans `graph` for up to `max_rows` tokens of one sequence per run.
     ///
     /// `uniform` reports whether all parts of a weight have the same type on the device: only then can a gated
     /// activation be fused into its linear.
@@ -51,10 +53,21 @@ impl Plan {
         fusion: Fusion,
         uniform: impl Fn(WeightId) -> bool,
     ) -> Self {
+        Self::of_sequences(graph, [max_rows, 1], fusion, uniform)
+    }
+
+    /// Plans `graph` for runs of up to `max_rows` tokens of several sequences, that choose up to `max_samples` tokens.
+    /// `uniform` is that of [`Self::new`].
+    pub fn of_sequences(
+        graph: Graph,
+        [max_rows, max_samples]: [usize; 2],
+        fusion: Fusion,
+        uniform: impl Fn(WeightId) -> bool,
+    ) -> Self {
         let fuser = Fuser::new(&graph, fusion, max_rows);
         let (steps, in_place) = fuser.run(&uniform);
         let storage = Storage::new(&graph, &in_place);
-        let (offsets, arena_len) = storage.place(&graph, &steps, max_rows);
+        let (offsets, arena_len) = storage.place(&graph, &steps, [max_rows, max_samples]);
         let views = (0..graph.nodes.len())
             .map(NodeId)
             .filter_map(|id| {
@@ -73,6 +86,7 @@ impl Plan {
         Self {
             graph,
             max_rows,
+            max_samples,
             steps,
             arena_len,
             views,

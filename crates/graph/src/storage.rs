@@ -39,7 +39,7 @@ impl Storage {
         &self,
         graph: &Graph,
         steps: &[Step],
-        max_rows: usize,
+        [max_rows, max_samples]: [usize; 2],
     ) -> (HashMap<NodeId, usize>, usize) {
         // Lifetimes: from the step that writes it to the last that reads it.
         let mut lives: Vec<(NodeId, usize, usize)> = vec![];
@@ -69,7 +69,10 @@ impl Storage {
         let (mut offsets, mut arena_len) = (HashMap::new(), 0);
         for (root, first, last) in lives {
             let node = graph.node(root);
-            let rows = if node.rows == Rows::Last { 1 } else { max_rows };
+            let rows = match node.rows {
+                Rows::Last => max_samples,
+                Rows::All | Rows::Segments => max_rows,
+            };
             let len = (rows * node.cols).next_multiple_of(ALIGN);
             let mut busy: Vec<_> = placed
                 .iter()

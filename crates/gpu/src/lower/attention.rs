@@ -1,9 +1,9 @@
 //! Rope, the KV cache and attention: in two kernels for several tokens, in one for one token.
 
-use siskin_graph::{AttentionSpec, CacheId, HeadsSpec, Node, NodeId, Op, Pairs, Rows, WeightId};
+use siskin_graph::{AttentionSpec, Cache, CacheId, HeadsSpec, NodeId, Op, Pairs, Rows, WeightId};
 
 use super::texts::groups;
-use super::{Bindings, Lowering};
+use super::{Bindings, Bound, Lowering};
 use crate::pipeline::Kernel;
 use crate::prepared::Size;
 use crate::{Error, Layout, Result};
@@ -27,7 +27,11 @@ pub(super) fn score_constants(kernel: Kernel, spec: &AttentionSpec) -> Kernel {
 
 impl Lowering<'_> {
     fn splits(&self, window: Option<usize>) -> usize {
-        let reach = self.device.context.min(window.unwrap_or(usize::MAX));
+        let reach = self
+            .device
+            .capacity
+            .context
+            .min(window.unwrap_or(usize::MAX));
         match self.device.profile.layout {
             // One workgroup per head keeps a CPU busy.
             Layout::Rows => 1,
@@ -59,18 +63,40 @@ impl Lowering<'_> {
             .size("HEAD_DIM", shape.head_dim)
             .size("N_HEADS", n_heads)
             .size("N_KV_HEADS", shape.n_kv_heads)
-            .size("CONTEXT", self.device.context)
             .size("STRIDE", stride);
         kernel.variant.kv_f32 = self.device.kv_f32;
         let (keys, values) = self.device.caches[cache.0].clone();
         (
             kernel,
             vec![
-                (0, self.step_uniform()),
                 (1, keys.into()),
                 (2, values.into()),
+                (5, self.device.rows.clone().into()),
             ],
         )
+    }
+
+    /// The norms of q's and k's heads in one buffer, since a kernel may bind only eight.
+    fn joined_norms(&mut self, norms: [Option<WeightId>; 2]) -> Result<Bound> {
+        let (q, k) = match norms {
+            [Some(q), Some(k)] => (q, k),
+            [None, None] => return self.vector(None),
+            _ => return Err(Error::Unsupported("a norm of q or of k alone".into())),
+        };
+        let parts = [self.vector(Some(q))?, self.vector(Some(k))?];
+        let bytes = parts.iter().map(|p| p.bytes).sum();
+        let joined = self.device.storage("norms of heads", bytes)?;
+        let mut encoder = self
+            .device
+            .device
+            .create_command_encoder(&Default::default());
+        let mut at = 0;
+        for part in parts {
+            encoder.copy_buffer_to_buffer(&part.buffer, part.offset, &joined, at, part.bytes);
+            at += part.bytes;
+        }
+        self.device.queue.submit([encoder.finish()]);
+        Ok(joined.into())
     }
 
     pub(super) fn rope_append(
@@ -99,7 +125,10 @@ impl Lowering<'_> {
             }
         };
         let [(q_norm, eps), (k_norm, _)] = norms.map(norm_of);
-        let head_dim = graph.caches[cache.0].head_dim;
+        let Cache {
+            n_kv_heads,
+            head_dim,
+        } = graph.caches[cache.0];
         let n_heads = q.cols / head_dim;
         let kernel = match attention {
             Some(_) => self.reducing("attention_step", attention_threads(head_dim)),
@@ -119,15 +148,14 @@ impl Lowering<'_> {
             .set("EPS", eps);
         entries.extend([
             (3, self.bound(q)),
-            (4, self.vector(q_norm)?),
-            (5, self.vector(k_norm)?),
+            (4, self.joined_norms([q_norm, k_norm])?),
             (6, table.into()),
         ]);
         let bytes = (self.plan.max_rows * q.stride) as u64 * 4;
         match attention {
             Some(attention) => self.attention_step(attention, kernel, entries, bytes),
             None => {
-                let heads = n_heads + 2 * graph.caches[cache.0].n_kv_heads;
+                let heads = n_heads + 2 * n_kv_heads;
                 let size = Size::Rows(heads as u32);
                 self.push(&kernel, size, Rows::All, 2 * bytes, &entries)?;
                 Ok(())
@@ -140,10 +168,13 @@ impl Lowering<'_> {
         let (x, n) = (self.input(id, 0), self.graph().node(id).cols);
         let (mut kernel, inv_freq) = self.rope_constants(Kernel::new("rope"), id)?;
         let name = &self.graph().weight(inv_freq).name;
-        let is_batch = self.is_batch();
+        let is_batch = self.is_batch;
         let (table, positions) = match is_batch {
             true => (self.device.batch.tables.get(name), (2, self.batch())),
-            false => (self.device.tables.get(name), (0, self.step_uniform())),
+            false => {
+                let rows = self.device.rows.clone().into();
+                (self.device.tables.get(name), (5, rows))
+            }
         };
         let table = table.ok_or_else(|| Error::MissingWeight("rope table".into()))?;
         let entries = [
@@ -192,7 +223,6 @@ impl Lowering<'_> {
         let mut kernel = Kernel::new("kv_append")
             .size("HEAD_DIM", shape.head_dim)
             .size("N_KV_HEADS", shape.n_kv_heads)
-            .size("CONTEXT", self.device.context)
             .size("K_STRIDE", k.stride)
             .size("K_START", k.start)
             .size("V_STRIDE", v.stride)
@@ -200,22 +230,16 @@ impl Lowering<'_> {
         kernel.variant.kv_f32 = self.device.kv_f32;
         let (keys, values) = self.device.caches[cache.0].clone();
         let entries = [
-            (0, self.step_uniform()),
             (1, keys.into()),
             (2, values.into()),
             (3, self.bound(k)),
             (4, self.bound(v)),
+            (5, self.device.rows.clone().into()),
         ];
         let size = Size::Rows(groups(k.cols / 4));
         let bytes = (self.plan.max_rows * 2 * k.cols) as u64 * 4;
         self.push(&kernel, size, Rows::All, bytes, &entries)?;
         Ok(())
-    }
-
-    /// Whether the graph is over a batch of texts, whose rows have positions of their own.
-    pub(super) fn is_batch(&self) -> bool {
-        let is_append = |n: &Node| matches!(n.op, Op::KvAppend { .. });
-        !self.graph().nodes.iter().any(is_append)
     }
 
     fn spec(&self, id: NodeId) -> Result<(CacheId, AttentionSpec)> {

@@ -130,7 +130,7 @@ impl Lowering<'_> {
                 .size("ROW", row)
                 .flag("HAS_BIAS", bias.is_some());
             let entries = [
-                (0, self.step_uniform()),
+                (0, self.step_uniform(Rows::All)),
                 (3, self.bound(y)),
                 (4, self.bound(dy)),
                 (5, self.vector(bias)?),

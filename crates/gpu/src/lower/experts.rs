@@ -166,7 +166,7 @@ impl Lowering<'_> {
             .size("DY_STRIDE", dy.stride)
             .size("DY_START", dy.start);
         let entries = [
-            (0, self.step_uniform()),
+            (0, self.step_uniform(Rows::All)),
             (3, self.dense(logits, "route_grad")?),
             (4, self.dense(route, "route_grad")?),
             (5, self.bound(dy)),

@@ -1,6 +1,6 @@
 //! Linears: a matrix-vector kernel for one token, a matrix-matrix kernel for several.
 
-use siskin_graph::{Activation, NodeId, Op, Rows, View};
+use siskin_graph::{Activation, NodeId, Op, View};
 
 use super::{Bindings, Bound, Lowering, code, threads_for};
 use crate::pipeline::Kernel;
@@ -71,7 +71,7 @@ impl Lowering<'_> {
                 (common(kernel), size)
             } else {
                 let (kernel, size, inputs) = self.matmul(run, n, x, k)?;
-                entries.push((0, self.step_uniform()));
+                entries.push((0, self.step_uniform(node.rows)));
                 entries.extend(inputs);
                 (common(kernel).size("STRIDE", out.stride), size)
             };
@@ -126,7 +126,7 @@ impl Lowering<'_> {
 
     /// Quantises x [T, k] into the scratch buffers, which are as large as the largest linear needs.
     pub(super) fn quantise(&mut self, x: View, k: usize) -> Result<(Bound, Bound)> {
-        let blocks = self.plan.max_rows * k / 32;
+        let blocks = self.max_rows(x.rows) * k / 32;
         let large_enough = |s: &&(wgpu::Buffer, wgpu::Buffer)| s.0.size() >= blocks as u64 * 64;
         let (q, s) = match self.scratch.as_ref().filter(large_enough) {
             Some(found) => found.clone(),
@@ -148,7 +148,7 @@ impl Lowering<'_> {
         };
         let (q, s) = (Bound::from(q), Bound::from(s));
         let entries = [
-            (0, self.step_uniform()),
+            (0, self.step_uniform(x.rows)),
             (3, self.bound(x)),
             (4, q.clone()),
             (6, s.clone()),
@@ -158,7 +158,7 @@ impl Lowering<'_> {
             per_row: (k / 32) as u32,
             group: 32,
         };
-        self.push(&kernel, size, Rows::All, blocks as u64 * 208, &entries)?;
+        self.push(&kernel, size, x.rows, blocks as u64 * 208, &entries)?;
         Ok((q, s))
     }
 }

@@ -1,6 +1,6 @@
 //! Adapters, forward and backward.
 
-use siskin_graph::{LoraId, NodeId, View};
+use siskin_graph::{LoraId, NodeId, Rows, View};
 
 use super::linear::spread;
 use super::texts::groups;
@@ -31,7 +31,7 @@ impl Lowering<'_> {
                 .size("N", n);
             self.push(&kernel, spread(n.div_ceil(4)), rows, bytes, &entries)?;
         } else {
-            entries.push((0, self.step_uniform()));
+            entries.push((0, self.step_uniform(rows)));
             let kernel = Kernel::new("matmul")
                 .size("K", lora.k)
                 .size("N", n)
@@ -173,7 +173,7 @@ impl Lowering<'_> {
             .size("Q_STRIDE", q.stride)
             .size("Q_START", q.start);
         let entries = [
-            (0, self.step_uniform()),
+            (0, self.step_uniform(Rows::All)),
             (3, self.bound(p)),
             (4, self.bound(q)),
             (6, self.params(&self.device.training.grads, at, len)),
@@ -182,7 +182,7 @@ impl Lowering<'_> {
         self.push(
             &kernel,
             spread(values.div_ceil(64)),
-            siskin_graph::Rows::All,
+            Rows::All,
             bytes,
             &entries,
         )?;

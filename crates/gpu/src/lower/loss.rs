@@ -80,7 +80,7 @@ impl Lowering<'_> {
             .flag("ADD", add);
         kernel.variant.weights = chunk.run.ty;
         let mut entries = chunk.entries(k);
-        entries.extend([(0, self.step_uniform()), (3, dy), (6, dx)]);
+        entries.extend([(0, self.step_uniform(Rows::All)), (3, dy), (6, dx)]);
         let size = Size::Tiles {
             x: k.div_ceil(64) as u32,
             rows: 32,
@@ -129,7 +129,7 @@ impl Lowering<'_> {
     ) -> Result<()> {
         let mut entries = chunk.entries(k);
         let nothing = self.vector(None)?;
-        entries.extend([(0, self.step_uniform()), (5, nothing), (6, logits)]);
+        entries.extend([(0, self.step_uniform(Rows::All)), (5, nothing), (6, logits)]);
         let by_rows = integers.filter(|_| chunk.run.ty.is_integer());
         let (name, tile, tokens) = match by_rows {
             Some((q, s)) => {

@@ -11,7 +11,7 @@ impl Lowering<'_> {
     /// The bindings of the step and the state, which it reads and writes.
     fn state(&self, state: StateId) -> Bindings {
         let state = self.device.states[state.0].clone();
-        vec![(0, self.step_uniform()), (1, state.into())]
+        vec![(0, self.step_uniform(Rows::All)), (1, state.into())]
     }
 
     /// Queues a kernel with a thread for each column of a node's value.

@@ -55,7 +55,7 @@ impl Lowering<'_> {
     fn dropout(&mut self, id: NodeId, p: f32, salt: u32) -> Result<()> {
         let n = self.graph().node(id).cols;
         let entries = [
-            (0, self.step_uniform()),
+            (0, self.step_uniform(Rows::All)),
             (3, self.dense(self.input(id, 0), "dropout")?),
             (6, self.bound(self.plan.view(id))),
         ];

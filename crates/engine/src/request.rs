@@ -1,0 +1,213 @@
+//! A prompt that is being answered: its tokens, its place in the caches, and its answer so far.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use siskin_graph::{BLOCK_TOKENS, SequenceRows};
+use siskin_text::{TextModel, TextStream};
+use web_time::Instant;
+
+use crate::answer::{Answer, FinishReason, GenerateOptions, TokenLogprob};
+use crate::store::Cached;
+use crate::{Error, Event};
+
+/// What [`crate::Session::submit`] returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub(crate) u64);
+
+/// What happened to a request in a step.
+#[derive(Debug)]
+pub struct Update {
+    /// The request.
+    pub request: RequestId,
+    /// What happened to it.
+    pub event: RequestEvent,
+}
+
+/// As [`Event`], for a request among others; and how it ended.
+#[derive(Debug)]
+pub enum RequestEvent {
+    /// Part of the prompt was processed.
+    Prefill {
+        /// Tokens of the prompt that are in the cache now.
+        done: usize,
+        /// Tokens of the prompt.
+        total: usize,
+    },
+    /// A token was chosen.
+    Token {
+        /// The token's id in the vocabulary.
+        id: u32,
+        /// The text that is now final, which may be empty: partial characters are held back.
+        text: String,
+        /// Its log-probability, if requested.
+        logprob: Option<TokenLogprob>,
+    },
+    /// Text that was held back, after the last token.
+    Rest {
+        /// That text.
+        text: String,
+    },
+    /// The GPU was lost and has been opened again; the answer then continues.
+    DeviceLost,
+    /// It was answered, or cancelled. No event follows.
+    Done(Box<Answer>),
+    /// It cannot be answered. No event follows.
+    Failed(Error),
+}
+
+impl RequestEvent {
+    /// The same as an event of a single answer; `None` for the last one.
+    pub(crate) fn as_event(&self) -> Option<Event<'_>> {
+        Some(match self {
+            Self::Prefill { done, total } => Event::Prefill {
+                done: *done,
+                total: *total,
+            },
+            Self::Token { id, text, logprob } => Event::Token {
+                id: *id,
+                text,
+                logprob: logprob.as_ref(),
+            },
+            Self::Rest { text } => Event::Rest { text },
+            Self::DeviceLost => Event::DeviceLost,
+            Self::Done(_) | Self::Failed(_) => return None,
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub id: RequestId,
+    pub options: GenerateOptions,
+    pub answer: Answer,
+    stream: TextStream,
+    /// The prompt, then the answer.
+    pub tokens: Vec<u32>,
+    /// Tokens that are in the cache, or will be after the steps that were started: at most one of them per such step is
+    /// not in `tokens` yet.
+    pub fed: usize,
+    pub blocks: Vec<u32>,
+    /// Its set of tokens on the device.
+    pub slot: usize,
+    start: Instant,
+    first_token: Option<Instant>,
+}
+
+impl Request {
+    pub fn new(id: RequestId, prompt: &[u32], options: GenerateOptions) -> Self {
+        Self {
+            id,
+            answer: Answer {
+                text: String::new(),
+                ids: vec![],
+                finish_reason: FinishReason::Length,
+                prompt_tokens: prompt.len(),
+                seed: options.sampling.seed,
+                cached_tokens: 0,
+                prefill_time: Duration::ZERO,
+                decode_time: Duration::ZERO,
+                logprobs: vec![],
+            },
+            stream: TextStream::new(&options.stop),
+            options,
+            tokens: prompt.into(),
+            fed: 0,
+            blocks: vec![],
+            slot: 0,
+            start: Instant::now(),
+            first_token: None,
+        }
+    }
+
+    /// Tokens that are known and not fed.
+    pub fn waiting(&self) -> usize {
+        self.tokens.len().saturating_sub(self.fed)
+    }
+
+    /// Steps that were started and whose tokens were not taken.
+    pub fn ahead(&self) -> usize {
+        (self.fed + 1).saturating_sub(self.tokens.len())
+    }
+
+    /// Its next `rows` rows, which are then fed. A token is chosen if these are all that are known.
+    pub fn feed(&mut self, rows: usize) -> SequenceRows {
+        let position = self.fed;
+        self.fed += rows;
+        SequenceRows {
+            rows,
+            position,
+            slot: self.slot,
+            blocks: self.blocks[..self.fed.div_ceil(BLOCK_TOKENS)].to_vec(),
+            sampling: (self.fed >= self.tokens.len()).then_some(self.options.sampling),
+        }
+    }
+
+    /// Whether the token after all that are known, or are being chosen, is wanted and has room.
+    pub fn goes_on(&self, context: usize) -> bool {
+        self.answer.ids.len() + self.ahead() < self.options.max_tokens && self.fed < context
+    }
+
+    /// What of it is in the cache; it has nothing there any more.
+    pub fn leave(&mut self) -> Cached {
+        let mut tokens = self.tokens.clone();
+        // The last token was chosen, and perhaps fed, but nobody continues from it.
+        let known = self.tokens.len() - usize::from(!self.answer.ids.is_empty());
+        tokens.truncate(self.fed.min(known));
+        self.fed = 0;
+        Cached {
+            tokens,
+            blocks: std::mem::take(&mut self.blocks),
+        }
+    }
+
+    /// Adds a token that was chosen from `logits`; breaks with the reason if it ends the answer.
+    pub fn push(
+        &mut self,
+        text: &TextModel,
+        (id, logits): (u32, &[f32]),
+        context: usize,
+        events: &mut Vec<RequestEvent>,
+    ) -> ControlFlow<FinishReason> {
+        let now = Instant::now();
+        let first = *self.first_token.get_or_insert(now);
+        self.answer.prefill_time = first - self.start;
+        self.answer.decode_time = now - first;
+        self.answer.ids.push(id);
+        self.tokens.push(id);
+        let n = self.options.logprobs;
+        let logprob = n.map(|n| TokenLogprob::of(text, logits, id, n));
+        self.answer.logprobs.extend(logprob.clone());
+        if text.is_end(id) && !self.options.ignore_end {
+            return ControlFlow::Break(FinishReason::Stop);
+        }
+        let emitted = self.stream.push(text, id);
+        self.answer.text.push_str(&emitted.text);
+        events.push(RequestEvent::Token {
+            id,
+            text: emitted.text,
+            logprob,
+        });
+        if emitted.stop.is_some() {
+            self.stream = TextStream::default();
+            return ControlFlow::Break(FinishReason::Stop);
+        }
+        match self.answer.ids.len() == self.options.max_tokens || self.tokens.len() > context {
+            true => ControlFlow::Break(FinishReason::Length),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    /// The events that end it.
+    pub fn finish(mut self, text: &TextModel, reason: FinishReason) -> Vec<RequestEvent> {
+        self.answer.finish_reason = reason;
+        let mut events = vec![];
+        let rest = self.stream.finish(text);
+        if !rest.is_empty() {
+            self.answer.text.push_str(&rest);
+            events.push(RequestEvent::Rest { text: rest });
+        }
+        events.push(RequestEvent::Done(Box::new(self.answer)));
+        events
+    }
+}

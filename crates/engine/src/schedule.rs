@@ -1,0 +1,452 @@
+//! Many requests over one model: which of them run, and what each step feeds of them.
+//!
+//! A step has a row for each request whose next token is wanted, and part of a prompt in what room is left, so that
+//! running answers do not wait for a long prompt (continuous batching: G.-I. Yu et al., "Orca", 2022; chunked prefills:
+//! A. Agrawal et al., "Sarathi-Serve", 2024). A request that finds no block free waits again, and its tokens run once more.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+use siskin_graph::{BLOCK_TOKENS, StepInput};
+
+use crate::answer::{FinishReason, GenerateOptions, check_sampling};
+use crate::backend::{Chosen, NOT_FINITE};
+use crate::request::{Request, RequestEvent, RequestId, Update};
+use crate::store::Store;
+use crate::{Result, Session};
+
+/// While other requests decode, a step takes at most this part of a step's rows of prompts.
+const PREFILL_SHARE: usize = 4;
+
+/// The requests of a session.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    pub store: Store,
+    /// First come, first served.
+    waiting: VecDeque<Request>,
+    /// In the order in which they were admitted.
+    running: Vec<Request>,
+    /// Of each step whose tokens are pending: the requests that it chooses tokens for.
+    started: VecDeque<Vec<RequestId>>,
+    /// The most requests that run at once.
+    sequences: usize,
+    next_id: u64,
+    /// Whether the device was lost and no token has been taken since.
+    was_lost: bool,
+    /// Those that the last token was chosen from, if log-probabilities were requested.
+    pub logits: Vec<f32>,
+}
+
+impl Schedule {
+    pub fn new(blocks: usize, sequences: usize) -> Self {
+        Self {
+            store: Store::new(blocks),
+            waiting: VecDeque::new(),
+            running: vec![],
+            started: VecDeque::new(),
+            sequences,
+            next_id: 0,
+            was_lost: false,
+            logits: vec![],
+        }
+    }
+
+    fn by_id(&mut self, id: RequestId) -> Option<&mut Request> {
+        self.running.iter_mut().find(|r| r.id == id)
+    }
+
+    /// The request begins again when it is its turn, before those that came later.
+    fn preempt(&mut self, i: usize) {
+        let mut request = self.running.remove(i);
+        let cached = request.leave();
+        self.store.keep(cached);
+        self.waiting.push_front(request);
+    }
+
+    /// Empties the caches; running requests begin again.
+    pub fn forget(&mut self) {
+        while !self.running.is_empty() {
+            self.preempt(self.running.len() - 1);
+        }
+        self.started.clear();
+        self.store = Store::new(self.store.blocks());
+    }
+
+    /// Blocks for a request's next `rows` rows. The one admitted last makes room for the others; `false` if that is this
+    /// one.
+    fn make_room(&mut self, id: RequestId, rows: usize) -> bool {
+        loop {
+            let Some(request) = self.running.iter_mut().find(|r| r.id == id) else {
+                return false;
+            };
+            let needed = (request.fed + rows).div_ceil(BLOCK_TOKENS);
+            if request.blocks.len() >= needed {
+                return true;
+            }
+            match self.store.take() {
+                Some(block) => request.blocks.push(block),
+                None => self.preempt(self.running.len() - 1),
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Adds a prompt to be answered by [`Self::step`], beside others: as many as [`crate::OpenOptions::sequences`] run at
+    /// once, the others wait. The same seed gives the same tokens, whatever else runs.
+    ///
+    /// # Errors
+    /// If a sampling parameter is out of range, or the prompt is empty or longer than the context.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use siskin_engine::{GenerateOptions, OpenOptions, RequestEvent, Session};
+    ///
+    /// # let path = &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny/llama");
+    /// # pollster::block_on(async {
+    /// let options = OpenOptions {
+    ///     sequences: 2,
+    ///     ..OpenOptions::default()
+    /// };
+    /// let mut session = Session::open(path, &options, &mut |_| ()).await?;
+    /// let options = GenerateOptions {
+    ///     max_tokens: 8,
+    ///     ..GenerateOptions::default()
+    /// };
+    /// let one = session.submit(&[1, 2, 3], options.clone())?;
+    /// let two = session.submit(&[4, 5], options)?;
+    /// assert_ne!(one, two);
+    /// let mut answers = vec![];
+    /// while !session.is_idle() {
+    ///     for update in session.step().await? {
+    ///         if let RequestEvent::Done(answer) = update.event {
+    ///             answers.push((update.request, answer));
+    ///         }
+    ///     }
+    /// }
+    /// assert_eq!(answers.len(), 2);
+    /// # Ok::<(), siskin_engine::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn submit(&mut self, prompt: &[u32], options: GenerateOptions) -> Result<RequestId> {
+        self.model.check_text()?;
+        check_sampling(&options.sampling)?;
+        self.check_tokens(prompt)?;
+        self.check_length(prompt.len())?;
+        let schedule = &mut self.schedule;
+        let id = RequestId(schedule.next_id);
+        schedule.next_id += 1;
+        schedule
+            .waiting
+            .push_back(Request::new(id, prompt, options));
+        Ok(id)
+    }
+
+    /// Whether no request is running or waiting.
+    pub fn is_idle(&self) -> bool {
+        self.schedule.running.is_empty() && self.schedule.waiting.is_empty()
+    }
+
+    /// Requests that run.
+    pub fn n_running(&self) -> usize {
+        self.schedule.running.len()
+    }
+
+    /// Requests that wait.
+    pub fn n_waiting(&self) -> usize {
+        self.schedule.waiting.len()
+    }
+
+    /// The part of the caches that no running or answered sequence occupies, from 0 to 1.
+    pub fn cache_free(&self) -> f64 {
+        self.schedule.store.free() as f64 / self.schedule.store.blocks().max(1) as f64
+    }
+
+    /// Ends a request; its answer so far has [`FinishReason::Cancelled`]. Nothing is returned if it has ended already.
+    pub fn cancel(&mut self, id: RequestId) -> Vec<Update> {
+        let schedule = &mut self.schedule;
+        if let Some(i) = schedule.waiting.iter().position(|r| r.id == id) {
+            let request = schedule.waiting.remove(i);
+            let events = request.map(|r| r.finish(&self.text, FinishReason::Cancelled));
+            return updates(id, events.unwrap_or_default());
+        }
+        match schedule.running.iter().position(|r| r.id == id) {
+            Some(i) => self.end(i, FinishReason::Cancelled),
+            None => vec![],
+        }
+    }
+
+    /// Ends a running request; what it had in the caches stays there.
+    fn end(&mut self, i: usize, reason: FinishReason) -> Vec<Update> {
+        let mut request = self.schedule.running.remove(i);
+        let cached = request.leave();
+        self.schedule.store.keep(cached);
+        updates(request.id, request.finish(&self.text, reason))
+    }
+
+    /// Runs one step of the requests, and returns what happened to them. If the GPU is lost, it is opened again, and the
+    /// answers continue where they were.
+    ///
+    /// # Errors
+    /// If the device fails; all requests have then ended.
+    pub async fn step(&mut self) -> Result<Vec<Update>> {
+        let mut out = vec![];
+        let result = self.try_step(&mut out).await;
+        if result.is_err() {
+            self.schedule.forget();
+            self.schedule.waiting.clear();
+            // What is pending may fail for the same reason.
+            let _ = self.device.discard().await;
+        }
+        result.map(|()| out)
+    }
+
+    async fn try_step(&mut self, out: &mut Vec<Update>) -> Result<()> {
+        if self.schedule.started.is_empty() {
+            self.admit(out);
+            self.start(out)?;
+        }
+        while self.may_start_ahead() {
+            self.start_ahead()?;
+        }
+        // What is told of prompts may cancel their requests, before their first tokens are taken.
+        if self.schedule.started.is_empty() || !out.is_empty() {
+            return Ok(());
+        }
+        let wants_logits = |r: &Request| r.options.logprobs.is_some();
+        let logits = self.schedule.running.iter().any(wants_logits);
+        match self.device.take(logits).await {
+            Err(e) if e.is_device_lost() && !self.schedule.was_lost => {
+                self.schedule.was_lost = true;
+                out.extend(self.schedule.running.iter().map(|r| Update {
+                    request: r.id,
+                    event: RequestEvent::DeviceLost,
+                }));
+                self.reopen().await
+            }
+            taken => {
+                let chosen = taken?;
+                self.schedule.was_lost = false;
+                self.land(chosen, out).await
+            }
+        }
+    }
+
+    /// Lets waiting requests run while there is room for their prompts.
+    fn admit(&mut self, out: &mut Vec<Update>) {
+        let schedule = &mut self.schedule;
+        while let Some(next) = schedule.waiting.front() {
+            let occupied: usize = schedule.running.iter().map(|r| r.blocks.len()).sum();
+            let needed = next.tokens.len() / BLOCK_TOKENS + 1;
+            let has_room = schedule.running.is_empty()
+                || schedule.running.len() < schedule.sequences
+                    && occupied + needed <= schedule.store.blocks();
+            if !has_room {
+                return;
+            }
+            let Some(mut request) = schedule.waiting.pop_front() else {
+                return;
+            };
+            if request.options.max_tokens == 0 {
+                let (id, reason) = (request.id, FinishReason::Length);
+                out.extend(updates(id, request.finish(&self.text, reason)));
+                continue;
+            }
+            let found = match &mut self.states {
+                Some(states) => {
+                    states.find(&mut schedule.store, &request.tokens, &mut *self.device)
+                }
+                None => {
+                    let running = schedule.running.iter();
+                    let cached =
+                        running.map(|r| (&r.tokens[..r.fed.min(r.tokens.len())], &r.blocks[..]));
+                    schedule.store.find(&request.tokens, cached)
+                }
+            };
+            if let Some((from, to)) = found.copy {
+                self.device.copy_block(from, to);
+            }
+            let taken = |slot: &usize| schedule.running.iter().any(|r| r.slot == *slot);
+            request.slot = (0..).find(|slot| !taken(slot)).unwrap_or_default();
+            (request.fed, request.blocks) = (found.tokens, found.blocks);
+            if request.answer.ids.is_empty() {
+                request.answer.cached_tokens = found.tokens;
+            }
+            self.device
+                .set_seen(request.slot, &request.tokens[..request.fed]);
+            schedule.running.push(request);
+        }
+    }
+
+    /// Starts a step of all running requests, if there are any.
+    fn start(&mut self, out: &mut Vec<Update>) -> Result<()> {
+        let most = self.device.prefill_rows().min(self.max_rows());
+        let schedule = &mut self.schedule;
+        let decodes = schedule.running.iter().filter(|r| r.waiting() == 1).count();
+        let mut room = match decodes {
+            0 => most,
+            _ => most.saturating_sub(decodes).min(most / PREFILL_SHARE),
+        };
+        let ids: Vec<RequestId> = schedule.running.iter().map(|r| r.id).collect();
+        let (mut step, mut sampled) = (
+            StepInput {
+                tokens: None,
+                sequences: vec![],
+            },
+            vec![],
+        );
+        let mut tokens = vec![];
+        for id in ids {
+            let Some(request) = schedule.by_id(id) else {
+                continue;
+            };
+            let waiting = request.waiting();
+            let mut rows = match waiting {
+                1 => 1,
+                _ => waiting.min(room),
+            };
+            // The same prompt may come again, or another with the same beginning: states are kept before its last token.
+            if self.states.is_some() && waiting > 1 {
+                rows = rows.min(waiting - 1);
+            }
+            if rows == 0 || !schedule.make_room(id, rows) {
+                continue;
+            }
+            let Some(request) = schedule.by_id(id) else {
+                continue;
+            };
+            if waiting > 1 {
+                room -= rows;
+            }
+            if let Some(states) = self.states.as_mut() {
+                if waiting == 1 && request.answer.ids.is_empty() {
+                    self.device.keep_states();
+                    states.kept = Some(request.fed);
+                }
+                states.fed += rows;
+            }
+            tokens.extend(&request.tokens[request.fed..request.fed + rows]);
+            let part = request.feed(rows);
+            if part.sampling.is_some() {
+                sampled.push(id);
+            }
+            if request.answer.ids.is_empty() {
+                out.push(Update {
+                    request: id,
+                    event: RequestEvent::Prefill {
+                        done: request.fed,
+                        total: request.tokens.len(),
+                    },
+                });
+            }
+            step.sequences.push(part);
+        }
+        // A request that made room for another has left the step.
+        if step.sequences.is_empty() {
+            return Ok(());
+        }
+        step.tokens = Some(tokens);
+        self.device.step(&step)?;
+        if !sampled.is_empty() {
+            schedule.started.push_back(sampled);
+        }
+        Ok(())
+    }
+
+    /// Whether another step may start before the tokens of the last one are taken: all that runs goes on.
+    fn may_start_ahead(&self) -> bool {
+        let schedule = &self.schedule;
+        let Some(last) = schedule.started.back() else {
+            return false;
+        };
+        let is_full = schedule.running.len() == schedule.sequences;
+        schedule.started.len() <= self.device.lookahead()
+            && (schedule.waiting.is_empty() || is_full)
+            && schedule
+                .running
+                .iter()
+                .map(|r| r.id)
+                .eq(last.iter().copied())
+            && schedule.running.iter().all(|r| {
+                let has_block = (r.fed + 1).div_ceil(BLOCK_TOKENS) <= r.blocks.len();
+                r.options.logprobs.is_none()
+                    && r.goes_on(self.capacity.context)
+                    && (has_block || schedule.store.free() >= schedule.running.len())
+            })
+    }
+
+    /// Starts the step that feeds the tokens which the last one chooses.
+    fn start_ahead(&mut self) -> Result<()> {
+        let schedule = &mut self.schedule;
+        let ids: Vec<RequestId> = schedule.running.iter().map(|r| r.id).collect();
+        let mut sequences = vec![];
+        for id in &ids {
+            schedule.make_room(*id, 1);
+            sequences.extend(schedule.by_id(*id).map(|r| r.feed(1)));
+        }
+        self.device.step(&StepInput {
+            tokens: None,
+            sequences,
+        })?;
+        self.note_fed(1);
+        self.schedule.started.push_back(ids);
+        Ok(())
+    }
+
+    /// Gives the tokens of the oldest step to their requests.
+    async fn land(&mut self, chosen: Vec<Chosen>, out: &mut Vec<Update>) -> Result<()> {
+        let ids = self.schedule.started.pop_front().unwrap_or_default();
+        let mut failed = vec![];
+        for (id, (token, logits)) in ids.into_iter().zip(chosen) {
+            let running = &mut self.schedule.running;
+            let Some(i) = running.iter().position(|r| r.id == id) else {
+                continue;
+            };
+            if token == NOT_FINITE {
+                failed.push(running.remove(i));
+                continue;
+            }
+            let mut events = vec![];
+            let context = self.capacity.context;
+            let pushed = running[i].push(&self.text, (token, &logits), context, &mut events);
+            self.schedule.logits = logits;
+            out.extend(updates(id, events));
+            if let ControlFlow::Break(reason) = pushed {
+                out.extend(self.end(i, reason));
+            }
+        }
+        for mut request in failed {
+            self.schedule.store.give_back(&request.leave().blocks);
+            let event = RequestEvent::Failed(self.not_finite(&request.tokens).await);
+            out.push(Update {
+                request: request.id,
+                event,
+            });
+        }
+        if self.schedule.running.is_empty() {
+            self.discard().await?;
+        }
+        Ok(())
+    }
+
+    /// Drops the pending tokens, which nobody needs any more: not those of a lost device either.
+    pub(crate) async fn discard(&mut self) -> Result<()> {
+        self.schedule.started.clear();
+        match self.device.discard().await {
+            Err(e) if e.is_device_lost() => self.reopen().await,
+            other => other,
+        }
+    }
+
+    /// Empties the caches; running requests begin again.
+    pub(crate) async fn forget(&mut self) -> Result<()> {
+        self.schedule.forget();
+        self.discard().await
+    }
+}
+
+fn updates(request: RequestId, events: Vec<RequestEvent>) -> Vec<Update> {
+    let update = |event| Update { request, event };
+    events.into_iter().map(update).collect()
+}

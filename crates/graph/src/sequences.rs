@@ -1,0 +1,111 @@
+//! The input of a step: rows of one or several sequences, whose keys and values are in blocks of the caches.
+
+use crate::Sampling;
+
+/// Tokens of one block of a KV cache. A sequence's keys and values are in blocks that can be anywhere in the caches, and
+/// that sequences with the same beginning share (W. Kwon et al., "Efficient Memory Management for Large Language Model
+/// Serving with PagedAttention", 2023).
+pub const BLOCK_TOKENS: usize = 16;
+
+/// What the caches have room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// The most tokens of one sequence.
+    pub context: usize,
+    /// Blocks of each cache, for all sequences together.
+    pub blocks: usize,
+    /// The most sequences of one step.
+    pub sequences: usize,
+}
+
+impl Capacity {
+    /// For a single sequence of up to `context` tokens.
+    pub fn alone(context: usize) -> Self {
+        Self {
+            context,
+            blocks: context.div_ceil(BLOCK_TOKENS),
+            sequences: 1,
+        }
+    }
+}
+
+/// Rows of one sequence in a step: consecutive tokens of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SequenceRows {
+    /// How many rows they are.
+    pub rows: usize,
+    /// The first one's position in the sequence.
+    pub position: usize,
+    /// Which set of tokens is the sequence's, for the repeat penalty. No two sequences of a step have the same.
+    pub slot: usize,
+    /// The blocks of the caches that hold the sequence, first to last; those of these rows too.
+    pub blocks: Vec<u32>,
+    /// How the token after the last of these rows is chosen; `None` if the sequence goes on in a later step.
+    pub sampling: Option<Sampling>,
+}
+
+impl SequenceRows {
+    /// The position after the last of these rows.
+    pub fn end(&self) -> usize {
+        self.position + self.rows
+    }
+}
+
+/// What a step runs: the rows of each sequence, one sequence after another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepInput {
+    /// One token for each row; `None` for those that the step before chose, each of whose sequences then has one row.
+    pub tokens: Option<Vec<u32>>,
+    /// The sequences, in the order of their rows.
+    pub sequences: Vec<SequenceRows>,
+}
+
+impl StepInput {
+    /// A step of a single sequence, which has slot 0 and the caches' first blocks.
+    pub fn alone(tokens: &[u32], position: usize, sampling: Option<Sampling>) -> Self {
+        let rows = tokens.len();
+        Self {
+            tokens: Some(tokens.into()),
+            sequences: vec![SequenceRows {
+                rows,
+                position,
+                slot: 0,
+                blocks: (0..(position + rows).div_ceil(BLOCK_TOKENS) as u32).collect(),
+                sampling,
+            }],
+        }
+    }
+
+    /// How many rows it has.
+    pub fn rows(&self) -> usize {
+        self.sequences.iter().map(|s| s.rows).sum()
+    }
+
+    /// How many tokens it chooses.
+    pub fn samples(&self) -> usize {
+        self.sampled().count()
+    }
+
+    /// For each sequence of which it chooses a token: its last row, how the token is chosen, and the sequence.
+    pub fn sampled(&self) -> impl Iterator<Item = (usize, &Sampling, &SequenceRows)> {
+        let ends = self.sequences.iter().scan(0, |end, s| {
+            *end += s.rows;
+            Some((*end, s))
+        });
+        ends.filter_map(|(end, s)| Some((end - 1, s.sampling.as_ref()?, s)))
+    }
+
+    /// Each row's position in its sequence.
+    pub fn positions(&self) -> Vec<u32> {
+        let of = |s: &SequenceRows| s.position as u32..s.end() as u32;
+        self.sequences.iter().flat_map(of).collect()
+    }
+
+    /// Whether every sequence has blocks for its rows, of the `blocks` that the caches have.
+    pub fn fits(&self, blocks: usize) -> bool {
+        self.sequences.iter().all(|s| {
+            s.end() <= s.blocks.len() * BLOCK_TOKENS
+                && s.blocks.iter().all(|b| (*b as usize) < blocks)
+        })
+    }
+}

@@ -1,0 +1,16 @@
+// The sequences of which a step chooses a token.
+struct Sample {
+    // The step's row whose logits it is chosen from.
+    row: u32,
+    slot: u32,
+    // The position that the token will have.
+    position: u32,
+    top_k: u32,
+    seed_lo: u32,
+    seed_hi: u32,
+    temperature: f32,
+    top_p: f32,
+    min_p: f32,
+    repeat_penalty: f32,
+}
+@group(0) @binding(7) var<storage, read> samples: array<Sample>;
