@@ -126,7 +126,8 @@ fn a_token_reads_the_experts_that_it_uses() {
             std::ops::ControlFlow::Continue(())
         }))
         .unwrap();
-        block_on(session.decode_counts()).unwrap().unwrap()
+        let position = session.tokens().len();
+        block_on(session.decode_counts(position)).unwrap().unwrap()
     };
     for (index, profile) in devices().into_iter().filter(|d| is_first_driver(d.0)) {
         let device = gpu(index, profile);

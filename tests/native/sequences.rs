@@ -254,17 +254,3 @@ fn recurrent_states_are_of_one_request_at_a_time() {
     }
     assert_eq!(ids(run(&mut session, |_, _| ())), wanted);
 }
-
-#[test]
-fn a_cache_that_cannot_hold_one_conversation_is_refused() {
-    let options = OpenOptions {
-        device: DeviceRequest::Cpu,
-        context: Some(CONTEXT),
-        cache_tokens: Some(CONTEXT - 1),
-        ..OpenOptions::default()
-    };
-    let path = fixture("tiny/llama");
-    let opened = block_on(Session::open(&path, &options, &mut |_| ()));
-    let error = opened.err().unwrap().to_string();
-    assert!(error.contains("63") && error.contains("64"), "{error}");
-}

@@ -254,7 +254,8 @@ fn a_decode_step_creates_nothing() {
             let folder = fixture(&format!("tiny/{family}"));
             let mut session = open(&folder, device, Precision::Fast, CacheType::F16);
             greedy(&mut session, &ids[..9], 2, Sampling::default());
-            let counts = block_on(session.decode_counts()).unwrap().unwrap();
+            let position = session.tokens().len();
+            let counts = block_on(session.decode_counts(position)).unwrap().unwrap();
             let layers = session.model.dims().n_layers as u64;
             let norms = if family == "gemma3" { 2 } else { 0 };
             // On a CPU rope and attention are two kernels.

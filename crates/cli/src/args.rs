@@ -500,6 +500,9 @@ pub struct BenchArgs {
     /// Number of runs; the median is reported
     #[arg(long, default_value_t = 3)]
     pub runs: usize,
+    /// Answers that run at once; the decode speed is that of all together
+    #[arg(long, default_value_t = 1)]
+    pub parallel: usize,
     #[arg(long)]
     pub json: bool,
 }

@@ -1,25 +1,31 @@
+use std::collections::BTreeSet;
 use std::io::Write;
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 use indicatif::HumanBytes;
 use serde_json::{Value as Json, json};
-use siskin_engine::{FinishReason, GenerateOptions, Session};
+use siskin_engine::{FinishReason, GenerateOptions, RequestEvent, Session};
 use siskin_gpu::{Counts, KernelTime};
 
 use crate::args::BenchArgs;
 use crate::{open, stop};
 
 pub async fn bench(args: BenchArgs) -> Result<()> {
-    if args.prompt == 0 || args.n == 0 || args.runs == 0 {
-        bail!("-p, -n and --runs must be at least 1");
+    if args.prompt == 0 || args.n == 0 || args.runs == 0 || args.parallel == 0 {
+        bail!("-p, -n, --runs and --parallel must be at least 1");
     }
     stop::install()?;
-    let mut session = open::open(&args.model).await?;
-    let rates = measure(&mut session, &args).await?;
+    let mut session = open::open_for(&args.model, args.parallel).await?;
+    let rates = match args.parallel {
+        1 => measure(&mut session, &args).await?,
+        _ => measure_parallel(&mut session, &args).await?,
+    };
+    let position = args.prompt + args.n;
     let measured = Measured {
         rates,
-        counts: session.decode_counts().await?,
-        times: session.decode_times().await?,
+        counts: session.decode_counts(position).await?,
+        times: session.decode_times(position).await?,
         peak: peak_memory(),
     };
     let mut out = std::io::stdout().lock();
@@ -28,7 +34,7 @@ pub async fn bench(args: BenchArgs) -> Result<()> {
         return Ok(());
     }
     measured.print_rates(&mut out, &args, &session)?;
-    measured.print_step(&mut out, &session)
+    measured.print_step(&mut out, position)
 }
 
 /// Medians, in tokens per second.
@@ -73,6 +79,67 @@ async fn measure(session: &mut Session, args: &BenchArgs) -> Result<Rates> {
     })
 }
 
+/// Several answers at once: from when all of them have begun, for as many steps as they have tokens to decode.
+async fn measure_parallel(session: &mut Session, args: &BenchArgs) -> Result<Rates> {
+    let vocab = session.model.dims().vocab_size;
+    let options = GenerateOptions {
+        max_tokens: usize::MAX,
+        ignore_end: true,
+        ..GenerateOptions::default()
+    };
+    let (mut prefill, mut decode) = (vec![], vec![]);
+    for _ in 0..args.runs {
+        session.reset();
+        let begin = Instant::now();
+        let mut requests = vec![];
+        for r in 0..args.parallel {
+            // No two have the same beginning.
+            let token = |i| ((i * 7919 + r * 31 + 17) % vocab) as u32;
+            let prompt: Vec<u32> = (0..args.prompt).map(token).collect();
+            requests.push(session.submit(&prompt, options.clone())?);
+        }
+        let mut started = BTreeSet::new();
+        let (mut begun, mut tokens) = (begin, 0);
+        while tokens < args.parallel * args.n {
+            let updates = session.step().await?;
+            if stop::flow().is_break() {
+                std::process::exit(130);
+            }
+            let all_begun = started.len() == args.parallel;
+            for update in updates {
+                match update.event {
+                    RequestEvent::Token { .. } if all_begun => tokens += 1,
+                    RequestEvent::Token { .. } => {
+                        started.insert(update.request);
+                    }
+                    RequestEvent::Done(_) => bail!(
+                        "-p {} -n {} does not fit the context {} times; raise --ctx",
+                        args.prompt,
+                        args.n,
+                        args.parallel
+                    ),
+                    RequestEvent::Failed(e) => return Err(e.into()),
+                    _ => {}
+                }
+            }
+            if !all_begun && started.len() == args.parallel {
+                begun = Instant::now();
+            }
+        }
+        decode.push(tokens as f64 / begun.elapsed().as_secs_f64());
+        let prompts = (args.parallel * args.prompt) as f64;
+        prefill.push(prompts / (begun - begin).as_secs_f64());
+        requests.into_iter().for_each(|r| drop(session.cancel(r)));
+        while !session.is_idle() {
+            session.step().await?;
+        }
+    }
+    Ok(Rates {
+        prefill: median(prefill),
+        decode: median(decode),
+    })
+}
+
 struct Measured {
     rates: Rates,
     counts: Option<Counts>,
@@ -90,6 +157,7 @@ impl Measured {
             "profile": session.device().profile(),
             "prompt_tokens": args.prompt,
             "decode_tokens": args.n,
+            "parallel": args.parallel,
             "runs": args.runs,
             "peak_memory_bytes": self.peak,
             "counts": self.counts.map(|c| json!({
@@ -122,7 +190,15 @@ impl Measured {
             "prefill  {prefill:>9.2} tok/s  ({} tokens)",
             args.prompt
         )?;
-        writeln!(out, "decode   {decode:>9.2} tok/s  ({} tokens)", args.n)?;
+        let at_once = match args.parallel {
+            1 => String::new(),
+            n => format!(" in each of {n} answers"),
+        };
+        writeln!(
+            out,
+            "decode   {decode:>9.2} tok/s  ({} tokens{at_once})",
+            args.n
+        )?;
         if let Some(peak) = self.peak {
             writeln!(out, "memory   {:>9} peak", HumanBytes(peak).to_string())?;
         }
@@ -130,12 +206,11 @@ impl Measured {
     }
 
     /// What one decode step does.
-    fn print_step(&self, out: &mut impl Write, session: &Session) -> Result<()> {
+    fn print_step(&self, out: &mut impl Write, position: usize) -> Result<()> {
         if let Some(c) = self.counts {
             writeln!(
                 out,
-                "\none decode step at position {}",
-                session.tokens().len()
+                "\none decode step of one answer at position {position}"
             )?;
             writeln!(
                 out,

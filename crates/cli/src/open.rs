@@ -63,6 +63,11 @@ pub fn device_request(args: &ModelArgs) -> Result<DeviceRequest> {
 
 /// Opens the model, with a progress bar on stderr if that is a terminal.
 pub async fn open(args: &ModelArgs) -> Result<Session> {
+    open_for(args, 1).await
+}
+
+/// As [`open`], for so many answers at once.
+pub async fn open_for(args: &ModelArgs, sequences: usize) -> Result<Session> {
     let path = resolve(&args.model)?;
     let options = OpenOptions {
         device: device_request(args)?,
@@ -75,7 +80,8 @@ pub async fn open(args: &ModelArgs) -> Result<Session> {
             PrecisionArg::Fast => Precision::Fast,
             PrecisionArg::F32 => Precision::F32,
         },
-        ..OpenOptions::default()
+        sequences,
+        cache_tokens: None,
     };
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("loading {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")

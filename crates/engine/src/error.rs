@@ -98,16 +98,6 @@ pub enum Error {
         /// The longest context of the model.
         max: usize,
     },
-    /// A KV cache that cannot hold one conversation, or no request.
-    #[error(
-        "a cache of {tokens} tokens cannot hold a context of {context}, or no request may run: at least one must have room"
-    )]
-    Cache {
-        /// Tokens of the cache that was requested.
-        tokens: usize,
-        /// The context.
-        context: usize,
-    },
     /// A device's name that is none of `auto`, `cpu`, `gpu` and `gpu:N`.
     #[error("`{0}` is not a device; devices are auto, cpu, gpu and gpu:N")]
     NoDevice(String),

@@ -18,8 +18,8 @@ pub struct OpenOptions {
     pub context: Option<usize>,
     /// The most requests that run at once, 1 by default. A model with recurrent states runs one whatever this says.
     pub sequences: usize,
-    /// Tokens that the KV cache can hold, for all requests together; by default `context`. A request that finds no room
-    /// waits.
+    /// Tokens that the KV cache can hold, for all requests together: at least one context, and by default one for each of
+    /// `sequences`. A request that finds no room waits.
     pub cache_tokens: Option<usize>,
     /// How the KV cache stores values; f16 by default.
     pub cache_type: CacheType,

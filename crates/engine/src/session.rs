@@ -121,15 +121,17 @@ impl Session {
             });
         }
         let has_states = !model.graph(model.head())?.states.is_empty();
-        let tokens = options.cache_tokens.unwrap_or(context);
-        if tokens < context || options.sequences == 0 {
-            return Err(Error::Cache { tokens, context });
-        }
+        // Recurrent states are those of one sequence.
+        let sequences = if has_states {
+            1
+        } else {
+            options.sequences.max(1)
+        };
+        let tokens = options.cache_tokens.unwrap_or(context * sequences);
         let capacity = Capacity {
             context,
-            blocks: tokens.div_ceil(BLOCK_TOKENS),
-            // Recurrent states are those of one sequence.
-            sequences: if has_states { 1 } else { options.sequences },
+            blocks: tokens.max(context).div_ceil(BLOCK_TOKENS),
+            sequences,
         };
         let device = open_device(&model, &weights, options, capacity, None, on_progress).await?;
         Ok(Self {
@@ -291,12 +293,11 @@ impl Session {
         Ok(())
     }
 
-    /// What one decode step after [`Self::tokens`] does on a GPU; `None` on the CPU. The KV cache is then empty.
+    /// What one decode step at `position` does on a GPU; `None` on the CPU. The KV cache is then empty.
     ///
     /// # Errors
-    /// If the GPU fails.
-    pub async fn decode_counts(&mut self) -> Result<Option<Counts>> {
-        let position = self.tokens().len();
+    /// If the position is beyond the context, or the GPU fails.
+    pub async fn decode_counts(&mut self, position: usize) -> Result<Option<Counts>> {
         self.forget().await?;
         let Some(gpu) = self.device.gpu() else {
             return Ok(None);
@@ -318,8 +319,7 @@ impl Session {
     ///
     /// # Errors
     /// If the GPU fails.
-    pub async fn decode_times(&mut self) -> Result<Option<Vec<KernelTime>>> {
-        let position = self.tokens().len();
+    pub async fn decode_times(&mut self, position: usize) -> Result<Option<Vec<KernelTime>>> {
         self.forget().await?;
         let Some(gpu) = self.device.gpu() else {
             return Ok(None);

@@ -197,7 +197,8 @@ impl Session {
     /// What one decode step does on the GPU, as JSON; `null` on the CPU.
     #[wasm_bindgen(js_name = decodeCounts)]
     pub async fn decode_counts(&mut self) -> Result<String> {
-        let counts = self.session.decode_counts().await.map_err(to_js)?;
+        let position = self.session.tokens().len();
+        let counts = self.session.decode_counts(position).await.map_err(to_js)?;
         json(&counts.map(|c| {
             object!({
                 "dispatches": c.dispatches,
