@@ -29,6 +29,7 @@ mod real_model;
 mod recurrent;
 mod refusals;
 mod sequences;
+mod serve;
 mod shaders;
 mod text;
 mod tiny_models;

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -28,6 +29,14 @@ pub enum Command {
   siskin chat model.gguf --adapter pirate --adapter poet:0.5
 In the conversation: /help lists the commands, Ctrl-C stops an answer, Ctrl-D exits.")]
     Chat(ChatArgs),
+    /// Serve models over HTTP, in the shapes of OpenAI's API
+    #[command(after_help = "Examples:
+  siskin serve smollm2-135m-instruct
+  siskin serve chat.gguf embeddings.gguf --port 9000 --parallel 4
+  SISKIN_API_KEY=secret siskin serve model.gguf --host 0.0.0.0
+Clients use http://127.0.0.1:8080/v1 as their base URL. Ctrl-C finishes the answers that have begun; a second one \
+does not wait.")]
+    Serve(ServeArgs),
     /// Turn texts into vectors, of which similar texts have similar ones
     #[command(after_help = "Examples:
   siskin embed all-minilm-l6-v2 \"How do I reset my password?\" \"Password recovery\"
@@ -134,6 +143,13 @@ pub enum CacheArg {
 pub struct ModelArgs {
     /// A GGUF file, a Hugging Face folder, or the name of a model that `cargo xtask demo` downloaded
     pub model: PathBuf,
+    #[command(flatten)]
+    pub on: DeviceArgs,
+}
+
+/// Where and how a model runs.
+#[derive(Debug, Args)]
+pub struct DeviceArgs {
     /// auto, cpu, gpu or gpu:N
     #[arg(long, default_value = "auto", value_parser = parse_device)]
     pub device: DeviceRequest,
@@ -505,6 +521,38 @@ pub struct BenchArgs {
     pub parallel: usize,
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Models, as for the other commands; each is served under its file's name
+    #[arg(required = true)]
+    pub models: Vec<PathBuf>,
+    #[command(flatten)]
+    pub on: DeviceArgs,
+    /// The address to listen on; other than loopback needs an API key or --no-auth
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// What clients must send as their API key [default: the variable SISKIN_API_KEY, if set]
+    #[arg(long)]
+    pub api_key: Option<String>,
+    /// Serve everybody who reaches the address
+    #[arg(long, conflicts_with = "api_key")]
+    pub no_auth: bool,
+    /// Requests of a model that run at once, each with a context of its own
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub parallel: u16,
+    /// Further requests that may wait; those beyond are answered 429
+    #[arg(long, default_value_t = 64)]
+    pub max_waiting: usize,
+    /// The most bytes of a request
+    #[arg(long, default_value_t = 4 << 20)]
+    pub max_body: usize,
+    /// The origin whose pages may send requests, such as https://example.com, or *
+    #[arg(long)]
+    pub cors: Option<String>,
 }
 
 #[derive(Debug, Args)]

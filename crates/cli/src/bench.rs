@@ -16,7 +16,7 @@ pub async fn bench(args: BenchArgs) -> Result<()> {
         bail!("-p, -n, --runs and --parallel must be at least 1");
     }
     stop::install()?;
-    let mut session = open::open_for(&args.model, args.parallel).await?;
+    let mut session = open::open_for(&args.model.model, &args.model.on, args.parallel).await?;
     let rates = match args.parallel {
         1 => measure(&mut session, &args).await?,
         _ => measure_parallel(&mut session, &args).await?,

@@ -22,6 +22,7 @@ mod recipe;
 mod remedy;
 mod requantise;
 mod run;
+mod serve;
 mod stop;
 mod terminal;
 mod tokenize;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Run(args) => run::run(args).await,
             Command::Chat(args) => chat::chat(args).await,
+            Command::Serve(args) => serve::serve(args).await,
             Command::Embed(args) => embed::embed(args).await,
             Command::Rerank(args) => embed::rerank(args).await,
             Command::Tokenize(args) => tokenize::tokenize(&args),

@@ -11,7 +11,7 @@ use siskin_engine::{
 use siskin_formats::Checkpoint;
 use siskin_models::Model;
 
-use crate::args::{AdapterArgs, CacheArg, ModelArgs, PrecisionArg, SamplingArgs};
+use crate::args::{AdapterArgs, CacheArg, DeviceArgs, ModelArgs, PrecisionArg, SamplingArgs};
 use crate::stop;
 
 /// Where `cargo xtask demo` keeps the models that it downloads; `SISKIN_MODELS` sets another folder.
@@ -46,7 +46,7 @@ pub fn resolve(model: &Path) -> Result<PathBuf> {
     )
 }
 
-pub fn device_request(args: &ModelArgs) -> Result<DeviceRequest> {
+pub fn device_request(args: &DeviceArgs) -> Result<DeviceRequest> {
     let profile = args.profile;
     Ok(match args.device {
         DeviceRequest::Cpu if profile.is_some() => {
@@ -63,12 +63,12 @@ pub fn device_request(args: &ModelArgs) -> Result<DeviceRequest> {
 
 /// Opens the model, with a progress bar on stderr if that is a terminal.
 pub async fn open(args: &ModelArgs) -> Result<Session> {
-    open_for(args, 1).await
+    open_for(&args.model, &args.on, 1).await
 }
 
 /// As [`open`], for so many answers at once.
-pub async fn open_for(args: &ModelArgs, sequences: usize) -> Result<Session> {
-    let path = resolve(&args.model)?;
+pub async fn open_for(model: &Path, args: &DeviceArgs, sequences: usize) -> Result<Session> {
+    let path = resolve(model)?;
     let options = OpenOptions {
         device: device_request(args)?,
         context: args.ctx,

@@ -7,7 +7,9 @@ use clap::ValueEnum;
 use siskin_train::{TrainOptions, nearest};
 use toml::{Table, Value};
 
-use crate::args::{CacheArg, ModelArgs, OptimArg, PrecisionArg, TrainArgs, parse_device};
+use crate::args::{
+    CacheArg, DeviceArgs, ModelArgs, OptimArg, PrecisionArg, TrainArgs, parse_device,
+};
 
 /// What a recipe sets besides the training options.
 pub struct Recipe {
@@ -79,11 +81,13 @@ impl Recipe {
         Ok(Self {
             model: ModelArgs {
                 model: needed(model?, "model")?.into(),
-                device: parse_device(&device).map_err(|e| anyhow!("device: {e}"))?,
-                profile: args.profile,
-                ctx: None,
-                cache: CacheArg::F16,
-                precision: PrecisionArg::Fast,
+                on: DeviceArgs {
+                    device: parse_device(&device).map_err(|e| anyhow!("device: {e}"))?,
+                    profile: args.profile,
+                    ctx: None,
+                    cache: CacheArg::F16,
+                    precision: PrecisionArg::Fast,
+                },
             },
             data: needed(data?, "data")?.into(),
             out: needed(out?, "out")?.into(),

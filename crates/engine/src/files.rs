@@ -12,12 +12,13 @@ use siskin_models::Model;
 use siskin_text::TextModel;
 
 use crate::Result;
+use crate::backend::Movable;
 
 /// The bytes of a range, when they have arrived.
 pub type Reading<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + 'a>>;
 
 /// Bytes that can be read by range, but not at once: a page's Blob, or HTTP.
-pub trait AsyncSource {
+pub trait AsyncSource: Movable {
     /// A name for error messages.
     fn name(&self) -> &str;
     /// Length in bytes.

@@ -38,7 +38,7 @@ pub use adapter_config::AdapterConfig;
 pub use answer::{
     Answer, Event, FinishReason, GenerateOptions, TokenLogprob, TopLogprob, new_seed,
 };
-pub use backend::{Backend, DeviceRequest, LocalFuture, MatrixUpload};
+pub use backend::{Backend, DeviceRequest, LocalFuture, MatrixUpload, Movable};
 pub use embed::{EmbedOptions, Embeddings};
 pub use error::{Error, Result};
 pub use files::{AsyncSource, ModelFiles, Reading, WeightFiles, read_text, read_text_of};

@@ -1,7 +1,7 @@
 //! What the recurrent states of a model stand for.
 
 use crate::backend::Backend;
-use crate::store::{Found, Store};
+use crate::store::{Found, Store, common};
 
 /// Recurrent states cannot be cut back to any token, only to where a copy was kept.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,8 +17,8 @@ impl StateMarks {
     /// found.
     pub fn find(&mut self, store: &mut Store, prompt: &[u32], device: &mut dyn Backend) -> Found {
         let mut last = store.take_last().unwrap_or_default();
-        let same = last.tokens.iter().zip(&prompt[..prompt.len() - 1]);
-        let tokens = self.within(same.take_while(|(a, b)| a == b).count(), device);
+        let same = common(&last.tokens, &prompt[..prompt.len() - 1]);
+        let tokens = self.within(same, device);
         last.tokens.truncate(tokens);
         store.clear();
         store.keep(last);

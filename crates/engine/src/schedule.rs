@@ -12,7 +12,7 @@ use siskin_graph::{BLOCK_TOKENS, StepInput};
 use crate::answer::{FinishReason, GenerateOptions, check_sampling};
 use crate::backend::{Chosen, NOT_FINITE};
 use crate::request::{Request, RequestEvent, RequestId, Update};
-use crate::store::Store;
+use crate::store::{Store, common};
 use crate::{Result, Session};
 
 /// While other requests decode, a step takes at most this part of a step's rows of prompts.
@@ -239,6 +239,12 @@ impl Session {
         while let Some(next) = schedule.waiting.front() {
             let occupied: usize = schedule.running.iter().map(|r| r.blocks.len()).sum();
             let needed = next.tokens.len() / BLOCK_TOKENS + 1;
+            // What another prompt is about to put into the cache need not run twice.
+            let wanted = &next.tokens[..next.tokens.len() - 1];
+            let is_coming = |r: &Request| common(&r.tokens, wanted) >= r.fed + BLOCK_TOKENS;
+            if schedule.running.iter().any(is_coming) {
+                return;
+            }
             let has_room = schedule.running.is_empty()
                 || schedule.running.len() < schedule.sequences
                     && occupied + needed <= schedule.store.blocks();

@@ -30,7 +30,8 @@ pub(crate) struct Store {
     kept: Vec<Cached>,
 }
 
-fn common(a: &[u32], b: &[u32]) -> usize {
+/// How many tokens both begin with.
+pub(crate) fn common(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 

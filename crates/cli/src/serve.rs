@@ -1,0 +1,68 @@
+use std::net::{IpAddr, SocketAddr, TcpListener};
+
+use anyhow::{Context, Result, bail};
+use siskin_serve::ServeOptions;
+
+use crate::args::ServeArgs;
+use crate::{open, stop};
+
+/// Where the API key is, other than on the command line, which other users of the machine can see.
+const KEY_VARIABLE: &str = "SISKIN_API_KEY";
+
+pub async fn serve(args: ServeArgs) -> Result<()> {
+    stop::install()?;
+    let api_key = match (&args.api_key, args.no_auth) {
+        (Some(key), _) => Some(key.clone()),
+        (None, true) => None,
+        (None, false) => std::env::var(KEY_VARIABLE).ok(),
+    };
+    check_access(args.host, api_key.as_deref(), args.no_auth)?;
+    let address = SocketAddr::new(args.host, args.port);
+    // Before the models are loaded, which takes a while.
+    let listener =
+        TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    let address = listener.local_addr()?;
+    let mut models = vec![];
+    for path in &args.models {
+        let name = open::resolve(path)?;
+        let name = match name.is_dir() {
+            true => name.file_name(),
+            false => name.file_stem(),
+        };
+        let name = name.unwrap_or_default().to_string_lossy().into_owned();
+        if models.iter().any(|(other, _)| *other == name) {
+            bail!("two models are named `{name}`; rename one of the files");
+        }
+        let session = open::open_for(path, &args.on, args.parallel.into()).await?;
+        let device = session.device();
+        eprintln!(
+            "{name}: {}, profile {}; {} at once, {} tokens each",
+            device.name(),
+            device.profile(),
+            session.sequences(),
+            session.context()
+        );
+        models.push((name, session));
+    }
+    let options = ServeOptions {
+        api_key,
+        max_waiting: args.max_waiting,
+        max_body: args.max_body,
+        cors: args.cors,
+    };
+    println!("listening on http://{address}/v1");
+    siskin_serve::serve(listener, models, options, || stop::flow().is_break())?;
+    Ok(())
+}
+
+fn check_access(host: IpAddr, api_key: Option<&str>, no_auth: bool) -> Result<()> {
+    if api_key.is_some_and(str::is_empty) {
+        bail!("the API key is empty");
+    }
+    if !host.is_loopback() && api_key.is_none() && !no_auth {
+        bail!(
+            "{host} can be reached from other machines: set {KEY_VARIABLE} or --api-key, or use --no-auth to serve everybody"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! `/v1/embeddings`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use serde_json::{Value, json};
+use siskin_engine::EmbedOptions;
+
+use crate::answers::refused;
+use crate::app::App;
+use crate::error::{ApiError, Result};
+use crate::requests::Fields;
+
+pub async fn create(
+    State(app): State<Arc<App>>,
+    body: std::result::Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>> {
+    let mut fields = Fields::of(app.parse(body)?)?;
+    let model: Option<String> = fields.take("model")?;
+    let texts = match fields.need("input")? {
+        Value::String(text) => vec![text],
+        several => {
+            let message = "`input` must be a text or a list of texts";
+            serde_json::from_value::<Vec<String>>(several)
+                .map_err(|_| ApiError::field("input", message))?
+        }
+    };
+    let format: Option<String> = fields.take("encoding_format")?;
+    let is_base64 = match format.as_deref() {
+        None | Some("float") => false,
+        // What OpenAI's own clients ask for unless told otherwise.
+        Some("base64") => true,
+        Some(other) => {
+            let message = format!("`encoding_format` is `{other}`; use float or base64");
+            return Err(ApiError::field("encoding_format", message));
+        }
+    };
+    let options = EmbedOptions {
+        pooling: None,
+        dimensions: fields.take("dimensions")?,
+        prompt: fields.take("prompt_name")?,
+        truncate: fields.take("truncate")?.unwrap_or(false),
+    };
+    fields.finish()?;
+    if texts.is_empty() {
+        return Err(ApiError::field("input", "`input` is empty"));
+    }
+    let model = app.model(model.as_deref())?;
+    let _ticket = model.ticket(1)?;
+    let ended = |_| ApiError::server("the model's thread has ended; restart the server");
+    let found = model.worker.embed(texts, options).await.map_err(ended)?;
+    let found = found.map_err(refused)?;
+    let data = found.vectors.iter().enumerate().map(|(index, vector)| {
+        let embedding = match is_base64 {
+            true => base64(vector).into(),
+            false => json!(vector),
+        };
+        json!({"object": "embedding", "index": index, "embedding": embedding})
+    });
+    Ok(Json(json!({
+        "object": "list",
+        "data": data.collect::<Vec<_>>(),
+        "model": model.name,
+        "usage": {"prompt_tokens": found.tokens, "total_tokens": found.tokens},
+    })))
+}
+
+/// The values' little-endian bytes in base64 (RFC 4648).
+fn base64(values: &[f32]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let mut out = String::new();
+    for three in bytes.chunks(3) {
+        let word =
+            three.iter().fold(0u32, |w, b| w << 8 | u32::from(*b)) << (8 * (3 - three.len()));
+        for i in 0..4 {
+            match i <= three.len() {
+                true => out.push(DIGITS[(word >> (18 - 6 * i)) as usize & 63] as char),
+                false => out.push('='),
+            }
+        }
+    }
+    out
+}

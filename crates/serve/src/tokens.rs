@@ -1,0 +1,53 @@
+//! `/tokenize`, `/detokenize` and `/apply-template`, in llama-server's shapes.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::error::{ApiError, Result};
+use crate::requests::{Conversation, Fields};
+
+type Body = std::result::Result<Bytes, BytesRejection>;
+
+/// `{"content": text}` becomes `{"tokens": [id]}`; with `with_pieces`, `[{"id", "piece"}]`.
+pub async fn tokenize(State(app): State<Arc<App>>, body: Body) -> Result<Json<Value>> {
+    let mut fields = Fields::of(app.parse(body)?)?;
+    let model: Option<String> = fields.take("model")?;
+    let content: String = fields.need("content")?;
+    let with_pieces = fields.take("with_pieces")?.unwrap_or(false);
+    fields.finish()?;
+    let text = &app.model(model.as_deref())?.text;
+    let tokens = text.encode(&content);
+    let tokens = tokens.map_err(|e| ApiError::field("content", e.to_string()))?;
+    let token = |t: &siskin_text::Token| match with_pieces {
+        true => json!({"id": t.id, "piece": t.piece}),
+        false => t.id.into(),
+    };
+    let tokens: Vec<Value> = tokens.iter().map(token).collect();
+    Ok(Json(json!({"tokens": tokens})))
+}
+
+/// `{"tokens": [id]}` becomes `{"content": text}`.
+pub async fn detokenize(State(app): State<Arc<App>>, body: Body) -> Result<Json<Value>> {
+    let mut fields = Fields::of(app.parse(body)?)?;
+    let model: Option<String> = fields.take("model")?;
+    let tokens: Vec<u32> = fields.need("tokens")?;
+    fields.finish()?;
+    let text = &app.model(model.as_deref())?.text;
+    Ok(Json(json!({"content": text.decode(&tokens)})))
+}
+
+/// `{"messages": […]}` becomes `{"prompt": text}`.
+pub async fn apply_template(State(app): State<Arc<App>>, body: Body) -> Result<Json<Value>> {
+    let mut fields = Fields::of(app.parse(body)?)?;
+    let model: Option<String> = fields.take("model")?;
+    let conversation = Conversation::of(&mut fields)?;
+    fields.finish()?;
+    let (prompt, _) = conversation.prompt(&app.model(model.as_deref())?.text)?;
+    Ok(Json(json!({"prompt": prompt})))
+}

@@ -1,0 +1,223 @@
+//! The thread of a model: it owns the session, and steps it while there are requests.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use pollster::block_on;
+use siskin_engine::{
+    EmbedOptions, Embeddings, Error, GenerateOptions, RequestEvent, RequestId, Session, Update,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::metrics::Metrics;
+
+/// An event of one of a client's answers, with the answer's index.
+pub type Answered = (usize, Event);
+
+#[derive(Debug)]
+pub enum Event {
+    Request(RequestEvent),
+    /// The device failed.
+    Failed(String),
+}
+
+/// A prompt with how it is answered.
+#[derive(Debug)]
+pub struct Prompt {
+    pub tokens: Arc<[u32]>,
+    pub options: GenerateOptions,
+}
+
+enum Command {
+    Answer {
+        prompts: Vec<Prompt>,
+        events: mpsc::UnboundedSender<Answered>,
+        /// Whether all were accepted.
+        accepted: oneshot::Sender<Result<(), Error>>,
+    },
+    Embed {
+        texts: Vec<String>,
+        options: EmbedOptions,
+        reply: oneshot::Sender<Result<Embeddings, Error>>,
+    },
+}
+
+/// Sends work to the thread, which ends with the last of them.
+#[derive(Debug, Clone)]
+pub struct Worker(Sender<Command>);
+
+/// The thread has ended: it panicked.
+#[derive(Debug)]
+pub struct Gone;
+
+impl Worker {
+    pub fn start(name: &str, session: Session, metrics: Arc<Mutex<Metrics>>) -> io::Result<Self> {
+        let (sender, commands) = channel();
+        thread::Builder::new().name(name.into()).spawn(move || {
+            let clients = HashMap::new();
+            Running {
+                session,
+                metrics,
+                clients,
+            }
+            .run(&commands);
+        })?;
+        Ok(Self(sender))
+    }
+
+    /// Answers the prompts; what happens to them comes from the receiver. Dropping it cancels them.
+    pub async fn answer(
+        &self,
+        prompts: Vec<Prompt>,
+    ) -> Result<Result<mpsc::UnboundedReceiver<Answered>, Error>, Gone> {
+        let (events, receiver) = mpsc::unbounded_channel();
+        let (accepted, is_accepted) = oneshot::channel();
+        let command = Command::Answer {
+            prompts,
+            events,
+            accepted,
+        };
+        self.0.send(command).map_err(|_| Gone)?;
+        let is_accepted = is_accepted.await.map_err(|_| Gone)?;
+        Ok(is_accepted.map(|()| receiver))
+    }
+
+    pub async fn embed(
+        &self,
+        texts: Vec<String>,
+        options: EmbedOptions,
+    ) -> Result<Result<Embeddings, Error>, Gone> {
+        let (reply, result) = oneshot::channel();
+        let command = Command::Embed {
+            texts,
+            options,
+            reply,
+        };
+        self.0.send(command).map_err(|_| Gone)?;
+        result.await.map_err(|_| Gone)
+    }
+}
+
+struct Client {
+    index: usize,
+    events: mpsc::UnboundedSender<Answered>,
+}
+
+struct Running {
+    session: Session,
+    metrics: Arc<Mutex<Metrics>>,
+    clients: HashMap<RequestId, Client>,
+}
+
+impl Running {
+    fn run(mut self, commands: &Receiver<Command>) {
+        loop {
+            if self.session.is_idle() {
+                match commands.recv() {
+                    Ok(command) => self.take(command),
+                    Err(_) => return,
+                }
+            }
+            while let Ok(command) = commands.try_recv() {
+                self.take(command);
+            }
+            self.drop_those_who_left();
+            match block_on(self.session.step()) {
+                Ok(updates) => updates.into_iter().for_each(|u| self.tell(u)),
+                Err(e) => {
+                    for (_, client) in self.clients.drain() {
+                        let event = Event::Failed(e.to_string());
+                        let _ = client.events.send((client.index, event));
+                    }
+                }
+            }
+            self.report();
+        }
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Answer {
+                prompts,
+                events,
+                accepted,
+            } => {
+                let result = self.submit(prompts, &events);
+                let _ = accepted.send(result);
+            }
+            Command::Embed {
+                texts,
+                options,
+                reply,
+            } => {
+                let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+                let _ = reply.send(block_on(self.session.embed(&texts, &options)));
+            }
+        }
+    }
+
+    /// All of the prompts or none.
+    fn submit(
+        &mut self,
+        prompts: Vec<Prompt>,
+        events: &mpsc::UnboundedSender<Answered>,
+    ) -> Result<(), Error> {
+        let mut submitted = vec![];
+        for prompt in prompts {
+            match self.session.submit(&prompt.tokens, prompt.options) {
+                Ok(id) => submitted.push(id),
+                Err(e) => {
+                    submitted
+                        .into_iter()
+                        .for_each(|id| drop(self.session.cancel(id)));
+                    return Err(e);
+                }
+            }
+        }
+        let clients = submitted.into_iter().enumerate().map(|(index, id)| {
+            let events = events.clone();
+            (id, Client { index, events })
+        });
+        self.clients.extend(clients);
+        Ok(())
+    }
+
+    fn drop_those_who_left(&mut self) {
+        let left = self.clients.iter().filter(|(_, c)| c.events.is_closed());
+        let left: Vec<RequestId> = left.map(|(id, _)| *id).collect();
+        for id in left {
+            self.clients.remove(&id);
+            self.session.cancel(id);
+        }
+    }
+
+    fn tell(&mut self, update: Update) {
+        let is_last = matches!(
+            update.event,
+            RequestEvent::Done(_) | RequestEvent::Failed(_)
+        );
+        if let RequestEvent::Done(answer) = &update.event
+            && let Ok(mut metrics) = self.metrics.lock()
+        {
+            metrics.answered(answer);
+        }
+        if let Some(client) = self.clients.get(&update.request) {
+            let event = Event::Request(update.event);
+            let _ = client.events.send((client.index, event));
+        }
+        if is_last {
+            self.clients.remove(&update.request);
+        }
+    }
+
+    fn report(&self) {
+        if let Ok(mut metrics) = self.metrics.lock() {
+            metrics.running = self.session.n_running();
+            metrics.waiting = self.session.n_waiting();
+            metrics.cache_used = 1.0 - self.session.cache_free();
+        }
+    }
+}

@@ -1,0 +1,537 @@
+//! The server, by plain HTTP.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{JoinHandle, scope, sleep, spawn};
+use std::time::{Duration, Instant};
+
+use pollster::block_on;
+use serde_json::{Value, json};
+use siskin_engine::{DeviceRequest, GenerateOptions, OpenOptions, Sampling, Session};
+use siskin_serve::{ServeOptions, serve};
+use siskin_tests::fixture;
+
+fn session(model: &str, sequences: usize) -> Session {
+    let options = OpenOptions {
+        device: DeviceRequest::Cpu,
+        context: Some(64),
+        sequences,
+        ..OpenOptions::default()
+    };
+    block_on(Session::open(&fixture(model), &options, &mut |_| ())).unwrap()
+}
+
+struct Server {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Server {
+    fn start(sequences: usize, options: ServeOptions) -> Self {
+        Self::with(
+            vec![("llama".into(), session("tiny/llama", sequences))],
+            options,
+        )
+    }
+
+    fn with(models: Vec<(String, Session)>, options: ServeOptions) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let is_stopped = stop.clone();
+        let is_stopped = move || is_stopped.load(Ordering::SeqCst);
+        let thread = spawn(move || serve(listener, models, options, is_stopped));
+        let thread = Some(thread);
+        Self {
+            address,
+            stop,
+            thread,
+        }
+    }
+
+    /// Sends a request, and leaves its answer to be read.
+    fn send(&self, head: &str, body: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let length = body.len();
+        let request = format!(
+            "{head}\r\nHost: test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        // A server that refuses a body may close before it has read all of it.
+        let _ = stream.write_all(request.as_bytes());
+        stream
+    }
+
+    /// Status, headers and body.
+    fn ask(&self, head: &str, body: &str) -> (u16, String, String) {
+        let mut all = vec![];
+        let _ = self.send(head, body).read_to_end(&mut all);
+        let all = String::from_utf8(all).unwrap();
+        let (head, body) = all.split_once("\r\n\r\n").unwrap_or((&all, ""));
+        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok());
+        (status.unwrap_or(0), head.to_lowercase(), body.into())
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Value {
+        let (status, _, text) = self.ask(&format!("POST {path} HTTP/1.1"), &body.to_string());
+        assert_eq!(status, 200, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// The data of a stream's events.
+    fn stream(&self, path: &str, body: &Value) -> Vec<String> {
+        let (status, head, text) = self.ask(&format!("POST {path} HTTP/1.1"), &body.to_string());
+        assert_eq!(status, 200, "{text}");
+        assert!(head.contains("text/event-stream"), "{head}");
+        let data = text.lines().filter_map(|l| l.strip_prefix("data: "));
+        data.map(String::from).collect()
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        let (_, _, text) = self.ask("GET /metrics HTTP/1.1", "");
+        let line = text.lines().find(|l| l.starts_with(name));
+        let value = line.and_then(|l| l.rsplit(' ').next()?.parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {text}"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(matches!(ended, Some(Ok(Ok(())))) || std::thread::panicking());
+    }
+}
+
+/// Different prompts, each with the text that the session answers by itself.
+fn prompts() -> Vec<(Value, String)> {
+    let mut session = session("tiny/llama", 1);
+    let prompt = |i: usize| {
+        let text = format!("{} things, and {} more", i * 7, "so ".repeat(i % 4));
+        let tokens = session.text.encode(&text).unwrap();
+        let tokens: Vec<u32> = tokens.iter().map(|t| t.id).collect();
+        let options = GenerateOptions {
+            sampling: Sampling {
+                temperature: 0.8,
+                seed: i as u64,
+                ..Sampling::default()
+            },
+            max_tokens: 20,
+            ..GenerateOptions::default()
+        };
+        session.reset();
+        let answer = session.generate(&tokens, &options, async |_| ControlFlow::Continue(()));
+        let answer = block_on(answer).unwrap().text;
+        let request = json!({"model": "llama", "prompt": text, "temperature": 0.8, "seed": i, "max_tokens": 20});
+        (request, answer)
+    };
+    (0..12).map(prompt).collect()
+}
+
+#[test]
+fn clients_at_once_get_what_each_would_get_alone() {
+    let server = Server::start(4, ServeOptions::default());
+    let prompts = prompts();
+    scope(|scope| {
+        for (i, (request, wanted)) in prompts.iter().enumerate() {
+            let server = &server;
+            scope.spawn(move || {
+                if i % 2 == 0 {
+                    let found = server.post("/v1/completions", request);
+                    assert_eq!(found["choices"][0]["text"], *wanted, "{found}");
+                    let usage = &found["usage"];
+                    let n = |name: &str| usage[name].as_u64().unwrap();
+                    let total = n("prompt_tokens") + n("completion_tokens");
+                    assert_eq!(n("total_tokens"), total);
+                    return;
+                }
+                let mut request = request.clone();
+                request["stream"] = true.into();
+                request["stream_options"] = json!({"include_usage": true});
+                let mut events = server.stream("/v1/completions", &request);
+                assert_eq!(events.pop().unwrap(), "[DONE]");
+                let events: Vec<Value> = events
+                    .iter()
+                    .map(|e| serde_json::from_str(e).unwrap())
+                    .collect();
+                let text = |e: &Value| e["choices"][0]["text"].as_str().map(String::from);
+                let all: String = events.iter().filter_map(text).collect();
+                assert_eq!(all, *wanted);
+                assert!(events.last().unwrap()["usage"]["completion_tokens"].as_u64() > Some(0));
+            });
+        }
+    });
+    assert_eq!(server.metric("siskin_requests_running"), 0.0);
+    assert_eq!(
+        server.metric("siskin_time_to_first_token_seconds_count"),
+        12.0
+    );
+}
+
+#[test]
+fn chat_has_openai_s_shape() {
+    let server = Server::start(4, ServeOptions::default());
+    let messages = json!([
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Hello"}]},
+    ]);
+    let mut request = json!({
+        "messages": messages, "max_completion_tokens": 4, "n": 3, "temperature": 1, "seed": 5,
+        "logprobs": true, "top_logprobs": 2, "tools": [], "user": "me", "response_format": {"type": "text"},
+    });
+    let found = server.post("/v1/chat/completions", &request);
+    assert_eq!(found["object"], "chat.completion");
+    assert_eq!(found["model"], "llama");
+    let choices = found["choices"].as_array().unwrap();
+    assert_eq!(choices.len(), 3);
+    for (i, choice) in choices.iter().enumerate() {
+        assert_eq!(choice["index"], i);
+        assert_eq!(choice["message"]["role"], "assistant");
+        let logprobs = choice["logprobs"]["content"].as_array().unwrap();
+        assert!(
+            logprobs
+                .iter()
+                .all(|l| l["top_logprobs"].as_array().unwrap().len() == 2)
+        );
+    }
+    let again = server.post("/v1/chat/completions", &request);
+    for (i, choice) in choices.iter().enumerate() {
+        assert_eq!(again["choices"][i]["message"], choice["message"]);
+    }
+    // Three answers, of one prompt.
+    assert!(found["usage"]["prompt_tokens"].as_u64() < Some(40));
+    request["stream"] = true.into();
+    let mut texts = vec![String::new(); 3];
+    for event in server.stream("/v1/chat/completions", &request) {
+        let Ok(event) = serde_json::from_str::<Value>(&event) else {
+            assert_eq!(event, "[DONE]");
+            continue;
+        };
+        assert_eq!(event["object"], "chat.completion.chunk");
+        let choice = &event["choices"][0];
+        let i = choice["index"].as_u64().unwrap() as usize;
+        texts[i] += choice["delta"]["content"].as_str().unwrap_or_default();
+    }
+    for (text, choice) in texts.iter().zip(choices) {
+        assert_eq!(choice["message"]["content"], *text);
+    }
+}
+
+#[test]
+fn what_is_wrong_is_refused_by_name() {
+    let options = ServeOptions {
+        max_body: 2000,
+        ..ServeOptions::default()
+    };
+    let server = Server::start(2, options);
+    let hello = json!([{"role": "user", "content": "Hello"}]);
+    let with = |name: &str, value: Value| {
+        let mut request = json!({"messages": hello});
+        request[name] = value;
+        request.to_string()
+    };
+    let message = |message: Value| json!({"messages": [message]}).to_string();
+    let chat = "POST /v1/chat/completions";
+    let text = "POST /v1/completions";
+    for (route, body, status, param, wanted) in [
+        (chat, String::new(), 400, "", "not JSON"),
+        (chat, "{\"messages\": [".into(), 400, "", "not JSON"),
+        (chat, "[1]".into(), 400, "", "must be a JSON object"),
+        (chat, "{}".into(), 400, "messages", "`messages` is missing"),
+        (
+            chat,
+            "{\"messages\": []}".into(),
+            400,
+            "messages",
+            "at least one",
+        ),
+        (chat, with("foo", json!(1)), 400, "foo", "no field `foo`"),
+        (
+            chat,
+            with("tools", json!([{"type": "function"}])),
+            400,
+            "tools",
+            "`tools` is not supported",
+        ),
+        (
+            chat,
+            with("response_format", json!({"type": "json_object"})),
+            400,
+            "response_format",
+            "not supported",
+        ),
+        (
+            chat,
+            with("model", json!("other")),
+            404,
+            "model",
+            "there are llama",
+        ),
+        (
+            chat,
+            with("temperature", json!("hot")),
+            400,
+            "temperature",
+            "`temperature`: invalid type",
+        ),
+        (
+            chat,
+            with("temperature", json!(-1)),
+            400,
+            "temperature",
+            "out of range",
+        ),
+        (chat, with("top_p", json!(0)), 400, "top_p", "out of range"),
+        (chat, with("n", json!(0)), 400, "n", "from 1 to 128"),
+        (
+            chat,
+            with("stop", json!(5)),
+            400,
+            "stop",
+            "a string or a list",
+        ),
+        (
+            chat,
+            with("top_logprobs", json!(2)),
+            400,
+            "top_logprobs",
+            "needs `logprobs",
+        ),
+        (
+            chat,
+            with("stream_options", json!({"x": true})),
+            400,
+            "stream_options",
+            "`stream_options.x`",
+        ),
+        (
+            chat,
+            message(json!({"role": "tool", "content": "x"})),
+            400,
+            "messages[0]",
+            "use system, user or assistant",
+        ),
+        (
+            chat,
+            message(json!({"role": "user", "content": [{"type": "image_url"}]})),
+            400,
+            "messages[0]",
+            "only text",
+        ),
+        (
+            chat,
+            message(json!({"role": "user", "content": "x", "tool_calls": [1]})),
+            400,
+            "messages[0]",
+            "tool_calls is not supported",
+        ),
+        (
+            chat,
+            message(json!({"role": "user", "content": "so ".repeat(100)})),
+            400,
+            "messages",
+            "context holds 64",
+        ),
+        (
+            chat,
+            with("user", json!("x".repeat(3000))),
+            413,
+            "",
+            "larger than 2000",
+        ),
+        (
+            text,
+            "{\"prompt\": 5}".into(),
+            400,
+            "prompt",
+            "must be a text",
+        ),
+        (
+            text,
+            "{\"prompt\": [5, 99999999]}".into(),
+            400,
+            "",
+            "not in the vocabulary",
+        ),
+        (
+            text,
+            "{\"prompt\": \"\", \"best_of\": 3}".into(),
+            400,
+            "best_of",
+            "only the value of `n`",
+        ),
+        (
+            "GET /v1/chat/completions",
+            String::new(),
+            404,
+            "",
+            "`GET /v1/chat/completions` is not supported",
+        ),
+        (
+            "POST /v1/responses",
+            "{}".into(),
+            404,
+            "",
+            "`POST /v1/responses` is not supported",
+        ),
+        (
+            "POST /v1/embeddings",
+            "{\"input\": \"x\"}".into(),
+            400,
+            "",
+            "pooling",
+        ),
+        (
+            "POST /tokenize",
+            "{\"text\": \"x\"}".into(),
+            400,
+            "content",
+            "`content` is missing",
+        ),
+    ] {
+        let (found, _, text) = server.ask(&format!("{route} HTTP/1.1"), &body);
+        assert_eq!(found, status, "{route} {body}: {text}");
+        let json: Value = serde_json::from_str(&text).unwrap();
+        let error = &json["error"];
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(wanted), "{route} {body}: {message}");
+        assert_eq!(
+            error["param"].as_str().unwrap_or_default(),
+            param,
+            "{route} {body}"
+        );
+        assert!(error["type"].is_string());
+    }
+    let (status, ..) = server.ask("nonsense", "");
+    assert_eq!(status, 400);
+    let many: String = (0..500).map(|i| format!("\r\nX-{i}: 1")).collect();
+    let (status, ..) = server.ask(&format!("GET /health HTTP/1.1{many}"), "");
+    assert_eq!(status, 431);
+    // Nothing of it is left.
+    assert_eq!(server.metric("siskin_requests_running"), 0.0);
+    let found = server.post(
+        "/v1/chat/completions",
+        &json!({"messages": hello, "max_tokens": 3}),
+    );
+    assert_eq!(found["usage"]["completion_tokens"], 3);
+}
+
+#[test]
+fn keys_and_origins() {
+    let options = ServeOptions {
+        api_key: Some("secret".into()),
+        cors: Some("https://example.com".into()),
+        ..ServeOptions::default()
+    };
+    let server = Server::start(1, options);
+    let models = |key: &str| server.ask(&format!("GET /v1/models HTTP/1.1{key}"), "");
+    for key in [
+        "",
+        "\r\nAuthorization: Bearer secre",
+        "\r\nAuthorization: Bearer secretx",
+    ] {
+        let (status, _, body) = models(key);
+        assert_eq!(status, 401, "{key}");
+        assert!(body.contains("invalid_api_key"), "{body}");
+    }
+    let (status, head, _) = models("\r\nAuthorization: Bearer secret");
+    assert_eq!(status, 200);
+    assert!(
+        head.contains("access-control-allow-origin: https://example.com"),
+        "{head}"
+    );
+    // A browser asks without the key.
+    assert_eq!(server.ask("OPTIONS /v1/models HTTP/1.1", "").0, 204);
+    assert_eq!(server.ask("GET /health HTTP/1.1", "").0, 200);
+    let open = Server::start(1, ServeOptions::default());
+    let (status, head, _) = open.ask("GET /v1/models HTTP/1.1", "");
+    assert_eq!(status, 200);
+    assert!(!head.contains("access-control"), "{head}");
+}
+
+/// A request whose answer lasts until the context is full.
+fn long(i: usize) -> String {
+    json!({"prompt": format!("{i} times"), "stream": true}).to_string()
+}
+
+#[test]
+fn too_many_requests_are_told_to_wait() {
+    let options = ServeOptions {
+        max_waiting: 1,
+        ..ServeOptions::default()
+    };
+    let server = Server::start(1, options);
+    let n = json!({"prompt": "x", "n": 3, "max_tokens": 2}).to_string();
+    let (status, head, body) = server.ask("POST /v1/completions HTTP/1.1", &n);
+    assert_eq!(status, 429, "{body}");
+    assert!(head.contains("retry-after: 1"), "{head}");
+    let two = json!({"prompt": "x", "n": 2, "max_tokens": 2});
+    assert_eq!(
+        server.post("/v1/completions", &two)["choices"][1]["index"],
+        1
+    );
+}
+
+#[test]
+fn clients_that_leave_free_their_sequences() {
+    let server = Server::start(3, ServeOptions::default());
+    let clients: Vec<TcpStream> = (0..12)
+        .map(|i| server.send("POST /v1/completions HTTP/1.1", &long(i)))
+        .collect();
+    for (i, mut client) in clients.into_iter().enumerate() {
+        // Some have read something, some have not; some close one side only.
+        if i % 3 == 0 {
+            let _ = client.read(&mut [0; 100]);
+        }
+        if i % 4 == 1 {
+            let _ = client.shutdown(std::net::Shutdown::Write);
+        }
+    }
+    let begin = Instant::now();
+    while server.metric("siskin_requests_running") + server.metric("siskin_requests_waiting") > 0.0
+    {
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "requests are left"
+        );
+        sleep(Duration::from_millis(20));
+    }
+    let (request, wanted) = prompts().swap_remove(3);
+    assert_eq!(
+        server.post("/v1/completions", &request)["choices"][0]["text"],
+        wanted
+    );
+}
+
+#[test]
+fn several_models_embeddings_and_tokens() {
+    let models = vec![
+        ("llama".into(), session("tiny/llama", 2)),
+        ("qwen3".into(), session("tiny/qwen3", 2)),
+    ];
+    let server = Server::with(models, ServeOptions::default());
+    let found = server.post(
+        "/tokenize",
+        &json!({"content": "Hello", "with_pieces": true}),
+    );
+    let ids: Vec<u64> = found["tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| t["id"].as_u64().unwrap())
+        .collect();
+    let back = server.post("/detokenize", &json!({"tokens": ids}));
+    assert_eq!(back["content"], "Hello");
+    let messages = json!([{"role": "user", "content": "Hello"}]);
+    let rendered = server.post("/apply-template", &json!({"messages": messages}));
+    assert!(rendered["prompt"].as_str().unwrap().contains("Hello"));
+    for model in ["llama", "qwen3"] {
+        let request = json!({"model": model, "prompt": [1, 2, 3], "max_tokens": 2});
+        assert_eq!(server.post("/v1/completions", &request)["model"], model);
+    }
+    let (_, _, models) = server.ask("GET /v1/models HTTP/1.1", "");
+    assert!(models.contains("llama") && models.contains("qwen3"));
+}
