@@ -49,24 +49,26 @@ fn value_of(key: u32, column: u32) -> vec4<f32> {
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) t: u32) {
     let d4 = HEAD_DIM / 4u;
     let group = N_HEADS / N_KV_HEADS;
-    position = position_of(0u);
+    // Not the private variable: that a loop is uniform is not proved through one.
+    let now = position_of(0u);
+    position = now;
     blocks = blocks_of(0u);
     kv_head = wid.x / group;
     new_value = V_START + kv_head * HEAD_DIM;
-    rotate(Q_START + wid.x * HEAD_DIM, true, position, t);
+    rotate(Q_START + wid.x * HEAD_DIM, true, now, t);
     for (var i = t; i < d4; i += WG) {
         q[i] = SCALE * rotated4(i);
     }
     workgroupBarrier();
-    rotate(K_START + kv_head * HEAD_DIM, false, position, t);
+    rotate(K_START + kv_head * HEAD_DIM, false, now, t);
     if wid.x % group == 0u && wid.y == 0u {
-        let at = cached(blocks, kv_head, position);
+        let at = cached(blocks, kv_head, now);
         for (var i = t; i < d4; i += WG) {
             write_key4(at + i, rotated4(i));
             write_value4(at + i, x4(new_value + 4u * i));
         }
     }
-    let end = position + 1u;
+    let end = now + 1u;
     let first = select(0u, end - WINDOW, WINDOW > 0u && end > WINDOW);
     let share = (end - first + SPLITS - 1u) / SPLITS;
     let begin = min(first + wid.y * share, end);

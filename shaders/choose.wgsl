@@ -16,8 +16,6 @@ override SEEN: u32;
 @group(0) @binding(5) var<storage, read_write> tokens: array<u32>;
 @group(0) @binding(6) var<storage, read_write> ring: array<u32>;
 
-var<private> sample: u32;
-
 var<workgroup> best_value: array<f32, WG>;
 var<workgroup> best_id: array<u32, WG>;
 
@@ -27,7 +25,7 @@ fn order(v: f32) -> u32 {
     return select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);
 }
 
-fn scaled(id: u32) -> f32 {
+fn scaled(sample: u32, id: u32) -> f32 {
     let s = samples[sample];
     var l = logits[sample * N + id];
     if ((seen[s.slot * SEEN + id / 32u] >> (id % 32u)) & 1u) == 1u {
@@ -37,10 +35,10 @@ fn scaled(id: u32) -> f32 {
 }
 
 // Number and mass of the tokens from the threshold on.
-fn above(threshold: u32, peak: f32, t: u32) -> vec2<f32> {
+fn above(sample: u32, threshold: u32, peak: f32, t: u32) -> vec2<f32> {
     var sum = vec4<f32>(0.0);
     for (var id = t; id < N; id += WG) {
-        let z = scaled(id);
+        let z = scaled(sample, id);
         if order(z) >= threshold {
             sum += vec4<f32>(1.0, exp(z - peak), 0.0, 0.0);
         }
@@ -55,11 +53,11 @@ fn middle_of(low: u32, high: u32) -> u32 {
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) t: u32) {
-    sample = wid.x;
+    let sample = wid.x;
     let s = samples[sample];
     var peak = -1e30;
     for (var id = t; id < N; id += WG) {
-        peak = max(peak, scaled(id));
+        peak = max(peak, scaled(sample, id));
     }
     peak = reduce_max(peak, t);
     let sampled = s.temperature > 0.0;
@@ -70,7 +68,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         var high = order(peak);
         for (var round = 0u; round < 32u; round++) {
             let middle = middle_of(low, high);
-            if above(middle, peak, t).x >= f32(s.top_k) {
+            if above(sample, middle, peak, t).x >= f32(s.top_k) {
                 low = middle;
             } else if middle > low {
                 high = middle - 1u;
@@ -79,12 +77,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         threshold = low;
     }
     if sampled && s.top_p < 1.0 {
-        let wanted = s.top_p * above(threshold, peak, t).y;
+        let wanted = s.top_p * above(sample, threshold, peak, t).y;
         var low = threshold;
         var high = order(peak);
         for (var round = 0u; round < 32u; round++) {
             let middle = middle_of(low, high);
-            if above(middle, peak, t).y >= wanted {
+            if above(sample, middle, peak, t).y >= wanted {
                 low = middle;
             } else if middle > low {
                 high = middle - 1u;
@@ -105,7 +103,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             chosen = 0xffffffffu;
             break;
         }
-        var z = scaled(id);
+        var z = scaled(sample, id);
         if sampled {
             if order(z) < threshold {
                 continue;

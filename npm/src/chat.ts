@@ -36,6 +36,7 @@ export interface ChatRequest {
   seed?: number | null;
   logprobs?: boolean | null;
   top_logprobs?: number | null;
+  /** Answers to the prompt, side by side; with a seed, the others have the following seeds. */
   n?: number | null;
   /** Extension: more variables for the chat template, such as `{ enable_thinking: false }`. */
   chat_template_kwargs?: Record<string, unknown> | null;
@@ -202,8 +203,7 @@ function messageOf(message: unknown, i: number): object {
 function optionsOf(request: ChatRequest): GenerateOptions {
   if (typeof request !== "object" || request === null) throw invalid("a request must be an object with `messages`");
   checkFields(request);
-  if (request.n != null && request.n !== 1) throw invalid("`n` must be 1");
-  const integer = (name: "max_tokens" | "max_completion_tokens" | "seed" | "top_k" | "top_logprobs", max: number) => {
+  const integer = (name: "max_tokens" | "max_completion_tokens" | "seed" | "top_k" | "top_logprobs" | "n", max: number) => {
     const value = request[name];
     if (value != null && !(Number.isSafeInteger(value) && value >= 0 && value <= max)) {
       throw invalid(`\`${name}\` is ${value}; it must be an integer from 0 to ${max}`);
@@ -222,6 +222,7 @@ function optionsOf(request: ChatRequest): GenerateOptions {
   checkStreamOptions(request.stream_options);
   const stop = request.stop == null ? [] : [request.stop].flat();
   if (!stop.every((s) => typeof s === "string")) throw invalid("`stop` must be a string or a list of strings");
+  integer("n", 128);
   const top = integer("top_logprobs", 20);
   if (top !== undefined && !request.logprobs) throw invalid("`top_logprobs` needs `logprobs: true`");
   const options = {
@@ -249,6 +250,7 @@ export class Completions {
     check("create", requestOptions);
     const { signal } = requestOptions;
     const options = optionsOf(request);
+    if (request.n === 0) throw invalid("`n` is 0; it must be an integer from 1 to 128");
     if (!Array.isArray(request.messages) || request.messages.length === 0) {
       throw invalid("`messages` must be a list of at least one message");
     }
@@ -262,7 +264,10 @@ export class Completions {
     const controller = new AbortController();
     if (signal?.aborted) controller.abort();
     signal?.addEventListener("abort", () => controller.abort(), { signal: controller.signal });
-    const events = this.#run(prompt, options, controller);
+    // Answers to one prompt differ, and can be repeated together.
+    const seed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]!;
+    const answers = Array.from({ length: request.n ?? 1 }, (_, i) => ({ ...options, seed: Number(seed) + i }));
+    const events = this.#run(prompt, answers, controller);
     const head = {
       id: `chatcmpl-${crypto.randomUUID?.() ?? Math.random().toString(36).slice(2)}`,
       created: Math.floor(Date.now() / 1000),
@@ -270,55 +275,58 @@ export class Completions {
     };
     if (request.stream) {
       const withUsage = request.stream_options?.include_usage ?? false;
-      return { controller, [Symbol.asyncIterator]: () => this.#chunks(head, events, controller, withUsage) };
+      return { controller, [Symbol.asyncIterator]: () => this.#chunks(head, events, controller, answers.length, withUsage) };
     }
-    let content = "";
-    const logprobs: ChatTokenLogprob[] = [];
-    for await (const event of events) {
-      if (event.kind === "token" || event.kind === "rest") content += event.text;
-      if (event.kind === "token" && event.logprob) logprobs.push(logprobOf(event.logprob));
-      if (event.kind !== "end") continue;
-      if (event.answer.finishReason === "cancelled") throw new SiskinError("aborted", "aborted by the page");
-      return {
-        ...head,
-        object: "chat.completion",
-        choices: [
-          {
-            index: 0,
-            finish_reason: event.answer.finishReason,
-            logprobs: request.logprobs ? { content: logprobs, refusal: null } : null,
-            message: { role: "assistant", content, refusal: null },
-          },
-        ],
-        usage: usageOf(event.answer),
-        siskin: detailsOf(event.answer),
-      };
+    const choices = answers.map((_, index) => ({ index, content: "", logprobs: [] as ChatTokenLogprob[] }));
+    const ended: Generated[] = [];
+    for await (const [index, event] of events) {
+      const choice = choices[index]!;
+      if (event.kind === "token" || event.kind === "rest") choice.content += event.text;
+      if (event.kind === "token" && event.logprob) choice.logprobs.push(logprobOf(event.logprob));
+      if (event.kind === "end") ended[index] = event.answer;
     }
-    throw new SiskinError("aborted", "aborted by the page");
+    return {
+      ...head,
+      object: "chat.completion",
+      choices: choices.map(({ index, content, logprobs }) => {
+        const { finishReason } = ended[index]!;
+        if (finishReason === "cancelled") throw new SiskinError("aborted", "aborted by the page");
+        return {
+          index,
+          finish_reason: finishReason,
+          logprobs: request.logprobs ? { content: logprobs, refusal: null } : null,
+          message: { role: "assistant", content, refusal: null },
+        };
+      }),
+      usage: usageOf(ended),
+      siskin: detailsOf(ended[0]!),
+    };
   }
 
-  /** The events of one answer, including its end, as an async generator. */
-  async *#run(prompt: Uint32Array, options: GenerateOptions, controller: AbortController): AsyncGenerator<RunEvent> {
-    const queue: RunEvent[] = [];
+  /** The events of all answers with the index of each, including their ends, as an async generator. */
+  async *#run(prompt: Uint32Array, answers: GenerateOptions[], controller: AbortController): AsyncGenerator<[number, RunEvent]> {
+    const queue: [number, RunEvent][] = [];
     let wake = () => {};
     let failure: unknown;
-    let done = false;
-    const push = (event: RunEvent) => {
-      queue.push(event);
+    let [left, failed] = [answers.length, false];
+    const push = (index: number, event: RunEvent) => {
+      queue.push([index, event]);
       wake();
     };
-    void this.model.generate(prompt, options, push, controller.signal).then(
-      (answer) => push({ kind: "end", answer }),
-      (thrown: unknown) => {
-        [failure, done] = [thrown, true];
-        wake();
-      },
-    );
+    answers.forEach((options, index) => {
+      void this.model.generate(prompt, options, (event) => push(index, event), controller.signal).then(
+        (answer) => push(index, { kind: "end", answer }),
+        (thrown: unknown) => {
+          [failure, failed] = [thrown, true];
+          wake();
+        },
+      );
+    });
     try {
-      while (!done) {
+      while (left > 0 && !failed) {
         const event = queue.shift();
         if (event) {
-          done = event.kind === "end";
+          if (event[1].kind === "end") left -= 1;
           yield event;
         } else {
           await new Promise<void>((resolve) => (wake = resolve));
@@ -332,28 +340,31 @@ export class Completions {
 
   async *#chunks(
     head: Pick<ChatCompletionChunk, "id" | "created" | "model">,
-    events: AsyncGenerator<RunEvent>,
+    events: AsyncGenerator<[number, RunEvent]>,
     controller: AbortController,
+    n: number,
     withUsage: boolean,
   ): AsyncGenerator<ChatCompletionChunk> {
     type Choice = ChatCompletionChunk["choices"][number];
-    const chunk = (delta: Choice["delta"], rest: Partial<Choice> = {}): ChatCompletionChunk => ({
+    const chunk = (index: number, delta: Choice["delta"], rest: Partial<Choice> = {}): ChatCompletionChunk => ({
       ...head,
       object: "chat.completion.chunk",
-      choices: [{ index: 0, delta, finish_reason: null, ...rest }],
+      choices: [{ index, delta, finish_reason: null, ...rest }],
     });
-    yield chunk({ role: "assistant", content: "" });
+    for (let index = 0; index < n; index++) yield chunk(index, { role: "assistant", content: "" });
+    const ended: Generated[] = [];
     try {
-      for await (const event of events) {
+      for await (const [index, event] of events) {
         if (event.kind === "token") {
           const logprobs = event.logprob && { content: [logprobOf(event.logprob)], refusal: null };
-          if (event.text || logprobs) yield chunk({ content: event.text }, logprobs && { logprobs });
+          if (event.text || logprobs) yield chunk(index, { content: event.text }, logprobs && { logprobs });
         } else if (event.kind === "rest") {
-          yield chunk({ content: event.text });
+          yield chunk(index, { content: event.text });
         } else if (event.kind === "end" && event.answer.finishReason !== "cancelled") {
-          const last = chunk({}, { finish_reason: event.answer.finishReason });
+          ended.push(event.answer);
+          const last = chunk(index, {}, { finish_reason: event.answer.finishReason });
           yield { ...last, siskin: detailsOf(event.answer) };
-          if (withUsage) yield { ...last, choices: [], usage: usageOf(event.answer) };
+          if (withUsage && ended.length === n) yield { ...last, choices: [], usage: usageOf(ended) };
         }
       }
     } catch (thrown) {
@@ -371,11 +382,16 @@ function logprobOf({ top, ...chosen }: TokenLogprob): ChatTokenLogprob {
 
 type RunEvent = GenerateEvent | { kind: "end"; answer: Generated };
 
-const usageOf = (a: Generated): Usage => ({
-  prompt_tokens: a.promptTokens,
-  completion_tokens: a.ids.length,
-  total_tokens: a.promptTokens + a.ids.length,
-  prompt_tokens_details: { cached_tokens: a.cachedTokens },
-});
+/** The prompt counts once for all of its answers. */
+function usageOf(answers: Generated[]): Usage {
+  const { promptTokens, cachedTokens } = answers[0]!;
+  const completion = answers.reduce((sum, a) => sum + a.ids.length, 0);
+  return {
+    prompt_tokens: promptTokens,
+    completion_tokens: completion,
+    total_tokens: promptTokens + completion,
+    prompt_tokens_details: { cached_tokens: cachedTokens },
+  };
+}
 
 const detailsOf = ({ ids, seed, prefillSeconds, decodeSeconds }: Generated): Details => ({ ids, seed: Number(seed), prefillSeconds, decodeSeconds });

@@ -1,7 +1,8 @@
 // The code that calls the wasm: in a worker, or on the page's own thread. One model each.
 
 import { SiskinError, aborted } from "./errors.js";
-import { BREATH, breathe, progressReporter } from "./pace.js";
+import { progressReporter } from "./pace.js";
+import { Requests } from "./requests.js";
 import { openHeaders, openWhole } from "./reference.js";
 import type {
   Bytes,
@@ -80,6 +81,12 @@ export class Engine {
   #whyCpu: string | undefined;
   /** Serialises the calls that use the session. */
   #turn: Promise<unknown> = Promise.resolve();
+  /** Calls that wait for their turn. */
+  #waiting = 0;
+  readonly #requests = new Requests(
+    (work) => this.#inTurn(work),
+    () => this.#waiting > 0,
+  );
   readonly #stops = new Map<number, AbortController>();
 
   constructor(wasm: Bindings) {
@@ -118,8 +125,9 @@ export class Engine {
     const before = this.#turn;
     let done!: () => void;
     this.#turn = new Promise<void>((resolve) => (done = resolve));
+    this.#waiting += 1;
     try {
-      await before;
+      await before.finally(() => (this.#waiting -= 1));
       if (!this.#session) throw new SiskinError("unloaded", "the model was unloaded");
       return await work(this.#session);
     } catch (thrown) {
@@ -277,37 +285,27 @@ export class Engine {
     onEvent: (event: GenerateEvent) => void,
     onLost: () => void,
   ): Promise<Generated> {
-    return this.#stoppable(call, (signal) =>
-      this.#inTurn(async (session) => {
-        let breath = performance.now();
-        // A worker's callbacks are sent separately from its results: the last one must arrive first.
-        let last: unknown;
-        const tell = (event: GenerateEvent) => (last = onEvent(event));
-        const listen = (kind: string, ...args: unknown[]): boolean | Promise<boolean> => {
-          if (kind === "prefill") tell({ kind, done: args[0] as number, total: args[1] as number });
-          if (kind === "rest") tell({ kind, text: args[0] as string });
-          if (kind === "lost") onLost();
-          if (kind === "token") {
-            const logprob = args[2] === undefined ? undefined : JSON.parse(args[2] as string);
-            tell({ kind, id: args[0] as number, text: args[1] as string, ...(logprob && { logprob }) });
-          }
-          if (signal.aborted) return false;
-          if (performance.now() - breath < BREATH) return true;
-          return breathe().then(() => {
-            breath = performance.now();
-            return !signal.aborted;
-          });
-        };
-        if (signal.aborted) throw aborted();
-        const { seed, ...rest } = options;
-        const request = { ...rest, seed: String(seed ?? crypto.getRandomValues(new Uint32Array(1))[0]) };
-        const answer = await session.generate(prompt, JSON.stringify(request), listen);
-        await last;
-        const generated = JSON.parse(answer) as Generated;
-        // JSON numbers are not precise enough for the largest seeds.
-        return { ...generated, seed: seed ?? generated.seed };
-      }),
-    );
+    return this.#stoppable(call, async (signal) => {
+      // A worker's callbacks are sent separately from its results: the last one must arrive first.
+      let last: unknown;
+      const tell = (event: GenerateEvent) => (last = onEvent(event));
+      const listen = (kind: string, ...args: unknown[]) => {
+        if (kind === "prefill") tell({ kind, done: args[0] as number, total: args[1] as number });
+        if (kind === "rest") tell({ kind, text: args[0] as string });
+        if (kind === "lost") onLost();
+        if (kind === "token") {
+          const logprob = args[2] === undefined ? undefined : JSON.parse(args[2] as string);
+          tell({ kind, id: args[0] as number, text: args[1] as string, ...(logprob && { logprob }) });
+        }
+      };
+      const { seed, ...rest } = options;
+      const request = { ...rest, seed: String(seed ?? crypto.getRandomValues(new Uint32Array(1))[0]) };
+      const answer = await this.#requests.ask(prompt, JSON.stringify(request), signal, listen);
+      await last;
+      const generated = JSON.parse(answer) as Generated;
+      // JSON numbers are not precise enough for the largest seeds.
+      return { ...generated, seed: seed ?? generated.seed };
+    });
   }
 
   nextLogits(prompt: Uint32Array): Promise<Float32Array> {

@@ -206,13 +206,61 @@ test("requests that cannot be answered report the reason", () =>
         ask({ messages, max_tokens: 1.5 }),
         ask({ messages, top_logprobs: 2 }),
         ask({ messages, tools: [{ type: "function", function: { name: "f" } }] }),
-        ask({ messages, n: 2 }),
+        ask({ messages, n: 0 }),
         ask({ messages: [{ role: "user", content: "long ".repeat(200) }] }),
       ]);
     });
     assert.ok(codes.pop().startsWith("prompt_too_long: "));
     for (const code of codes) assert.match(code, /^invalid_request: /);
   }));
+
+for (const device of ["cpu", "webgpu"]) {
+  test(`answers side by side on ${device} are those of each alone, and one that is stopped disturbs none`, async () => {
+    const { page, noise, close } = await openPage(browser, server.url);
+    const expected = PROMPTS.map((p) => nativeRun(join(tiny, "llama"), p, 24, ["--ctx", "64"]).ids);
+    const found = await page.evaluate(
+      async ([url, prompts, device]) => {
+        const model = await Siskin.load(url, { device, context: 64 });
+        const order = [];
+        const stop = new AbortController();
+        const stopped = model
+          .generate("stop this", { maxTokens: 40, ignoreEnd: true }, { signal: stop.signal, onEvent: (e) => e.kind === "token" && stop.abort() })
+          .then((a) => a.finishReason, (e) => e.code);
+        const answers = prompts.map((prompt, i) =>
+          model.generate(prompt, { maxTokens: 24 }, { onEvent: (e) => e.kind === "token" && order.push(i) }),
+        );
+        // What is not an answer waits for those that have begun.
+        const logits = model.nextLogits("x");
+        const ids = (await Promise.all(answers)).map((a) => a.ids);
+        const request = { messages: [{ role: "user", content: "hi" }], max_tokens: 10, temperature: 1, seed: 3 };
+        const three = await model.chat.completions.create({ ...request, n: 3 });
+        const alone = [];
+        for (const seed of [3, 4, 5]) alone.push((await model.chat.completions.create({ ...request, seed })).choices[0].message.content);
+        const streamed = ["", "", ""];
+        let usage;
+        for await (const chunk of await model.chat.completions.create({ ...request, n: 3, stream: true, stream_options: { include_usage: true } })) {
+          for (const { index, delta } of chunk.choices) streamed[index] += delta.content ?? "";
+          usage = chunk.usage ?? usage;
+        }
+        const texts = three.choices.map((c) => c.message.content);
+        return { ids, order, stopped: await stopped, logits: (await logits).length, texts, alone, streamed, usage, three: three.usage };
+      },
+      [`${server.url}tiny/llama/`, PROMPTS, device],
+    );
+    assert.deepEqual(found.ids, expected);
+    assert.equal(found.stopped, "cancelled");
+    assert.equal(found.logits, 320);
+    // Side by side: each has a token before any has all of its own.
+    const first = found.order.findIndex((i, at) => found.order.slice(0, at + 1).filter((j) => j === i).length === 24);
+    assert.deepEqual([...new Set(found.order.slice(0, first < 0 ? undefined : first))].sort(), [0, 1, 2]);
+    assert.deepEqual(found.texts, found.alone);
+    assert.deepEqual(found.streamed, found.alone);
+    assert.equal(found.usage.completion_tokens, found.three.completion_tokens);
+    assert.ok(found.three.prompt_tokens < 64);
+    assert.deepEqual(noise, []);
+    await close();
+  });
+}
 
 test("the main thread and given bytes work too", async () => {
   const { page, noise, close } = await openPage(browser, server.url);

@@ -1,4 +1,5 @@
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use siskin_serve::ServeOptions;
@@ -22,17 +23,9 @@ pub async fn serve(args: ServeArgs) -> Result<()> {
     let listener =
         TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     let address = listener.local_addr()?;
+    let names = names(&args.models)?;
     let mut models = vec![];
-    for path in &args.models {
-        let name = open::resolve(path)?;
-        let name = match name.is_dir() {
-            true => name.file_name(),
-            false => name.file_stem(),
-        };
-        let name = name.unwrap_or_default().to_string_lossy().into_owned();
-        if models.iter().any(|(other, _)| *other == name) {
-            bail!("two models are named `{name}`; rename one of the files");
-        }
+    for (path, name) in args.models.iter().zip(names) {
         let session = open::open_for(path, &args.on, args.parallel.into()).await?;
         let device = session.device();
         eprintln!(
@@ -53,6 +46,24 @@ pub async fn serve(args: ServeArgs) -> Result<()> {
     println!("listening on http://{address}/v1");
     siskin_serve::serve(listener, models, options, || stop::flow().is_break())?;
     Ok(())
+}
+
+/// The models' names: those of their files, which must differ.
+fn names(models: &[PathBuf]) -> Result<Vec<String>> {
+    let mut names = vec![];
+    for model in models {
+        let path = open::resolve(model)?;
+        let name = match path.is_dir() {
+            true => path.file_name(),
+            false => path.file_stem(),
+        };
+        let name = name.unwrap_or_default().to_string_lossy().into_owned();
+        if names.contains(&name) {
+            bail!("two models are named `{name}`; rename one of the files");
+        }
+        names.push(name);
+    }
+    Ok(names)
 }
 
 fn check_access(host: IpAddr, api_key: Option<&str>, no_auth: bool) -> Result<()> {

@@ -11,9 +11,9 @@ use crate::answer::{Answer, FinishReason, GenerateOptions, TokenLogprob};
 use crate::store::Cached;
 use crate::{Error, Event};
 
-/// What [`crate::Session::submit`] returns.
+/// The number of a request, from [`crate::Session::submit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RequestId(pub(crate) u64);
+pub struct RequestId(pub u64);
 
 /// What happened to a request in a step.
 #[derive(Debug)]

@@ -1,20 +1,20 @@
 //! A loaded model.
 
-use std::ops::ControlFlow;
-
-use js_sys::{Array, Float32Array, Function, Promise, Reflect};
+use js_sys::{Array, Float32Array, Function, Reflect};
 use serde::Deserialize;
 use serde_json::json as object;
 use siskin_engine::{
-    Answer, CacheType, DeviceRequest, Event, GenerateOptions, LookOptions, MemoryFigure,
-    ModelFiles, OpenOptions, Precision, Sampling,
+    Answer, CacheType, DeviceRequest, GenerateOptions, LookOptions, MemoryFigure, ModelFiles,
+    OpenOptions, Precision, RequestEvent, RequestId, Sampling, Update,
 };
 use siskin_gpu::Profile;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
 
 use crate::error::{Result, invalid, to_js};
 use crate::{json, parse};
+
+/// The most answers at once.
+const SEQUENCES: usize = 4;
 
 /// How to open a model.
 #[derive(Debug, Default, Deserialize)]
@@ -92,6 +92,9 @@ impl Session {
                 Some(other) => return Err(invalid(&format!("there is no device `{other}`"))),
             },
             context: options.context,
+            // They share the cache of one conversation, so that each further one costs no memory.
+            sequences: SEQUENCES,
+            cache_tokens: Some(0),
             cache_type: CacheType::F16,
             precision: Precision::Fast,
         };
@@ -127,15 +130,8 @@ impl Session {
         }))
     }
 
-    /// Answers a prompt of token ids. Calls `on_event(kind, …)` with `prefill, done, total`;
-    /// `token, id, text, logprob JSON or undefined`; `rest, text`; `lost`. The callback returns, or promises,
-    /// whether to continue.
-    pub async fn generate(
-        &mut self,
-        prompt: Vec<u32>,
-        request: String,
-        on_event: Function,
-    ) -> Result<String> {
+    /// Adds a prompt of token ids, to be answered by [`Self::step`] beside others; returns the request's number.
+    pub fn submit(&mut self, prompt: Vec<u32>, request: String) -> Result<f64> {
         let request: Request = parse(&request)?;
         let seed = request.seed.parse();
         let options = GenerateOptions {
@@ -152,25 +148,25 @@ impl Session {
             logprobs: request.top_logprobs,
             ignore_end: request.ignore_end,
         };
-        let mut thrown = None;
-        let answer = self
-            .session
-            .generate(&prompt, &options, async |event| {
-                match call(&on_event, &event).await {
-                    Ok(go_on) if go_on.is_truthy() => ControlFlow::Continue(()),
-                    Ok(_) => ControlFlow::Break(()),
-                    Err(e) => {
-                        thrown = Some(e);
-                        ControlFlow::Break(())
-                    }
-                }
-            })
-            .await
-            .map_err(to_js)?;
-        match thrown {
-            Some(e) => Err(e),
-            None => answer_json(&answer),
+        let submitted = self.session.submit(&prompt, options);
+        submitted.map(|id| id.0 as f64).map_err(to_js)
+    }
+
+    /// Runs one step of all requests. Calls `on_event(request, kind, …)` with `prefill, done, total`; `token, id, text,
+    /// logprob JSON or undefined`; `rest, text`; `lost`; and last for a request, `done, JSON` or `failed, error`.
+    pub async fn step(&mut self, on_event: Function) -> Result<()> {
+        for update in self.session.step().await.map_err(to_js)? {
+            tell(&on_event, update)?;
         }
+        Ok(())
+    }
+
+    /// Ends a request; its answer so far is told as by [`Self::step`].
+    pub fn cancel(&mut self, request: f64, on_event: Function) -> Result<()> {
+        for update in self.session.cancel(RequestId(request as u64)) {
+            tell(&on_event, update)?;
+        }
+        Ok(())
     }
 
     /// Logits for the token after the prompt.
@@ -222,30 +218,29 @@ pub(crate) fn memory_json(memory: &MemoryFigure) -> serde_json::Value {
     })
 }
 
-async fn call(on_event: &Function, event: &Event<'_>) -> Result<JsValue> {
-    let args = match event {
-        Event::Prefill { done, total } => Array::of3(
+fn tell(on_event: &Function, update: Update) -> Result<()> {
+    let args = match update.event {
+        RequestEvent::Prefill { done, total } => Array::of3(
             &"prefill".into(),
-            &(*done as f64).into(),
-            &(*total as f64).into(),
+            &(done as f64).into(),
+            &(total as f64).into(),
         ),
-        Event::Token { id, text, logprob } => Array::of4(
+        RequestEvent::Token { id, text, logprob } => Array::of4(
             &"token".into(),
-            &(*id).into(),
-            &(*text).into(),
+            &id.into(),
+            &text.into(),
             &match logprob {
-                Some(logprob) => json(logprob)?.into(),
+                Some(logprob) => json(&logprob)?.into(),
                 None => JsValue::UNDEFINED,
             },
         ),
-        Event::Rest { text } => Array::of2(&"rest".into(), &(*text).into()),
-        Event::DeviceLost => Array::of1(&"lost".into()),
+        RequestEvent::Rest { text } => Array::of2(&"rest".into(), &text.into()),
+        RequestEvent::DeviceLost => Array::of1(&"lost".into()),
+        RequestEvent::Done(answer) => Array::of2(&"done".into(), &answer_json(&answer)?.into()),
+        RequestEvent::Failed(e) => Array::of2(&"failed".into(), &to_js(e)),
     };
-    let returned = on_event.apply(&JsValue::NULL, &args)?;
-    match returned.dyn_into::<Promise>() {
-        Ok(promise) => JsFuture::from(promise).await,
-        Err(value) => Ok(value),
-    }
+    args.unshift(&(update.request.0 as f64).into());
+    on_event.apply(&JsValue::NULL, &args).map(drop)
 }
 
 fn answer_json(answer: &Answer) -> Result<String> {

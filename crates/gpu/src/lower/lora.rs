@@ -1,6 +1,6 @@
 //! Adapters, forward and backward.
 
-use siskin_graph::{LoraId, NodeId, Rows, View};
+use siskin_graph::{LoraId, NodeId, View};
 
 use super::linear::spread;
 use super::texts::groups;
@@ -173,7 +173,7 @@ impl Lowering<'_> {
             .size("Q_STRIDE", q.stride)
             .size("Q_START", q.start);
         let entries = [
-            (0, self.step_uniform(Rows::All)),
+            (0, self.step_uniform(siskin_graph::Rows::All)),
             (3, self.bound(p)),
             (4, self.bound(q)),
             (6, self.params(&self.device.training.grads, at, len)),
@@ -182,7 +182,7 @@ impl Lowering<'_> {
         self.push(
             &kernel,
             spread(values.div_ceil(64)),
-            Rows::All,
+            siskin_graph::Rows::All,
             bytes,
             &entries,
         )?;
