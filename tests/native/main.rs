@@ -32,4 +32,5 @@ mod sequences;
 mod shaders;
 mod text;
 mod tiny_models;
+mod torchao;
 mod training;
