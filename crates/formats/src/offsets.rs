@@ -1,6 +1,8 @@
 //! Matrices of 4-bit integers with a scale and an offset for each group of columns, `scale code + offset`, which are
-//! tensors of their own: torchao's `Int4Tensor`. They become Q4_1, whose codes begin at 0: its minimum, 8 scales less
-//! than the offset, is rounded to f16, by at most 2^-11 of it. Its scale holds a bfloat16 of at least 2^-17 exactly.
+//! tensors of their own: torchao's `Int4Tensor`. They become [INT4_1], whose scales and offsets are f16: every bfloat16 from
+//! 2^-17 to 65504 is one, and smaller ones are rounded by at most 2^-25.
+//!
+//! [INT4_1]: crate::formats::INT4_1
 
 use half::f16;
 
@@ -28,10 +30,10 @@ impl Offsets {
         vec![self.codes, self.scales.1, self.zeros.1]
     }
 
-    /// The bytes of Q4_1, from those of [`Self::places`].
+    /// The bytes of INT4_1, from those of [`Self::places`].
     ///
     /// # Errors
-    /// If a scale or a minimum is not a number, or larger than an f16.
+    /// If a scale or an offset is not a number, or larger than an f16.
     pub fn blocks(&self, parts: &[Vec<u8>]) -> Result<Vec<u8>> {
         let [rows, cols] = self.shape;
         let mut out = Vec::with_capacity(rows * cols / LEN * 20);
@@ -41,7 +43,7 @@ impl Offsets {
                 let at = group * rows + row;
                 let scale = float_at(self.scales.0, &parts[1], at);
                 let zero = float_at(self.zeros.0, &parts[2], at);
-                let head = [scale, zero - 8.0 * scale].map(f16::from_f32);
+                let head = [scale, zero].map(f16::from_f32);
                 if head.iter().any(|v| !v.is_finite()) {
                     return Err(Error::Damaged {
                         name: self.name.clone(),

@@ -37,7 +37,7 @@ struct Class {
 const CLASSES: [Class; 4] = [
     Class {
         name: "Int4Tensor",
-        config: "Int4WeightOnlyConfig",
+        config: "Int4WeightOnlyConfig with int4_packing_format=plain",
         parts: &["qdata", "scale", "zero_point"],
         known: &["block_size", "shape"],
         activations: "activation_dtype",
@@ -230,7 +230,7 @@ fn int4(parts: &mut Parts<'_>, state: &Table<'_>) -> Result<TensorInfo> {
     let groups = cols.div_ceil(group);
     let scales = parts.floats(SCALES, &[groups, rows])?;
     let zeros = parts.floats(ZEROS, &[groups, rows])?;
-    let ty = TensorType::Q4_1;
+    let ty = TensorType::INT4_1;
     // The last group may be shorter.
     let in_blocks = cols.is_multiple_of(LEN) && (group.is_multiple_of(LEN) || groups == 1);
     let Some(bytes) = ty.bytes_of(rows * cols).filter(|_| in_blocks) else {
