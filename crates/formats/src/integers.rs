@@ -1,6 +1,6 @@
 //! Matrices of integers with a scale and a zero point for each group of columns, `scale (code − zero)`, whose codes,
-//! scales and zero points are tensors of their own: GPTQ, AWQ, compressed-tensors, LLM.int8(), torchao. They become [INT4] or
-//! [INT8]; where the columns of a group are apart, as GPTQ's act-order leaves them, F16.
+//! scales and zero points are tensors of their own: GPTQ, AWQ, compressed-tensors, LLM.int8(), torchao. They become
+//! [INT4] or [INT8]; where the columns of a group are apart, as GPTQ's act-order leaves them, F16.
 //!
 //! [INT4]: crate::formats::INT4
 //! [INT8]: crate::formats::INT8

@@ -1,6 +1,6 @@
 //! Matrices of 4-bit integers with a scale and an offset for each group of columns, `scale code + offset`, which are
-//! tensors of their own: torchao's `Int4Tensor`. They become [INT4_1], whose scales and offsets are f16: every bfloat16 from
-//! 2^-17 to 65504 is one, and smaller ones are rounded by at most 2^-25.
+//! tensors of their own: torchao's `Int4Tensor`. They become [INT4_1], whose scales and offsets are f16: every bfloat16
+//! from 2^-17 to 65504 is one, and smaller ones are rounded by at most 2^-25.
 //!
 //! [INT4_1]: crate::formats::INT4_1
 

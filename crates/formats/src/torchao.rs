@@ -30,7 +30,7 @@ struct Class {
     parts: &'static [&'static str],
     /// Attributes that are read here, or that change nothing where only weights are quantised.
     known: &'static [&'static str],
-    /// How activations are quantised, which must be null.
+    /// How activations are quantised: null, or a type of floats that they have anyway.
     activations: &'static str,
 }
 
@@ -139,7 +139,6 @@ impl Class {
             return Err(state.refused("_data", "an object"));
         };
         for (key, value) in attributes {
-            // What activations are converted to, where they are not floats of 16 bits anyway.
             let is_off = value.is_null() || value["_data"] == "bfloat16";
             if key == self.activations && !is_off {
                 let only = format!("weights alone are quantised, as by {}", self.config);
@@ -153,8 +152,7 @@ impl Class {
     }
 }
 
-/// Rows and columns that share a scale, of a matrix of this shape: one row or all, and of columns as many as divide
-/// theirs.
+/// Rows and columns that share a scale.
 fn block(state: &Table<'_>) -> Result<[usize; 2]> {
     let sizes = state.get("block_size").as_array();
     let sizes: Option<Vec<usize>> = sizes.and_then(|sizes| {
