@@ -33,4 +33,5 @@ mod serve;
 mod shaders;
 mod text;
 mod tiny_models;
+mod torchao;
 mod training;

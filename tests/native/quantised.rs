@@ -43,7 +43,7 @@ fn folder(name: &str) -> TempDir {
     dir
 }
 
-fn logits(folder: &Path, device: DeviceRequest, ids: &[u32]) -> Vec<f32> {
+pub fn logits(folder: &Path, device: DeviceRequest, ids: &[u32]) -> Vec<f32> {
     let options = OpenOptions {
         device,
         context: Some(64),
@@ -201,12 +201,6 @@ fn options_that_are_not_understood_are_refused() {
             "/quant_method".into(),
             json!("hqq"),
             "`quantization_config.quant_method` is hqq, which is not supported; supported: awq",
-        ),
-        (
-            "gptq_4_v1",
-            "/quant_method".into(),
-            json!("torchao"),
-            "is torchao",
         ),
         (
             "gptq_4_v1",

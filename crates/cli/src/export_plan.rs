@@ -128,7 +128,7 @@ fn in_gguf(
 ) -> Result<Vec<Exported>> {
     let checkpoint = &files.weights.checkpoint;
     let mut tensors = files.model.exports(checkpoint, true, None)?;
-    // What GGUF does not have: NF4, INT4, INT8.
+    // What GGUF does not have: NF4, INT4, INT4_1, INT8.
     for t in tensors.iter_mut().filter(|t| t.ty.ggml().is_none()) {
         t.ty = TensorType::F16;
     }

@@ -57,7 +57,11 @@ pub fn weights(ty: TensorType, seed: u32, n: usize) -> Vec<u8> {
     let bytes = ty.bytes_of(n).unwrap_or_default();
     let mut bytes: Vec<u8> = noise(seed).take(bytes).map(|v| (v * 256.0) as u8).collect();
     let scales: &[usize] = match ty {
-        TensorType::Q4_1 | TensorType::Q5_1 | TensorType::Q4_K | TensorType::Q5_K => &[0, 2],
+        TensorType::Q4_1
+        | TensorType::Q5_1
+        | TensorType::Q4_K
+        | TensorType::Q5_K
+        | TensorType::INT4_1 => &[0, 2],
         TensorType::Q2_K => &[80, 82],
         TensorType::Q3_K => &[108],
         TensorType::Q6_K => &[208],

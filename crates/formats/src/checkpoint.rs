@@ -7,10 +7,12 @@ use std::path::Path;
 use crate::integers::Integers;
 use crate::mxfp4::Scales;
 use crate::nf4::Peaks;
-use crate::quantisation::Scheme;
+use crate::offsets::Offsets;
+use crate::quantisation::Method;
 use crate::safetensors::Header;
 use crate::{
-    ByteSource, Error, FileSource, Gguf, Result, SideFiles, TensorType, fp8, integer_tensors, mxfp4,
+    ByteSource, Error, FileSource, Gguf, Result, SideFiles, TensorType, fp8, integer_tensors,
+    mxfp4, torchao,
 };
 
 /// Bytes of one of a checkpoint's files.
@@ -50,6 +52,7 @@ pub(crate) enum Apart {
     Mxfp4(Scales),
     Fp8(fp8::Scales),
     Integers(Box<Integers>),
+    Offsets(Box<Offsets>),
 }
 
 impl TensorInfo {
@@ -59,7 +62,7 @@ impl TensorInfo {
         // Peaks that are quantised, and 8-bit floats, share scales across rows; integers, words.
         let is_whole = matches!(
             self.apart,
-            Some(Apart::Nf4(_) | Apart::Fp8(_) | Apart::Integers(_))
+            Some(Apart::Nf4(_) | Apart::Fp8(_) | Apart::Integers(_) | Apart::Offsets(_))
         );
         if is_whole || rows == (0..n_rows) {
             return (self.clone(), rows.start);
@@ -99,10 +102,9 @@ impl TensorInfo {
                 let [codes, bytes] = mxfp4::bytes_of(values);
                 vec![own((self.offset, codes)), own((scales.offset, bytes))]
             }
-            Some(Apart::Fp8(scales)) => {
-                vec![own((self.offset, values as u64)), own(scales.at)]
-            }
+            Some(Apart::Fp8(scales)) => vec![own((self.offset, values as u64)), scales.at],
             Some(Apart::Integers(integers)) => integers.places(),
+            Some(Apart::Offsets(offsets)) => offsets.places(),
         }
     }
 
@@ -120,6 +122,7 @@ impl TensorInfo {
             Some(Apart::Mxfp4(_)) => mxfp4::blocks(&parts[0], &parts[1]),
             Some(Apart::Fp8(scales)) => scales.values(&parts[0], &parts[1]),
             Some(Apart::Integers(integers)) => integers.blocks(&parts)?,
+            Some(Apart::Offsets(offsets)) => offsets.blocks(&parts)?,
         })
     }
 
@@ -211,9 +214,13 @@ impl Checkpoint {
             headers.push(Header::read(&**source)?);
         }
         let entries = crate::safetensors::entries(&headers[..own])?;
-        let (mut tensors, parts) = match Scheme::of(&side)? {
-            Some(scheme) => scheme.tensors(&side.folder, &entries)?,
-            None if integer_tensors::is_quantised(&entries) => return Err(Scheme::missing(&side)),
+        let (mut tensors, parts) = match Method::of(&side)? {
+            Some(Method::Integers(scheme)) => scheme.tensors(&side.folder, &entries)?,
+            Some(Method::Torchao) => {
+                let all = headers[..own].iter().flat_map(|h| h.metadata.clone());
+                torchao::tensors(&side.folder, &all.collect(), &entries)?
+            }
+            None if integer_tensors::is_quantised(&entries) => return Err(Method::missing(&side)),
             None => (vec![], HashSet::new()),
         };
         let mut unread = vec![];

@@ -4,9 +4,10 @@
 
 use half::f16;
 
-use crate::TensorType;
 use crate::blocks::f16_to_f32;
+use crate::checkpoint::Apart;
 use crate::formats::float_at;
+use crate::{Place, TensorInfo, TensorType};
 
 /// What the scales of `X.weight` are called, after its name.
 pub(crate) const SCALES: [&str; 2] = ["_scale_inv", "_scale"];
@@ -17,20 +18,20 @@ const BLOCK: usize = 128;
 /// A tensor's scales.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Scales {
-    /// Offset and length in the file.
-    pub at: (u64, u64),
+    /// Where they are.
+    pub at: Place,
     /// F32, F16 or BF16.
     pub ty: TensorType,
     /// Rows and columns of the weight.
     shape: [usize; 2],
     /// Rows and columns that share a scale.
-    block: [usize; 2],
+    pub block: [usize; 2],
 }
 
 impl Scales {
     /// Of a matrix of this shape, if scales of their shape are understood: one for all, for each row, or for each
     /// 128 × 128.
-    pub fn new(matrix: &[usize], scales: &[usize], ty: TensorType, at: (u64, u64)) -> Option<Self> {
+    pub fn new(matrix: &[usize], scales: &[usize], ty: TensorType, at: Place) -> Option<Self> {
         let &[rows, cols] = matrix else { return None };
         let n: usize = scales.iter().product();
         let block = match scales {
@@ -39,13 +40,26 @@ impl Scales {
             [a, b] if [*a, *b] == [rows.div_ceil(BLOCK), cols.div_ceil(BLOCK)] => [BLOCK; 2],
             _ => return None,
         };
-        let is_whole = rows > 0 && cols > 0 && ty.bytes_of(n) == Some(at.1 as usize);
+        let is_whole = rows > 0 && cols > 0 && ty.bytes_of(n) == Some(at.bytes as usize);
         is_whole.then_some(Self {
             at,
             ty,
             shape: [rows, cols],
             block,
         })
+    }
+
+    /// What the tensor with these codes is read as.
+    pub fn tensor(self, name: String, shape: Vec<usize>, codes: Place) -> TensorInfo {
+        TensorInfo {
+            name,
+            shape,
+            ty: TensorType::F16,
+            file: codes.file,
+            offset: codes.offset,
+            bytes: 2 * codes.bytes,
+            apart: Some(Apart::Fp8(self)),
+        }
     }
 
     /// The tensor as F16, from its codes and its scales.

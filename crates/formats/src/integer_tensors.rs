@@ -74,12 +74,13 @@ impl Scheme {
 }
 
 /// The tensors of one matrix.
-struct Parts<'a> {
-    folder: &'a str,
+pub(crate) struct Parts<'a> {
+    pub folder: &'a str,
     /// The name that theirs begin with.
-    module: &'a str,
-    entries: &'a Entries,
-    used: &'a mut HashSet<String>,
+    pub module: &'a str,
+    pub entries: &'a Entries,
+    /// The names of those that were found.
+    pub used: &'a mut HashSet<String>,
 }
 
 impl<'a> Parts<'a> {
@@ -90,7 +91,7 @@ impl<'a> Parts<'a> {
         Some(found)
     }
 
-    fn get(&mut self, part: &str) -> Result<&'a Stored> {
+    pub fn get(&mut self, part: &str) -> Result<&'a Stored> {
         let missing = Error::MissingTensor {
             name: self.folder.into(),
             tensor: format!("{}.{part}", self.module),
@@ -98,7 +99,7 @@ impl<'a> Parts<'a> {
         self.find(part).ok_or(missing)
     }
 
-    fn wrong(&self, part: &str, found: &Stored, wanted: &str) -> Error {
+    pub fn wrong(&self, part: &str, found: &Stored, wanted: &str) -> Error {
         Error::Damaged {
             name: self.folder.into(),
             what: format!(
@@ -109,7 +110,7 @@ impl<'a> Parts<'a> {
     }
 
     /// A part, if it has one of these types and this shape.
-    fn checked(
+    pub fn checked(
         &self,
         part: &str,
         found: &Stored,
@@ -125,13 +126,13 @@ impl<'a> Parts<'a> {
         Err(self.wrong(part, found, &format!("{types:?} {shape:?}")))
     }
 
-    fn place(&mut self, part: &str, types: &[Dtype], shape: &[usize]) -> Result<Place> {
+    pub fn place(&mut self, part: &str, types: &[Dtype], shape: &[usize]) -> Result<Place> {
         let found = self.get(part)?;
         self.checked(part, found, types, shape)
     }
 
     /// The rows and columns of the tensor with the codes.
-    fn matrix(&mut self, part: &str, ty: Dtype) -> Result<([usize; 2], Place)> {
+    pub fn matrix(&mut self, part: &str, ty: Dtype) -> Result<([usize; 2], Place)> {
         let found = self.get(part)?;
         let &[a, b] = &found.shape[..] else {
             return Err(self.wrong(part, found, "a matrix"));
@@ -143,7 +144,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    fn floats(&mut self, part: &str, shape: &[usize]) -> Result<(TensorType, Place)> {
+    pub fn floats(&mut self, part: &str, shape: &[usize]) -> Result<(TensorType, Place)> {
         let found = self.get(part)?;
         let at = self.checked(part, found, &FLOATS, shape)?;
         match plain_type(found.dtype) {
@@ -348,11 +349,11 @@ impl<'a> Parts<'a> {
         Ok((scales, at))
     }
 
-    fn weight(&self) -> String {
+    pub fn weight(&self) -> String {
         format!("{}.weight", self.module)
     }
 
-    fn info(&self, integers: Integers) -> Result<TensorInfo> {
+    pub fn info(&self, integers: Integers) -> Result<TensorInfo> {
         let (ty, [rows, cols]) = (integers.ty(), integers.shape);
         let in_blocks = cols.is_multiple_of(LEN) && integers.group.is_multiple_of(LEN);
         let in_blocks = in_blocks || ty == TensorType::F16;

@@ -1,6 +1,6 @@
 //! Matrices of integers with a scale and a zero point for each group of columns, `scale (code − zero)`, whose codes,
-//! scales and zero points are tensors of their own: GPTQ, AWQ, compressed-tensors, LLM.int8(). They become [INT4] or
-//! [INT8]; where the columns of a group are apart, as GPTQ's act-order leaves them, F16.
+//! scales and zero points are tensors of their own: GPTQ, AWQ, compressed-tensors, LLM.int8(), torchao. They become
+//! [INT4] or [INT8]; where the columns of a group are apart, as GPTQ's act-order leaves them, F16.
 //!
 //! [INT4]: crate::formats::INT4
 //! [INT8]: crate::formats::INT8
@@ -242,6 +242,13 @@ impl Integers {
                     let scale = self.scale(scales, row, group);
                     let word = scale_and_zero(self.bits, scale, zero(row, group)?);
                     let q = self.codes.0.block(codes, self.bits, row, col);
+                    // Codes of 4 bits may be stored in bytes.
+                    if q.iter().any(|q| u32::from(*q) > mask) {
+                        return Err(self.damaged(&format!(
+                            "a code of row {row} is out of the range of {} bits",
+                            self.bits
+                        )));
+                    }
                     let out = &mut out[(row * per_row + i) * bytes..][..bytes];
                     let (head, values) = out.split_at_mut(4);
                     head.copy_from_slice(&word.to_le_bytes());

@@ -15,6 +15,7 @@ mod integer_tensors;
 mod integers;
 mod mxfp4;
 mod nf4;
+mod offsets;
 mod pickle;
 mod quantisation;
 mod safetensors;
@@ -23,6 +24,7 @@ mod side_files;
 mod source;
 mod split;
 mod tensor_type;
+mod torchao;
 
 pub use blocks::{
     BLOCK_32, Block32, Encode, ForFormat, Format, Values, decode, encode, f16_to_f32,

@@ -10,6 +10,15 @@ const KEY: &str = "quantization_config";
 /// Methods of which the tensors themselves say all there is to know, or a model's family reads the rest.
 const BY_TENSORS: [&str; 2] = ["fp8", "mxfp4"];
 
+/// How a folder's weights were quantised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// To matrices of integers, whose parts the configuration explains.
+    Integers(Scheme),
+    /// By torchao: the metadata of the files has the class of each tensor.
+    Torchao,
+}
+
 /// How a folder's matrices of integers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
@@ -36,19 +45,19 @@ pub(crate) enum Scheme {
     Int8,
 }
 
-/// An object of the configuration, with its name for error messages.
-struct Table<'a> {
-    file: &'a str,
-    name: String,
-    json: &'a Value,
+/// An object of a configuration, with its name for error messages.
+pub(crate) struct Table<'a> {
+    pub file: &'a str,
+    pub name: String,
+    pub json: &'a Value,
 }
 
 impl<'a> Table<'a> {
-    fn get(&self, key: &str) -> &'a Value {
+    pub fn get(&self, key: &str) -> &'a Value {
         &self.json[key]
     }
 
-    fn within(&self, key: &str) -> Self {
+    pub fn within(&self, key: &str) -> Self {
         Self {
             file: self.file,
             name: format!("{}.{key}", self.name),
@@ -63,7 +72,7 @@ impl<'a> Table<'a> {
         (key, self.get(key))
     }
 
-    fn refused(&self, key: &str, supported: &str) -> Error {
+    pub fn refused(&self, key: &str, supported: &str) -> Error {
         let value = match self.get(key) {
             Value::Null => "missing".into(),
             Value::String(text) => text.clone(),
@@ -124,7 +133,7 @@ impl<'a> Table<'a> {
     }
 }
 
-impl Scheme {
+impl Method {
     /// Of a folder; `None` where its weights are not quantised, or their tensors say how.
     ///
     /// # Errors
@@ -153,18 +162,20 @@ impl Scheme {
             name: KEY.into(),
             json: &holder[KEY],
         };
+        let integers = |scheme| Some(Self::Integers(scheme));
         match table.get("quant_method").as_str() {
-            Some("gptq") => Self::gptq(&table).map(Some),
-            Some("awq") => Self::awq(&table).map(Some),
-            Some("compressed-tensors") => Self::compressed(&table).map(Some),
+            Some("gptq") => Scheme::gptq(&table).map(integers),
+            Some("awq") => Scheme::awq(&table).map(integers),
+            Some("compressed-tensors") => Scheme::compressed(&table).map(integers),
+            Some("torchao") => Ok(Some(Self::Torchao)),
             Some("bitsandbytes") => {
                 let eight = table.get("load_in_8bit") == &Value::Bool(true);
-                Ok(eight.then_some(Self::Int8))
+                Ok(eight.then_some(Self::Integers(Scheme::Int8)))
             }
             Some(method) if BY_TENSORS.contains(&method) => Ok(None),
             _ => Err(table.refused(
                 "quant_method",
-                "awq, bitsandbytes, compressed-tensors, fp8, gptq, mxfp4, and the model as it was before it was quantised",
+                "awq, bitsandbytes, compressed-tensors, fp8, gptq, mxfp4, torchao, and the model as it was before it was quantised",
             )),
         }
     }
@@ -178,7 +189,9 @@ impl Scheme {
             supported: "awq, compressed-tensors, gptq".into(),
         }
     }
+}
 
+impl Scheme {
     fn gptq(table: &Table<'_>) -> Result<Self> {
         table.without(&["is_marlin_format", "rotation", "adapter"])?;
         no_overrides(table)?;

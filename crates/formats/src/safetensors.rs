@@ -28,6 +28,8 @@ pub(crate) struct Header {
     /// Where the data begins.
     data: u64,
     entries: HashMap<String, Entry>,
+    /// What the file says about itself, or about its tensors.
+    pub metadata: HashMap<String, String>,
 }
 
 impl Header {
@@ -82,12 +84,22 @@ impl Header {
             name,
             data,
             entries: entries.collect(),
+            metadata: metadata.metadata().clone().unwrap_or_default(),
         })
     }
 
     fn range(&self, entry: &Entry) -> Range {
         let (start, end) = entry.data_offsets;
         (self.data + start as u64, (end - start) as u64)
+    }
+
+    fn place(&self, entry: &Entry, file: usize) -> Place {
+        let (offset, bytes) = self.range(entry);
+        Place {
+            file,
+            offset,
+            bytes,
+        }
     }
 
     fn damaged(&self, what: String) -> Error {
@@ -141,18 +153,12 @@ impl Header {
         let mut names = fp8::SCALES.iter().map(|part| format!("{tensor}{part}"));
         let scales = names.find_map(|name| self.entries.get(&name))?;
         let ty = plain_type(scales.dtype)?;
-        let scales = fp8::Scales::new(&codes.shape, &scales.shape, ty, self.range(scales))?;
-        let (offset, len) = self.range(codes);
+        let at = self.place(scales, file);
+        let scales = fp8::Scales::new(&codes.shape, &scales.shape, ty, at)?;
         let values = codes.shape.iter().product::<usize>();
-        (codes.dtype == Dtype::F8_E4M3 && len == values as u64).then(|| TensorInfo {
-            name: tensor.into(),
-            shape: codes.shape.clone(),
-            ty: TensorType::F16,
-            file,
-            offset,
-            bytes: 2 * len,
-            apart: Some(Apart::Fp8(scales)),
-        })
+        let (at, shape) = (self.place(codes, file), codes.shape.clone());
+        (codes.dtype == Dtype::F8_E4M3 && at.bytes == values as u64)
+            .then(|| scales.tensor(tensor.into(), shape, at))
     }
 
     fn plain(
@@ -302,15 +308,10 @@ pub(crate) fn entries(headers: &[Header]) -> Result<Entries> {
     let mut all = HashMap::new();
     for (file, header) in headers.iter().enumerate() {
         for (name, entry) in &header.entries {
-            let (offset, bytes) = header.range(entry);
             let stored = Stored {
                 dtype: entry.dtype,
                 shape: entry.shape.clone(),
-                at: Place {
-                    file,
-                    offset,
-                    bytes,
-                },
+                at: header.place(entry, file),
             };
             if all.insert(name.clone(), stored).is_some() {
                 return Err(header.damaged(format!("another file has its tensor `{name}`, too")));

@@ -136,6 +136,8 @@ types! {
     NF4: values,
     /// 4 bits, with a scale of 28 bits and a zero point for each 32; GGUF does not have it.
     INT4: integers,
+    /// 4 bits, with a scale and an offset of the middle code for each 32; GGUF does not have it.
+    INT4_1: integers,
     /// 8 bits, with a scale of 24 bits and a zero point for each 32; GGUF does not have it.
     INT8: integers,
 }

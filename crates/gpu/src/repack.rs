@@ -91,6 +91,8 @@ layouts! {
     NF4: values(64, 32, 4, "lib/values_nf4"),
     /// 4 bits, with a word of scale and zero point for each 32.
     INT4: integers(32, 16, 4, "lib/block_int4"),
+    /// 4 bits, with a scale and an offset of the middle code for each 32.
+    INT4_1: integers(32, 16, 4, "lib/block_int4_1"),
     /// 8 bits, with a word of scale and zero point for each 32.
     INT8: integers(32, 32, 4, "lib/block_int8"),
 }
@@ -161,6 +163,7 @@ const fn kept(ty: TensorType) -> Kept {
         TensorType::Q8_0 => as_it_is(GpuType::Q8_0, split::<34, 2>),
         TensorType::NF4 => as_it_is(GpuType::NF4, split::<36, 4>),
         TensorType::INT4 => as_it_is(GpuType::INT4, split::<20, 4>),
+        TensorType::INT4_1 => as_it_is(GpuType::INT4_1, split::<20, 4>),
         TensorType::INT8 => as_it_is(GpuType::INT8, split::<36, 4>),
         TensorType::IQ4_NL => as_it_is(GpuType::IQ4_NL, split::<18, 2>),
         TensorType::MXFP4 => as_it_is(GpuType::MXFP4, split::<17, 1>),

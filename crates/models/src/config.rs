@@ -432,7 +432,9 @@ pub(crate) fn check_quantisation(source: &Source<'_>) -> Result<()> {
             }
         }
         // A tensor's own type says how; parts of the model that are left as they are have theirs.
-        Some("bitsandbytes" | "mxfp4" | "gptq" | "awq" | "compressed-tensors") => Ok(()),
+        Some("bitsandbytes" | "mxfp4" | "gptq" | "awq" | "compressed-tensors" | "torchao") => {
+            Ok(())
+        }
         // Activations stay as they are, where transformers rounds them on some devices.
         Some("fp8") => match text("activation_scheme") {
             None | Some("dynamic") => Ok(()),

@@ -4,9 +4,11 @@
 //!
 //! A block begins with a word: the zero point in its low bits, as many as a code has, and above them the upper bits of an
 //! f32, the scale. These hold every f16 and bfloat16; an f32 is rounded, by at most 2^-20 of it for 4 bits, and 2^-16 for 8.
+//!
+//! torchao's 4-bit integers have an offset of any value instead, `scale code + offset`: a type of its own.
 
 use super::{NO_MIN, nibbles, same};
-use crate::blocks::{Block32, Format};
+use crate::blocks::{Block32, Format, f16_at};
 
 /// The word of a block whose codes have so many bits.
 pub(crate) fn scale_and_zero(bits: u32, scale: f32, zero: u32) -> u32 {
@@ -33,6 +35,19 @@ impl Format for INT4 {
     fn unpack(b: &[u8], _: usize) -> Block32 {
         let (d, zero) = parts(b, 4);
         same!(nibbles(&b[4..20], zero as i8), d, NO_MIN)
+    }
+}
+
+/// f16 scale and offset; 16 bytes of nibbles, those of weights i and i + 16 in byte i, each 8 more than its code;
+/// `d (q − 8) + m`.
+pub struct INT4_1;
+impl Format for INT4_1 {
+    const GGML: Option<u32> = None;
+    const LEN: usize = 32;
+    const BYTES: usize = 20;
+    #[inline(always)]
+    fn unpack(b: &[u8], _: usize) -> Block32 {
+        same!(nibbles(&b[4..20], 8), f16_at(b, 0), f16_at(b, 2))
     }
 }
 

@@ -13,7 +13,7 @@ mod ternary;
 
 pub use crate::nf4::NF4;
 pub(crate) use int::scale_and_zero;
-pub use int::{INT4, INT8};
+pub use int::{INT4, INT4_1, INT8};
 pub use iq::{Grid, IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_XS};
 pub use k::{Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, k_scale_min};
 pub(crate) use plain::float_at;
