@@ -305,7 +305,7 @@ fn what_is_wrong_is_refused_by_name() {
             with("stream_options", json!({"x": true})),
             400,
             "stream_options",
-            "`stream_options.x`",
+            "`stream_options`: `x` is true",
         ),
         (
             chat,
@@ -417,6 +417,28 @@ fn what_is_wrong_is_refused_by_name() {
         &json!({"messages": hello, "max_tokens": 3}),
     );
     assert_eq!(found["usage"]["completion_tokens"], 3);
+}
+
+/// The cases that the package is tested with, too.
+#[test]
+fn requests_in_the_cases_are_answered_or_refused_as_in_the_package() {
+    let server = Server::start(4, ServeOptions::default());
+    let cases = std::fs::read(fixture("../conformance/requests/requests.json")).unwrap();
+    let cases: Vec<Value> = serde_json::from_slice(&cases).unwrap();
+    assert!(cases.len() > 10);
+    for case in cases {
+        let body = case["request"].to_string();
+        let (status, _, text) = server.ask("POST /v1/chat/completions HTTP/1.1", &body);
+        match case["refused"].as_str() {
+            None => assert_eq!(status, 200, "{body}: {text}"),
+            Some(name) => {
+                assert_eq!(status, 400, "{body}: {text}");
+                let error: Value = serde_json::from_str(&text).unwrap();
+                let message = error["error"]["message"].as_str().unwrap();
+                assert!(message.contains(name), "{body}: {message}");
+            }
+        }
+    }
 }
 
 #[test]

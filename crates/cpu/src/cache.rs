@@ -2,6 +2,7 @@ use std::ops::Range;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use half::vec::HalfBitsVecExt;
 use siskin_graph::{BLOCK_TOKENS, Cache};
 
 /// How keys and values are stored.
@@ -32,7 +33,8 @@ enum Data {
 impl Data {
     fn new(ty: CacheType, len: usize) -> Self {
         match ty {
-            CacheType::F16 => Self::F16(vec![f16::ZERO; len]),
+            // Zeros of a primitive type come from the system, which gives memory only to what is written.
+            CacheType::F16 => Self::F16(vec![0u16; len].reinterpret_into()),
             CacheType::F32 => Self::F32(vec![0.0; len]),
         }
     }

@@ -147,7 +147,9 @@ impl Common {
                     // Padding against those who see only the lengths of packets: there is none.
                     ("include_obfuscation", Some(_)) => {}
                     _ => {
-                        let message = format!("`stream_options.{name}`: {value} is not supported");
+                        let message = format!(
+                            "`stream_options`: `{name}` is {value}; use include_usage: true or false"
+                        );
                         return Err(ApiError::field("stream_options", message));
                     }
                 }
