@@ -16,7 +16,7 @@ use siskin_cpu::ops::{
 use siskin_cpu::{CacheType, CpuPart, KvCache, Precision};
 use siskin_formats::{TensorType, decode, encode};
 use siskin_graph::{
-    Activation, AttentionSpec, Cache, Graph, MixSpec, Pairs, RopeSpec, RouteSpec, Score,
+    Activation, AttentionSpec, Cache, Graph, MixSpec, Pairs, RopeSpec, RouteSpec, Sampling, Score,
     SequenceRows, StepInput,
 };
 use siskin_tests::{Tensors, assert_close, values};
@@ -196,7 +196,8 @@ fn attention_of_many_rows_is_that_of_each() {
             position,
             slot: 0,
             blocks: blocks.clone(),
-            sampling: None,
+            choices: 0,
+            sampling: Sampling::default(),
         };
         let mut cache = KvCache::new(shape, 8, CacheType::F32);
         let (k, v) = (values(1, 112 * 32), values(2, 112 * 32));

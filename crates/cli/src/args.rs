@@ -134,6 +134,13 @@ pub enum PrecisionArg {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DraftArg {
+    None,
+    /// What followed the last tokens where they stood before, in the prompt or the answer
+    Ngram,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CacheArg {
     F16,
     F32,
@@ -165,6 +172,9 @@ pub struct DeviceArgs {
     /// Arithmetic on the CPU
     #[arg(long, default_value = "fast")]
     pub precision: PrecisionArg,
+    /// Guesses of the next tokens, which save steps where they are right; the answers are the same
+    #[arg(long, default_value = "none")]
+    pub draft: DraftArg,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -11,8 +11,14 @@ use siskin_engine::{
 use siskin_formats::Checkpoint;
 use siskin_models::Model;
 
-use crate::args::{AdapterArgs, CacheArg, DeviceArgs, ModelArgs, PrecisionArg, SamplingArgs};
+use crate::args::{
+    AdapterArgs, CacheArg, DeviceArgs, DraftArg, ModelArgs, PrecisionArg, SamplingArgs,
+};
 use crate::stop;
+
+/// The most tokens that are guessed at once with `--draft ngram`: a step of some rows costs little more than one of one
+/// row.
+const GUESSES: usize = 8;
 
 /// Where `cargo xtask demo` keeps the models that it downloads; `SISKIN_MODELS` sets another folder.
 fn models_dir() -> PathBuf {
@@ -82,6 +88,10 @@ pub async fn open_for(model: &Path, args: &DeviceArgs, sequences: usize) -> Resu
         },
         sequences,
         cache_tokens: None,
+        guesses: match args.draft {
+            DraftArg::None => 0,
+            DraftArg::Ngram => GUESSES,
+        },
     };
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("loading {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")

@@ -8,7 +8,7 @@ use siskin_train::{TrainOptions, nearest};
 use toml::{Table, Value};
 
 use crate::args::{
-    CacheArg, DeviceArgs, ModelArgs, OptimArg, PrecisionArg, TrainArgs, parse_device,
+    CacheArg, DeviceArgs, DraftArg, ModelArgs, OptimArg, PrecisionArg, TrainArgs, parse_device,
 };
 
 /// What a recipe sets besides the training options.
@@ -87,6 +87,7 @@ impl Recipe {
                     ctx: None,
                     cache: CacheArg::F16,
                     precision: PrecisionArg::Fast,
+                    draft: DraftArg::None,
                 },
             },
             data: needed(data?, "data")?.into(),

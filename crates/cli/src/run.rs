@@ -66,6 +66,8 @@ fn to_json(session: &Session, prompt: &[u32], a: &Answer) -> serde_json::Value {
             "prompt_tokens": a.prompt_tokens,
             "cached_tokens": a.cached_tokens,
             "completion_tokens": a.ids.len(),
+            "guessed_tokens": a.guessed_tokens,
+            "right_guesses": a.right_guesses,
         },
         "timings": {
             "prefill_s": a.prefill_time.as_secs_f64(),

@@ -246,17 +246,17 @@ impl State {
             }
             Op::LastRow => {
                 let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);
-                let last_rows = run.step(node.op)?.sampled().map(|(row, ..)| row);
-                for (row, out) in last_rows.zip(out.chunks_exact_mut(node.cols)) {
-                    out.copy_from_slice(x.row(row));
+                let sampled = run.step(node.op)?.sampled();
+                for (s, out) in sampled.zip(out.chunks_exact_mut(node.cols)) {
+                    out.copy_from_slice(x.row(s.row));
                 }
             }
             Op::Choose => {
                 let logits = arena.read(at.input(0));
                 let sampled = run.step(node.op)?.sampled().enumerate();
                 chosen.clear();
-                chosen.extend(sampled.map(|(i, (_, sampling, s))| {
-                    choose::choose(logits.row(i), &seen[s.slot], sampling, s.end())
+                chosen.extend(sampled.map(|(i, s)| {
+                    choose::choose(logits.row(i), &seen[s.slot], s.sampling, s.position)
                 }));
             }
             Op::Rope { .. } | Op::KvAppend { .. } | Op::Attention { .. } => {

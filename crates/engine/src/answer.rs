@@ -185,6 +185,10 @@ pub struct Answer {
     pub seed: u64,
     /// Tokens of the prompt that were in the KV cache already.
     pub cached_tokens: usize,
+    /// Tokens that were guessed ([`crate::OpenOptions::guesses`]).
+    pub guessed_tokens: usize,
+    /// How many of them were right, each of which saved a step.
+    pub right_guesses: usize,
     /// From the call to the first token.
     pub prefill_time: Duration,
     /// From the first token to the last.

@@ -123,11 +123,11 @@ impl Backend for Cpu {
         rows: usize,
     ) -> LocalFuture<'_, ()> {
         let Capacity {
-            blocks, sequences, ..
+            blocks, choices, ..
         } = capacity;
         self.device.set_caches(&graph, blocks, cache_type);
         self.inference = Some(Inference {
-            prefill: self.device.plan_sequences(graph.clone(), rows, sequences),
+            prefill: self.device.plan_sequences(graph.clone(), rows, choices),
             decode: self.device.plan(graph, 1),
         });
         done(Ok(()))

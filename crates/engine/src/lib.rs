@@ -15,6 +15,7 @@ mod files;
 mod fit;
 mod generate;
 mod gpu;
+mod guess;
 mod importance;
 mod load;
 mod look;

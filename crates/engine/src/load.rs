@@ -21,6 +21,10 @@ pub struct OpenOptions {
     /// Tokens that the KV cache can hold, for all requests together: at least one context, and by default one for each of
     /// `sequences`. A request that finds no room waits.
     pub cache_tokens: Option<usize>,
+    /// The most tokens that a request guesses in a step from what followed the same tokens before; 0, the default, for
+    /// none. The answers are the same; those that repeat much of their prompts need fewer steps. Requests with a repeat
+    /// penalty, and models with recurrent states, do not guess.
+    pub guesses: usize,
     /// How the KV cache stores values; f16 by default.
     pub cache_type: CacheType,
     /// The CPU's arithmetic; [`Precision::Fast`] by default.
@@ -34,6 +38,7 @@ impl Default for OpenOptions {
             context: None,
             sequences: 1,
             cache_tokens: None,
+            guesses: 0,
             cache_type: CacheType::F16,
             precision: Precision::Fast,
         }

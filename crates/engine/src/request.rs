@@ -8,6 +8,8 @@ use siskin_text::{TextModel, TextStream};
 use web_time::Instant;
 
 use crate::answer::{Answer, FinishReason, GenerateOptions, TokenLogprob};
+use crate::backend::{Chosen, NOT_FINITE};
+use crate::guess::Guesser;
 use crate::store::Cached;
 use crate::{Error, Event};
 
@@ -76,6 +78,21 @@ impl RequestEvent {
     }
 }
 
+/// Why a request ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    Answered(FinishReason),
+    NotFinite,
+}
+
+/// What became of chosen tokens.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    pub end: Option<End>,
+    /// Those that the last token was chosen from.
+    pub logits: Option<Vec<f32>>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Request {
     pub id: RequestId,
@@ -90,12 +107,17 @@ pub(crate) struct Request {
     pub blocks: Vec<u32>,
     /// Its set of tokens on the device.
     pub slot: usize,
+    pub guesser: Guesser,
+    /// Those of the step whose tokens are pending.
+    pub guesses: Vec<u32>,
     start: Instant,
     first_token: Option<Instant>,
 }
 
 impl Request {
-    pub fn new(id: RequestId, prompt: &[u32], options: GenerateOptions) -> Self {
+    pub fn new(id: RequestId, prompt: &[u32], options: GenerateOptions, guesses: usize) -> Self {
+        // Guesses among the rows would count as present.
+        let may_guess = options.sampling.repeat_penalty == 1.0;
         Self {
             id,
             answer: Answer {
@@ -105,6 +127,8 @@ impl Request {
                 prompt_tokens: prompt.len(),
                 seed: options.sampling.seed,
                 cached_tokens: 0,
+                guessed_tokens: 0,
+                right_guesses: 0,
                 prefill_time: Duration::ZERO,
                 decode_time: Duration::ZERO,
                 logprobs: vec![],
@@ -115,6 +139,8 @@ impl Request {
             fed: 0,
             blocks: vec![],
             slot: 0,
+            guesser: Guesser::new(if may_guess { guesses } else { 0 }),
+            guesses: vec![],
             start: Instant::now(),
             first_token: None,
         }
@@ -130,17 +156,67 @@ impl Request {
         (self.fed + 1).saturating_sub(self.tokens.len())
     }
 
-    /// Its next `rows` rows, which are then fed. A token is chosen if these are all that are known.
+    /// Its next `rows` rows, and its guesses behind them, which are then fed. Tokens are chosen if these rows are all that
+    /// are known.
     pub fn feed(&mut self, rows: usize) -> SequenceRows {
         let position = self.fed;
+        let is_last = position + rows >= self.tokens.len();
+        let rows = rows + self.guesses.len();
         self.fed += rows;
         SequenceRows {
             rows,
             position,
             slot: self.slot,
             blocks: self.blocks[..self.fed.div_ceil(BLOCK_TOKENS)].to_vec(),
-            sampling: (self.fed >= self.tokens.len()).then_some(self.options.sampling),
+            choices: if is_last { 1 + self.guesses.len() } else { 0 },
+            sampling: self.options.sampling,
         }
+    }
+
+    /// Guesses what follows all that is known, at most `most` tokens.
+    pub fn guess(&mut self, most: usize) {
+        let wanted = self.options.max_tokens - self.answer.ids.len();
+        self.guesses = self.guesser.guess(&self.tokens, most.min(wanted - 1));
+    }
+
+    /// Takes the tokens that a step chose, behind guesses as far as these were right.
+    pub fn take(
+        &mut self,
+        text: &TextModel,
+        chosen: Vec<Chosen>,
+        context: usize,
+        events: &mut Vec<RequestEvent>,
+    ) -> Taken {
+        let mut taken = Taken::default();
+        let mut right = 0;
+        for (at, (token, logits)) in chosen.into_iter().enumerate() {
+            if token == NOT_FINITE {
+                taken.end = Some(End::NotFinite);
+                break;
+            }
+            let pushed = self.push(text, (token, &logits), context, events);
+            taken.logits = Some(logits);
+            if let ControlFlow::Break(reason) = pushed {
+                taken.end = Some(End::Answered(reason));
+                break;
+            }
+            // What follows a wrong guess was chosen in vain.
+            if self.guesses.get(at) != Some(&token) {
+                break;
+            }
+            right += 1;
+        }
+        self.settle(right);
+        taken
+    }
+
+    /// After tokens were chosen behind guesses, of which `right` were right: the others are not in the cache.
+    fn settle(&mut self, right: usize) {
+        let guessed = std::mem::take(&mut self.guesses).len();
+        self.guesser.learn(guessed, right);
+        self.answer.guessed_tokens += guessed;
+        self.answer.right_guesses += right;
+        self.fed -= guessed - right;
     }
 
     /// Whether the token after all that are known, or are being chosen, is wanted and has room.
@@ -155,6 +231,7 @@ impl Request {
         let known = self.tokens.len() - usize::from(!self.answer.ids.is_empty());
         tokens.truncate(self.fed.min(known));
         self.fed = 0;
+        self.guesses.clear();
         Cached {
             tokens,
             blocks: std::mem::take(&mut self.blocks),
@@ -162,7 +239,7 @@ impl Request {
     }
 
     /// Adds a token that was chosen from `logits`; breaks with the reason if it ends the answer.
-    pub fn push(
+    fn push(
         &mut self,
         text: &TextModel,
         (id, logits): (u32, &[f32]),

@@ -5,13 +5,12 @@
 //! A. Agrawal et al., "Sarathi-Serve", 2024). A request that finds no block free waits again, and its tokens run once more.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 
-use siskin_graph::{BLOCK_TOKENS, StepInput};
+use siskin_graph::{BLOCK_TOKENS, Capacity, SequenceRows, StepInput};
 
 use crate::answer::{FinishReason, GenerateOptions, check_sampling};
-use crate::backend::{Chosen, NOT_FINITE};
-use crate::request::{Request, RequestEvent, RequestId, Update};
+use crate::backend::Chosen;
+use crate::request::{End, Request, RequestEvent, RequestId, Update};
 use crate::store::{Store, common};
 use crate::{Result, Session};
 
@@ -26,10 +25,12 @@ pub(crate) struct Schedule {
     waiting: VecDeque<Request>,
     /// In the order in which they were admitted.
     running: Vec<Request>,
-    /// Of each step whose tokens are pending: the requests that it chooses tokens for.
-    started: VecDeque<Vec<RequestId>>,
+    /// Of each step whose tokens are pending: the requests that it chooses tokens for, and how many for each.
+    started: VecDeque<Vec<(RequestId, usize)>>,
     /// The most requests that run at once.
     sequences: usize,
+    /// The most tokens that a request guesses in a step.
+    guesses: usize,
     next_id: u64,
     /// Whether the device was lost and no token has been taken since.
     was_lost: bool,
@@ -38,13 +39,14 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    pub fn new(blocks: usize, sequences: usize) -> Self {
+    pub fn new(capacity: Capacity, guesses: usize) -> Self {
         Self {
-            store: Store::new(blocks),
+            store: Store::new(capacity.blocks),
             waiting: VecDeque::new(),
             running: vec![],
             started: VecDeque::new(),
-            sequences,
+            sequences: capacity.sequences,
+            guesses,
             next_id: 0,
             was_lost: false,
             logits: vec![],
@@ -137,9 +139,8 @@ impl Session {
         let schedule = &mut self.schedule;
         let id = RequestId(schedule.next_id);
         schedule.next_id += 1;
-        schedule
-            .waiting
-            .push_back(Request::new(id, prompt, options));
+        let request = Request::new(id, prompt, options, schedule.guesses);
+        schedule.waiting.push_back(request);
         Ok(id)
     }
 
@@ -295,49 +296,17 @@ impl Session {
             _ => most.saturating_sub(decodes).min(most / PREFILL_SHARE),
         };
         let ids: Vec<RequestId> = schedule.running.iter().map(|r| r.id).collect();
-        let (mut step, mut sampled) = (
-            StepInput {
-                tokens: None,
-                sequences: vec![],
-            },
-            vec![],
-        );
-        let mut tokens = vec![];
+        let (mut sequences, mut sampled, mut tokens) = (vec![], vec![], vec![]);
         for id in ids {
-            let Some(request) = schedule.by_id(id) else {
+            let Some(part) = self.next_part(id, &mut room, &mut tokens) else {
                 continue;
             };
-            let waiting = request.waiting();
-            let mut rows = match waiting {
-                1 => 1,
-                _ => waiting.min(room),
-            };
-            // The same prompt may come again, or another with the same beginning: states are kept before its last token.
-            if self.states.is_some() && waiting > 1 {
-                rows = rows.min(waiting - 1);
+            if part.choices > 0 {
+                sampled.push((id, part.choices));
             }
-            if rows == 0 || !schedule.make_room(id, rows) {
-                continue;
-            }
-            let Some(request) = schedule.by_id(id) else {
-                continue;
-            };
-            if waiting > 1 {
-                room -= rows;
-            }
-            if let Some(states) = self.states.as_mut() {
-                if waiting == 1 && request.answer.ids.is_empty() {
-                    self.device.keep_states();
-                    states.kept = Some(request.fed);
-                }
-                states.fed += rows;
-            }
-            tokens.extend(&request.tokens[request.fed..request.fed + rows]);
-            let part = request.feed(rows);
-            if part.sampling.is_some() {
-                sampled.push(id);
-            }
-            if request.answer.ids.is_empty() {
+            if let Some(request) = self.schedule.by_id(id)
+                && request.answer.ids.is_empty()
+            {
                 out.push(Update {
                     request: id,
                     event: RequestEvent::Prefill {
@@ -346,18 +315,62 @@ impl Session {
                     },
                 });
             }
-            step.sequences.push(part);
+            sequences.push(part);
         }
         // A request that made room for another has left the step.
-        if step.sequences.is_empty() {
+        if sequences.is_empty() {
             return Ok(());
         }
-        step.tokens = Some(tokens);
-        self.device.step(&step)?;
+        let tokens = Some(tokens);
+        self.device.step(&StepInput { tokens, sequences })?;
         if !sampled.is_empty() {
-            schedule.started.push_back(sampled);
+            self.schedule.started.push_back(sampled);
         }
         Ok(())
+    }
+
+    /// The next rows of a request, with at most `room` rows of a prompt, and their tokens; `None` if there is no room.
+    fn next_part(
+        &mut self,
+        id: RequestId,
+        room: &mut usize,
+        tokens: &mut Vec<u32>,
+    ) -> Option<SequenceRows> {
+        let context = self.capacity.context;
+        let schedule = &mut self.schedule;
+        let waiting = schedule.by_id(id)?.waiting();
+        let mut rows = if waiting == 1 { 1 } else { waiting.min(*room) };
+        // The same prompt may come again, or another with the same beginning: states are kept before its last token.
+        if self.states.is_some() && waiting > 1 {
+            rows = rows.min(waiting - 1);
+        }
+        if rows == 0 || !schedule.make_room(id, rows) {
+            return None;
+        }
+        let free = schedule.store.free() * BLOCK_TOKENS;
+        let request = schedule.by_id(id)?;
+        if waiting > 1 {
+            *room -= rows;
+        } else if !request.answer.ids.is_empty() {
+            // Nobody makes room for guesses.
+            let most = (request.blocks.len() * BLOCK_TOKENS + free).min(context);
+            request.guess(most - request.fed - 1);
+        }
+        let rows_and_guesses = rows + request.guesses.len();
+        if !schedule.make_room(id, rows_and_guesses) {
+            return None;
+        }
+        let request = schedule.by_id(id)?;
+        if let Some(states) = self.states.as_mut() {
+            if waiting == 1 && request.answer.ids.is_empty() {
+                self.device.keep_states();
+                states.kept = Some(request.fed);
+            }
+            states.fed += rows;
+        }
+        tokens.extend(&request.tokens[request.fed..request.fed + rows]);
+        tokens.extend(&request.guesses);
+        Some(request.feed(rows))
     }
 
     /// Whether another step may start before the tokens of the last one are taken: all that runs goes on.
@@ -372,11 +385,12 @@ impl Session {
             && schedule
                 .running
                 .iter()
-                .map(|r| r.id)
+                .map(|r| (r.id, 1))
                 .eq(last.iter().copied())
             && schedule.running.iter().all(|r| {
                 let has_block = (r.fed + 1).div_ceil(BLOCK_TOKENS) <= r.blocks.len();
                 r.options.logprobs.is_none()
+                    && !r.guesser.is_active()
                     && r.goes_on(self.capacity.context)
                     && (has_block || schedule.store.free() >= schedule.running.len())
             })
@@ -396,30 +410,32 @@ impl Session {
             sequences,
         })?;
         self.note_fed(1);
-        self.schedule.started.push_back(ids);
+        let started = ids.into_iter().map(|id| (id, 1)).collect();
+        self.schedule.started.push_back(started);
         Ok(())
     }
 
     /// Gives the tokens of the oldest step to their requests.
     async fn land(&mut self, chosen: Vec<Chosen>, out: &mut Vec<Update>) -> Result<()> {
-        let ids = self.schedule.started.pop_front().unwrap_or_default();
+        let sampled = self.schedule.started.pop_front().unwrap_or_default();
+        let mut chosen = chosen.into_iter();
         let mut failed = vec![];
-        for (id, (token, logits)) in ids.into_iter().zip(chosen) {
+        for (id, choices) in sampled {
+            let chosen: Vec<Chosen> = chosen.by_ref().take(choices).collect();
             let running = &mut self.schedule.running;
             let Some(i) = running.iter().position(|r| r.id == id) else {
                 continue;
             };
-            if token == NOT_FINITE {
-                failed.push(running.remove(i));
-                continue;
-            }
             let mut events = vec![];
-            let context = self.capacity.context;
-            let pushed = running[i].push(&self.text, (token, &logits), context, &mut events);
-            self.schedule.logits = logits;
+            let taken = running[i].take(&self.text, chosen, self.capacity.context, &mut events);
+            if let Some(logits) = taken.logits {
+                self.schedule.logits = logits;
+            }
             out.extend(updates(id, events));
-            if let ControlFlow::Break(reason) = pushed {
-                out.extend(self.end(i, reason));
+            match taken.end {
+                None => {}
+                Some(End::NotFinite) => failed.push(self.schedule.running.remove(i)),
+                Some(End::Answered(reason)) => out.extend(self.end(i, reason)),
             }
         }
         for mut request in failed {

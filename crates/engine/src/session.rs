@@ -127,11 +127,13 @@ impl Session {
         } else {
             options.sequences.max(1)
         };
+        let guesses = if has_states { 0 } else { options.guesses };
         let tokens = options.cache_tokens.unwrap_or(context * sequences);
         let capacity = Capacity {
             context,
             blocks: tokens.max(context).div_ceil(BLOCK_TOKENS),
             sequences,
+            choices: sequences * (1 + guesses),
         };
         let device = open_device(&model, &weights, options, capacity, None, on_progress).await?;
         Ok(Self {
@@ -141,7 +143,7 @@ impl Session {
             options: options.clone(),
             device,
             capacity,
-            schedule: Schedule::new(capacity.blocks, capacity.sequences),
+            schedule: Schedule::new(capacity, guesses),
             states: has_states.then(StateMarks::default),
             adapter: None,
             #[cfg(feature = "training")]
@@ -339,7 +341,7 @@ impl Session {
 
 /// The most rows of a step: those of a prefill, or one for each sequence and some more.
 fn max_rows(capacity: Capacity) -> usize {
-    PREFILL_ROWS.min(capacity.context.max(2 * capacity.sequences))
+    PREFILL_ROWS.min(capacity.context.max(2 * capacity.choices))
 }
 
 fn adapted(model: &Model, head: Head, adapter: Option<&Adapter>) -> Result<Graph> {

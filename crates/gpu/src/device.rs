@@ -2,7 +2,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use siskin_graph::{
-    BLOCK_TOKENS, Capacity, Fusion, Graph, Op, Plan, Sampling, SequenceRows, StepInput, WeightKind,
+    BLOCK_TOKENS, Capacity, Fusion, Graph, Op, Plan, Sampled, Sampling, StepInput, WeightKind,
 };
 
 use crate::adapter::Adapter;
@@ -27,7 +27,7 @@ pub(crate) enum Kind {
     Prefill,
     /// One token.
     Decode,
-    /// Tokens of several sequences. Made when it is first needed.
+    /// Tokens of several sequences, or several choices. Made when it is first needed.
     Several,
 }
 
@@ -292,9 +292,12 @@ impl GpuDevice {
     /// The buffers of what a step reads and of what it chooses.
     fn make_step_buffers(&mut self, graph: &Graph, rows: usize) -> Result<()> {
         let Capacity {
-            context, sequences, ..
+            context,
+            sequences,
+            choices,
+            ..
         } = self.capacity;
-        self.max_samples = sequences;
+        self.max_samples = choices;
         self.seen_words = seen_words(graph);
         self.seen = self.storage("seen", (4 * sequences * self.seen_words) as u64)?;
         self.tokens = self.storage("tokens", rows as u64 * 4)?;
@@ -302,8 +305,8 @@ impl GpuDevice {
         let words = self.lists + sequences * context.div_ceil(BLOCK_TOKENS);
         self.rows = self.storage("rows", words as u64 * 4)?;
         self.written.clear();
-        self.samples = self.storage("samples", sequences as u64 * SAMPLE_BYTES)?;
-        let bytes = sequences as u64 * 4;
+        self.samples = self.storage("samples", choices as u64 * SAMPLE_BYTES)?;
+        let bytes = choices as u64 * 4;
         self.ring = self.storage("ring", RING as u64 * bytes)?;
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let staging = (0..RING).map(|_| self.buffer("chosen tokens", bytes, usage));
@@ -393,11 +396,12 @@ impl GpuDevice {
             write(self.lists, &lists);
             self.written = lists;
         }
-        let sample = |(row, s, sequence): (usize, &Sampling, &SequenceRows)| -> [u32; 10] {
+        let sample = |sampled: Sampled<'_>| -> [u32; 10] {
+            let s = sampled.sampling;
             [
-                row as u32,
-                sequence.slot as u32,
-                sequence.end() as u32,
+                sampled.row as u32,
+                sampled.slot as u32,
+                sampled.position as u32,
                 s.top_k,
                 s.seed as u32,
                 (s.seed >> 32) as u32,
@@ -418,9 +422,9 @@ impl GpuDevice {
     /// # Errors
     /// If nothing was prepared, or the step does not fit the plan or the caches.
     pub fn step(&mut self, step: &StepInput) -> Result<()> {
-        let kind = match (step.rows(), step.sequences.len()) {
-            (1, _) => Kind::Decode,
-            (_, 1) => Kind::Prefill,
+        let kind = match (step.rows(), step.sequences.len(), step.samples()) {
+            (1, ..) => Kind::Decode,
+            (_, 1, 0 | 1) => Kind::Prefill,
             _ => Kind::Several,
         };
         if kind == Kind::Several && self.plans[kind as usize].is_none() {

@@ -28,7 +28,7 @@ pub use op::{
 };
 pub use optimiser::{AdamW, MOMENT_BLOCK, MomentType, Moments};
 pub use plan::{Plan, View};
-pub use sequences::{BLOCK_TOKENS, Capacity, SequenceRows, StepInput};
+pub use sequences::{BLOCK_TOKENS, Capacity, Sampled, SequenceRows, StepInput};
 pub use step::{Batch, Noise, Sampling, dropout_factor};
 pub use streams::MixSpec;
 pub use weight::{Part, Weight, WeightId, WeightKind};

@@ -16,6 +16,8 @@ pub struct Capacity {
     pub blocks: usize,
     /// The most sequences of one step.
     pub sequences: usize,
+    /// The most tokens that one step chooses.
+    pub choices: usize,
 }
 
 impl Capacity {
@@ -25,6 +27,7 @@ impl Capacity {
             context,
             blocks: context.div_ceil(BLOCK_TOKENS),
             sequences: 1,
+            choices: 1,
         }
     }
 }
@@ -40,8 +43,24 @@ pub struct SequenceRows {
     pub slot: usize,
     /// The blocks of the caches that hold the sequence, first to last; those of these rows too.
     pub blocks: Vec<u32>,
-    /// How the token after the last of these rows is chosen; `None` if the sequence goes on in a later step.
-    pub sampling: Option<Sampling>,
+    /// How many of the last rows choose the token after them: 1, or more if guesses of the next tokens are among the rows,
+    /// to be compared with what is chosen. 0 if the sequence goes on in a later step.
+    pub choices: usize,
+    /// How these tokens are chosen.
+    pub sampling: Sampling,
+}
+
+/// A row after which a step chooses a token.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampled<'a> {
+    /// The row, among all of the step.
+    pub row: usize,
+    /// The position that the chosen token will have.
+    pub position: usize,
+    /// The sequence's slot.
+    pub slot: usize,
+    /// How the token is chosen.
+    pub sampling: &'a Sampling,
 }
 
 impl SequenceRows {
@@ -61,7 +80,7 @@ pub struct StepInput {
 }
 
 impl StepInput {
-    /// A step of a single sequence, which has slot 0 and the caches' first blocks.
+    /// A step of a single sequence, which has slot 0 and the caches' first blocks. Without `sampling`, no token is chosen.
     pub fn alone(tokens: &[u32], position: usize, sampling: Option<Sampling>) -> Self {
         let rows = tokens.len();
         Self {
@@ -71,7 +90,8 @@ impl StepInput {
                 position,
                 slot: 0,
                 blocks: (0..(position + rows).div_ceil(BLOCK_TOKENS) as u32).collect(),
-                sampling,
+                choices: usize::from(sampling.is_some()),
+                sampling: sampling.unwrap_or_default(),
             }],
         }
     }
@@ -83,16 +103,23 @@ impl StepInput {
 
     /// How many tokens it chooses.
     pub fn samples(&self) -> usize {
-        self.sampled().count()
+        self.sequences.iter().map(|s| s.choices).sum()
     }
 
-    /// For each sequence of which it chooses a token: its last row, how the token is chosen, and the sequence.
-    pub fn sampled(&self) -> impl Iterator<Item = (usize, &Sampling, &SequenceRows)> {
+    /// The rows after which it chooses a token.
+    pub fn sampled(&self) -> impl Iterator<Item = Sampled<'_>> {
         let ends = self.sequences.iter().scan(0, |end, s| {
             *end += s.rows;
             Some((*end, s))
         });
-        ends.filter_map(|(end, s)| Some((end - 1, s.sampling.as_ref()?, s)))
+        ends.flat_map(|(end, s)| {
+            (0..s.choices).rev().map(move |back| Sampled {
+                row: end - 1 - back,
+                position: s.end() - back,
+                slot: s.slot,
+                sampling: &s.sampling,
+            })
+        })
     }
 
     /// Each row's position in its sequence.

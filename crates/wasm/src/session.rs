@@ -95,6 +95,7 @@ impl Session {
             // They share the cache of one conversation, so that each further one costs no memory.
             sequences: SEQUENCES,
             cache_tokens: Some(0),
+            guesses: 0,
             cache_type: CacheType::F16,
             precision: Precision::Fast,
         };
