@@ -521,6 +521,15 @@ fn clients_that_leave_free_their_sequences() {
         );
         sleep(Duration::from_millis(20));
     }
+    let (_, _, metrics) = server.ask("GET /metrics HTTP/1.1", "");
+    let ended = |reason: &str| {
+        let name = format!("finish_reason=\"{reason}\"}} ");
+        let line = metrics.lines().find(|l| l.contains(&name)).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()
+    };
+    // A client that leaves before its request is read is not counted.
+    let all = ended("cancelled") + ended("length") + ended("stop");
+    assert!(0 < all && all <= 12, "{metrics}");
     let (request, wanted) = prompts().swap_remove(3);
     assert_eq!(
         server.post("/v1/completions", &request)["choices"][0]["text"],

@@ -145,6 +145,10 @@ impl Store {
         }
         let (shared, partial) = (blocks[..whole].to_vec(), blocks.get(whole).copied());
         self.share(&shared);
+        if let Some(i) = place {
+            let used = self.kept.remove(i);
+            self.kept.push(used);
+        }
         match partial.filter(|_| rest > 0) {
             Some(partial) => {
                 // Not to be dropped to make room for its own copy.
@@ -243,18 +247,18 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_is_dropped_when_blocks_are_needed() {
+    fn what_was_used_least_recently_is_dropped_when_blocks_are_needed() {
         let mut store = Store::new(3);
         for start in [100, 200, 300] {
             let kept = sequence(&mut store, start..start + 16);
             store.keep(kept);
         }
         assert_eq!(store.free(), 0);
-        let block = store.take().unwrap();
-        assert_eq!(find(&mut store, 100..120).tokens, 0);
-        let found = find(&mut store, 200..220);
-        assert_eq!(found.tokens, 16);
-        store.give_back(&[block]);
+        // The first one is used again, so that the second goes.
+        let found = find(&mut store, (100..110).chain(0..5));
+        assert_eq!((found.tokens, found.blocks.len()), (10, 1));
+        assert_eq!(find(&mut store, 200..220).tokens, 0);
+        assert_eq!(find(&mut store, 100..120).tokens, 16);
         // No room for a copy: whole blocks only.
         let mut store = Store::new(2);
         let running = sequence(&mut store, 0..32);

@@ -18,6 +18,8 @@ pub struct Metrics {
     prompt_tokens: u64,
     cached_tokens: u64,
     completion_tokens: u64,
+    guessed_tokens: u64,
+    right_guesses: u64,
     first_token_seconds: f64,
     decode_seconds: f64,
 }
@@ -32,11 +34,13 @@ impl Metrics {
         self.prompt_tokens += answer.prompt_tokens as u64;
         self.cached_tokens += answer.cached_tokens as u64;
         self.completion_tokens += answer.ids.len() as u64;
+        self.guessed_tokens += answer.guessed_tokens as u64;
+        self.right_guesses += answer.right_guesses as u64;
         self.first_token_seconds += answer.prefill_time.as_secs_f64();
         self.decode_seconds += answer.decode_time.as_secs_f64();
     }
 
-    fn values(&self) -> [(&'static str, &'static str, &'static str, f64); 9] {
+    fn values(&self) -> [(&'static str, &'static str, &'static str, f64); 11] {
         let answered = self.stopped + self.cut;
         [
             (
@@ -74,6 +78,18 @@ impl Metrics {
                 "counter",
                 "Generated tokens.",
                 self.completion_tokens as f64,
+            ),
+            (
+                "guessed_tokens_total",
+                "counter",
+                "Tokens that were guessed.",
+                self.guessed_tokens as f64,
+            ),
+            (
+                "guessed_tokens_right_total",
+                "counter",
+                "Guesses that were right.",
+                self.right_guesses as f64,
             ),
             (
                 "decode_seconds_total",

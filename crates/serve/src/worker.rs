@@ -190,7 +190,8 @@ impl Running {
         let left: Vec<RequestId> = left.map(|(id, _)| *id).collect();
         for id in left {
             self.clients.remove(&id);
-            self.session.cancel(id);
+            let updates = self.session.cancel(id);
+            updates.into_iter().for_each(|u| self.tell(u));
         }
     }
 
