@@ -155,32 +155,31 @@ fn answers_do_not_depend_on_what_else_runs() {
     }
 }
 
-/// Greedy answers of such small models soon repeat themselves, so that guesses are often right; drawn ones do not.
+/// Greedy answers of this small model soon repeat themselves, so that guesses are often right; drawn ones do not.
 #[test]
 fn guesses_save_steps_and_change_no_answer() {
-    for model in ["qwen3", "gemma3"] {
-        for device in requests() {
-            let wanted = alone(&mut open(model, device, 1, CONTEXT));
-            let what = format!("{model} {device:?}");
-            let mut one = open_guessing(model, device, [1, CONTEXT, 6]);
-            assert_eq!(alone(&mut one), wanted, "{what}");
-            for cache in [3 * CONTEXT, 96] {
-                let mut session = open_guessing(model, device, [3, cache, 6]);
-                for (prompt, options) in prompts() {
-                    session.submit(&prompt, options).unwrap();
-                }
-                let answers = run(&mut session, |_, _| ());
-                let right: usize = answers.values().map(|a| a.right_guesses).sum();
-                let guessed: usize = answers.values().map(|a| a.guessed_tokens).sum();
-                assert!(
-                    0 < right && right <= guessed,
-                    "{what}: {right} of {guessed}"
-                );
-                assert!(guessed < 3 * right + 40, "{what}: {right} of {guessed}");
-                assert_eq!(ids(answers), wanted, "{what}");
-                session.reset();
-                assert_eq!(session.cache_free(), 1.0);
+    let model = "gemma3";
+    for device in requests() {
+        let wanted = alone(&mut open(model, device, 1, CONTEXT));
+        let what = format!("{model} {device:?}");
+        let mut one = open_guessing(model, device, [1, CONTEXT, 6]);
+        assert_eq!(alone(&mut one), wanted, "{what}");
+        for cache in [3 * CONTEXT, 96] {
+            let mut session = open_guessing(model, device, [3, cache, 6]);
+            for (prompt, options) in prompts() {
+                session.submit(&prompt, options).unwrap();
             }
+            let answers = run(&mut session, |_, _| ());
+            let right: usize = answers.values().map(|a| a.right_guesses).sum();
+            let guessed: usize = answers.values().map(|a| a.guessed_tokens).sum();
+            assert!(
+                0 < right && right <= guessed,
+                "{what}: {right} of {guessed}"
+            );
+            assert!(guessed < 3 * right + 40, "{what}: {right} of {guessed}");
+            assert_eq!(ids(answers), wanted, "{what}");
+            session.reset();
+            assert_eq!(session.cache_free(), 1.0);
         }
     }
 }

@@ -248,17 +248,17 @@ mod tests {
 
     #[test]
     fn what_was_used_least_recently_is_dropped_when_blocks_are_needed() {
-        let mut store = Store::new(3);
+        let mut store = Store::new(6);
         for start in [100, 200, 300] {
-            let kept = sequence(&mut store, start..start + 16);
+            let kept = sequence(&mut store, start..start + 32);
             store.keep(kept);
         }
         assert_eq!(store.free(), 0);
         // The first one is used again, so that the second goes.
         let found = find(&mut store, (100..110).chain(0..5));
         assert_eq!((found.tokens, found.blocks.len()), (10, 1));
-        assert_eq!(find(&mut store, 200..220).tokens, 0);
-        assert_eq!(find(&mut store, 100..120).tokens, 16);
+        assert_eq!(find(&mut store, 200..240).tokens, 0);
+        assert_eq!(find(&mut store, 100..140).tokens, 32);
         // No room for a copy: whole blocks only.
         let mut store = Store::new(2);
         let running = sequence(&mut store, 0..32);
