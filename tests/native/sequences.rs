@@ -123,7 +123,7 @@ fn ids(answers: BTreeMap<RequestId, Answer>) -> Vec<Vec<u32>> {
 
 #[test]
 fn answers_do_not_depend_on_what_else_runs() {
-    for model in ["llama", "qwen3", "gemma3"] {
+    for model in ["llama", "gemma3"] {
         let wanted = alone(&mut open(model, DeviceRequest::Cpu, 1, CONTEXT));
         for device in requests() {
             let what = format!("{model} {device:?}");
@@ -164,23 +164,22 @@ fn guesses_save_steps_and_change_no_answer() {
         let what = format!("{model} {device:?}");
         let mut one = open_guessing(model, device, [1, CONTEXT, 6]);
         assert_eq!(alone(&mut one), wanted, "{what}");
-        for cache in [3 * CONTEXT, 96] {
-            let mut session = open_guessing(model, device, [3, cache, 6]);
-            for (prompt, options) in prompts() {
-                session.submit(&prompt, options).unwrap();
-            }
-            let answers = run(&mut session, |_, _| ());
-            let right: usize = answers.values().map(|a| a.right_guesses).sum();
-            let guessed: usize = answers.values().map(|a| a.guessed_tokens).sum();
-            assert!(
-                0 < right && right <= guessed,
-                "{what}: {right} of {guessed}"
-            );
-            assert!(guessed < 3 * right + 40, "{what}: {right} of {guessed}");
-            assert_eq!(ids(answers), wanted, "{what}");
-            session.reset();
-            assert_eq!(session.cache_free(), 1.0);
+        // So little that requests must make room for one another.
+        let mut session = open_guessing(model, device, [3, 96, 6]);
+        for (prompt, options) in prompts() {
+            session.submit(&prompt, options).unwrap();
         }
+        let answers = run(&mut session, |_, _| ());
+        let right: usize = answers.values().map(|a| a.right_guesses).sum();
+        let guessed: usize = answers.values().map(|a| a.guessed_tokens).sum();
+        assert!(
+            0 < right && right <= guessed,
+            "{what}: {right} of {guessed}"
+        );
+        assert!(guessed < 3 * right + 40, "{what}: {right} of {guessed}");
+        assert_eq!(ids(answers), wanted, "{what}");
+        session.reset();
+        assert_eq!(session.cache_free(), 1.0);
     }
 }
 
