@@ -106,7 +106,8 @@ pub(super) fn few_rows(part: PartRows<'_>, first: usize, x: &Packed, out: &mut C
             decode(part.ty, bytes, &mut w[..x.cols]);
         }
         products(w, x, |row, sums| {
-            out.row(row)[at..at + n].copy_from_slice(&sums[..n]);
+            let out = out.row(row)[at..].iter_mut().zip(sums);
+            out.for_each(|(out, sum)| *out = sum);
         });
     }
 }
@@ -201,14 +202,14 @@ unsafe fn some<V: Vector, const N: usize, const R: usize, const W: usize>(
                 for run in (0..k).step_by(RUN) {
                     for lane in (0..RUN).step_by(V::LANES) {
                         let mut weights = [V::zero(); W];
-                        for i in 0..W {
-                            weights[i] = V::load(w.as_ptr().add(i * k + run + lane));
+                        for (i, weights) in weights.iter_mut().enumerate() {
+                            *weights = V::load(w.as_ptr().add(i * k + run + lane));
                         }
-                        for r in 0..R {
+                        for (r, sums) in sums.iter_mut().enumerate() {
                             let at = run * N + (row + r) * RUN + lane;
                             let x = V::load(x.as_ptr().add(at));
-                            for i in 0..W {
-                                sums[r][i] = sums[r][i].add_product(weights[i], x);
+                            for (sum, weights) in sums.iter_mut().zip(weights) {
+                                *sum = sum.add_product(weights, x);
                             }
                         }
                     }
