@@ -15,7 +15,7 @@ fn linears(c: &mut Criterion) {
         // Zeros: the time does not depend on the values.
         let bytes = vec![0; ty.bytes_of(N * K).expect("whole blocks")];
         let part = [CpuPart { ty, rows: N, bytes }];
-        for tokens in [1, 64] {
+        for tokens in [1, 8, 64] {
             let x = vec![0.5; tokens * K];
             let mut out = vec![0.0; tokens * N];
             group.throughput(Throughput::Elements((tokens * N * K) as u64));

@@ -229,7 +229,8 @@ fn integer_linear_is_close_to_f32_for_every_type() {
             rows: n,
             bytes: siskin_tests::weights(ty, number, n * k),
         };
-        for rows in [1, 3] {
+        // Both sides of each number of rows at which the way changes.
+        for rows in (1..=9).chain([16, 127, 128]) {
             let x = values(9, rows * k);
             let (mut fast, mut exact) = (vec![0.0; rows * n], vec![0.0; rows * n]);
             linear(
@@ -249,6 +250,30 @@ fn integer_linear_is_close_to_f32_for_every_type() {
                 &mut exact,
             );
             assert_close(ty.name(), &fast, &exact, 3e-5);
+        }
+    }
+}
+
+/// Columns that fill no vector, and rows that fill no group of those that are multiplied at a time.
+#[test]
+fn linear_of_any_shape_is_a_product() {
+    for (n, k) in [(1, 1), (5, 37), (100, 48)] {
+        let w = values(3, n * k);
+        let part = CpuPart {
+            ty: TensorType::F32,
+            rows: n,
+            bytes: w.iter().flat_map(|w| w.to_le_bytes()).collect(),
+        };
+        for rows in 1..=17 {
+            let x = values(9, rows * k);
+            let mut out = vec![0.0; 2 * rows * n];
+            let parts = [part.clone(), part.clone()];
+            linear(&parts, None, &x, k, Precision::F32, &mut out);
+            let product = |x: &[f32], w: &[f32]| x.iter().zip(w).map(|(x, w)| x * w).sum();
+            let wanted: Vec<f32> = (x.chunks(k))
+                .flat_map(|x| w.chunks(k).chain(w.chunks(k)).map(move |w| product(x, w)))
+                .collect();
+            assert_close(&format!("{rows} × {n} × {k}"), &out, &wanted, 1e-5);
         }
     }
 }

@@ -19,6 +19,7 @@ mod threads;
 mod train;
 #[cfg(feature = "training")]
 mod training_nodes;
+mod vector;
 mod weights;
 
 pub use cache::{CacheType, KvCache};

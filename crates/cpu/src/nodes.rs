@@ -10,6 +10,7 @@ use crate::ops::{
 };
 use crate::params::Params;
 use crate::plan::CpuPlan;
+use crate::threads::each_chunk;
 use crate::weights::{GraphWeights, Weights};
 use crate::{CpuPart, Error, KvCache, Precision, Result};
 
@@ -234,9 +235,9 @@ impl State {
             }
             Op::Gated { activation } => {
                 let (out, [gate, up]) = arena.io(at.out(), rows, [at.input(0), at.input(1)]);
-                for (r, out) in out.chunks_exact_mut(node.cols).enumerate() {
+                each_chunk(out, node.cols, |r, out| {
                     activation::gated(activation, gate.row(r), up.row(r), out);
-                }
+                });
             }
             Op::RowGate => {
                 let (out, [x, g]) = arena.io(at.out(), rows, [at.input(0), at.input(1)]);
@@ -253,11 +254,13 @@ impl State {
             }
             Op::Choose => {
                 let logits = arena.read(at.input(0));
-                let sampled = run.step(node.op)?.sampled().enumerate();
-                chosen.clear();
-                chosen.extend(sampled.map(|(i, s)| {
-                    choose::choose(logits.row(i), &seen[s.slot], s.sampling, s.position)
-                }));
+                let sampled: Vec<_> = run.step(node.op)?.sampled().collect();
+                chosen.resize(sampled.len(), 0);
+                each_chunk(chosen, 1, |i, chosen| {
+                    let s = &sampled[i];
+                    chosen[0] =
+                        choose::choose(logits.row(i), &seen[s.slot], s.sampling, s.position);
+                });
             }
             Op::Rope { .. } | Op::KvAppend { .. } | Op::Attention { .. } => {
                 self.run_attention(at, run)?;

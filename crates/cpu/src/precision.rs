@@ -3,6 +3,6 @@
 pub enum Precision {
     /// f32 throughout: the oracle.
     F32,
-    /// 16-bit integer activations in steps of few tokens, where they are faster.
+    /// 16-bit integer activations in steps of one token, where they are faster.
     Fast,
 }

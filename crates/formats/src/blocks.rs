@@ -5,6 +5,8 @@
 //! Layouts: ggml's `ggml-common.h` and the reference decoder `gguf/quants.py`. The order of the
 //! f32 operations is the reference's, so decoded values are bit-exact.
 
+use multiversion::multiversion;
+
 use crate::{Error, Result, TensorType};
 
 /// Length of the runs in which all formats of integers are viewed.
@@ -100,6 +102,7 @@ pub fn decode(ty: TensorType, bytes: &[u8], out: &mut [f32]) {
 }
 
 /// Decodes whole blocks of a format of integers.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2+fma"))]
 pub(crate) fn decode_integers<F: Format>(bytes: &[u8], out: &mut [f32]) {
     let blocks = bytes
         .chunks_exact(F::BYTES)
@@ -112,6 +115,12 @@ pub(crate) fn decode_integers<F: Format>(bytes: &[u8], out: &mut [f32]) {
             }
         }
     }
+}
+
+/// Decodes whole blocks of a format of values.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2+fma"))]
+pub(crate) fn decode_values<V: Values>(bytes: &[u8], out: &mut [f32]) {
+    V::decode(bytes, out);
 }
 
 /// Encodes f32 values as blocks of `ty`.

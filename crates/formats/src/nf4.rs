@@ -21,6 +21,7 @@ impl Values for NF4 {
     const BYTES: usize = BYTES;
     /// As `bitsandbytes.functional.quantize_4bit`.
     const ENCODE: Encode = encode;
+    #[inline(always)]
     fn decode(blocks: &[u8], out: &mut [f32]) {
         decode(blocks, out);
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::blocks::{Encode, ForFormat, Format, Values, decode_integers};
+use crate::blocks::{Encode, ForFormat, Format, Values, decode_integers, decode_values};
 use crate::formats;
 
 /// What a type's format declares.
@@ -36,7 +36,7 @@ impl Row {
             block_len: F::LEN,
             block_bytes: F::BYTES,
             is_integer: false,
-            decode: F::decode,
+            decode: decode_values::<F>,
             encode: Some(F::ENCODE),
         }
     }

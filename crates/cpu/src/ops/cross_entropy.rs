@@ -1,10 +1,10 @@
 //! The last linear and the cross-entropy of its softmax, a tile of the vocabulary at a time: all logits
 //! never exist. After Wijmans et al., "Cut Your Losses in Large-Vocabulary Language Models" (2024).
 
+use siskin_formats::decode;
 use siskin_graph::Batch;
 
 use super::gemm::{Mat, Output, gemm};
-use super::linear::decode_rows;
 use crate::CpuPart;
 use crate::threads::each_chunk;
 
@@ -59,7 +59,7 @@ fn each_tile(
     for (part, at, first, len) in tiles.iter().skip(lane).step_by(LANES) {
         let row_bytes = part.bytes.len() / part.rows;
         let (w, logits) = (&mut w[..len * d], &mut logits[..n * len]);
-        decode_rows(part.ty, &part.bytes[at * row_bytes..][..len * row_bytes], w);
+        decode(part.ty, &part.bytes[at * row_bytes..][..len * row_bytes], w);
         let w = Mat::dense(w, d);
         gemm(logits, *len, Output::Set, 1.0, Mat::dense(x, d), w.t());
         if let Some(cap) = soft_cap {

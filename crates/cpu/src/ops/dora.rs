@@ -1,9 +1,9 @@
 //! DoRA's magnitudes, forward and backward. Shapes: y and dy `[T, n]`, factors `[n]`.
 
+use siskin_formats::decode;
 use siskin_graph::{Dora, Lora};
 
 use super::gemm::{Mat, Output, gemm};
-use super::linear::decode_rows;
 use crate::CpuPart;
 use crate::threads::each_chunk;
 
@@ -33,7 +33,7 @@ pub fn factors(lora: &Lora, dora: &Dora, params: &[f32], parts: &[CpuPart], out:
         each_chunk(&mut out[span.start..][..span.len], TILE, |i, out| {
             let (at, n) = (i * TILE, out.len());
             let mut w = vec![0.0; n * k];
-            decode_rows(
+            decode(
                 part.ty,
                 &part.bytes[at * row_bytes..][..n * row_bytes],
                 &mut w,

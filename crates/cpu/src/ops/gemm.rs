@@ -155,6 +155,13 @@ impl Columns<'_> {
         // SAFETY: `each_columns` gives no two blocks the same columns, all within the matrix.
         unsafe { gemm_at(self.data, self.stride, how, 1.0, a, b) }
     }
+
+    /// The columns' values in one row.
+    pub fn row(&mut self, r: usize) -> &mut [f32] {
+        assert!(r < self.rows);
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(r * self.stride), self.len) }
+    }
 }
 
 /// Columns `first .. first + n` of a matrix `[rows, stride]`, in blocks of `wide` columns.

@@ -1,6 +1,7 @@
 use multiversion::multiversion;
-use siskin_formats::{TensorType, decode};
+use siskin_formats::decode;
 
+use super::few_rows::{Packed, few_rows};
 use crate::ops::attention::dot;
 use crate::ops::gemm::{Blocks, Mat, Output, each_columns};
 use crate::threads::{each_chunk, share};
@@ -11,8 +12,8 @@ use crate::{CpuPart, Precision, Q16Row, q16};
 pub(super) const TILE: usize = 96;
 /// Decoded values of a tile with many rows of x, in f32s.
 const TILE_VALUES: usize = 1 << 18;
-/// From this many rows of x on, decoding a tile pays.
-const MIN_GEMM_ROWS: usize = 4;
+/// From this many rows of x on, packing what is multiplied pays.
+const MIN_GEMM_ROWS: usize = 128;
 
 /// `out = x · Wᵀ (+ b)`: x is `[T, k]`, W is the stack of `parts`, `[n, k]`, out is `[T, n]`.
 pub fn linear(
@@ -38,22 +39,39 @@ pub(super) fn linear_of(
 ) {
     let n: usize = parts.iter().map(|p| p.rows).sum();
     let rows = x.len() / k;
-    let integer = precision == Precision::Fast && rows < MIN_GEMM_ROWS;
-    let x_q16: Vec<Q16Row> = if integer && parts.iter().any(|p| p.ty.is_integer()) {
-        x.chunks_exact(k).map(Q16Row::quantise).collect()
-    } else {
-        vec![]
-    };
+    let integer = precision == Precision::Fast && rows == 1;
+    let q16 = (integer && parts.iter().any(|p| p.ty.is_integer())).then(|| Q16Row::quantise(x));
+    let packed = (2..MIN_GEMM_ROWS)
+        .contains(&rows)
+        .then(|| Packed::new(x, k));
     let mut first = 0;
     for part in parts.iter().copied() {
         if rows == 1 {
             // One row of x: the tiles' results are in order in `out`.
-            let q16 = x_q16.first().filter(|_| part.ty.is_integer());
+            let q16 = q16.as_ref().filter(|_| part.ty.is_integer());
             each_chunk(&mut out[first..][..part.rows], TILE, |tile, out| {
                 matvec(part, tile * TILE, x, q16, out);
             });
         } else {
-            tiles(part, x, k, &x_q16, n, first, out);
+            // Each tile packs x once more where that is not done before: the fewer the better.
+            let wide = match packed {
+                Some(_) => TILE,
+                None => share(part.rows, (TILE_VALUES / k).max(TILE), 16),
+            };
+            let blocks = Blocks {
+                stride: n,
+                first,
+                n: part.rows,
+                wide,
+            };
+            each_columns(out, blocks, |at, mut out| match &packed {
+                Some(x) => few_rows(part, at, x, &mut out),
+                None => {
+                    let mut w = vec![0.0; out.len * k];
+                    decode(part.ty, part.blocks(at, out.len), &mut w);
+                    out.gemm(Output::Set, Mat::dense(x, k), Mat::dense(&w, k).t());
+                }
+            });
         }
         first += part.rows;
     }
@@ -90,56 +108,6 @@ fn dot_f32(a: &[f32], b: &[f32]) -> f32 {
     dot(a, b)
 }
 
-/// Several rows of x, each tile of W by itself.
-fn tiles(
-    part: PartRows<'_>,
-    x: &[f32],
-    k: usize,
-    x_q16: &[Q16Row],
-    n: usize,
-    first: usize,
-    out: &mut [f32],
-) {
-    let rows = x.len() / k;
-    if part.ty.is_integer() && !x_q16.is_empty() {
-        let mut columns = vec![0.0; part.rows * rows];
-        each_chunk(&mut columns, TILE * rows, |tile, columns| {
-            let tile_rows = columns.len() / rows;
-            let bytes = part.blocks(tile * TILE, tile_rows);
-            let mut result = vec![0.0; tile_rows];
-            for (t, x) in x_q16.iter().enumerate() {
-                q16::matvec(part.ty, bytes, x, &mut result);
-                result
-                    .iter()
-                    .enumerate()
-                    .for_each(|(r, v)| columns[r * rows + t] = *v);
-            }
-        });
-        for (t, out) in out.chunks_exact_mut(n).enumerate() {
-            for (r, out) in out[first..first + part.rows].iter_mut().enumerate() {
-                *out = columns[r * rows + t];
-            }
-        }
-        return;
-    }
-    // Each tile packs x once more: with many rows of x, the fewer the better.
-    let wide = match rows {
-        0..32 => TILE,
-        _ => share(part.rows, (TILE_VALUES / k).max(TILE), 16),
-    };
-    let blocks = Blocks {
-        stride: n,
-        first,
-        n: part.rows,
-        wide,
-    };
-    each_columns(out, blocks, |at, mut out| {
-        let mut w = vec![0.0; out.len * k];
-        decode_rows(part.ty, part.blocks(at, out.len), &mut w);
-        out.gemm(Output::Set, Mat::dense(x, k), Mat::dense(&w, k).t());
-    });
-}
-
 /// Most columns of the weight that one thread takes, and rows that it decodes at a time.
 const GRAD_TILE: [usize; 2] = [384, 256];
 
@@ -171,7 +139,7 @@ pub(super) fn linear_grad_of(parts: &[PartRows<'_>], dy: Mat<'_>, k: usize, dx: 
                 let w = &mut w[..n * len];
                 for (r, w) in w.chunks_exact_mut(len).enumerate() {
                     let row = part.blocks(at + r, 1);
-                    decode_rows(part.ty, &row[bytes_of(from)..bytes_of(from + len)], w);
+                    decode(part.ty, &row[bytes_of(from)..bytes_of(from + len)], w);
                 }
                 dx.gemm(how, dy.cols(first + at, n), Mat::dense(w, len));
                 how = Output::Add;
@@ -179,9 +147,4 @@ pub(super) fn linear_grad_of(parts: &[PartRows<'_>], dy: Mat<'_>, k: usize, dx: 
             first += part.rows;
         }
     });
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2+fma"))]
-pub(super) fn decode_rows(ty: TensorType, bytes: &[u8], out: &mut [f32]) {
-    decode(ty, bytes, out);
 }

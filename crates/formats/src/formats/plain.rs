@@ -24,6 +24,7 @@ impl Values for F32 {
     const LEN: usize = 1;
     const BYTES: usize = 4;
     const ENCODE: Encode = |values, out| values.iter().for_each(|v| out.extend(v.to_le_bytes()));
+    #[inline(always)]
     fn decode(bytes: &[u8], out: &mut [f32]) {
         out.iter_mut()
             .zip(bytes.as_chunks::<4>().0)
@@ -41,6 +42,7 @@ impl Values for F16 {
         let bits = values.iter().map(|v| f16::from_f32(*v).to_le_bytes());
         bits.for_each(|b| out.extend(b));
     };
+    #[inline(always)]
     fn decode(bytes: &[u8], out: &mut [f32]) {
         out.iter_mut()
             .zip(bytes.as_chunks::<2>().0)
@@ -58,6 +60,7 @@ impl Values for BF16 {
         let bits = values.iter().map(|v| bf16::from_f32(*v).to_le_bytes());
         bits.for_each(|b| out.extend(b));
     };
+    #[inline(always)]
     fn decode(bytes: &[u8], out: &mut [f32]) {
         out.iter_mut()
             .zip(bytes.as_chunks::<2>().0)
