@@ -4,6 +4,7 @@
 mod adapter;
 mod batch;
 mod buffers;
+mod caches;
 mod counts;
 mod device;
 mod error;
@@ -16,6 +17,7 @@ mod profile;
 mod readback;
 mod repack;
 mod shader;
+mod step;
 #[cfg(feature = "training")]
 mod train;
 mod weights;
