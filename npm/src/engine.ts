@@ -85,7 +85,7 @@ export class Engine {
   #waiting = 0;
   readonly #requests = new Requests(
     (work) => this.#inTurn(work),
-    () => this.#waiting > 0,
+    () => this.#waiting,
   );
   readonly #stops = new Map<number, AbortController>();
 

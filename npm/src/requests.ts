@@ -19,20 +19,26 @@ interface Asked {
 }
 
 export class Requests {
+  /** To be answered in this turn, or in the next one if there is none. */
   #waiting: Asked[] = [];
+  /** Asked after others have begun to wait for the session: they come first. */
+  #later: Asked[] = [];
   readonly #running = new Map<number, Asked>();
   #runs = false;
+  /** Whether the turn has not begun. */
+  #isQueued = false;
 
-  /** `inTurn` calls back with the session when nobody else uses it, `othersWait` says whether somebody wants to. */
+  /** `inTurn` calls back with the session when nobody else uses it; `waiting` is how many calls wait for that. */
   constructor(
     private readonly inTurn: (work: (session: Session) => Promise<void>) => Promise<void>,
-    private readonly othersWait: () => boolean,
+    private readonly waiting: () => number,
   ) {}
 
   /** Answers a prompt, beside those that are being answered. */
   ask(prompt: Uint32Array, request: string, signal: AbortSignal, listen: Listener): Promise<string> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ prompt, request, signal, listen, resolve, reject });
+      const othersWait = this.waiting() > (this.#isQueued ? 1 : 0);
+      (this.#runs && othersWait ? this.#later : this.#waiting).push({ prompt, request, signal, listen, resolve, reject });
       if (!this.#runs) void this.#run();
     });
   }
@@ -41,29 +47,34 @@ export class Requests {
     this.#runs = true;
     while (this.#waiting.length > 0) {
       try {
+        this.#isQueued = true;
         await this.inTurn((session) => this.#answer(session));
       } catch (thrown) {
         for (const asked of [...this.#running.values(), ...this.#waiting]) asked.reject(thrown);
         this.#running.clear();
         this.#waiting = [];
+      } finally {
+        this.#isQueued = false;
       }
+      this.#waiting.push(...this.#later.splice(0));
     }
     this.#runs = false;
   }
 
-  /** Steps until all have been answered. While somebody else waits for the session, no more are taken on. */
+  /** Steps until all have been answered. */
   async #answer(session: Session): Promise<void> {
+    this.#isQueued = false;
     const tell = (id: number, kind: string, ...args: unknown[]) => this.#tell(id, kind, args);
     let breath = performance.now();
-    do {
-      if (this.#running.size === 0 || !this.othersWait()) this.#submit(session);
+    for (;;) {
+      this.#submit(session);
       for (const [id, { signal }] of this.#running) if (signal.aborted) session.cancel(id, tell);
       if (this.#running.size === 0) return;
       await session.step(tell);
       if (performance.now() - breath < BREATH) continue;
       await breathe();
       breath = performance.now();
-    } while (this.#running.size > 0 || (this.#waiting.length > 0 && !this.othersWait()));
+    }
   }
 
   #submit(session: Session): void {

@@ -229,9 +229,12 @@ for (const device of ["cpu", "webgpu"]) {
         const answers = prompts.map((prompt, i) =>
           model.generate(prompt, { maxTokens: 24 }, { onEvent: (e) => e.kind === "token" && order.push(i) }),
         );
-        // What is not an answer waits for those that have begun.
-        const logits = model.nextLogits("x");
+        // What is not an answer waits for those that were asked before, and goes before those asked after.
+        const turns = [];
+        const logits = model.nextLogits("x").finally(() => turns.push("logits"));
+        const later = model.generate("a", { maxTokens: 2 }, { onEvent: (e) => e.kind === "token" && turns.push("later") });
         const ids = (await Promise.all(answers)).map((a) => a.ids);
+        await later;
         const request = { messages: [{ role: "user", content: "hi" }], max_tokens: 10, temperature: 1, seed: 3 };
         const three = await model.chat.completions.create({ ...request, n: 3 });
         const alone = [];
@@ -243,13 +246,14 @@ for (const device of ["cpu", "webgpu"]) {
           usage = chunk.usage ?? usage;
         }
         const texts = three.choices.map((c) => c.message.content);
-        return { ids, order, stopped: await stopped, logits: (await logits).length, texts, alone, streamed, usage, three: three.usage };
+        return { ids, order, turns, stopped: await stopped, logits: (await logits).length, texts, alone, streamed, usage, three: three.usage };
       },
       [`${server.url}tiny/llama/`, PROMPTS, device],
     );
     assert.deepEqual(found.ids, expected);
     assert.equal(found.stopped, "cancelled");
     assert.equal(found.logits, 320);
+    assert.deepEqual(found.turns, ["logits", "later", "later"]);
     // Side by side: each has a token before any has all of its own.
     const first = found.order.findIndex((i, at) => found.order.slice(0, at + 1).filter((j) => j === i).length === 24);
     assert.deepEqual([...new Set(found.order.slice(0, first < 0 ? undefined : first))].sort(), [0, 1, 2]);
