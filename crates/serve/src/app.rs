@@ -187,9 +187,16 @@ fn is_same(given: &str, key: &str) -> bool {
     given.len() == key.len() && bytes.fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 
-/// CORS (<https://fetch.spec.whatwg.org/#http-cors-protocol>), if it is wanted.
+/// CORS (<https://fetch.spec.whatwg.org/#http-cors-protocol>), if it is wanted. Pages of other origins are refused:
+/// browsers let them send requests, to loopback too, whose answers they cannot read.
 async fn allow_origin(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let origin = app.options.cors.as_deref();
+    let given = request.headers().get(header::ORIGIN);
+    if let Some(given) = given.map(|given| given.to_str().unwrap_or_default())
+        && origin.is_none_or(|allowed| allowed != "*" && allowed != given)
+    {
+        return ApiError::other_origin(given).into_response();
+    }
     let Some(origin) = origin.and_then(|o| HeaderValue::from_str(o).ok()) else {
         return next.run(request).await;
     };

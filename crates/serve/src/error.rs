@@ -73,6 +73,14 @@ impl ApiError {
         }
     }
 
+    pub fn other_origin(origin: &str) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "permission_error",
+            format!("pages of `{origin}` may not use this server; start it with --cors {origin}"),
+        )
+    }
+
     pub fn not_authorised() -> Self {
         Self {
             code: Some("invalid_api_key"),

@@ -125,7 +125,10 @@ impl Running {
                 self.take(command);
             }
             self.drop_those_who_left();
-            match block_on(self.session.step()) {
+            let updates = block_on(self.session.step());
+            // Before clients know that their requests have ended.
+            self.report();
+            match updates {
                 Ok(updates) => updates.into_iter().for_each(|u| self.tell(u)),
                 Err(e) => {
                     for (_, client) in self.clients.drain() {
@@ -134,7 +137,6 @@ impl Running {
                     }
                 }
             }
-            self.report();
         }
     }
 
