@@ -9,7 +9,7 @@ use crate::{Error, GpuDevice, Result};
 /// How many steps may be waiting for their chosen tokens to be read back.
 const RING: usize = 4;
 
-/// Of one sequence in the buffer of samples.
+/// Of one choice in the buffer of samples.
 const SAMPLE_BYTES: u64 = 40;
 
 impl GpuDevice {

@@ -29,7 +29,7 @@ pub struct ServeOptions {
     pub max_waiting: usize,
     /// The most bytes of a request's body.
     pub max_body: usize,
-    /// The origin whose pages may send requests (CORS), or `*`; `None` for none.
+    /// The origin whose pages may send requests (CORS), or `*`; `None` for none. Requests of other pages are refused.
     pub cors: Option<String>,
 }
 
