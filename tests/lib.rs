@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use safetensors::SafeTensors;
-use siskin_gpu::{GpuReport, GpuType, Product, Profile, Reduce, Variant};
+use siskin_gpu::{Adapted, GpuReport, GpuType, Product, Profile, Reduce, Variant};
 use tempfile::TempDir;
 
 pub use siskin_engine::self_test::{noise, values, weights};
@@ -36,6 +36,19 @@ pub fn family_folder(name: &str) -> TempDir {
         for file in files {
             std::fs::copy(fixture(&from).join(file), dir.path().join(file))
                 .unwrap_or_else(|e| panic!("{from}/{file}: {e}"));
+        }
+    }
+    dir
+}
+
+/// A copy of a fixture's files, to be changed.
+pub fn copy_of(name: &str) -> TempDir {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    for entry in fixture(name).read_dir().expect("a fixture") {
+        let path = entry.expect("a file").path();
+        if path.is_file() {
+            let to = dir.path().join(path.file_name().expect("a name"));
+            std::fs::copy(&path, to).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         }
     }
     dir
@@ -108,10 +121,18 @@ pub fn shader_variants() -> Vec<(&'static str, Variant)> {
                         reduce,
                         kv_f32,
                         batch,
+                        adapted: Adapted::All,
                     };
                     add(kernel, variant);
                 }
             }
+        }
+        for adapted in [Adapted::Rows, Adapted::Samples] {
+            let variant = Variant {
+                adapted,
+                ..Variant::default()
+            };
+            add(kernel, variant);
         }
     }
     all

@@ -7,7 +7,7 @@ override N_KV_HEADS: u32;
 
 // Where in `rows` the blocks of a row's sequence are listed.
 fn blocks_of(row: u32) -> u32 {
-    return rows[3u * row + 1u];
+    return rows[4u * row + 1u];
 }
 
 // The first four columns of a position's key or value.

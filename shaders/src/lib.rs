@@ -19,8 +19,9 @@ macro_rules! sources {
 /// | `lib/product_*` | `prepare`, `product`: 32 products of weights and activations, in f32 or in integers |
 /// | `lib/reduce_*` | `reduce_sum`, `reduce_max` over a workgroup |
 /// | `lib/kv_*` | `key4`, `value4`, `write_key4`, `write_value4` of the KV cache |
+/// | `lib/adapted_*` | `is_adapted`: whether an adapter is for a row |
 pub static LIBRARY: &[(&str, &str)] = sources!(
-    "lib/activation" "lib/attend" "lib/batch" "lib/block" "lib/block_grid" "lib/block_int4" "lib/block_int4_1"
+    "lib/activation" "lib/adapted_all" "lib/adapted_rows" "lib/adapted_samples" "lib/attend" "lib/batch" "lib/block" "lib/block_grid" "lib/block_int4" "lib/block_int4_1"
     "lib/block_int8" "lib/block_iq4_nl" "lib/block_iq4_xs" "lib/block_mxfp4" "lib/block_nvfp4" "lib/block_q2_k"
     "lib/block_q4_0" "lib/block_q4_1" "lib/block_q4_k" "lib/block_q5_k" "lib/block_q6_k" "lib/block_q8_0"
     "lib/block_q8_1" "lib/blocks" "lib/codes" "lib/dot_bytes" "lib/dot_q16" "lib/expert" "lib/expert_in"

@@ -402,6 +402,7 @@ fn adapters_of_some_spans() {
         a: 0,
         b: 64,
         dora: None,
+        adapter: None,
     };
     let (x, dy) = (noise(1, t * k), noise(2, t * n));
     let mut params = noise(3, 128);
@@ -453,6 +454,7 @@ fn magnitudes_of_some_spans() {
         a: 0,
         b: 256,
         dora: Some(dora.clone()),
+        adapter: None,
     };
     let values: Vec<Vec<f32>> = [(1, 40), (2, 20), (3, 30)]
         .map(|(seed, rows)| noise(seed, rows * k))

@@ -5,7 +5,10 @@ use std::path::Path;
 use pollster::block_on;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize_to_file};
-use siskin_engine::{CacheType, DeviceRequest, LookOptions, OpenOptions, Precision, Session};
+use siskin_engine::{
+    CacheType, DeviceRequest, LookOptions, ModelFiles, OpenOptions, Precision, RopeScaling,
+    RopeScalingKind, Session,
+};
 use siskin_formats::{
     Checkpoint, GgufTensor, TensorInfo, TensorType, Value, decode, encode, write_gguf,
 };
@@ -52,6 +55,92 @@ fn check(path: &Path, device: DeviceRequest, profile: Profile, ids: &[u32], want
     let next = block_on(session.next_logits(&[before, &[*last]].concat())).unwrap();
     let wanted = &wanted[wanted.len() - wanted.len() / ids.len()..];
     assert_close(&what, &next, wanted, tolerance("model", profile));
+}
+
+/// As if the file said so, which transformers' recorded logits are of.
+#[test]
+fn a_rope_scaling_that_is_asked_for_is_as_one_of_the_file() {
+    let name = "qwen2_yarn";
+    let t = Tensors::open(&format!("families/{name}/expected.safetensors"));
+    let (ids, wanted) = (t.u32("ids"), t.f32("logits"));
+    let open = |path: &Path, scaling: &RopeScaling| -> Result<Session, String> {
+        let files = ModelFiles::open_scaled(path, scaling).map_err(|e| e.to_string())?;
+        let options = OpenOptions {
+            cache_type: CacheType::F32,
+            precision: Precision::F32,
+            ..OpenOptions::on(DeviceRequest::Cpu)
+        };
+        Ok(block_on(Session::load(files, &options, &mut |_| ())).unwrap())
+    };
+    let yarn = RopeScaling {
+        kind: RopeScalingKind::Yarn,
+        factor: 4.0,
+        original_context: None,
+    };
+    let config = |folder: &Path| -> serde_json::Value {
+        let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    // The file without scaling, as transformers 4 and 5 write it.
+    let forms: [fn(&mut serde_json::Value); 2] = [
+        |config| {
+            config["rope_theta"] = 10000.0.into();
+            config["rope_parameters"] = serde_json::Value::Null;
+        },
+        |config| {
+            config["rope_parameters"] =
+                serde_json::json!({"rope_theta": 10000.0, "rope_type": "default"});
+        },
+    ];
+    for plain in forms {
+        let folder = family_folder(name);
+        let mut plainly = config(folder.path());
+        plainly["max_position_embeddings"] = 32.into();
+        plain(&mut plainly);
+        std::fs::write(folder.path().join("config.json"), plainly.to_string()).unwrap();
+        let mut session = open(folder.path(), &yarn).unwrap();
+        assert_eq!(session.context(), 128);
+        let logits = block_on(session.logits(&ids)).unwrap();
+        assert_close(name, &logits, &wanted, tolerance("model", Profile::BASE));
+        let other = RopeScaling {
+            kind: RopeScalingKind::Linear,
+            ..yarn
+        };
+        let mut session = open(folder.path(), &other).unwrap();
+        assert_ne!(block_on(session.logits(&ids)).unwrap(), logits);
+    }
+    // In place of the file's own: none, and then again.
+    let folder = family_folder(name);
+    for path in [
+        folder.path(),
+        &fixture(&format!("families/{name}/model.gguf")),
+    ] {
+        let none = RopeScaling {
+            kind: RopeScalingKind::None,
+            factor: 1.0,
+            original_context: None,
+        };
+        let mut session = open(path, &none).unwrap();
+        assert_eq!(session.context(), 32);
+        let plain = block_on(session.logits(&ids)).unwrap();
+        let mut session = open(path, &yarn).unwrap();
+        assert_eq!(session.context(), 128);
+        let logits = block_on(session.logits(&ids)).unwrap();
+        assert_close(name, &logits, &wanted, tolerance("model", Profile::BASE));
+        assert_ne!(plain, logits);
+        let refused = open(
+            path,
+            &RopeScaling {
+                factor: 0.5,
+                ..yarn
+            },
+        )
+        .unwrap_err();
+        assert!(
+            refused.contains("the factor must be at least 1"),
+            "{refused}"
+        );
+    }
 }
 
 #[test]

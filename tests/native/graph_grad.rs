@@ -25,6 +25,7 @@ fn training(layers: usize, vocab: usize, ending: &str, checkpointing: Checkpoint
         scale: 1.0,
         dropout: 0.0,
         use_dora: false,
+        adapter: None,
         modules: modules
             .filter(|m| m.ends_with(ending))
             .map(String::from)
@@ -103,6 +104,7 @@ fn magnitudes_have_places_of_their_own() {
         scale: 1.0,
         dropout: 0.0,
         use_dora: true,
+        adapter: None,
         modules: vec![
             "model.layers.0.self_attn.v_proj".into(),
             "model.layers.0.mlp.up_proj".into(),
@@ -147,6 +149,7 @@ fn a_shared_weight_has_one_adapter() {
         scale: 1.0,
         dropout: 0.0,
         use_dora: false,
+        adapter: None,
         modules: vec![
             "model.embed_tokens".into(),
             "model.layers.1.mlp.up_proj".into(),
@@ -178,6 +181,7 @@ fn what_has_no_gradient_is_told() {
         scale: 1.0,
         dropout: 0.0,
         use_dora: false,
+        adapter: None,
         modules: vec!["model.layers.0.self_attn.q_proj".into()],
     };
     let mut cached = model(1, 320).graph(Head::Loss).unwrap().with_lora(&spec);
@@ -244,6 +248,7 @@ fn ops_over_streams_have_no_gradient() {
             scale: 1.0,
             dropout: 0.0,
             use_dora: false,
+            adapter: None,
             modules: vec!["linear".into()],
         };
         let mut g = g.with_lora(&spec);

@@ -5,12 +5,15 @@ use std::ops::ControlFlow;
 
 use pollster::block_on;
 use siskin_engine::{
-    Answer, CacheType, DeviceRequest, FinishReason, GenerateOptions, OpenOptions, Precision,
-    RequestEvent, RequestId, Sampling, Session,
+    Adapter, AdapterModule, Answer, BeamOptions, CacheType, DeviceRequest, FinishReason,
+    GenerateOptions, OpenOptions, Precision, RequestEvent, RequestId, Sampling, Session,
 };
-use siskin_tests::{family_folder, fixture, most_devices};
+use siskin_tests::{copy_of, family_folder, fixture, most_devices};
 
 const CONTEXT: usize = 64;
+/// Of the tiny Llama.
+const HIDDEN: usize = 64;
+const VOCAB: usize = 320;
 
 fn open(model: &str, device: DeviceRequest, sequences: usize, cache_tokens: usize) -> Session {
     open_guessing(model, device, [sequences, cache_tokens, 0])
@@ -155,6 +158,101 @@ fn answers_do_not_depend_on_what_else_runs() {
     }
 }
 
+/// With the model itself as the draft, all guesses are right, drawn ones too.
+#[test]
+fn a_smaller_model_guesses_and_changes_no_answer() {
+    for (draft, model) in [("llama", "llama"), ("qwen3", "llama")] {
+        for device in requests() {
+            let wanted = alone(&mut open(model, device, 1, CONTEXT));
+            let what = format!("{model} {device:?}");
+            let mut session = open_guessing(model, device, [3, 3 * CONTEXT, 4]);
+            session
+                .set_draft(open(draft, DeviceRequest::Cpu, 3, 3 * CONTEXT))
+                .unwrap();
+            for (prompt, options) in prompts() {
+                session.submit(&prompt, options).unwrap();
+            }
+            let answers = run(&mut session, |_, _| ());
+            let right: usize = answers.values().map(|a| a.right_guesses).sum();
+            let guessed: usize = answers.values().map(|a| a.guessed_tokens).sum();
+            assert!(guessed > 0, "{what}");
+            assert!(
+                draft != model || right + 2 >= guessed,
+                "{what}: {right} of {guessed}"
+            );
+            assert_eq!(ids(answers), wanted, "{what}");
+            session.reset();
+            assert_eq!(session.cache_free(), 1.0);
+        }
+    }
+}
+
+#[test]
+fn a_draft_of_another_vocabulary_is_refused() {
+    let mut session = open("llama", DeviceRequest::Cpu, 2, CONTEXT);
+    let refused = |session: &mut Session, draft| session.set_draft(draft).unwrap_err().to_string();
+    let folder = copy_of("tiny/llama");
+    let file = folder.path().join("tokenizer.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("<|endoftext|>", "<|other|>")).unwrap();
+    let options = OpenOptions {
+        sequences: 2,
+        ..OpenOptions::on(DeviceRequest::Cpu)
+    };
+    let other = block_on(Session::open(folder.path(), &options, &mut |_| ())).unwrap();
+    let what = refused(&mut session, other);
+    assert!(
+        what.contains("its token 0 is `<|other|>` instead of `<|endoftext|>`"),
+        "{what}"
+    );
+    let few = open("llama", DeviceRequest::Cpu, 1, CONTEXT);
+    let what = refused(&mut session, few);
+    assert!(what.contains("it runs 1 sequences"), "{what}");
+}
+
+#[test]
+fn a_full_context_slides_if_asked_to() {
+    for device in requests().into_iter().take(2) {
+        let options = |max_tokens, keep| GenerateOptions {
+            max_tokens,
+            keep,
+            ignore_end: true,
+            ..GenerateOptions::default()
+        };
+        let mut session = open("llama", device, 1, CONTEXT);
+        let mut generate = |prompt: &[u32], options| {
+            let answer = session.generate(prompt, &options, async |_| ControlFlow::Continue(()));
+            block_on(answer).unwrap()
+        };
+        let prompt: Vec<u32> = (0..9).map(|i| 3 + i * 7).collect();
+        let stopped = generate(&prompt, options(150, None));
+        assert_eq!(stopped.finish_reason, FinishReason::Length);
+        assert_eq!(stopped.ids.len(), CONTEXT + 1 - prompt.len());
+        // The same by hand.
+        let (mut tokens, mut wanted): (_, Vec<u32>) = (prompt.clone(), vec![]);
+        while wanted.len() < 150 {
+            let answer = generate(&tokens, options(150 - wanted.len(), None));
+            wanted.extend(&answer.ids);
+            tokens.extend(&answer.ids);
+            let dropped = (tokens.len() - 5).div_ceil(2);
+            tokens.drain(5..5 + dropped);
+        }
+        assert_eq!(generate(&prompt, options(150, Some(5))).ids, wanted);
+        // A prompt that is too long.
+        let long: Vec<u32> = (0..100).map(|i| 3 + i * 7 % 300).collect();
+        let cut = [&long[..5], &long[53..]].concat();
+        let answer = generate(&long, options(4, Some(5)));
+        assert_eq!(answer.ids, generate(&cut, options(4, None)).ids);
+        let refused = session
+            .submit(&prompt, options(4, Some(CONTEXT)))
+            .unwrap_err();
+        assert!(
+            refused.to_string().contains("64 tokens cannot stay"),
+            "{refused}"
+        );
+    }
+}
+
 /// Greedy answers of this small model soon repeat themselves, so that guesses are often right; drawn ones do not.
 #[test]
 fn guesses_save_steps_and_change_no_answer() {
@@ -287,4 +385,187 @@ fn recurrent_states_are_of_one_request_at_a_time() {
         session.submit(&prompt, options).unwrap();
     }
     assert_eq!(ids(run(&mut session, |_, _| ())), wanted);
+}
+
+/// A LoRA adapter that changes the head too, and a DoRA adapter.
+fn adapters() -> [(&'static str, Adapter); 2] {
+    ["lora", "dora"].map(|name| {
+        let mut adapter = Adapter::open(&fixture(&format!("tiny/llama/{name}/adapter")))
+            .unwrap_or_else(|e| panic!("{e}"));
+        if name == "lora" {
+            let noise = |seed: u32, n: usize| {
+                let value = |i: u32| ((i * 2654435761 + seed) >> 16) as f32 / 32768.0 - 1.0;
+                (0..n as u32).map(value).collect()
+            };
+            let r = adapter.config.r;
+            adapter.modules.push(AdapterModule {
+                name: "lm_head".into(),
+                a: noise(1, r * HIDDEN),
+                b: noise(2, r * VOCAB),
+                m: vec![],
+            });
+        }
+        (name, adapter)
+    })
+}
+
+#[test]
+fn each_request_has_the_adapter_that_it_names() {
+    let named = adapters();
+    // The second and the fourth prompt begin alike.
+    for choice in [
+        [Some("lora"), Some("dora"), None, Some("lora"), Some("dora")],
+        [None, Some("lora"), Some("dora"), Some("lora"), None],
+    ] {
+        let mut session = open("llama", DeviceRequest::Cpu, 1, CONTEXT);
+        let base = alone(&mut session);
+        let mut wanted = vec![];
+        for (i, name) in choice.iter().enumerate() {
+            let adapter = named.iter().find(|(n, _)| Some(*n) == *name);
+            block_on(session.set_adapter(adapter.map(|(_, a)| a.clone()))).unwrap();
+            let answer = alone(&mut session).swap_remove(i);
+            assert!(adapter.is_none() || answer != base[i], "{choice:?}: {i}");
+            wanted.push(answer);
+        }
+        for device in requests() {
+            let what = format!("{device:?} {choice:?}");
+            for (sequences, cache) in [(5, 5 * CONTEXT), (3, 80)] {
+                let mut session = open("llama", device, sequences, cache);
+                let all = named.iter().map(|(n, a)| (n.to_string(), a.clone()));
+                block_on(session.set_adapters(all.collect())).unwrap();
+                for ((prompt, options), name) in prompts().into_iter().zip(choice) {
+                    let adapter = name.map(String::from);
+                    let options = GenerateOptions { adapter, ..options };
+                    session.submit(&prompt, options).unwrap();
+                }
+                let answers = run(&mut session, |_, _| ());
+                assert_eq!(ids(answers), wanted, "{what}, {sequences} in {cache}");
+                session.reset();
+                assert_eq!(session.cache_free(), 1.0);
+            }
+        }
+    }
+}
+
+/// What an adapter costs, those pay who use it.
+#[test]
+fn adapters_that_no_request_uses_have_no_dispatches() {
+    for device in requests() {
+        let mut session = open("llama", device, 2, 2 * CONTEXT);
+        let mut dispatches = |adapters: &[(&str, Adapter)], uses: Option<&str>| {
+            let all = adapters.iter().map(|(n, a)| (n.to_string(), a.clone()));
+            block_on(session.set_adapters(all.collect())).unwrap();
+            // DoRA's factors are computed by the first step.
+            for n in [1, 4, 5] {
+                session.take_counts();
+                let options = GenerateOptions {
+                    max_tokens: n,
+                    ignore_end: true,
+                    adapter: uses.map(String::from),
+                    ..GenerateOptions::default()
+                };
+                session.reset();
+                session.submit(&[1, 2, 3], options).unwrap();
+                run(&mut session, |_, _| ());
+            }
+            session.take_counts().map(|c| c.dispatches)
+        };
+        let named = adapters();
+        let one = dispatches(&named[..1], None);
+        assert_eq!(dispatches(&named, None), one);
+        assert_eq!(
+            dispatches(&named, Some("lora")),
+            dispatches(&named[..1], Some("lora"))
+        );
+        assert!(one.is_none() || dispatches(&named, Some("dora")) > one);
+    }
+}
+
+#[test]
+fn adapters_that_cannot_be_chosen_are_refused_by_name() {
+    let mut session = open("llama", DeviceRequest::Cpu, 2, 2 * CONTEXT);
+    let named: Vec<_> = adapters().map(|(n, a)| (n.to_string(), a)).into();
+    let submit = |session: &mut Session, adapter: &str| {
+        let options = GenerateOptions {
+            adapter: Some(adapter.into()),
+            ..GenerateOptions::default()
+        };
+        session.submit(&[1, 2], options).map_err(|e| e.to_string())
+    };
+    let refused = submit(&mut session, "lora").unwrap_err();
+    assert_eq!(refused, "there is no adapter `lora`; the session has none");
+    block_on(session.set_adapters(named.clone())).unwrap();
+    let refused = submit(&mut session, "other").unwrap_err();
+    assert_eq!(refused, "there is no adapter `other`; there are lora, dora");
+    let twice = vec![named[0].clone(), named[0].clone()];
+    let refused = block_on(session.set_adapters(twice)).unwrap_err();
+    assert!(
+        refused.to_string().contains("another adapter of this name"),
+        "{refused}"
+    );
+    // A request keeps its adapter, whatever its number is then.
+    submit(&mut session, "dora").unwrap();
+    block_on(session.step()).unwrap();
+    assert!(block_on(session.set_adapters(named[..1].to_vec())).is_err());
+    let before = session.n_running() + session.n_waiting();
+    assert_eq!(before, 1);
+    block_on(session.set_adapters(named[1..].to_vec())).unwrap();
+    run(&mut session, |_, _| ());
+}
+
+/// Recorded by tests/fixtures/generate_beams.py.
+#[test]
+fn beams_are_those_of_transformers() {
+    let text = std::fs::read_to_string(fixture("tiny/llama/beams.json")).unwrap();
+    let cases: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let ids = |v: &serde_json::Value| -> Vec<u32> {
+        let ids = v.as_array().unwrap().iter();
+        ids.map(|id| id.as_u64().unwrap() as u32).collect()
+    };
+    let folder = copy_of("tiny/llama");
+    let (mut cut, mut ended) = (0, 0);
+    for end in [&[0, 2][..], &[0, 2, 12, 43, 118, 285]] {
+        let config = serde_json::json!({ "eos_token_id": end }).to_string();
+        std::fs::write(folder.path().join("generation_config.json"), config).unwrap();
+        for (device, sequences) in requests().into_iter().take(2).zip([1, 3]) {
+            let options = OpenOptions {
+                context: Some(CONTEXT),
+                sequences,
+                cache_type: CacheType::F32,
+                precision: Precision::F32,
+                ..OpenOptions::on(device)
+            };
+            let mut session =
+                block_on(Session::open(folder.path(), &options, &mut |_| ())).unwrap();
+            let cases = cases.as_array().unwrap().iter();
+            for case in cases.filter(|c| ids(&c["end"]) == end) {
+                let options = BeamOptions {
+                    beams: case["beams"].as_u64().unwrap() as usize,
+                    max_tokens: 14,
+                    length_penalty: case["length_penalty"].as_f64().unwrap() as f32,
+                };
+                let prompt = ids(&case["prompt"]);
+                let search = session.beam_search(&prompt, &options, |_| ControlFlow::Continue(()));
+                let found = block_on(search).unwrap();
+                let wanted = case["answers"].as_array().unwrap();
+                assert_eq!(found.len(), wanted.len(), "{case}");
+                for (found, wanted) in found.iter().zip(wanted) {
+                    assert_eq!(found.ids, ids(&wanted["ids"]), "{device:?} {case}");
+                    let score = wanted["score"].as_f64().unwrap() as f32;
+                    assert!(
+                        (found.score - score).abs() < 1e-3,
+                        "{} {score}",
+                        found.score
+                    );
+                    match found.finish_reason {
+                        FinishReason::Stop => ended += 1,
+                        _ => cut += 1,
+                    }
+                }
+            }
+            session.reset();
+            assert_eq!(session.cache_free(), 1.0);
+        }
+    }
+    assert!(cut > 20 && ended > 20, "{cut} {ended}");
 }

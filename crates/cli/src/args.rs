@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use siskin_engine::DeviceRequest;
+use siskin_engine::{DeviceRequest, RopeScalingKind};
 use siskin_gpu::Profile;
 
 /// Chat with, inspect, measure and fine-tune language models, on the CPU or any GPU.
@@ -114,6 +114,11 @@ With --json, `counts` and `kernels` are null on the CPU; `kernels` is also null 
     Devices(DevicesArgs),
 }
 
+fn at_least_one(s: &str) -> Result<usize, String> {
+    let n = s.parse().ok().filter(|n| *n > 0);
+    n.ok_or_else(|| "it must be at least 1".into())
+}
+
 pub fn parse_device(s: &str) -> Result<DeviceRequest, String> {
     s.parse()
         .map_err(|_| "use auto, cpu, gpu or gpu:N (`siskin devices` lists them)".into())
@@ -133,11 +138,22 @@ pub enum PrecisionArg {
     F32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// Where guesses of the next tokens come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DraftArg {
     None,
-    /// What followed the last tokens where they stood before, in the prompt or the answer
+    /// What followed the last tokens where they stood before, in the prompt or the answer.
     Ngram,
+    /// A smaller model with the same vocabulary.
+    Model(PathBuf),
+}
+
+fn parse_draft(s: &str) -> Result<DraftArg, String> {
+    Ok(match s {
+        "none" => DraftArg::None,
+        "ngram" => DraftArg::Ngram,
+        model => DraftArg::Model(model.into()),
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -166,14 +182,29 @@ pub struct DeviceArgs {
     /// Context length in tokens [default: the model's own, at most 4096]
     #[arg(long)]
     pub ctx: Option<usize>,
+    /// How rotary frequencies are scaled for a longer context, in place of the model's own scaling
+    #[arg(
+        long,
+        value_name = "none|linear|yarn",
+        requires_if("linear", "rope_factor"),
+        requires_if("yarn", "rope_factor")
+    )]
+    pub rope_scaling: Option<RopeScalingKind>,
+    /// How many times longer the context gets
+    #[arg(long, value_name = "F", requires = "rope_scaling")]
+    pub rope_factor: Option<f32>,
+    /// The context that the model was trained for without scaling [default: what the file says]
+    #[arg(long, value_name = "N", requires = "rope_scaling")]
+    pub rope_original_ctx: Option<usize>,
     /// Type of the KV cache
     #[arg(long, default_value = "f16")]
     pub cache: CacheArg,
     /// Arithmetic on the CPU
     #[arg(long, default_value = "fast")]
     pub precision: PrecisionArg,
-    /// Guesses of the next tokens, which save steps where they are right; the answers are the same
-    #[arg(long, default_value = "none")]
+    /// Guesses of the next tokens, which save steps where they are right; the answers are the same. `ngram` takes what
+    /// followed the same tokens before; a model, which must have the same vocabulary, is asked at each step
+    #[arg(long, value_name = "none|ngram|MODEL", default_value = "none", value_parser = parse_draft)]
     pub draft: DraftArg,
 }
 
@@ -360,6 +391,10 @@ pub struct SamplingArgs {
     /// End the answer before this text (can be repeated)
     #[arg(long)]
     pub stop: Vec<String>,
+    /// Continue when the context is full: the first N tokens stay, and half of the others are dropped [default: end the
+    /// answer]
+    #[arg(long, value_name = "N")]
+    pub keep: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -381,6 +416,24 @@ pub struct RunArgs {
     pub raw: bool,
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    /// Give so many answers, with consecutive seeds
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    pub samples: usize,
+    /// Print only what most of the samples agree on: the last match of REGEX in each, or its first group [default: the
+    /// whole answer]
+    #[arg(long, value_name = "REGEX", num_args = 0..=1, require_equals = true, default_missing_value = "(?s).+", requires = "samples")]
+    pub vote: Option<String>,
+    /// Search for the likeliest answer with so many beams, instead of choosing token by token
+    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with_all = ["samples", "logprobs", "temperature", "keep"])]
+    pub beams: Option<usize>,
+    /// A beam's score is its log-probability over its length to this power [default: 1]
+    #[arg(
+        long,
+        value_name = "P",
+        requires = "beams",
+        allow_negative_numbers = true
+    )]
+    pub length_penalty: Option<f32>,
     /// Log-probabilities of each token and of this many most likely ones (with --json)
     #[arg(long, requires = "json")]
     pub logprobs: Option<usize>,

@@ -22,6 +22,7 @@ mod recipe;
 mod remedy;
 mod requantise;
 mod run;
+mod samples;
 mod serve;
 mod stop;
 mod terminal;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use siskin_engine::{
-    Adapter, CacheType, DeviceRequest, GenerateOptions, OpenOptions, Precision, Sampling, Session,
-    new_seed,
+    Adapter, CacheType, DeviceRequest, GenerateOptions, ModelFiles, OpenOptions, Precision,
+    RopeScaling, Sampling, Session, new_seed,
 };
 use siskin_formats::Checkpoint;
 use siskin_models::Model;
@@ -90,14 +90,39 @@ pub async fn open_for(model: &Path, args: &DeviceArgs, sequences: usize) -> Resu
         cache_tokens: None,
         guesses: match args.draft {
             DraftArg::None => 0,
-            DraftArg::Ngram => GUESSES,
+            DraftArg::Ngram | DraftArg::Model(_) => GUESSES,
         },
     };
+    let files = match args.rope_scaling {
+        Some(kind) => ModelFiles::open_scaled(
+            &path,
+            &RopeScaling {
+                kind,
+                factor: args.rope_factor.unwrap_or(1.0),
+                original_context: args.rope_original_ctx,
+            },
+        )?,
+        None => ModelFiles::open(&path)?,
+    };
+    let mut session = load(files, &options).await?;
+    if let DraftArg::Model(draft) = &args.draft {
+        let options = OpenOptions {
+            guesses: 0,
+            context: None,
+            ..options
+        };
+        session.set_draft(load(ModelFiles::open(&resolve(draft)?)?, &options).await?)?;
+    }
+    Ok(session)
+}
+
+/// Loads a model, with a progress bar.
+async fn load(files: ModelFiles, options: &OpenOptions) -> Result<Session> {
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("loading {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")
             .context("progress style")?,
     );
-    let session = Session::open(&path, &options, &mut |p| {
+    let session = Session::load(files, options, &mut |p| {
         bar.set_length(p.total);
         bar.set_position(p.done);
         if stop::flow().is_break() {
@@ -111,7 +136,16 @@ pub async fn open_for(model: &Path, args: &DeviceArgs, sequences: usize) -> Resu
 
 /// Opens the model and applies the adapter.
 pub async fn open_adapted(args: &ModelArgs, adapter: &AdapterArgs) -> Result<Session> {
-    let mut session = open(args).await?;
+    open_adapted_for(args, adapter, 1).await
+}
+
+/// As [`open_adapted`], for so many answers at once.
+pub async fn open_adapted_for(
+    args: &ModelArgs,
+    adapter: &AdapterArgs,
+    sequences: usize,
+) -> Result<Session> {
+    let mut session = open_for(&args.model, &args.on, sequences).await?;
     if let Some(given) = &adapter.adapter {
         let adapter = read_adapter(given, &session.model, &session.files().checkpoint)?;
         session.set_adapter(Some(adapter)).await?;
@@ -156,6 +190,7 @@ impl SamplingArgs {
             },
             max_tokens: self.max_tokens,
             stop: self.stop.clone(),
+            keep: self.keep,
             ..GenerateOptions::default()
         }
     }

@@ -2,16 +2,18 @@ use std::io::Write;
 use std::ops::ControlFlow;
 
 use anyhow::Result;
+use indicatif::ProgressBar;
 use serde_json::json;
-use siskin_engine::{Answer, Event, FinishReason, Session};
+use siskin_engine::{Answer, Beam, BeamOptions, Event, FinishReason, Session};
 use siskin_text::Message;
 
 use crate::args::RunArgs;
-use crate::{open, remedy, stop};
+use crate::{open, remedy, samples, stop};
 
 pub async fn run(args: RunArgs) -> Result<()> {
     stop::install()?;
-    let mut session = open::open_adapted(&args.model, &args.adapter).await?;
+    let at_once = args.beams.unwrap_or(args.samples).min(samples::AT_ONCE);
+    let mut session = open::open_adapted_for(&args.model, &args.adapter, at_once).await?;
     session.model.check_text()?;
     let prompt: Vec<u32> = if args.raw {
         let tokens = session.text.encode(&args.prompt)?;
@@ -23,6 +25,12 @@ pub async fn run(args: RunArgs) -> Result<()> {
         text.prompt(&messages, args.allow_special_tokens)
             .map_err(remedy::or_raw)?
     };
+    if let Some(beams) = args.beams {
+        return search(session, &prompt, beams, &args).await;
+    }
+    if args.samples > 1 {
+        return samples::run(session, &prompt, &args).await;
+    }
     let mut options = args.sampling.options();
     options.logprobs = args.logprobs;
     let mut out = std::io::stdout();
@@ -53,7 +61,34 @@ pub async fn run(args: RunArgs) -> Result<()> {
     Ok(())
 }
 
-fn to_json(session: &Session, prompt: &[u32], a: &Answer) -> serde_json::Value {
+async fn search(mut session: Session, prompt: &[u32], beams: usize, args: &RunArgs) -> Result<()> {
+    let options = BeamOptions {
+        beams,
+        max_tokens: args.sampling.max_tokens,
+        length_penalty: args.length_penalty.unwrap_or(1.0),
+    };
+    let bar = ProgressBar::new_spinner().with_message("tokens");
+    let found = session.beam_search(prompt, &options, |n| {
+        bar.set_position(n as u64);
+        stop::flow()
+    });
+    let found = found.await?;
+    bar.finish_and_clear();
+    let mut out = std::io::stdout();
+    if args.json {
+        let beam = |b: &Beam| json!({"text": b.text, "ids": b.ids, "score": b.score, "finish_reason": b.finish_reason});
+        let all: Vec<_> = found.iter().map(beam).collect();
+        writeln!(out, "{}", json!({"beams": all, "prompt_ids": prompt}))?;
+    } else if let Some(best) = found.first() {
+        writeln!(out, "{}", best.text)?;
+    }
+    if stop::flow().is_break() {
+        std::process::exit(130);
+    }
+    Ok(())
+}
+
+pub fn to_json(session: &Session, prompt: &[u32], a: &Answer) -> serde_json::Value {
     let mut json = json!({
         "text": a.text,
         "ids": a.ids,

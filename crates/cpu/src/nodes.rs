@@ -1,5 +1,7 @@
 //! The ops of a forward pass.
 
+use std::ops::Range;
+
 use siskin_formats::decode;
 use siskin_graph::{Batch, Graph, Node, NodeId, Op, Place, Rows, StepInput, View, WeightId};
 
@@ -358,9 +360,20 @@ impl State {
         Ok(())
     }
 
-    /// An adapter's part of a linear.
+    /// An adapter's part of a linear, in the rows that it is for.
     fn run_adapter(&mut self, at: At<'_>, run: Run<'_>) -> Result<()> {
         let (graph, node, rows) = (at.graph, at.node, at.rows(run));
+        let (Op::LoraDown { lora } | Op::LoraUp { lora } | Op::Dora { lora, .. }) = node.op else {
+            return Err(Error::NotTraining(node.op.name()));
+        };
+        let adapted = match graph.lora(lora).adapter {
+            Some(adapter) => run.step(node.op)?.rows_with(adapter, node.rows),
+            None => vec![Range {
+                start: 0,
+                end: rows,
+            }],
+        };
+        let within = |r: &Range<usize>| r.start * node.cols..r.end * node.cols;
         let Self {
             weights,
             arena,
@@ -371,25 +384,29 @@ impl State {
         match node.op {
             Op::LoraDown { lora } => {
                 let (out, [x]) = arena.io(at.out(), rows, [at.input(0)]);
-                lora::lora_down(graph.lora(lora), &params.values, x.mat(rows), out);
+                for r in adapted {
+                    let x = x.mat(rows).rows(r.start, r.len());
+                    let out = &mut out[within(&r)];
+                    lora::lora_down(graph.lora(lora), &params.values, x, out);
+                }
             }
             Op::LoraUp { lora } => {
                 // The base is where the result will be.
                 let (out, [u]) = arena.io(at.out(), rows, [at.input(1)]);
-                lora::lora_up(
-                    graph.lora(lora),
-                    &params.values,
-                    u.mat(rows),
-                    node.cols,
-                    out,
-                );
+                for r in adapted {
+                    let u = u.mat(rows).rows(r.start, r.len());
+                    let out = &mut out[within(&r)];
+                    lora::lora_up(graph.lora(lora), &params.values, u, node.cols, out);
+                }
             }
             Op::Dora { lora, bias } => {
                 let bias = bias.map(|b| weights.vector(b)).transpose()?;
                 let (out, []) = arena.io(at.out(), rows, []);
                 let factors = params.factors_of(graph, lora);
                 let factors = factors.ok_or(Error::NotTraining("dora"))?;
-                dora::dora(factors, bias, out);
+                for r in adapted {
+                    dora::dora(factors, bias, &mut out[within(&r)]);
+                }
             }
             op => return Err(Error::NotTraining(op.name())),
         }

@@ -142,6 +142,7 @@ impl Adapter {
             scale: self.config.scaling() * self.strength,
             dropout: 0.0,
             use_dora: self.config.use_dora,
+            adapter: None,
             modules: self
                 .modules
                 .iter()
@@ -168,24 +169,28 @@ impl Adapter {
         }
     }
 
-    /// The parameters in the order of a graph that [`Self::spec`] rewrote.
-    pub(crate) fn params(&self, graph: &Graph) -> Result<Vec<f32>> {
-        let mut params = vec![0.0; graph.params_len()];
-        for place in places(graph) {
+    /// Writes its values to the parameters of a graph that was rewritten for [`Self::spec`] with this `adapter`.
+    pub(crate) fn write_params(
+        &self,
+        graph: &Graph,
+        adapter: Option<u32>,
+        params: &mut [f32],
+    ) -> Result<()> {
+        for place in places(graph, adapter) {
             let found = self.modules.iter().find(|m| m.name == place.module);
             let m = found.ok_or_else(|| self.misfit(format!("`{}` is missing", place.module)))?;
             for (at, values) in place.starts.into_iter().zip([&m.a, &m.b, &m.m]) {
                 params[at..at + values.len()].copy_from_slice(values);
             }
         }
-        Ok(params)
+        Ok(())
     }
 
     /// The adapter with new values, from a graph's parameters.
     #[cfg(feature = "training")]
     pub(crate) fn with_params(&self, graph: &Graph, params: &[f32]) -> Self {
         let mut out = self.clone();
-        for place in places(graph) {
+        for place in places(graph, None) {
             for m in out.modules.iter_mut().filter(|m| m.name == place.module) {
                 for (at, values) in place.starts.into_iter().zip([&mut m.a, &mut m.b, &mut m.m]) {
                     let n = values.len();
@@ -330,8 +335,9 @@ struct Place<'a> {
     starts: [usize; 3],
 }
 
-fn places(graph: &Graph) -> impl Iterator<Item = Place<'_>> {
-    graph.loras.iter().flat_map(|lora| {
+fn places(graph: &Graph, adapter: Option<u32>) -> impl Iterator<Item = Place<'_>> {
+    let loras = graph.loras.iter().filter(move |l| l.adapter == adapter);
+    loras.flat_map(|lora| {
         let mut m = lora.dora.as_ref().map_or(0, |d| d.m);
         lora.parts().map(move |(span, a, b)| {
             let starts = [a, b, m];

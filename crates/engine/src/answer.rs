@@ -26,6 +26,13 @@ pub struct GenerateOptions {
     pub logprobs: Option<usize>,
     /// Continues past the tokens that end an answer, up to `max_tokens`.
     pub ignore_end: bool,
+    /// What happens when the context is full: by default the answer ends; with a number, so many tokens at the beginning
+    /// stay, half of the others are dropped, what is left is run again, and the answer continues. A prompt that is too
+    /// long is cut in the same way.
+    pub keep: Option<usize>,
+    /// Which of the session's adapters ([`crate::Session::set_adapters`]) it is answered with, apart from the one that is
+    /// for all.
+    pub adapter: Option<String>,
 }
 
 impl Default for GenerateOptions {
@@ -36,6 +43,8 @@ impl Default for GenerateOptions {
             stop: vec![],
             logprobs: None,
             ignore_end: false,
+            keep: None,
+            adapter: None,
         }
     }
 }

@@ -23,6 +23,38 @@ pub enum Error {
         /// Its name.
         tensor: String,
     },
+    /// A request that names an adapter which the session does not have.
+    #[error("there is no adapter `{name}`; {}", known_adapters(known))]
+    NoAdapter {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// Tokens that stay when the context is full, which leave no room for others.
+    #[error("{keep} tokens cannot stay of a context of {context}; keep fewer")]
+    Keep {
+        /// How many.
+        keep: usize,
+        /// Tokens of the context.
+        context: usize,
+    },
+    /// A model that cannot guess for another one.
+    #[error("the draft model does not fit: {what}")]
+    Draft {
+        /// Why.
+        what: String,
+    },
+    /// Beams of a search that cannot be.
+    #[error(
+        "a search with {beams} beams is not possible; it has from 1 to {vocab}, the tokens of the vocabulary"
+    )]
+    Beams {
+        /// How many.
+        beams: usize,
+        /// Tokens of the vocabulary.
+        vocab: usize,
+    },
     /// A prompt without tokens.
     #[error("the prompt has no tokens")]
     EmptyPrompt,
@@ -157,5 +189,12 @@ impl Error {
     /// Whether the GPU was lost: opened again, it may do what was requested.
     pub fn is_device_lost(&self) -> bool {
         matches!(self, Self::Gpu(siskin_gpu::Error::Lost))
+    }
+}
+
+fn known_adapters(known: &[String]) -> String {
+    match known {
+        [] => "the session has none".into(),
+        known => format!("there are {}", known.join(", ")),
     }
 }

@@ -8,7 +8,7 @@ use siskin_formats::{
     ByteSource, Checkpoint, Gguf, Parsed, SideFiles, TensorInfo, Value, decode, parse_header,
     part_of, quant_states,
 };
-use siskin_models::Model;
+use siskin_models::{Model, RopeScaling};
 use siskin_text::TextModel;
 
 use crate::Result;
@@ -91,6 +91,16 @@ impl ModelFiles {
     /// If a file is missing or damaged, or the model is not supported.
     pub fn open(path: &Path) -> Result<Self> {
         Self::new(Checkpoint::open(path)?, vec![])
+    }
+
+    /// The same, with another scaling of rotary frequencies than the model's own.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and if the scaling is not possible.
+    pub fn open_scaled(path: &Path, scaling: &RopeScaling) -> Result<Self> {
+        let mut checkpoint = Checkpoint::open(path)?;
+        scaling.apply(&mut checkpoint)?;
+        Self::new(checkpoint, vec![])
     }
 
     /// Reads the header of a GGUF file, or of all parts of a split one, in any order.

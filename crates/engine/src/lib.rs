@@ -6,8 +6,10 @@ mod adapter_config;
 mod adapter_gguf;
 mod adapter_initial;
 mod adapter_peft;
+mod adapters;
 mod answer;
 mod backend;
+mod beams;
 mod cpu;
 mod embed;
 mod error;
@@ -40,6 +42,7 @@ pub use answer::{
     Answer, Event, FinishReason, GenerateOptions, TokenLogprob, TopLogprob, new_seed,
 };
 pub use backend::{Backend, DeviceRequest, LocalFuture, MatrixUpload, Movable};
+pub use beams::{Beam, BeamOptions};
 pub use embed::{EmbedOptions, Embeddings};
 pub use error::{Error, Result};
 pub use files::{AsyncSource, ModelFiles, Reading, WeightFiles, read_text, read_text_of};
@@ -57,5 +60,5 @@ pub use training::{TrainingMemory, TrainingSetup, TrainingState};
 pub use training_backend::{BatchPlan, TrainingBackend, TrainingGraphs};
 
 pub use siskin_graph::{AdamW, Batch, Checkpointing, MomentType, Moments, Sampling};
-pub use siskin_models::{Head, Model, Pooling, Sentence};
+pub use siskin_models::{Head, Model, Pooling, RopeScaling, RopeScalingKind, Sentence};
 pub use siskin_text::{Message, TextModel};

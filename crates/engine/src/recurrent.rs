@@ -15,9 +15,18 @@ pub(crate) struct StateMarks {
 impl StateMarks {
     /// As [`Store::find`], in the sequence that ran last, to which the states belong; and cuts the states back to what is
     /// found.
-    pub fn find(&mut self, store: &mut Store, prompt: &[u32], device: &mut dyn Backend) -> Found {
+    pub fn find(
+        &mut self,
+        store: &mut Store,
+        prompt: &[u32],
+        adapter: Option<u32>,
+        device: &mut dyn Backend,
+    ) -> Found {
         let mut last = store.take_last().unwrap_or_default();
-        let same = common(&last.tokens, &prompt[..prompt.len() - 1]);
+        let same = match last.adapter == adapter {
+            true => common(&last.tokens, &prompt[..prompt.len() - 1]),
+            false => 0,
+        };
         let tokens = self.within(same, device);
         last.tokens.truncate(tokens);
         store.clear();

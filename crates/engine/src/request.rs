@@ -9,7 +9,7 @@ use web_time::Instant;
 
 use crate::answer::{Answer, FinishReason, GenerateOptions, TokenLogprob};
 use crate::backend::{Chosen, NOT_FINITE};
-use crate::guess::Guesser;
+use crate::guess::{Guesser, repeated};
 use crate::store::Cached;
 use crate::{Error, Event};
 
@@ -107,9 +107,13 @@ pub(crate) struct Request {
     pub blocks: Vec<u32>,
     /// Its set of tokens on the device.
     pub slot: usize,
+    /// The number of its adapter.
+    pub adapter: Option<u32>,
     pub guesser: Guesser,
     /// Those of the step whose tokens are pending.
     pub guesses: Vec<u32>,
+    /// The guesses of a smaller model for the next step, if there is one.
+    pub drafted: Option<Vec<u32>>,
     start: Instant,
     first_token: Option<Instant>,
 }
@@ -139,8 +143,10 @@ impl Request {
             fed: 0,
             blocks: vec![],
             slot: 0,
+            adapter: None,
             guesser: Guesser::new(if may_guess { guesses } else { 0 }),
             guesses: vec![],
+            drafted: None,
             start: Instant::now(),
             first_token: None,
         }
@@ -170,13 +176,22 @@ impl Request {
             blocks: self.blocks[..self.fed.div_ceil(BLOCK_TOKENS)].to_vec(),
             choices: if is_last { 1 + self.guesses.len() } else { 0 },
             sampling: self.options.sampling,
+            adapter: self.adapter,
         }
     }
 
     /// Guesses what follows all that is known, at most `most` tokens.
     pub fn guess(&mut self, most: usize) {
-        let wanted = self.options.max_tokens - self.answer.ids.len();
-        self.guesses = self.guesser.guess(&self.tokens, most.min(wanted - 1));
+        let left = self.options.max_tokens - self.answer.ids.len() - 1;
+        let most = self.guesser.wanted().min(most).min(left);
+        self.guesser.begin();
+        self.guesses = match self.drafted.take() {
+            Some(mut drafted) => {
+                drafted.truncate(most);
+                drafted
+            }
+            None => repeated(&self.tokens, most),
+        };
     }
 
     /// Takes the tokens that a step chose, behind guesses as far as these were right.
@@ -233,8 +248,23 @@ impl Request {
         self.fed = 0;
         self.guesses.clear();
         Cached {
+            adapter: self.adapter,
             tokens,
             blocks: std::mem::take(&mut self.blocks),
+        }
+    }
+
+    /// Drops tokens until a context holds the others ([`GenerateOptions::keep`]). Nothing of it may be in the cache.
+    pub fn shorten(&mut self, context: usize) {
+        let Some(keep) = self.options.keep else {
+            return;
+        };
+        while self.tokens.len() > context {
+            let dropped = (self.tokens.len() - keep).div_ceil(2);
+            self.tokens.drain(keep..keep + dropped);
+            // The same positions come again, and with the same noise the same text might.
+            let seed = &mut self.options.sampling.seed;
+            *seed = seed.wrapping_add(1);
         }
     }
 
@@ -269,7 +299,8 @@ impl Request {
             self.stream = TextStream::default();
             return ControlFlow::Break(FinishReason::Stop);
         }
-        match self.answer.ids.len() == self.options.max_tokens || self.tokens.len() > context {
+        let is_full = self.tokens.len() > context && self.options.keep.is_none();
+        match self.answer.ids.len() == self.options.max_tokens || is_full {
             true => ControlFlow::Break(FinishReason::Length),
             false => ControlFlow::Continue(()),
         }

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use siskin_graph::{BLOCK_TOKENS, Capacity, SequenceRows, StepInput};
 
+use crate::adapters::Adapters;
 use crate::answer::{FinishReason, GenerateOptions, check_sampling};
 use crate::backend::Chosen;
 use crate::request::{End, Request, RequestEvent, RequestId, Update};
@@ -53,6 +54,12 @@ impl Schedule {
         }
     }
 
+    /// The requests whose next token is wanted, and not the first.
+    pub fn decoding(&mut self) -> impl Iterator<Item = &mut Request> {
+        let running = self.running.iter_mut();
+        running.filter(|r| r.waiting() == 1 && !r.answer.ids.is_empty())
+    }
+
     fn by_id(&mut self, id: RequestId) -> Option<&mut Request> {
         self.running.iter_mut().find(|r| r.id == id)
     }
@@ -63,6 +70,20 @@ impl Schedule {
         let cached = request.leave();
         self.store.keep(cached);
         self.waiting.push_front(request);
+    }
+
+    /// Whether all requests can have the adapters that they name.
+    pub fn check_adapters(&self, adapters: &Adapters) -> Result<()> {
+        let mut requests = self.running.iter().chain(&self.waiting);
+        requests.try_for_each(|r| adapters.find(r.options.adapter.as_deref()).map(drop))
+    }
+
+    /// Looks up the adapters of all requests, none of which runs.
+    pub fn find_adapters(&mut self, adapters: &Adapters) -> Result<()> {
+        for request in &mut self.waiting {
+            request.adapter = adapters.find(request.options.adapter.as_deref())?;
+        }
+        Ok(())
     }
 
     /// Empties the caches; running requests begin again.
@@ -135,11 +156,17 @@ impl Session {
         self.model.check_text()?;
         check_sampling(&options.sampling)?;
         self.check_tokens(prompt)?;
-        self.check_length(prompt.len())?;
+        match options.keep {
+            Some(keep) => self.check_keep(keep)?,
+            None => self.check_length(prompt.len())?,
+        }
+        let adapter = self.adapters.find(options.adapter.as_deref())?;
         let schedule = &mut self.schedule;
         let id = RequestId(schedule.next_id);
         schedule.next_id += 1;
-        let request = Request::new(id, prompt, options, schedule.guesses);
+        let mut request = Request::new(id, prompt, options, schedule.guesses);
+        request.adapter = adapter;
+        request.shorten(self.capacity.context);
         schedule.waiting.push_back(request);
         Ok(id)
     }
@@ -206,6 +233,7 @@ impl Session {
     async fn try_step(&mut self, out: &mut Vec<Update>) -> Result<()> {
         if self.schedule.started.is_empty() {
             self.admit(out);
+            self.draft().await?;
             self.start(out)?;
         }
         while self.may_start_ahead() {
@@ -242,7 +270,9 @@ impl Session {
             let needed = next.tokens.len() / BLOCK_TOKENS + 1;
             // What another prompt is about to put into the cache need not run twice.
             let wanted = &next.tokens[..next.tokens.len() - 1];
-            let is_coming = |r: &Request| common(&r.tokens, wanted) >= r.fed + BLOCK_TOKENS;
+            let is_coming = |r: &Request| {
+                r.adapter == next.adapter && common(&r.tokens, wanted) >= r.fed + BLOCK_TOKENS
+            };
             if schedule.running.iter().any(is_coming) {
                 return;
             }
@@ -260,15 +290,14 @@ impl Session {
                 out.extend(updates(id, request.finish(&self.text, reason)));
                 continue;
             }
+            let (store, tokens, adapter) = (&mut schedule.store, &request.tokens, request.adapter);
             let found = match &mut self.states {
-                Some(states) => {
-                    states.find(&mut schedule.store, &request.tokens, &mut *self.device)
-                }
+                Some(states) => states.find(store, tokens, adapter, &mut *self.device),
                 None => {
-                    let running = schedule.running.iter();
+                    let running = schedule.running.iter().filter(|r| r.adapter == adapter);
                     let cached =
                         running.map(|r| (&r.tokens[..r.fed.min(r.tokens.len())], &r.blocks[..]));
-                    schedule.store.find(&request.tokens, cached)
+                    store.find(tokens, adapter, cached)
                 }
             };
             if let Some((from, to)) = found.copy {
@@ -433,6 +462,12 @@ impl Session {
             }
             out.extend(updates(id, events));
             match taken.end {
+                None if running[i].tokens.len() > self.capacity.context => {
+                    self.schedule.preempt(i);
+                    if let Some(request) = self.schedule.waiting.front_mut() {
+                        request.shorten(self.capacity.context);
+                    }
+                }
                 None => {}
                 Some(End::NotFinite) => failed.push(self.schedule.running.remove(i)),
                 Some(End::Answered(reason)) => out.extend(self.end(i, reason)),

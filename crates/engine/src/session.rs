@@ -6,6 +6,7 @@ use siskin_graph::{BLOCK_TOKENS, Capacity, Graph, Sampling, StepInput, Weight};
 use siskin_models::{Head, Model};
 use siskin_text::TextModel;
 
+use crate::adapters::Adapters;
 use crate::backend::{Backend, DeviceRequest, PREFILL_ROWS};
 use crate::embed::Texts;
 use crate::files::WeightFiles;
@@ -14,7 +15,7 @@ use crate::recurrent::StateMarks;
 use crate::schedule::Schedule;
 #[cfg(feature = "training")]
 use crate::training::Training;
-use crate::{Adapter, Error, ModelFiles, Result, backend};
+use crate::{Error, ModelFiles, Result, backend};
 
 /// The context of a session by default, if the model's own is longer.
 pub(crate) const DEFAULT_CONTEXT: usize = 4096;
@@ -48,14 +49,16 @@ pub struct Session {
     pub text: Arc<TextModel>,
     /// The configuration, without an adapter.
     pub model: Model,
-    files: WeightFiles,
-    options: OpenOptions,
+    pub(crate) files: WeightFiles,
+    pub(crate) options: OpenOptions,
     pub(crate) device: Box<dyn Backend>,
     pub(crate) capacity: Capacity,
     pub(crate) schedule: Schedule,
     /// `None` for a model without recurrent states.
     pub(crate) states: Option<StateMarks>,
-    pub(crate) adapter: Option<Adapter>,
+    pub(crate) adapters: Adapters,
+    /// The smaller model that guesses.
+    pub(crate) draft: Option<Box<Session>>,
     #[cfg(feature = "training")]
     pub(crate) training: Option<Training>,
     pub(crate) texts: Option<Texts>,
@@ -135,7 +138,8 @@ impl Session {
             sequences,
             choices: sequences * (1 + guesses),
         };
-        let device = open_device(&model, &weights, options, capacity, None, on_progress).await?;
+        let none = Adapters::None;
+        let device = open_device(&model, &weights, options, capacity, &none, on_progress).await?;
         Ok(Self {
             text,
             model,
@@ -145,7 +149,8 @@ impl Session {
             capacity,
             schedule: Schedule::new(capacity, guesses),
             states: has_states.then(StateMarks::default),
-            adapter: None,
+            adapters: Adapters::None,
+            draft: None,
             #[cfg(feature = "training")]
             training: None,
             texts: None,
@@ -164,7 +169,7 @@ impl Session {
             &self.files,
             &self.options,
             self.capacity,
-            self.adapter.as_ref(),
+            &self.adapters,
             &mut |_| (),
         )
         .await?;
@@ -172,64 +177,11 @@ impl Session {
     }
 
     /// What was prepared does not hold for another adapter or device.
-    fn end_training(&mut self) {
+    pub(crate) fn end_training(&mut self) {
         #[cfg(feature = "training")]
         {
             self.training = None;
         }
-    }
-
-    /// The adapter in use.
-    pub fn adapter(&self) -> Option<&Adapter> {
-        self.adapter.as_ref()
-    }
-
-    /// Applies an adapter, or none; the weights do not change. The KV cache is cleared, and a training run ends.
-    ///
-    /// # Errors
-    /// If the adapter does not fit the model; the session then continues with the one before.
-    pub async fn set_adapter(&mut self, adapter: Option<Adapter>) -> Result<()> {
-        let adapter = match adapter {
-            Some(adapter) => Some(adapter.for_base(&self.model, &self.files).await?),
-            None => None,
-        };
-        let before = std::mem::replace(&mut self.adapter, adapter);
-        let applied = self.apply_adapter(before.as_ref()).await;
-        if applied.is_err() {
-            let failed = std::mem::replace(&mut self.adapter, before);
-            self.apply_adapter(failed.as_ref()).await?;
-        }
-        applied
-    }
-
-    /// Puts the adapter onto the device in place of another, and prepares plans with it.
-    async fn apply_adapter(&mut self, before: Option<&Adapter>) -> Result<()> {
-        let graph = self.graph(Head::Next)?;
-        let adapters = [before, self.adapter.as_ref()];
-        let changes = |w: &&Weight| {
-            let mut both = adapters.iter().flatten();
-            both.any(|a| w.parts.iter().any(|p| a.replaced(&p.tensor).is_some()))
-        };
-        let changed: Vec<&Weight> = graph.weights.iter().filter(changes).collect();
-        let source = WeightSource {
-            model: &self.model,
-            files: &self.files,
-            adapter: self.adapter.as_ref(),
-        };
-        load_weights(&mut *self.device, &source, &changed, &mut |_| ()).await?;
-        let params = self
-            .adapter
-            .as_ref()
-            .map(|a| a.params(&graph))
-            .transpose()?;
-        self.forget().await?;
-        self.end_training();
-        self.texts = None;
-        self.device.set_params(&graph, params.unwrap_or_default())?;
-        let (cache_type, rows) = (self.options.cache_type, max_rows(self.capacity));
-        self.device
-            .prepare(graph, self.capacity, cache_type, rows)
-            .await
     }
 
     /// The most rows of a step.
@@ -237,9 +189,9 @@ impl Session {
         max_rows(self.capacity)
     }
 
-    /// The forward pass with the adapter in use.
+    /// The forward pass with the adapter for all that runs.
     pub(crate) fn graph(&self, head: Head) -> Result<Graph> {
-        adapted(&self.model, head, self.adapter.as_ref())
+        self.adapters.graph(&self.model, head)
     }
 
     /// The model's tensors.
@@ -279,6 +231,14 @@ impl Session {
             _ if tokens.is_empty() => Err(Error::EmptyPrompt),
             Some(id) => Err(Error::Token { id: *id, vocab }),
             None => Ok(()),
+        }
+    }
+
+    pub(crate) fn check_keep(&self, keep: usize) -> Result<()> {
+        let context = self.context();
+        match keep < context {
+            true => Ok(()),
+            false => Err(Error::Keep { keep, context }),
         }
     }
 
@@ -344,38 +304,30 @@ fn max_rows(capacity: Capacity) -> usize {
     PREFILL_ROWS.min(capacity.context.max(2 * capacity.choices))
 }
 
-fn adapted(model: &Model, head: Head, adapter: Option<&Adapter>) -> Result<Graph> {
-    let Some(adapter) = adapter else {
-        return Ok(model.graph(head)?);
-    };
-    let graph = adapter.model(model).graph(head)?;
-    Ok(graph.with_lora(&adapter.spec(&graph)?))
-}
-
 /// A device with the weights, ready to run. [`DeviceRequest::Auto`] falls back to the CPU if the GPU cannot hold them.
 async fn open_device(
     model: &Model,
     files: &WeightFiles,
     options: &OpenOptions,
     capacity: Capacity,
-    adapter: Option<&Adapter>,
+    adapters: &Adapters,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Box<dyn Backend>> {
     for bias in model.zero_biases(&files.checkpoint)? {
         model.check_zero(&files.checkpoint, bias, &files.read_f32(bias).await?)?;
     }
-    let graph = adapted(model, model.head(), adapter)?;
+    let graph = adapters.step_graph(model)?;
     let source = WeightSource {
         model,
         files,
-        adapter,
+        adapter: adapters.all(),
     };
     let weights: Vec<&Weight> = graph.weights.iter().collect();
-    let params = adapter.map(|a| a.params(&graph)).transpose()?;
+    let params = adapters.params(&graph)?;
     let mut open = async |request| -> Result<Box<dyn Backend>> {
         let mut device = backend::open(request, options.precision).await?;
         load_weights(&mut *device, &source, &weights, on_progress).await?;
-        device.set_params(&graph, params.clone().unwrap_or_default())?;
+        device.set_params(&graph, params.clone())?;
         // Plans over whole texts are made when they come.
         if model.makes_text() {
             let rows = max_rows(capacity);

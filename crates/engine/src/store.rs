@@ -6,6 +6,8 @@ use siskin_graph::BLOCK_TOKENS;
 /// Tokens whose keys and values are in the caches, and the blocks that hold them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cached {
+    /// With which they were computed.
+    pub adapter: Option<u32>,
     pub tokens: Vec<u32>,
     pub blocks: Vec<u32>,
 }
@@ -107,15 +109,17 @@ impl Store {
         }
     }
 
-    /// The longest beginning of `prompt` that is in the caches, without its last token, whose logits are needed; `running`
-    /// are the sequences that are not kept.
+    /// The longest beginning of `prompt` that is in the caches, without its last token, whose logits are needed.
+    /// Only what was computed with the same adapter counts; `running` are the sequences of it that are not kept.
     pub fn find<'a>(
         &mut self,
         prompt: &[u32],
+        adapter: Option<u32>,
         running: impl Iterator<Item = (&'a [u32], &'a [u32])>,
     ) -> Found {
         let wanted = &prompt[..prompt.len() - 1];
         let kept = self.kept.iter().enumerate();
+        let kept = kept.filter(|(_, s)| s.adapter == adapter);
         let kept = kept.map(|(i, s)| (common(&s.tokens, wanted), Some(i), &s.blocks[..]));
         let running = running.map(|(tokens, blocks)| (common(tokens, wanted), None, blocks));
         let best = running.chain(kept).max_by_key(|(n, ..)| *n);
@@ -192,6 +196,7 @@ mod tests {
         let tokens: Vec<u32> = tokens.collect();
         let blocks = (0..tokens.len().div_ceil(16)).map(|_| store.take().unwrap());
         Cached {
+            adapter: None,
             blocks: blocks.collect(),
             tokens,
         }
@@ -199,7 +204,7 @@ mod tests {
 
     fn find(store: &mut Store, prompt: impl Iterator<Item = u32>) -> Found {
         let prompt: Vec<u32> = prompt.collect();
-        store.find(&prompt, std::iter::empty())
+        store.find(&prompt, None, std::iter::empty())
     }
 
     #[test]
@@ -264,7 +269,7 @@ mod tests {
         let running = sequence(&mut store, 0..32);
         let prompt: Vec<u32> = (0..20).chain(50..60).collect();
         let running = [(&running.tokens[..], &running.blocks[..])];
-        let found = store.find(&prompt, running.into_iter());
+        let found = store.find(&prompt, None, running.into_iter());
         assert_eq!((found.tokens, found.copy), (16, None));
     }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use siskin_graph::{AdamW, Batch, Checkpointing, Fusion, Graph, MomentType, Moments, Plan};
 use siskin_models::Head;
 
+use crate::adapters::Adapters;
 use crate::training_backend::{BatchPlan, TrainingGraphs};
 use crate::{Adapter, Error, Result, Session};
 
@@ -100,7 +101,7 @@ impl Session {
     /// If the device fails.
     pub async fn begin_dora(&mut self) -> Result<()> {
         let graph = self.graph(Head::Next)?;
-        let Some(adapter) = self.adapter.clone().filter(|a| a.config.use_dora) else {
+        let Some(adapter) = self.adapter().cloned().filter(|a| a.config.use_dora) else {
             return Ok(());
         };
         let factors = self.device.training().factors(&graph).await?;
@@ -114,7 +115,7 @@ impl Session {
     /// # Errors
     /// [`Error::NotTraining`] without an adapter; or if the device lacks memory.
     pub async fn prepare_training(&mut self, setup: &TrainingSetup) -> Result<()> {
-        let adapter = self.adapter.as_ref().ok_or(Error::NotTraining)?;
+        let adapter = self.adapter().ok_or(Error::NotTraining)?;
         let graph = self.training_graph(adapter, setup)?;
         let loss = self.loss_graph(adapter, 0.0)?;
         let TrainingSetup { rows, moments, .. } = *setup;
@@ -225,13 +226,13 @@ impl Session {
     pub async fn trained_adapter(&mut self) -> Result<Adapter> {
         let state = self.training_state().await?;
         let adapter = self.adapter_with(&state.params)?;
-        self.adapter = Some(adapter.clone());
+        self.adapters = Adapters::All(adapter.clone());
         Ok(adapter)
     }
 
     fn adapter_with(&self, params: &[f32]) -> Result<Adapter> {
         let training = self.training.as_ref().ok_or(Error::NotTraining)?;
-        let adapter = self.adapter.as_ref().ok_or(Error::NotTraining)?;
+        let adapter = self.adapter().ok_or(Error::NotTraining)?;
         Ok(adapter.with_params(&training.graph, params))
     }
 }

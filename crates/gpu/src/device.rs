@@ -255,7 +255,7 @@ impl GpuDevice {
     ) -> Result<Vec<Vec<f32>>> {
         let step = StepInput::alone(tokens, position, Some(Sampling::default()));
         let rows = tokens.len();
-        if self.lists < 3 * rows {
+        if self.lists < crate::step::ROW_WORDS * rows {
             self.make_step_buffers(graph, rows)?;
         }
         let prepared = self.lower_for(graph.clone(), rows, 1)?;

@@ -30,5 +30,5 @@ pub use opened::LimitRequest;
 pub use pipeline::KernelSource;
 pub use profile::{Layout, Product, Profile, Reduce};
 pub use repack::{GpuType, stored_as};
-pub use shader::{Variant, kernels, link, link_for_browser};
+pub use shader::{Adapted, Variant, kernels, link, link_for_browser};
 pub use weights::Upload;

@@ -92,6 +92,8 @@ struct Lowering<'a> {
     #[cfg(feature = "training")]
     between: HashMap<&'static str, wgpu::Buffer>,
     dispatches: Vec<Dispatch>,
+    /// Of the node that is being lowered.
+    adapter: Option<u32>,
 }
 
 impl GpuDevice {
@@ -108,6 +110,7 @@ impl GpuDevice {
             #[cfg(feature = "training")]
             between: HashMap::new(),
             dispatches: vec![],
+            adapter: None,
         };
         for step in &plan.steps {
             lowering.step(step)?;
@@ -212,6 +215,7 @@ impl Lowering<'_> {
             size,
             bytes,
             rows,
+            adapter: self.adapter,
             kv: None,
         };
         self.dispatches.push(dispatch);

@@ -6,6 +6,9 @@ use crate::device::Kind;
 use crate::pipeline::Kernel;
 use crate::{GpuDevice, KernelTime};
 
+/// Adapters of which a step's sequences can have one each.
+pub(crate) const MAX_ADAPTERS: u32 = u64::BITS;
+
 /// How many workgroups a dispatch has, given the step's number of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
@@ -53,6 +56,8 @@ pub(crate) struct Extent {
     pub begins: bool,
     /// Tokens of all sequences, these rows included.
     pub tokens: usize,
+    /// The adapters of these sequences, a bit each.
+    pub adapters: u64,
 }
 
 impl Extent {
@@ -64,6 +69,8 @@ impl Extent {
             segments: sequences.len(),
             begins: sequences.iter().any(|s| s.position == 0),
             tokens: sequences.iter().map(SequenceRows::end).sum(),
+            adapters: (sequences.iter().filter_map(|s| s.adapter))
+                .fold(0, |all, a| all | 1u64.unbounded_shl(a)),
         }
     }
 
@@ -80,6 +87,7 @@ impl Extent {
             segments,
             begins: true,
             tokens: rows,
+            adapters: 0,
         }
     }
 
@@ -103,6 +111,8 @@ pub(crate) struct Dispatch {
     pub bytes: u64,
     /// Whether it runs for all tokens, for the last row only, or for each segment.
     pub rows: Rows,
+    /// It is needed only if a sequence of the step has this adapter.
+    pub adapter: Option<u32>,
     /// Bytes per token that it reads from the KV cache, and the window.
     pub kv: Option<(u64, Option<usize>)>,
 }
@@ -117,6 +127,11 @@ pub(crate) struct Prepared {
 }
 
 impl Dispatch {
+    fn is_needed(&self, extent: Extent) -> bool {
+        self.adapter
+            .is_none_or(|a| extent.adapters & 1u64.unbounded_shl(a) != 0)
+    }
+
     fn bytes_of(&self, extent: Extent) -> u64 {
         let kv = self.kv.map_or(0, |(bytes, window)| {
             let most = window.map_or(usize::MAX, |w| w * extent.segments);
@@ -150,6 +165,9 @@ impl GpuDevice {
         for dispatch in &prepared.dispatches {
             if extent.samples == 0 && dispatch.rows == Rows::Last {
                 break;
+            }
+            if !dispatch.is_needed(extent) {
+                continue;
             }
             dispatch.record(&mut pass, extent);
             self.counts.dispatches += 1;
@@ -195,7 +213,11 @@ impl GpuDevice {
         prepared: &Prepared,
         position: usize,
     ) -> crate::Result<Vec<KernelTime>> {
-        let n = prepared.dispatches.len() as u32;
+        let step = StepInput::alone(&[0], position, Some(Sampling::default()));
+        let extent = Extent::of_step(&step);
+        let needed = prepared.dispatches.iter().filter(|d| d.is_needed(extent));
+        let needed: Vec<&Dispatch> = needed.collect();
+        let n = needed.len() as u32;
         let queries = self.device.create_query_set(&wgpu::QuerySetDescriptor {
             label: None,
             ty: wgpu::QueryType::Timestamp,
@@ -204,11 +226,9 @@ impl GpuDevice {
         let bytes = u64::from(2 * n) * 8;
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
         let resolved = self.buffer("timestamps", bytes, usage);
-        let step = StepInput::alone(&[0], position, Some(Sampling::default()));
-        let extent = Extent::of_step(&step);
         self.write_step(&step, 0);
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        for (i, dispatch) in prepared.dispatches.iter().enumerate() {
+        for (i, dispatch) in needed.iter().enumerate() {
             let i = i as u32;
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: None,
@@ -225,7 +245,7 @@ impl GpuDevice {
         let ticks: Vec<u64> = self.read_buffer(&resolved, 0, bytes).await?;
         let period = f64::from(self.queue.get_timestamp_period());
         let mut times: Vec<KernelTime> = vec![];
-        for (dispatch, pair) in prepared.dispatches.iter().zip(ticks.chunks_exact(2)) {
+        for (dispatch, pair) in needed.iter().zip(ticks.chunks_exact(2)) {
             let microseconds = pair[1].saturating_sub(pair[0]) as f64 * period / 1000.0;
             let bytes = dispatch.bytes_of(extent);
             match times

@@ -1,5 +1,5 @@
 //! Composition of shaders: a kernel names the library files it uses (`// @use lib/step`), and slots
-//! (`values`, `block`, `product`, `reduce`, `kv`) that a variant fills. Each
+//! (`values`, `block`, `product`, `reduce`, `kv`, `adapted`) that a variant fills. Each
 //! file is included once, where it is first used.
 
 use siskin_shaders::{KERNELS, LIBRARY};
@@ -29,6 +29,19 @@ pub struct Variant {
     pub kv_f32: bool,
     /// Whether rows have the positions of a batch of texts instead of a step's: fills `position`.
     pub batch: bool,
+    /// Which rows an adapter is for: fills `adapted`.
+    pub adapted: Adapted,
+}
+
+/// Which rows an adapter is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Adapted {
+    /// All.
+    All,
+    /// Those of some sequences, of all rows of a step.
+    Rows,
+    /// Those of some sequences, of the rows after which a step chooses a token.
+    Samples,
 }
 
 impl Default for Variant {
@@ -39,6 +52,7 @@ impl Default for Variant {
             reduce: Reduce::Workgroup,
             kv_f32: false,
             batch: false,
+            adapted: Adapted::All,
         }
     }
 }
@@ -63,6 +77,11 @@ impl Variant {
                 "lib/position_batch"
             } else {
                 "lib/rows"
+            }],
+            "adapted" => vec![match self.adapted {
+                Adapted::All => "lib/adapted_all",
+                Adapted::Rows => "lib/adapted_rows",
+                Adapted::Samples => "lib/adapted_samples",
             }],
             "kv" => vec![if self.kv_f32 {
                 "lib/kv_f32"

@@ -9,6 +9,9 @@ use crate::{Error, GpuDevice, Result};
 /// How many steps may be waiting for their chosen tokens to be read back.
 const RING: usize = 4;
 
+/// Of one row in the buffer of rows (lib/rows.wgsl).
+pub(crate) const ROW_WORDS: usize = 4;
+
 /// Of one choice in the buffer of samples.
 const SAMPLE_BYTES: u64 = 40;
 
@@ -25,7 +28,7 @@ impl GpuDevice {
         self.seen_words = seen_words(graph);
         self.seen = self.storage("seen", (4 * sequences * self.seen_words) as u64)?;
         self.tokens = self.storage("tokens", rows as u64 * 4)?;
-        self.lists = 3 * rows;
+        self.lists = ROW_WORDS * rows;
         let words = self.lists + sequences * context.div_ceil(BLOCK_TOKENS);
         self.rows = self.storage("rows", words as u64 * 4)?;
         self.written.clear();
@@ -54,7 +57,8 @@ impl GpuDevice {
         for s in &step.sequences {
             let list = (self.lists + lists.len()) as u32;
             let positions = s.position as u32..s.end() as u32;
-            rows.extend(positions.flat_map(|p| [p, list, s.slot as u32]));
+            let adapter = s.adapter.unwrap_or(u32::MAX);
+            rows.extend(positions.flat_map(|p| [p, list, s.slot as u32, adapter]));
             lists.extend(&s.blocks[..s.end().div_ceil(BLOCK_TOKENS)]);
         }
         let write = |at: usize, words: &[u32]| {

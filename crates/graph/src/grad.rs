@@ -46,6 +46,7 @@ impl Graph {
     ///     scale: 2.0,
     ///     dropout: 0.0,
     ///     use_dora: false,
+    ///     adapter: None,
     ///     modules: vec!["mlp".into()],
     /// };
     /// let mut g = g.with_lora(&spec);

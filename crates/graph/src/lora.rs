@@ -36,6 +36,8 @@ pub struct Lora {
     pub b: usize,
     /// The magnitudes, if it is a DoRA adapter.
     pub dora: Option<Dora>,
+    /// Which rows it is for: those of sequences with this adapter ([`crate::SequenceRows::adapter`]), or all.
+    pub adapter: Option<u32>,
 }
 
 /// The magnitudes of an adapter's columns (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024):
@@ -110,6 +112,8 @@ pub struct LoraSpec {
     pub use_dora: bool,
     /// Full names (`model.layers.0.self_attn.q_proj`) of the projections.
     pub modules: Vec<String>,
+    /// Which rows get it: those of sequences with this adapter ([`crate::SequenceRows::adapter`]), or all.
+    pub adapter: Option<u32>,
 }
 
 impl Graph {
@@ -159,7 +163,8 @@ impl Graph {
         out
     }
 
-    /// The graph with an adapter on every linear that computes one of the modules of `spec`.
+    /// The graph with an adapter on every linear that computes one of the modules of `spec`. Called again, it adds another
+    /// one.
     pub fn with_lora(&self, spec: &LoraSpec) -> Self {
         // A weight that several linears share has one adapter.
         let mut made: HashMap<WeightId, LoraId> = HashMap::new();
@@ -194,6 +199,7 @@ impl Graph {
                     a: g.params_len(),
                     b: 0,
                     dora: None,
+                    adapter: spec.adapter,
                 };
                 lora.b = lora.a + lora.a_len().next_multiple_of(ALIGN);
                 if spec.use_dora {

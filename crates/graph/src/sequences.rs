@@ -1,6 +1,8 @@
 //! The input of a step: rows of one or several sequences, whose keys and values are in blocks of the caches.
 
-use crate::Sampling;
+use std::ops::Range;
+
+use crate::{Rows, Sampling};
 
 /// Tokens of one block of a KV cache. A sequence's keys and values are in blocks that can be anywhere in the caches, and
 /// that sequences with the same beginning share (W. Kwon et al., "Efficient Memory Management for Large Language Model
@@ -48,6 +50,8 @@ pub struct SequenceRows {
     pub choices: usize,
     /// How these tokens are chosen.
     pub sampling: Sampling,
+    /// Which of the graph's adapters is for these rows ([`crate::Lora::adapter`]), apart from those that are for all.
+    pub adapter: Option<u32>,
 }
 
 /// A row after which a step chooses a token.
@@ -92,6 +96,7 @@ impl StepInput {
                 blocks: (0..(position + rows).div_ceil(BLOCK_TOKENS) as u32).collect(),
                 choices: usize::from(sampling.is_some()),
                 sampling: sampling.unwrap_or_default(),
+                adapter: None,
             }],
         }
     }
@@ -120,6 +125,28 @@ impl StepInput {
                 sampling: &s.sampling,
             })
         })
+    }
+
+    /// The rows with an adapter, in runs of consecutive ones: of all rows, or only of those after which a token is chosen.
+    pub fn rows_with(&self, adapter: u32, rows: Rows) -> Vec<Range<usize>> {
+        let mut runs: Vec<Range<usize>> = vec![];
+        let mut end = 0;
+        for s in &self.sequences {
+            let start = end;
+            end += if rows == Rows::Last {
+                s.choices
+            } else {
+                s.rows
+            };
+            if s.adapter != Some(adapter) || start == end {
+                continue;
+            }
+            match runs.last_mut().filter(|run| run.end == start) {
+                Some(run) => run.end = end,
+                None => runs.push(start..end),
+            }
+        }
+        runs
     }
 
     /// Each row's position in its sequence.

@@ -56,6 +56,7 @@ mod qwen;
 mod qwen35;
 mod qwen_moe;
 mod rope;
+mod rope_request;
 mod rope_scaling;
 mod seed_oss;
 mod sentence;
@@ -82,6 +83,7 @@ pub use export::{Change, EncodeTensor, Exported};
 pub use families::{Kind, architectures, families};
 pub use moe::ExpertCounts;
 pub use names::{Transform, is_in_layer};
+pub use rope_request::{RopeScaling, RopeScalingKind};
 pub use sentence::Sentence;
 pub use siskin_graph::Pooling;
 

@@ -166,6 +166,8 @@ impl Common {
                 stop: stop_strings(fields)?,
                 logprobs,
                 ignore_end: false,
+                keep: None,
+                adapter: None,
             },
         })
     }

@@ -256,6 +256,17 @@ impl TextModel {
         self.twins.get(&id).copied().unwrap_or(id)
     }
 
+    /// How another tokenizer's vocabulary differs from this one; `None` if it does not.
+    pub fn differs_from(&self, other: &Self) -> Option<String> {
+        let [n, theirs] = [self, other].map(Self::vocab_size);
+        if n != theirs {
+            return Some(format!("its vocabulary has {theirs} tokens instead of {n}"));
+        }
+        let mut ids = (0..n as u32).map(|id| (id, self.piece(id), other.piece(id)));
+        let (id, own, its) = ids.find(|(_, own, its)| own != its)?;
+        Some(format!("its token {id} is `{its}` instead of `{own}`"))
+    }
+
     /// The bytes of a token's text, which may be partial characters; special tokens are spelled out.
     pub fn token_bytes(&self, id: u32) -> Vec<u8> {
         if self.is_special(id) {

@@ -148,6 +148,8 @@ impl Session {
             stop: request.stop,
             logprobs: request.top_logprobs,
             ignore_end: request.ignore_end,
+            keep: None,
+            adapter: None,
         };
         let submitted = self.session.submit(&prompt, options);
         submitted.map(|id| id.0 as f64).map_err(to_js)

@@ -249,6 +249,7 @@ impl Learning {
             scale: 0.5,
             dropout: 0.2,
             use_dora,
+            adapter: None,
             modules: names[1..].iter().map(|n| n.to_string()).collect(),
         };
         if has_experts {

@@ -75,14 +75,13 @@ impl Lowering<'_> {
     pub(super) fn dora(&mut self, id: NodeId, lora: LoraId, bias: Option<WeightId>) -> Result<()> {
         let (_, dora) = self.magnitudes(lora)?;
         let (rows, y) = (self.graph().node(id).rows, self.plan.view(id));
-        let entries = [
+        let (kernel, mut entries) = self.adapted(Kernel::new("dora"), rows);
+        entries.extend([
             (3, self.factors_bound(&dora)),
             (4, self.vector(bias)?),
             (6, self.dense(y, "dora")?),
-        ];
-        let kernel = Kernel::new("dora")
-            .size("N", y.cols)
-            .flag("HAS_BIAS", bias.is_some());
+        ]);
+        let kernel = kernel.size("N", y.cols).flag("HAS_BIAS", bias.is_some());
         let bytes = 8 * (self.max_rows(rows) * y.cols) as u64;
         self.push(&kernel, Size::Rows(groups(y.cols)), rows, bytes, &entries)?;
         Ok(())

@@ -1,15 +1,47 @@
 //! Adapters, forward and backward.
 
-use siskin_graph::{LoraId, NodeId, View};
+use siskin_graph::{LoraId, NodeId, Op, Rows, View};
 
 use super::linear::spread;
 use super::texts::groups;
-use super::{Lowering, threads_for};
-use crate::Result;
+use super::{Bindings, Lowering, threads_for};
 use crate::pipeline::Kernel;
+use crate::prepared::MAX_ADAPTERS;
 use crate::prepared::Size;
+use crate::{Adapted, Error, Result};
 
 impl Lowering<'_> {
+    /// An adapter's part of a linear.
+    pub(super) fn adapter_node(&mut self, id: NodeId, lora: LoraId) -> Result<()> {
+        let adapter = self.graph().lora(lora).adapter;
+        if adapter.is_some_and(|a| a >= MAX_ADAPTERS) {
+            let what = format!("more than {MAX_ADAPTERS} adapters");
+            return Err(Error::Unsupported(what));
+        }
+        self.adapter = adapter;
+        let lowered = match self.graph().node(id).op {
+            Op::LoraUp { .. } => self.lora_up(id, lora),
+            Op::Dora { bias, .. } => self.dora(id, lora, bias),
+            _ => self.lora_down(id, lora),
+        };
+        self.adapter = None;
+        lowered
+    }
+
+    /// Which rows the adapter of the node is for.
+    pub(super) fn adapted(&self, mut kernel: Kernel, rows: Rows) -> (Kernel, Bindings) {
+        let Some(adapter) = self.adapter else {
+            return (kernel, vec![]);
+        };
+        let mut entries: Bindings = vec![(5, self.device.rows.clone().into())];
+        kernel.variant.adapted = Adapted::Rows;
+        if rows == Rows::Last {
+            kernel.variant.adapted = Adapted::Samples;
+            entries.push((7, self.device.samples.clone().into()));
+        }
+        (kernel.set("ADAPTER", adapter), entries)
+    }
+
     /// `x · Aᵀ` is a linear over weights that change.
     pub(super) fn lora_down(&mut self, id: NodeId, lora: LoraId) -> Result<()> {
         let lora = self.graph().lora(lora).clone();
@@ -81,8 +113,10 @@ impl Lowering<'_> {
         );
         let found = self.graph().lora(lora).clone();
         let b = self.params(&self.device.adapter.params, found.b, found.b_len());
-        for (kernel, len) in self.each_span(lora, Kernel::new("lora_up"), out, u) {
-            let entries = [(3, self.bound(u)), (4, b.clone()), (6, self.bound(out))];
+        let (kernel, adapted) = self.adapted(Kernel::new("lora_up"), rows);
+        for (kernel, len) in self.each_span(lora, kernel, out, u) {
+            let mut entries = adapted.clone();
+            entries.extend([(3, self.bound(u)), (4, b.clone()), (6, self.bound(out))]);
             let bytes = (self.max_rows(rows) * 2 * len + len * found.rank) as u64 * 4;
             self.push(&kernel, Size::Rows(groups(len)), rows, bytes, &entries)?;
         }
@@ -173,7 +207,7 @@ impl Lowering<'_> {
             .size("Q_STRIDE", q.stride)
             .size("Q_START", q.start);
         let entries = [
-            (0, self.step_uniform(siskin_graph::Rows::All)),
+            (0, self.step_uniform(Rows::All)),
             (3, self.bound(p)),
             (4, self.bound(q)),
             (6, self.params(&self.device.training.grads, at, len)),
@@ -182,7 +216,7 @@ impl Lowering<'_> {
         self.push(
             &kernel,
             spread(values.div_ceil(64)),
-            siskin_graph::Rows::All,
+            Rows::All,
             bytes,
             &entries,
         )?;

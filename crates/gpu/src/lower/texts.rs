@@ -44,9 +44,9 @@ impl Lowering<'_> {
     /// A node that only batches and adapters have.
     pub(super) fn batch_node(&mut self, id: NodeId) -> Result<()> {
         match self.graph().node(id).op {
-            Op::LoraDown { lora } => self.lora_down(id, lora),
-            Op::LoraUp { lora } => self.lora_up(id, lora),
-            Op::Dora { lora, bias } => self.dora(id, lora, bias),
+            Op::LoraDown { lora } | Op::LoraUp { lora } | Op::Dora { lora, .. } => {
+                self.adapter_node(id, lora)
+            }
             Op::Pool { pooling } => self.pool(id, pooling),
             Op::SelfAttention { spec } => self.self_attention(id, &spec),
             #[cfg(feature = "training")]
