@@ -162,8 +162,8 @@ export class Siskin {
     const { signal, onProgress = () => {}, onDeviceLost = () => {} } = options;
     check("load", options);
     if (signal?.aborted) throw aborted();
-    const { device, profile, context, cache, sha256, training = false } = options;
-    const request: LoadRequest = { device, profile, context, cache, sha256 };
+    const { device, profile, context, cacheType, cache, sha256, training = false } = options;
+    const request: LoadRequest = { device, profile, context, cacheType, cache, sha256 };
     const opening: Opening = { source: sourceOf(source, options), request, options, onProgress: (p: Progress) => onProgress(p) };
     try {
       const [host, model] = await ModelHost.load(opening, training, (host, { source, request, onProgress }) =>
@@ -191,10 +191,10 @@ export class Siskin {
   /** Whether a model fits this machine, before it is downloaded. */
   static async fits(source: ModelSource, options: FitOptions & RuntimeOptions = {}): Promise<Fit> {
     check("fits", options);
-    const { device, context, memory, ...rest } = options;
+    const { device, context, cacheType, memory, ...rest } = options;
     const inspected = await Siskin.inspect(source, rest);
     try {
-      return await inspected.fit({ device, context, memory });
+      return await inspected.fit({ device, context, cacheType, memory });
     } finally {
       inspected.close();
     }

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use pollster::block_on;
 use siskin_engine::{
-    Answer, CacheType, DeviceRequest, FinishReason, GenerateOptions, OpenOptions, Precision,
-    RequestEvent, RequestId, Sampling, Session,
+    Answer, CacheType, CacheTypes, DeviceRequest, FinishReason, GenerateOptions, OpenOptions,
+    Precision, RequestEvent, RequestId, Sampling, Session,
 };
 use siskin_tests::{family_folder, fixture, most_devices};
 
@@ -17,14 +17,22 @@ fn open(model: &str, device: DeviceRequest, sequences: usize, cache_tokens: usiz
 }
 
 fn open_guessing(model: &str, device: DeviceRequest, numbers: [usize; 3]) -> Session {
-    let [sequences, cache_tokens, guesses] = numbers;
+    open_with(model, device, numbers, CacheType::F32.into())
+}
+
+fn open_with(
+    model: &str,
+    device: DeviceRequest,
+    [sequences, cache_tokens, guesses]: [usize; 3],
+    cache_types: CacheTypes,
+) -> Session {
     let options = OpenOptions {
         device,
         context: Some(CONTEXT),
         sequences,
         cache_tokens: Some(cache_tokens),
         guesses,
-        cache_type: CacheType::F32,
+        cache_types,
         precision: Precision::F32,
     };
     let path = fixture(&format!("tiny/{model}"));
@@ -234,6 +242,46 @@ fn a_shared_beginning_runs_once() {
         }
         // Two whole blocks are the same for all, and those of the answers that are kept.
         assert!(session.cache_free() > 0.25, "{}", session.cache_free());
+    }
+}
+
+/// A copied part of a block is the same in any type.
+#[test]
+fn quantised_blocks_are_shared() {
+    let (prompt, options) = prompts().swap_remove(1);
+    let options = GenerateOptions {
+        max_tokens: 12,
+        ..options
+    };
+    // Gemma's window, and heads of 32.
+    for (keys, values) in [
+        (CacheType::Q8_0, CacheType::Q8_0),
+        (CacheType::Q8_0, CacheType::Q4_0),
+    ] {
+        for device in requests() {
+            let what = format!("{device:?} {keys} {values}");
+            let types = CacheTypes { keys, values };
+            let open = |sequences| {
+                let numbers = [sequences, sequences * CONTEXT, 0];
+                open_with("gemma3", device, numbers, types)
+            };
+            let mut session = open(1);
+            let wanted =
+                block_on(session.generate(&prompt, &options, async |_| ControlFlow::Continue(())));
+            let wanted = wanted.unwrap().ids;
+            // Other tokens from the middle of a block on.
+            let mut other = prompt.clone();
+            other[20] += 1;
+            let mut session = open(3);
+            session.submit(&other, options.clone()).unwrap();
+            run(&mut session, |_, _| ());
+            for prompt in [&prompt, &other] {
+                session.submit(prompt, options.clone()).unwrap();
+            }
+            let answers: Vec<_> = run(&mut session, |_, _| ()).into_values().collect();
+            assert_eq!(answers[0].cached_tokens, 20, "{what}");
+            assert_eq!(answers[0].ids, wanted, "{what}");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use siskin_train::{TrainOptions, nearest};
 use toml::{Table, Value};
 
 use crate::args::{
-    CacheArg, DeviceArgs, DraftArg, ModelArgs, OptimArg, PrecisionArg, TrainArgs, parse_device,
+    CacheArgs, DeviceArgs, DraftArg, ModelArgs, OptimArg, PrecisionArg, TrainArgs, parse_device,
 };
 
 /// What a recipe sets besides the training options.
@@ -85,7 +85,7 @@ impl Recipe {
                     device: parse_device(&device).map_err(|e| anyhow!("device: {e}"))?,
                     profile: args.profile,
                     ctx: None,
-                    cache: CacheArg::F16,
+                    cache: CacheArgs::default(),
                     precision: PrecisionArg::Fast,
                     draft: DraftArg::None,
                 },

@@ -1,9 +1,9 @@
-use siskin_graph::{BLOCK_TOKENS, Graph, NodeId, Rows, StepInput};
+use siskin_graph::{BLOCK_TOKENS, CacheTypes, Graph, NodeId, Rows, StepInput};
 
 use crate::nodes::{At, Over, Run, State};
 use crate::plan::CpuPlan;
 use crate::threads::within;
-use crate::{CacheType, CpuWeight, Error, KvCache, Precision, Result};
+use crate::{CpuWeight, Error, KvCache, Precision, Result};
 
 /// Weights and KV caches in memory, and the ops over them.
 #[derive(Debug)]
@@ -46,10 +46,13 @@ impl CpuDevice {
     }
 
     /// Creates empty caches of `blocks` blocks, and recurrent states.
-    pub fn set_caches(&mut self, graph: &Graph, blocks: usize, ty: CacheType) {
+    ///
+    /// # Panics
+    /// If a type cannot store the heads of one ([`siskin_graph::CacheType::stores`]).
+    pub fn set_caches(&mut self, graph: &Graph, blocks: usize, types: CacheTypes) {
         self.blocks = blocks;
         let caches = graph.caches.iter();
-        self.state.caches = caches.map(|c| KvCache::new(*c, blocks, ty)).collect();
+        self.state.caches = caches.map(|c| KvCache::new(*c, blocks, types)).collect();
         self.state.states = graph.states.iter().map(|len| vec![0.0; *len]).collect();
         self.kept_states.clear();
     }

@@ -4,11 +4,11 @@
 use std::pin::Pin;
 use std::str::FromStr;
 
+use siskin_cpu::Precision;
 use siskin_cpu::ops::attention;
-use siskin_cpu::{CacheType, Precision};
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, Profile};
-use siskin_graph::{AttentionSpec, Batch, Capacity, Graph, StepInput};
+use siskin_graph::{AttentionSpec, Batch, CacheTypes, Capacity, Graph, StepInput};
 
 use crate::cpu::Cpu;
 #[cfg(feature = "training")]
@@ -130,7 +130,7 @@ pub trait Backend: Movable {
         &mut self,
         graph: Graph,
         capacity: Capacity,
-        cache_type: CacheType,
+        cache_types: CacheTypes,
         rows: usize,
     ) -> LocalFuture<'_, ()>;
 

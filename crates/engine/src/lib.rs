@@ -45,7 +45,7 @@ pub use error::{Error, Result};
 pub use files::{AsyncSource, ModelFiles, Reading, WeightFiles, read_text, read_text_of};
 pub use fit::{Fit, FitRequest};
 pub use importance::{ColumnSquares, Squares};
-pub use load::{CacheType, OpenOptions, Precision, Progress};
+pub use load::{CacheType, CacheTypes, OpenOptions, Precision, Progress, read_cache_types};
 pub use look::{Look, LookOptions};
 pub use memory::MemoryFigure;
 pub use request::{RequestEvent, RequestId, Update};

@@ -1,26 +1,37 @@
 //! What outlives a step: KV caches, recurrent states, and the tables of rotations.
 
-use siskin_graph::{BLOCK_TOKENS, Capacity, Graph, Op, WeightKind};
+use siskin_graph::{BLOCK_TOKENS, CacheTypes, Capacity, Graph, Op, WeightKind};
 
-use crate::{GpuDevice, Result};
+use crate::{Error, GpuDevice, Result};
 
 impl GpuDevice {
-    /// Creates empty caches, in f32 or f16, recurrent states, and the tables of rotations.
+    /// Creates empty caches of these types, recurrent states, and the tables of rotations.
     ///
     /// # Errors
-    /// If a layer's keys or states exceed the adapter's limit for one binding.
-    pub fn set_caches(&mut self, graph: &Graph, capacity: Capacity, kv_f32: bool) -> Result<()> {
+    /// If a layer's keys or states exceed the adapter's limit for one binding, or a type cannot store its heads.
+    pub fn set_caches(
+        &mut self,
+        graph: &Graph,
+        capacity: Capacity,
+        types: CacheTypes,
+    ) -> Result<()> {
         self.capacity = capacity;
         // Step buffers are of this model.
         self.lists = 0;
-        self.kv_f32 = kv_f32;
+        self.cache_types = types;
         self.caches.clear();
         // Their length is the context's, and another model's frequencies may have the same name.
         self.tables.clear();
         for cache in &graph.caches {
-            let block = cache.n_kv_heads * BLOCK_TOKENS * cache.head_dim * self.kv_bytes();
-            let bytes = (capacity.blocks * block) as u64;
-            let pair = (self.storage("keys", bytes)?, self.storage("values", bytes)?);
+            let d = cache.head_dim;
+            if let Some(ty) = types.unable(d) {
+                let what = format!("a cache of {ty} with heads of {d} dimensions");
+                return Err(Error::Unsupported(what));
+            }
+            let rows = capacity.blocks * cache.n_kv_heads * BLOCK_TOKENS;
+            let [keys, values] =
+                [types.keys, types.values].map(|ty| (rows * ty.row_bytes(d)) as u64);
+            let pair = (self.storage("keys", keys)?, self.storage("values", values)?);
             self.caches.push(pair);
         }
         self.states.clear();

@@ -26,6 +26,7 @@ fn remedy(e: &Error) -> Option<&'static str> {
             context, trained, ..
         } if context < trained => "shorten it, or raise `context`",
         Error::PromptTooLong { .. } => "shorten it",
+        Error::CacheType { .. } => "leave out `cacheType`",
         Error::TextTooLong { .. } => "shorten it, or set `truncate`",
         Error::NoPooling { .. } => "set `pooling`",
         Error::Scores { .. } => "use `rerank`",
