@@ -18,13 +18,13 @@ fn score_of(key: u32) -> f32 {
     let at = cached(blocks, kv_head, key);
     var s = vec4<f32>(0.0);
     for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-        s += q[i] * key4(at + i);
+        s += q[i] * key4(at, i);
     }
     return s.x + s.y + s.z + s.w;
 }
 
 fn value_of(key: u32, column: u32) -> vec4<f32> {
-    return value4(cached(blocks, kv_head, key) + column);
+    return value4(cached(blocks, kv_head, key), column);
 }
 
 // @use lib/attend

@@ -15,6 +15,8 @@ override HAS_SINKS: bool = false;
 @group(0) @binding(7) var<storage, read_write> out: array<vec4<f32>>;
 
 var<workgroup> q: array<vec4<f32>, HEAD_DIM / 4u>;
+// The new value, rounded as the cache does it; used if that is more than rounding to f16.
+var<workgroup> rounded: array<vec4<f32>, HEAD_DIM / 4u>;
 // The token's position, where its sequence's blocks are listed, the head of its keys and values, and the new value in x.
 var<private> position: u32;
 var<private> blocks: u32;
@@ -30,7 +32,7 @@ fn score_of(key: u32) -> f32 {
     } else {
         let at = cached(blocks, kv_head, key);
         for (var i = 0u; i < HEAD_DIM / 4u; i++) {
-            s += q[i] * key4(at + i);
+            s += q[i] * key4(at, i);
         }
     }
     return s.x + s.y + s.z + s.w;
@@ -38,9 +40,51 @@ fn score_of(key: u32) -> f32 {
 
 fn value_of(key: u32, column: u32) -> vec4<f32> {
     if key == position {
-        return x4(new_value + 4u * column);
+        return new_value4(column);
     }
-    return value4(cached(blocks, kv_head, key) + column);
+    return value4(cached(blocks, kv_head, key), column);
+}
+
+fn new_value4(i: u32) -> vec4<f32> {
+    if VALUE_GROUPS > 1u {
+        return rounded[i];
+    }
+    return x4(new_value + 4u * i);
+}
+
+// Writes the new key and value to a row of the cache, or not, and leaves them behind as they are there.
+fn append(row: u32, writes: bool, t: u32) {
+    let d4 = HEAD_DIM / 4u;
+    for (var i = KEY_GROUPS * t; i < d4; i += KEY_GROUPS * WG) {
+        var k: array<vec4<f32>, KEY_GROUPS>;
+        for (var j = 0u; j < KEY_GROUPS && i + j < d4; j++) {
+            k[j] = rotated4(i + j);
+        }
+        if writes {
+            write_key(row, i, &k);
+        }
+        if KEY_GROUPS > 1u {
+            round_key(&k);
+            for (var j = 0u; j < min(4u * KEY_GROUPS, HEAD_DIM - 4u * i); j++) {
+                rotated[4u * i + j] = k[j / 4u][j % 4u];
+            }
+        }
+    }
+    for (var i = VALUE_GROUPS * t; i < d4; i += VALUE_GROUPS * WG) {
+        var v: array<vec4<f32>, VALUE_GROUPS>;
+        for (var j = 0u; j < VALUE_GROUPS && i + j < d4; j++) {
+            v[j] = x4(new_value + 4u * (i + j));
+        }
+        if writes {
+            write_value(row, i, &v);
+        }
+        if VALUE_GROUPS > 1u {
+            round_value(&v);
+            for (var j = 0u; j < VALUE_GROUPS && i + j < d4; j++) {
+                rounded[i + j] = v[j];
+            }
+        }
+    }
 }
 
 // @use lib/attend
@@ -61,12 +105,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     }
     workgroupBarrier();
     rotate(K_START + kv_head * HEAD_DIM, false, now, t);
-    if wid.x % group == 0u && wid.y == 0u {
-        let at = cached(blocks, kv_head, now);
-        for (var i = t; i < d4; i += WG) {
-            write_key4(at + i, rotated4(i));
-            write_value4(at + i, x4(new_value + 4u * i));
-        }
+    append(cached(blocks, kv_head, now), wid.x % group == 0u && wid.y == 0u, t);
+    if KEY_GROUPS > 1u || VALUE_GROUPS > 1u {
+        workgroupBarrier();
     }
     let end = now + 1u;
     let first = select(0u, end - WINDOW, WINDOW > 0u && end > WINDOW);

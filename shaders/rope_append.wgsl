@@ -23,15 +23,23 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             x[at + i] = rotated[i];
         }
         let slot = cached(blocks, head, position);
-        for (var i = t; i < d4; i += WG) {
-            write_key4(slot + i, rotated4(i));
+        for (var i = KEY_GROUPS * t; i < d4; i += KEY_GROUPS * WG) {
+            var k: array<vec4<f32>, KEY_GROUPS>;
+            for (var j = 0u; j < KEY_GROUPS && i + j < d4; j++) {
+                k[j] = rotated4(i + j);
+            }
+            write_key(slot, i, &k);
         }
     } else {
         let head = wid.x - N_HEADS - N_KV_HEADS;
         let at = row + V_START + head * HEAD_DIM;
         let slot = cached(blocks, head, position);
-        for (var i = t; i < d4; i += WG) {
-            write_value4(slot + i, x4(at + 4u * i));
+        for (var i = VALUE_GROUPS * t; i < d4; i += VALUE_GROUPS * WG) {
+            var v: array<vec4<f32>, VALUE_GROUPS>;
+            for (var j = 0u; j < VALUE_GROUPS && i + j < d4; j++) {
+                v[j] = x4(at + 4u * (i + j));
+            }
+            write_value(slot, i, &v);
         }
     }
 }

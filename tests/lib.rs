@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 
 use safetensors::SafeTensors;
 use siskin_gpu::{Adapted, GpuReport, GpuType, Product, Profile, Reduce, Variant};
+use siskin_graph::{CacheType, CacheTypes};
 use tempfile::TempDir;
 
 pub use siskin_engine::self_test::{noise, values, weights};
@@ -109,19 +110,29 @@ pub fn shader_variants() -> Vec<(&'static str, Variant)> {
     for kernel in siskin_gpu::kernels() {
         for weights in GpuType::ALL {
             for reduce in [Reduce::Workgroup, Reduce::Subgroup] {
-                for (kv_f32, product, batch) in [
-                    (false, Product::Float, false),
-                    (false, Product::Float, true),
-                    (true, Product::Float, false),
-                    (false, Product::Dot4, false),
+                for (product, batch) in [
+                    (Product::Float, false),
+                    (Product::Float, true),
+                    (Product::Dot4, false),
                 ] {
                     let variant = Variant {
                         weights,
                         product,
                         reduce,
-                        kv_f32,
                         batch,
-                        adapted: Adapted::All,
+                        ..Variant::default()
+                    };
+                    add(kernel, variant);
+                }
+            }
+        }
+        for reduce in [Reduce::Workgroup, Reduce::Subgroup] {
+            for keys in CacheType::ALL {
+                for values in CacheType::ALL {
+                    let variant = Variant {
+                        reduce,
+                        cache: CacheTypes { keys, values },
+                        ..Variant::default()
                     };
                     add(kernel, variant);
                 }

@@ -3,6 +3,7 @@
 import { SiskinError, aborted } from "./errors.js";
 import { progressReporter } from "./pace.js";
 import { Requests } from "./requests.js";
+import { cacheTypes } from "./options.js";
 import { openHeaders, openWhole } from "./reference.js";
 import type {
   Bytes,
@@ -23,6 +24,7 @@ import type {
   ModelInfo,
   Progress,
   PromptRequest,
+  Restored,
   Token,
   Trace,
   TraceOptions,
@@ -32,7 +34,7 @@ import type { Bindings, Purpose } from "./bindings.js";
 import type { Files, Session, Tokenizer } from "./wasm/siskin_training.js";
 
 /** What is passed to a worker: no functions, no signals. */
-export type LoadRequest = Pick<LoadOptions, "device" | "profile" | "context" | "cache" | "sha256">;
+export type LoadRequest = Pick<LoadOptions, "device" | "profile" | "context" | "cacheType" | "cache" | "sha256">;
 export type FitRequest = Omit<FitOptions, "signal">;
 export type Source = string | Blob | readonly File[];
 
@@ -160,6 +162,7 @@ export class Engine {
         this.#files.fit(
           JSON.stringify({
             ...(request.context !== undefined && { context: request.context }),
+            cacheTypes: cacheTypes(request.cacheType),
             ...(available !== undefined && { memory: Math.floor(available) }),
             cpu: onCpu,
             ...(!onCpu && { maxBuffer: Math.min(found.maxBufferSize, found.maxStorageBufferBindingSize) }),
@@ -189,8 +192,9 @@ export class Engine {
       const model = this.#have(files);
       this.#files = undefined;
       const { profile, context } = request;
-      if (device === "cpu") this.#checkHeap(files, context);
-      this.#session = await files.load(JSON.stringify({ device, profile, context }), (loaded: number, total: number) => {
+      if (device === "cpu") this.#checkHeap(files, request);
+      const options = { device, profile, context, cacheTypes: cacheTypes(request.cacheType) };
+      this.#session = await files.load(JSON.stringify(options), (loaded: number, total: number) => {
         report("upload", loaded, total);
         if (loaded === total) report("compile", 0, 0);
       });
@@ -222,8 +226,9 @@ export class Engine {
   }
 
   /** A model that exceeds the heap would crash the page while loading. */
-  #checkHeap(files: Files, context: number | undefined): void {
-    const fit = JSON.parse(files.fit(JSON.stringify({ ...(context !== undefined && { context }), memory: HEAP, cpu: true }))) as Fit;
+  #checkHeap(files: Files, { context, cacheType }: LoadRequest): void {
+    const request = { ...(context !== undefined && { context }), cacheTypes: cacheTypes(cacheType), memory: HEAP, cpu: true };
+    const fit = JSON.parse(files.fit(JSON.stringify(request))) as Fit;
     // A context beyond the model's own is refused elsewhere.
     if (fit.fits || fit.context > fit.trainedContext) return;
     const fits = fit.maxContext > 0 ? `a context of ${fit.maxContext} fits` : "a smaller model may fit";
@@ -326,6 +331,14 @@ export class Engine {
       const { top, lens, nHeads } = JSON.parse(json);
       return { top, attention, nHeads, logitLens: lens };
     });
+  }
+
+  save(note: string): Promise<Bytes> {
+    return this.#inTurn(async (session) => (await session.save(note)) as Bytes);
+  }
+
+  restore(file: Uint8Array): Promise<Restored> {
+    return this.#inTurn(async (session) => JSON.parse(await session.restore(file)) as Restored);
   }
 
   decodeCounts(): Promise<Counts | null> {

@@ -17,6 +17,8 @@ export type SiskinErrorCode =
   | "integrity"
   /** Not a LoRA adapter, or one for another model. */
   | "invalid_adapter"
+  /** A saved sequence is damaged, or was saved with another model. */
+  | "saved"
   /** The loss of a training step was not finite. */
   | "training"
   /** Damaged, or from another training run. */

@@ -35,6 +35,7 @@ import type {
   ModelInfo,
   ModelSource,
   Progress,
+  Restored,
   RuntimeOptions,
   Token,
   Trace,
@@ -162,8 +163,8 @@ export class Siskin {
     const { signal, onProgress = () => {}, onDeviceLost = () => {} } = options;
     check("load", options);
     if (signal?.aborted) throw aborted();
-    const { device, profile, context, cache, sha256, training = false } = options;
-    const request: LoadRequest = { device, profile, context, cache, sha256 };
+    const { device, profile, context, cacheType, cache, sha256, training = false } = options;
+    const request: LoadRequest = { device, profile, context, cacheType, cache, sha256 };
     const opening: Opening = { source: sourceOf(source, options), request, options, onProgress: (p: Progress) => onProgress(p) };
     try {
       const [host, model] = await ModelHost.load(opening, training, (host, { source, request, onProgress }) =>
@@ -191,10 +192,10 @@ export class Siskin {
   /** Whether a model fits this machine, before it is downloaded. */
   static async fits(source: ModelSource, options: FitOptions & RuntimeOptions = {}): Promise<Fit> {
     check("fits", options);
-    const { device, context, memory, ...rest } = options;
+    const { device, context, cacheType, memory, ...rest } = options;
     const inspected = await Siskin.inspect(source, rest);
     try {
-      return await inspected.fit({ device, context, memory });
+      return await inspected.fit({ device, context, cacheType, memory });
     } finally {
       inspected.close();
     }
@@ -332,6 +333,19 @@ export class Siskin {
       throw new SiskinError("invalid_request", `${file.name}:${line}: ${reason} (${bad.length} such records)`);
     }
     return records;
+  }
+
+  /**
+   * The sequence of the answer that ended last, with its keys and values, as the contents of a file: `restore` lets a later
+   * session continue there without processing its tokens again. `note` is returned by `restore`.
+   */
+  save(note = ""): Promise<Uint8Array> {
+    return this.#host.calls.save(note);
+  }
+
+  /** Puts a saved sequence back; throws `saved` if it was saved with another model, adapter or `cacheType`. */
+  restore(file: Uint8Array): Promise<Restored> {
+    return this.#host.calls.restore(file);
   }
 
   /** What one decode step does on the GPU; null on the CPU. */

@@ -131,6 +131,9 @@ export interface Progress {
   file?: string;
 }
 
+/** How a KV cache stores its values. */
+export type CacheType = "f32" | "f16" | "q8_0" | "q4_0";
+
 export interface LoadOptions {
   /** By default WebGPU on a real GPU, else the CPU. */
   device?: "webgpu" | "cpu";
@@ -138,6 +141,11 @@ export interface LoadOptions {
   profile?: "cpu" | "base" | "sg" | "sg_dot4";
   /** Capacity of the KV cache in tokens; by default the model's own context, at most 4096. */
   context?: number;
+  /**
+   * How keys and values are cached; f16 by default. q8_0 takes half of its memory, q4_0 little more than a quarter; these
+   * two need heads of a multiple of 32 dimensions.
+   */
+  cacheType?: CacheType | { keys?: CacheType; values?: CacheType };
   onProgress?: (progress: Progress) => void;
   /** The device was lost during an answer and is being reopened. */
   onDeviceLost?: () => void;
@@ -172,6 +180,7 @@ export interface RuntimeOptions {
 export interface FitOptions {
   device?: "webgpu" | "cpu";
   context?: number;
+  cacheType?: LoadOptions["cacheType"];
   /** Bytes to use; by default what the browser reports for the machine. */
   memory?: number;
   signal?: AbortSignal;
@@ -232,6 +241,14 @@ export interface Generated {
   cachedTokens: number;
   prefillSeconds: number;
   decodeSeconds: number;
+}
+
+/** A sequence that was saved. */
+export interface Restored {
+  /** How many of its tokens are in the KV cache now. */
+  tokens: number;
+  /** As it was given to `save`. */
+  note: string;
 }
 
 export interface TraceOptions {

@@ -18,14 +18,16 @@ macro_rules! sources {
 /// | `lib/block_*` | `load_block`: 32 weights as integers with scales and offsets |
 /// | `lib/product_*` | `prepare`, `product`: 32 products of weights and activations, in f32 or in integers |
 /// | `lib/reduce_*` | `reduce_sum`, `reduce_max` over a workgroup |
-/// | `lib/kv_*` | `key4`, `value4`, `write_key4`, `write_value4` of the KV cache |
+/// | `lib/cache_k_*` | `key4`, `write_key`, `round_key` of the KV cache |
+/// | `lib/cache_v_*` | `value4`, `write_value`, `round_value` of the KV cache |
 /// | `lib/adapted_*` | `is_adapted`: whether an adapter is for a row |
 pub static LIBRARY: &[(&str, &str)] = sources!(
     "lib/activation" "lib/adapted_all" "lib/adapted_rows" "lib/adapted_samples" "lib/attend" "lib/batch" "lib/block" "lib/block_grid" "lib/block_int4" "lib/block_int4_1"
     "lib/block_int8" "lib/block_iq4_nl" "lib/block_iq4_xs" "lib/block_mxfp4" "lib/block_nvfp4" "lib/block_q2_k"
     "lib/block_q4_0" "lib/block_q4_1" "lib/block_q4_k" "lib/block_q5_k" "lib/block_q6_k" "lib/block_q8_0"
-    "lib/block_q8_1" "lib/blocks" "lib/codes" "lib/dot_bytes" "lib/dot_q16" "lib/expert" "lib/expert_in"
-    "lib/head_dim" "lib/heads" "lib/kv_f16" "lib/kv_f32" "lib/layer_norm" "lib/linear_out" "lib/lora_span" "lib/map"
+    "lib/block_q8_1" "lib/blocks" "lib/cache_k_f16" "lib/cache_k_f32" "lib/cache_k_q4_0" "lib/cache_k_q8_0" "lib/cache_q4_0"
+    "lib/cache_q8_0" "lib/cache_scales" "lib/cache_v_f16" "lib/cache_v_f32" "lib/cache_v_q4_0" "lib/cache_v_q8_0" "lib/codes" "lib/dot_bytes" "lib/dot_q16" "lib/expert" "lib/expert_in"
+    "lib/head_dim" "lib/heads" "lib/layer_norm" "lib/linear_out" "lib/lora_span" "lib/map"
     "lib/matvec_in" "lib/moments" "lib/pcg" "lib/position_batch" "lib/product_f32" "lib/product_int" "lib/q16"
     "lib/qkv" "lib/reduce_sg" "lib/reduce_wg" "lib/rope" "lib/rotate" "lib/rows" "lib/samples" "lib/scores"
     "lib/softplus" "lib/step" "lib/values" "lib/values_bf16" "lib/values_f16" "lib/values_f32" "lib/values_halves"

@@ -89,7 +89,7 @@ fn logits_on(device: DeviceRequest, args: &[&str]) -> Vec<f32> {
     let options = OpenOptions {
         device,
         context: None,
-        cache_type: CacheType::F32,
+        cache_types: CacheType::F32.into(),
         precision: Precision::F32,
         ..OpenOptions::default()
     };

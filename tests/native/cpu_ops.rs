@@ -13,11 +13,11 @@ use siskin_cpu::ops::{
     rope::{Turn, rope},
     route::route,
 };
-use siskin_cpu::{CacheType, CpuPart, KvCache, Precision};
+use siskin_cpu::{CpuPart, KvCache, Precision};
 use siskin_formats::{TensorType, decode, encode};
 use siskin_graph::{
-    Activation, AttentionSpec, Cache, Graph, MixSpec, Pairs, RopeSpec, RouteSpec, Sampling, Score,
-    SequenceRows, StepInput,
+    Activation, AttentionSpec, Cache, CacheType, CacheTypes, Graph, MixSpec, Pairs, RopeSpec,
+    RouteSpec, Sampling, Score, SequenceRows, StepInput,
 };
 use siskin_tests::{Tensors, assert_close, values};
 
@@ -200,7 +200,7 @@ fn attention_of_many_rows_is_that_of_each() {
             sampling: Sampling::default(),
             adapter: None,
         };
-        let mut cache = KvCache::new(shape, 8, CacheType::F32);
+        let mut cache = KvCache::new(shape, 8, CacheType::F32.into());
         let (k, v) = (values(1, 112 * 32), values(2, 112 * 32));
         for r in 0..before + rows {
             cache.write(&blocks, r, &k[r * 32..][..32], &v[r * 32..][..32]);
@@ -360,7 +360,7 @@ fn attention_is_pytorch_s_however_the_rows_come() {
         };
         for (ty, tolerance) in [(CacheType::F32, 1e-6), (CacheType::F16, 1e-3)] {
             for chunk in [1, 4, 9] {
-                let mut cache = KvCache::new(shape, 1, ty);
+                let mut cache = KvCache::new(shape, 1, ty.into());
                 let mut out = vec![0.0; q.len()];
                 let mut scratch = vec![];
                 for (i, out) in out.chunks_mut(chunk * 64).enumerate() {
@@ -375,6 +375,106 @@ fn attention_is_pytorch_s_however_the_rows_come() {
                 assert_close(name, &out, &wanted, tolerance);
             }
         }
+    }
+}
+
+/// What a cache gives back is what its type's codec makes of each row, wherever the row is.
+#[test]
+fn caches_round_as_their_types_do() {
+    use CacheType::{F16, F32, Q4_0, Q8_0};
+    let random = values;
+    let rounded = |ty: CacheType, row: &[f32]| -> Vec<f32> {
+        let ty = match ty {
+            F32 => TensorType::F32,
+            F16 => TensorType::F16,
+            Q8_0 => TensorType::Q8_0,
+            Q4_0 => TensorType::Q4_0,
+        };
+        let mut out = vec![0.0; row.len()];
+        decode(ty, &encode(ty, row).unwrap(), &mut out);
+        out
+    };
+    // Two scales, and three, of which the last has a word of its own.
+    for head_dim in [64, 96] {
+        let shape = Cache {
+            n_kv_heads: 2,
+            head_dim,
+        };
+        for (keys, values) in [(Q8_0, Q4_0), (Q4_0, Q8_0), (F16, Q8_0), (Q4_0, F32)] {
+            let types = CacheTypes { keys, values };
+            let mut cache = KvCache::new(shape, 4, types);
+            let n = 2 * head_dim;
+            let (k, v) = (random(1, 40 * n), random(2, 40 * n));
+            for (at, (k, v)) in k.chunks(n).zip(v.chunks(n)).enumerate() {
+                cache.write(&[2, 0, 3], at, k, v);
+            }
+            cache.copy_block(0, 1);
+            for head in 0..2 {
+                let (mut found_k, mut found_v) =
+                    (vec![0.0; 30 * head_dim], vec![0.0; 30 * head_dim]);
+                cache.keys(&[2, 1, 3], head, 7, &mut found_k);
+                cache.values(&[2, 1, 3], head, 7, &mut found_v);
+                for i in 0..30 {
+                    let from = ((7 + i) * 2 + head) * head_dim..;
+                    let row = i * head_dim..(i + 1) * head_dim;
+                    let (k, v) = (&k[from.clone()][..head_dim], &v[from][..head_dim]);
+                    assert_eq!(found_k[row.clone()], rounded(keys, k), "{types} {head_dim}");
+                    assert_eq!(found_v[row], rounded(values, v), "{types} {head_dim}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_over_a_quantised_cache_is_close_to_that_over_f32() {
+    let shape = Cache {
+        n_kv_heads: 2,
+        head_dim: 64,
+    };
+    let spec = AttentionSpec {
+        n_heads: 4,
+        n_kv_heads: 2,
+        head_dim: 64,
+        scale: 0.125,
+        window: None,
+        causal: true,
+        soft_cap: None,
+        sinks: None,
+    };
+    let (q, k, v) = (
+        values(1, 70 * 256),
+        values(2, 70 * 128),
+        values(3, 70 * 128),
+    );
+    let attended = |types: CacheTypes| {
+        let mut cache = KvCache::new(shape, 5, types);
+        for r in 0..70 {
+            cache.write(
+                &[4, 3, 2, 1, 0],
+                r,
+                &k[r * 128..][..128],
+                &v[r * 128..][..128],
+            );
+        }
+        let mut step = StepInput::alone(&[0; 70], 0, None);
+        step.sequences[0].blocks = vec![4, 3, 2, 1, 0];
+        let mut out = vec![0.0; q.len()];
+        let q = Mat::dense(&q, 256);
+        attention(
+            &spec,
+            None,
+            q,
+            &cache,
+            &step.sequences,
+            &mut vec![],
+            &mut out,
+        );
+        out
+    };
+    let wanted = attended(CacheType::F32.into());
+    for (ty, tolerance) in [(CacheType::Q8_0, 5e-3), (CacheType::Q4_0, 8e-2)] {
+        assert_close(ty.name(), &attended(ty.into()), &wanted, tolerance);
     }
 }
 

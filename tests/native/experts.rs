@@ -46,7 +46,7 @@ fn open(path: &Path, device: DeviceRequest) -> Session {
     let options = OpenOptions {
         device,
         context: Some(64),
-        cache_type: CacheType::F32,
+        cache_types: CacheType::F32.into(),
         precision: Precision::F32,
         ..OpenOptions::default()
     };

@@ -21,7 +21,7 @@ fn open(path: &Path, device: DeviceRequest) -> Session {
     let options = OpenOptions {
         device,
         context: Some(64),
-        cache_type: CacheType::F32,
+        cache_types: CacheType::F32.into(),
         precision: Precision::F32,
         ..OpenOptions::default()
     };
@@ -66,7 +66,7 @@ fn a_rope_scaling_that_is_asked_for_is_as_one_of_the_file() {
     let open = |path: &Path, scaling: &RopeScaling| -> Result<Session, String> {
         let files = ModelFiles::open_scaled(path, scaling).map_err(|e| e.to_string())?;
         let options = OpenOptions {
-            cache_type: CacheType::F32,
+            cache_types: CacheType::F32.into(),
             precision: Precision::F32,
             ..OpenOptions::on(DeviceRequest::Cpu)
         };

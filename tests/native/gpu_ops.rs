@@ -8,7 +8,8 @@ use siskin_engine::self_test::{
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, LimitRequest, Profile};
 use siskin_graph::{
-    Activation, AttentionSpec, Capacity, Map, Pairs, Pooling, Sampling, Score, StepInput,
+    Activation, AttentionSpec, CacheType, CacheTypes, Capacity, Map, Pairs, Pooling, Sampling,
+    Score, StepInput,
 };
 use siskin_tests::{assert_close, devices, most_devices, tolerance};
 
@@ -23,7 +24,7 @@ fn check_on(devices: Vec<(usize, Profile)>, case: &Case, what: &str, op: &str, r
         for steps in runs {
             let tokens = case.tokens(steps.iter().sum());
             let wanted = case.on_cpu(&tokens, steps).unwrap();
-            let found = block_on(case.on_gpu(&mut gpu, true, &tokens, steps)).unwrap();
+            let found = block_on(case.on_gpu(&mut gpu, &tokens, steps)).unwrap();
             let what = format!("{what} {profile} {steps:?}");
             assert_close(&what, &found, &wanted, tolerance(op, profile));
         }
@@ -181,7 +182,7 @@ fn experts_beyond_the_binding_limit_are_split() {
             let wanted = case.on_cpu(&tokens, &steps).unwrap();
             for (index, profile) in most_devices() {
                 let mut gpu = open(index, profile, LimitRequest::Binding(16_384));
-                let found = block_on(case.on_gpu(&mut gpu, true, &tokens, &steps)).unwrap();
+                let found = block_on(case.on_gpu(&mut gpu, &tokens, &steps)).unwrap();
                 let what = format!("split experts {ty} {profile}");
                 assert_close(&what, &found, &wanted, tolerance("gated", profile));
             }
@@ -357,20 +358,44 @@ fn projections_of_mixed_types_and_a_cache_in_f16() {
     };
     let case = Case::attention(spec, false, [TensorType::Q4_1, TensorType::Q8_0]).unwrap();
     check(&case, "mixed types", "attention_f16", &[&[1, 1], &[20, 1]]);
-    let case = Case::attention(spec, false, [TensorType::F32, TensorType::F32]).unwrap();
-    let steps = [10, 1, 1];
-    let tokens = case.tokens(12);
-    let wanted = case.on_cpu(&tokens, &steps).unwrap();
-    for (index, profile) in devices() {
-        let mut gpu = open(index, profile, LimitRequest::All);
-        let found = block_on(case.on_gpu(&mut gpu, false, &tokens, &steps)).unwrap();
-        assert_close(
-            "f16 cache",
-            &found,
-            &wanted,
-            tolerance("attention_f16", profile),
-        );
+    let mut case = Case::attention(spec, false, [TensorType::F32, TensorType::F32]).unwrap();
+    case.cache = CacheType::F16.into();
+    check(&case, "f16 cache", "attention_f16", &[&[10, 1, 1]]);
+}
+
+/// Each type as keys and as values, by the fused kernels and by those for several tokens; and by an append of its own,
+/// where q and k are not rotated in place.
+#[test]
+fn quantised_caches() {
+    use CacheType::{F16, F32, Q4_0, Q8_0};
+    for (keys, values) in [(Q8_0, Q8_0), (Q4_0, Q4_0), (Q8_0, F16), (F32, Q4_0)] {
+        let case = Case::cached(CacheTypes { keys, values }).unwrap();
+        let what = format!("cache of {}", case.cache);
+        let runs: [&[usize]; 2] = [&[1, 1, 1], &[37, 1, 5]];
+        check_on(most_devices(), &case, &what, "attention_f16", &runs);
+        let case = Case::appended(case.cache).unwrap();
+        check_on(most_devices(), &case, &what, "attention_f16", &runs);
     }
+    // Keys divided among workgroups, and two blocks a word of scales.
+    let spec = AttentionSpec {
+        n_heads: 2,
+        n_kv_heads: 1,
+        head_dim: 128,
+        scale: 0.1,
+        window: None,
+        causal: true,
+        soft_cap: None,
+        sinks: None,
+    };
+    let mut case = Case::attention(spec, true, [TensorType::F32; 2]).unwrap();
+    case.cache = Q8_0.into();
+    check_on(
+        most_devices(),
+        &case,
+        "split",
+        "attention_f16",
+        &[&[600, 1]],
+    );
 }
 
 #[test]
@@ -387,7 +412,7 @@ fn tensors_beyond_the_binding_limit_are_split() {
             for (index, profile) in devices() {
                 // 2000 rows of 256 or 32 bytes: several pieces each.
                 let mut gpu = open(index, profile, LimitRequest::Binding(32_768));
-                let found = block_on(case.on_gpu(&mut gpu, true, &tokens, &steps)).unwrap();
+                let found = block_on(case.on_gpu(&mut gpu, &tokens, &steps)).unwrap();
                 let what = format!("split {ty} {profile}");
                 assert_close(&what, &found, &wanted, tolerance("linear", profile));
             }
@@ -412,7 +437,7 @@ fn runs_within_webgpu_s_default_limits() {
     let wanted = case.on_cpu(&tokens, &[39, 1]).unwrap();
     for (index, profile) in devices() {
         let mut gpu = open(index, profile, LimitRequest::WebGpuDefault);
-        let found = block_on(case.on_gpu(&mut gpu, true, &tokens, &[39, 1])).unwrap();
+        let found = block_on(case.on_gpu(&mut gpu, &tokens, &[39, 1])).unwrap();
         assert_close("default limits", &found, &wanted, 1e-3);
     }
 }
@@ -433,7 +458,7 @@ fn what_is_too_large_is_an_error() {
     let (index, profile) = devices()[0];
     let mut gpu = open(index, profile, LimitRequest::Binding(16_384));
     let error = gpu
-        .set_caches(&case.graph, Capacity::alone(CONTEXT), true)
+        .set_caches(&case.graph, Capacity::alone(CONTEXT), case.cache)
         .unwrap_err()
         .to_string();
     assert!(error.contains("keys") && error.contains("16384"), "{error}");
@@ -477,7 +502,7 @@ fn the_gpu_chooses_what_the_cpu_chooses() {
     ];
     for (index, profile) in devices() {
         let mut gpu = open(index, profile, LimitRequest::All);
-        case.load(&mut gpu, true).unwrap();
+        case.load(&mut gpu).unwrap();
         gpu.prepare(case.graph.clone(), 4).unwrap();
         let mut cpu = case.cpu();
         let plan = cpu.plan(case.graph.clone(), 4);

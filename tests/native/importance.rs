@@ -15,7 +15,7 @@ fn column_squares_are_those_of_transformers() {
         let options = OpenOptions {
             device: DeviceRequest::Cpu,
             context: Some(64),
-            cache_type: CacheType::F32,
+            cache_types: CacheType::F32.into(),
             precision: Precision::F32,
             ..OpenOptions::default()
         };

@@ -47,7 +47,7 @@ pub fn logits(folder: &Path, device: DeviceRequest, ids: &[u32]) -> Vec<f32> {
     let options = OpenOptions {
         device,
         context: Some(64),
-        cache_type: CacheType::F32,
+        cache_types: CacheType::F32.into(),
         precision: Precision::F32,
         ..OpenOptions::default()
     };

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use pollster::block_on;
-use siskin_engine::{CacheType, DeviceRequest, GenerateOptions, OpenOptions, Precision, Session};
+use siskin_engine::{
+    CacheType, CacheTypes, DeviceRequest, GenerateOptions, OpenOptions, Precision, Session,
+};
 use siskin_gpu::{Product, Profile};
 use siskin_tests::{Tensors, devices, gpus, is_first_driver};
 use siskin_text::Message;
@@ -20,11 +22,11 @@ fn model() -> PathBuf {
     path
 }
 
-fn open(device: DeviceRequest, precision: Precision, cache_type: CacheType) -> Session {
+fn open(device: DeviceRequest, precision: Precision, cache: impl Into<CacheTypes>) -> Session {
     let options = OpenOptions {
         device,
         context: Some(512),
-        cache_type,
+        cache_types: cache.into(),
         precision,
         ..OpenOptions::default()
     };
@@ -145,6 +147,49 @@ fn logits_are_those_of_transformers() {
             _ => [8, 2],
         };
         check_both(&format!("gpu:{index} {profile}"), gpu, tokens, integer);
+    }
+}
+
+/// The mean KL divergence of the next token's distributions, and how often the likeliest token is the same.
+fn divergence(wanted: &[f32], found: &[f32], vocab: usize) -> (f64, f64) {
+    let log_softmax = |row: &[f32]| -> Vec<f64> {
+        let peak = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let total: f64 = row.iter().map(|l| f64::from(l - peak).exp()).sum();
+        let shift = f64::from(peak) + total.ln();
+        row.iter().map(|l| f64::from(*l) - shift).collect()
+    };
+    let best = |row: &[f32]| {
+        row.iter()
+            .enumerate()
+            .max_by(|a, b| a.1.total_cmp(b.1))
+            .map(|b| b.0)
+    };
+    let rows = wanted.chunks_exact(vocab).zip(found.chunks_exact(vocab));
+    let n = rows.len() as f64;
+    rows.fold((0.0, 0.0), |(kl, same), (wanted, found)| {
+        let (p, q) = (log_softmax(wanted), log_softmax(found));
+        let row: f64 = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum();
+        let is_same = f64::from(u8::from(best(wanted) == best(found)));
+        (kl + row / n, same + is_same / n)
+    })
+}
+
+#[test]
+fn quantised_caches_change_little() {
+    use CacheType::{F16, Q4_0, Q8_0};
+    let ids = Tensors::open("real/expected.safetensors").u32("ids");
+    let ids = &ids[..256];
+    let logits = |keys, values| {
+        let cache = CacheTypes { keys, values };
+        let mut session = open(DeviceRequest::Cpu, Precision::Fast, cache);
+        let traced = block_on(session.trace(ids, &[], 32)).unwrap();
+        traced.into_iter().next().unwrap().values
+    };
+    let wanted = logits(F16, F16);
+    for (keys, values, most) in [(Q8_0, Q8_0, 1e-3), (Q8_0, Q4_0, 2e-2), (Q4_0, Q4_0, 0.5)] {
+        let (kl, same) = divergence(&wanted, &logits(keys, values), wanted.len() / ids.len());
+        println!("cache of {keys} and {values}: mean KL {kl:.1e}, top-1 {same:.3}");
+        assert!((0.0..=most).contains(&kl), "{keys} {values}: {kl}");
     }
 }
 

@@ -11,7 +11,7 @@ fn open(family: &str, device: DeviceRequest) -> Session {
     let options = OpenOptions {
         device,
         context: Some(64),
-        cache_type: CacheType::F32,
+        cache_types: CacheType::F32.into(),
         precision: Precision::F32,
         ..OpenOptions::default()
     };

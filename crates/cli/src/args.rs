@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use siskin_engine::{DeviceRequest, RopeScalingKind};
+use siskin_engine::{CacheType, CacheTypes, DeviceRequest, RopeScalingKind};
 use siskin_gpu::Profile;
 
 /// Chat with, inspect, measure and fine-tune language models, on the CPU or any GPU.
@@ -130,6 +130,11 @@ fn profile_parser() -> impl TypedValueParser<Value = Profile> {
         .try_map(|name| name.parse::<Profile>())
 }
 
+fn cache_type_parser() -> impl TypedValueParser<Value = CacheType> {
+    PossibleValuesParser::new(CacheType::ALL.map(CacheType::name))
+        .try_map(|name| name.parse::<CacheType>())
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PrecisionArg {
     /// Integer activations where that is faster
@@ -156,18 +161,45 @@ fn parse_draft(s: &str) -> Result<DraftArg, String> {
     })
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CacheArg {
-    F16,
-    F32,
-}
-
 #[derive(Debug, Args)]
 pub struct ModelArgs {
     /// A GGUF file, a Hugging Face folder, or the name of a model that `cargo xtask demo` downloaded
     pub model: PathBuf,
     #[command(flatten)]
     pub on: DeviceArgs,
+}
+
+/// How the KV cache stores keys and values.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct CacheArgs {
+    /// Type of the KV cache
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = cache_type_parser())]
+    pub cache: CacheType,
+    /// Type of its keys [default: that of --cache]
+    #[arg(long, value_name = "TYPE", value_parser = cache_type_parser())]
+    pub cache_type_k: Option<CacheType>,
+    /// Type of its values [default: that of --cache]
+    #[arg(long, value_name = "TYPE", value_parser = cache_type_parser())]
+    pub cache_type_v: Option<CacheType>,
+}
+
+impl Default for CacheArgs {
+    fn default() -> Self {
+        Self {
+            cache: CacheType::F16,
+            cache_type_k: None,
+            cache_type_v: None,
+        }
+    }
+}
+
+impl CacheArgs {
+    pub fn types(self) -> CacheTypes {
+        CacheTypes {
+            keys: self.cache_type_k.unwrap_or(self.cache),
+            values: self.cache_type_v.unwrap_or(self.cache),
+        }
+    }
 }
 
 /// Where and how a model runs.
@@ -196,9 +228,8 @@ pub struct DeviceArgs {
     /// The context that the model was trained for without scaling [default: what the file says]
     #[arg(long, value_name = "N", requires = "rope_scaling")]
     pub rope_original_ctx: Option<usize>,
-    /// Type of the KV cache
-    #[arg(long, default_value = "f16")]
-    pub cache: CacheArg,
+    #[command(flatten)]
+    pub cache: CacheArgs,
     /// Arithmetic on the CPU
     #[arg(long, default_value = "fast")]
     pub precision: PrecisionArg,
@@ -416,6 +447,9 @@ pub struct RunArgs {
     pub raw: bool,
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    /// Continue the conversation in this file, if it is there, and save it there with the answer
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "samples", "beams"])]
+    pub session: Option<PathBuf>,
     /// Give so many answers, with consecutive seeds
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub samples: usize,
@@ -449,6 +483,9 @@ pub struct ChatArgs {
     /// LoRA adapters, as for `run`; the first one is used, and /adapter switches
     #[arg(long = "adapter", value_name = "DIR[:SCALE]")]
     pub adapters: Vec<String>,
+    /// Continue the conversation in this file, if it is there, and save it there at the end
+    #[arg(long, value_name = "FILE")]
+    pub session: Option<PathBuf>,
     /// A system message before the conversation
     #[arg(long)]
     pub system: Option<String>,
@@ -536,6 +573,8 @@ pub struct InspectArgs {
     /// Context length for the memory figures [default: the model's own, at most 4096]
     #[arg(long)]
     pub ctx: Option<usize>,
+    #[command(flatten)]
+    pub cache: CacheArgs,
     /// List every tensor, not only the totals by type
     #[arg(long)]
     pub tensors: bool,

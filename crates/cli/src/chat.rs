@@ -9,7 +9,7 @@ use siskin_engine::{Adapter, Answer, Event, FinishReason, Session};
 use siskin_text::Message;
 
 use crate::args::{ChatArgs, SamplingArgs};
-use crate::{open, output, remedy, stop};
+use crate::{conversation, open, output, remedy, stop};
 
 const HELP: &str = "\
 /system TEXT   set the system message and start over (without TEXT: show it)
@@ -89,11 +89,18 @@ pub async fn chat(args: ChatArgs) -> Result<()> {
     if let Some((_, first)) = adapters.first() {
         session.set_adapter(Some(first.clone())).await?;
     }
-    let messages = args
-        .system
-        .iter()
-        .map(|s| Message::new("system", s))
-        .collect();
+    let system = args.system.iter();
+    let mut messages: Vec<_> = system.map(|s| Message::new("system", s)).collect();
+    if let Some(path) = &args.session {
+        let saved = conversation::load(&mut session, path).await?;
+        if !saved.is_empty() {
+            if args.system.is_some() {
+                bail!("--system is for a new conversation, and the session's has begun");
+            }
+            eprintln!("continuing after {} messages", saved.len());
+            messages = saved;
+        }
+    }
     let mut chat = Chat {
         session,
         adapters,
@@ -143,6 +150,9 @@ pub async fn chat(args: ChatArgs) -> Result<()> {
                 }
             }
         }
+    }
+    if let Some(path) = &args.session {
+        conversation::save(&mut chat.session, path, &chat.messages).await?;
     }
     Ok(())
 }

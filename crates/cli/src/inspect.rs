@@ -4,7 +4,7 @@ use std::io::Write;
 use anyhow::Result;
 use indicatif::HumanBytes;
 use serde_json::{Value as Json, json};
-use siskin_engine::{MemoryFigure, read_text};
+use siskin_engine::{CacheTypes, MemoryFigure, read_text};
 use siskin_formats::{Checkpoint, TensorType};
 use siskin_models::{ExpertCounts, Model, Pooling};
 use siskin_text::TextModel;
@@ -55,6 +55,7 @@ struct Inspected {
     widened: BTreeMap<&'static str, usize>,
     experts: Option<ExpertCounts>,
     context: usize,
+    cache: CacheTypes,
     on_cpu: MemoryFigure,
     on_gpu: MemoryFigure,
 }
@@ -70,7 +71,8 @@ impl Inspected {
             let wanted = context;
             return Err(siskin_engine::Error::Context { wanted, max }.into());
         }
-        let memory = |on_gpu| MemoryFigure::of(&model, &checkpoint, context, 2, on_gpu);
+        let cache = args.cache.types();
+        let memory = |on_gpu| MemoryFigure::of(&model, &checkpoint, context, cache, on_gpu);
         let (on_cpu, on_gpu) = (memory(false)?, memory(true)?);
         let mut by_type = BTreeMap::<_, OfType>::new();
         let mut widened = BTreeMap::<_, usize>::new();
@@ -91,6 +93,7 @@ impl Inspected {
             by_type,
             widened,
             context,
+            cache,
             on_cpu,
             on_gpu,
         })
@@ -274,8 +277,8 @@ impl Inspected {
         let (on_cpu, on_gpu) = (&self.on_cpu, &self.on_gpu);
         writeln!(
             out,
-            "\nmemory for a context of {} tokens (f16 cache)",
-            self.context
+            "\nmemory for a context of {} tokens (cache of {})",
+            self.context, self.cache
         )?;
         for (what, bytes, on_gpu) in [
             ("weights", on_cpu.weights, on_gpu.weights),

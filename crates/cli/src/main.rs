@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod chat;
+mod conversation;
 mod devices;
 mod embed;
 mod encode;

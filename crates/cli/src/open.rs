@@ -5,15 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use siskin_engine::{
-    Adapter, CacheType, DeviceRequest, GenerateOptions, ModelFiles, OpenOptions, Precision,
-    RopeScaling, Sampling, Session, new_seed,
+    Adapter, DeviceRequest, GenerateOptions, ModelFiles, OpenOptions, Precision, RopeScaling,
+    Sampling, Session, new_seed,
 };
 use siskin_formats::Checkpoint;
 use siskin_models::Model;
 
-use crate::args::{
-    AdapterArgs, CacheArg, DeviceArgs, DraftArg, ModelArgs, PrecisionArg, SamplingArgs,
-};
+use crate::args::{AdapterArgs, DeviceArgs, DraftArg, ModelArgs, PrecisionArg, SamplingArgs};
 use crate::stop;
 
 /// The most tokens that are guessed at once with `--draft ngram`: a step of some rows costs little more than one of one
@@ -78,10 +76,7 @@ pub async fn open_for(model: &Path, args: &DeviceArgs, sequences: usize) -> Resu
     let options = OpenOptions {
         device: device_request(args)?,
         context: args.ctx,
-        cache_type: match args.cache {
-            CacheArg::F16 => CacheType::F16,
-            CacheArg::F32 => CacheType::F32,
-        },
+        cache_types: args.cache.types(),
         precision: match args.precision {
             PrecisionArg::Fast => Precision::Fast,
             PrecisionArg::F32 => Precision::F32,

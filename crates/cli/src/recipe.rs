@@ -8,7 +8,7 @@ use siskin_train::{TrainOptions, nearest};
 use toml::{Table, Value};
 
 use crate::args::{
-    CacheArg, DeviceArgs, DraftArg, ModelArgs, OptimArg, PrecisionArg, TrainArgs, parse_device,
+    CacheArgs, DeviceArgs, DraftArg, ModelArgs, OptimArg, PrecisionArg, TrainArgs, parse_device,
 };
 
 /// What a recipe sets besides the training options.
@@ -88,7 +88,7 @@ impl Recipe {
                     rope_scaling: None,
                     rope_factor: None,
                     rope_original_ctx: None,
-                    cache: CacheArg::F16,
+                    cache: CacheArgs::default(),
                     precision: PrecisionArg::Fast,
                     draft: DraftArg::None,
                 },

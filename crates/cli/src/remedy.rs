@@ -39,6 +39,7 @@ fn of_engine(e: &Engine) -> Option<&'static str> {
             context, trained, ..
         } if context < trained => "shorten it, or raise --ctx",
         Engine::PromptTooLong { .. } => "shorten it",
+        Engine::CacheType { .. } => "use --cache f16",
         Engine::TextTooLong { .. } => "shorten it, or use --truncate",
         Engine::NoPooling { .. } => "use --pooling mean, cls or last",
         Engine::Scores { .. } => "use `siskin rerank`",

@@ -1,26 +1,35 @@
 use std::io::Write;
 use std::ops::ControlFlow;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use indicatif::ProgressBar;
 use serde_json::json;
 use siskin_engine::{Answer, Beam, BeamOptions, Event, FinishReason, Session};
 use siskin_text::Message;
 
 use crate::args::RunArgs;
-use crate::{open, remedy, samples, stop};
+use crate::{conversation, open, remedy, samples, stop};
 
 pub async fn run(args: RunArgs) -> Result<()> {
     stop::install()?;
     let at_once = args.beams.unwrap_or(args.samples).min(samples::AT_ONCE);
     let mut session = open::open_adapted_for(&args.model, &args.adapter, at_once).await?;
     session.model.check_text()?;
+    let mut messages = vec![];
     let prompt: Vec<u32> = if args.raw {
         let tokens = session.text.encode(&args.prompt)?;
         tokens.iter().map(|t| t.id).collect()
     } else {
-        let system = args.system.iter().map(|s| Message::new("system", s));
-        let messages: Vec<_> = system.chain([Message::new("user", &args.prompt)]).collect();
+        if let Some(path) = &args.session {
+            messages = conversation::load(&mut session, path).await?;
+        }
+        if let Some(system) = &args.system {
+            if !messages.is_empty() {
+                bail!("--system is for a new conversation, and the session's has begun");
+            }
+            messages.push(Message::new("system", system));
+        }
+        messages.push(Message::new("user", &args.prompt));
         let text = &session.text;
         text.prompt(&messages, args.allow_special_tokens)
             .map_err(remedy::or_raw)?
@@ -54,6 +63,10 @@ pub async fn run(args: RunArgs) -> Result<()> {
         writeln!(out, "{}", to_json(&session, &prompt, &answer))?;
     } else {
         writeln!(out)?;
+    }
+    if let Some(path) = &args.session {
+        messages.push(Message::new("assistant", &answer.text));
+        conversation::save(&mut session, path, &messages).await?;
     }
     if answer.finish_reason == FinishReason::Cancelled {
         std::process::exit(130);

@@ -1,9 +1,9 @@
-use siskin_graph::{BLOCK_TOKENS, Graph, NodeId, Rows, StepInput};
+use siskin_graph::{BLOCK_TOKENS, CacheBytes, CacheTypes, Graph, NodeId, Rows, StepInput};
 
 use crate::nodes::{At, Over, Run, State};
 use crate::plan::CpuPlan;
 use crate::threads::within;
-use crate::{CacheType, CpuWeight, Error, KvCache, Precision, Result};
+use crate::{CpuWeight, Error, KvCache, Precision, Result};
 
 /// Weights and KV caches in memory, and the ops over them.
 #[derive(Debug)]
@@ -46,10 +46,13 @@ impl CpuDevice {
     }
 
     /// Creates empty caches of `blocks` blocks, and recurrent states.
-    pub fn set_caches(&mut self, graph: &Graph, blocks: usize, ty: CacheType) {
+    ///
+    /// # Panics
+    /// If a type cannot store the heads of one ([`siskin_graph::CacheType::stores`]).
+    pub fn set_caches(&mut self, graph: &Graph, blocks: usize, types: CacheTypes) {
         self.blocks = blocks;
         let caches = graph.caches.iter();
-        self.state.caches = caches.map(|c| KvCache::new(*c, blocks, ty)).collect();
+        self.state.caches = caches.map(|c| KvCache::new(*c, blocks, types)).collect();
         self.state.states = graph.states.iter().map(|len| vec![0.0; *len]).collect();
         self.kept_states.clear();
     }
@@ -73,6 +76,50 @@ impl CpuDevice {
     pub fn copy_block(&mut self, from: u32, to: u32) {
         let caches = self.state.caches.iter_mut();
         caches.for_each(|cache| cache.copy_block(from, to));
+    }
+
+    /// What some blocks of all caches hold, and the recurrent states.
+    pub fn cache_bytes(&self, blocks: &[u32]) -> CacheBytes {
+        let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let caches = self.state.caches.iter();
+        let states = self.state.states.iter().enumerate();
+        CacheBytes {
+            caches: caches.map(|c| c.block_bytes(blocks)).collect(),
+            states: states
+                .map(|(i, state)| {
+                    let kept = self.kept_states.get(i).map_or(&[][..], |kept| kept);
+                    [bytes(state), bytes(kept)]
+                })
+                .collect(),
+        }
+    }
+
+    /// Sets them to what [`Self::cache_bytes`] returned.
+    ///
+    /// # Errors
+    /// If that is of other caches.
+    pub fn set_cache_bytes(&mut self, blocks: &[u32], bytes: &CacheBytes) -> Result<()> {
+        let State { caches, states, .. } = &mut self.state;
+        let values = |bytes: &[u8]| -> Vec<f32> {
+            let values = bytes.as_chunks().0.iter();
+            values.map(|b| f32::from_le_bytes(*b)).collect()
+        };
+        let read: Vec<[Vec<f32>; 2]> = (bytes.states.iter())
+            .map(|both| [&both[0], &both[1]].map(|b| values(b)))
+            .collect();
+        let is_state = |(ours, [now, kept]): (&Vec<f32>, &[Vec<f32>; 2])| {
+            now.len() == ours.len() && [0, ours.len()].contains(&kept.len())
+        };
+        let fits = caches.len() == bytes.caches.len()
+            && states.len() == read.len()
+            && states.iter().zip(&read).all(is_state);
+        let mut caches = caches.iter_mut().zip(&bytes.caches);
+        if !fits || !caches.all(|(cache, bytes)| cache.set_block_bytes(blocks, bytes)) {
+            return Err(Error::OtherCaches);
+        }
+        self.kept_states = read.iter().map(|[_, kept]| kept.clone()).collect();
+        self.state.states = read.into_iter().map(|[now, _]| now).collect();
+        Ok(())
     }
 
     /// Sets which tokens are in the sequence of a slot, for the repeat penalty.

@@ -41,6 +41,9 @@ pub enum Error {
     /// A step of several sequences, of a model with recurrent states.
     #[error("a model with recurrent states runs one sequence at a time")]
     OneState,
+    /// Saved caches of another model, or of caches of another type.
+    #[error("the saved caches are of another shape")]
+    OtherCaches,
     /// An op over whole texts, or of the backward pass, outside a batch.
     #[error("`{0}` runs only over a batch")]
     NotTraining(&'static str),

@@ -22,7 +22,7 @@ mod training_nodes;
 mod vector;
 mod weights;
 
-pub use cache::{CacheType, KvCache};
+pub use cache::KvCache;
 pub use device::CpuDevice;
 pub use error::{Error, Result};
 pub use plan::CpuPlan;

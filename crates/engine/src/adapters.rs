@@ -11,7 +11,7 @@ pub(crate) enum Adapters {
     #[default]
     None,
     /// For all that runs.
-    All(Adapter),
+    All(Box<Adapter>),
     /// For the requests that name them.
     Named(Vec<(String, Adapter)>),
 }
@@ -44,6 +44,11 @@ impl Adapters {
             known: named.iter().map(|(n, _)| n.clone()).collect(),
         })?;
         Ok(Some(found as u32))
+    }
+
+    pub fn name(&self, adapter: Option<u32>) -> Option<&str> {
+        let found = self.named().get(adapter? as usize)?;
+        Some(&found.0)
     }
 
     /// The forward pass, with the adapter for all that runs.
@@ -95,7 +100,9 @@ impl Session {
     /// with what it had.
     pub async fn set_adapter(&mut self, adapter: Option<Adapter>) -> Result<()> {
         self.replace_adapters(match adapter {
-            Some(adapter) => Adapters::All(adapter.for_base(&self.model, &self.files).await?),
+            Some(adapter) => {
+                Adapters::All(Box::new(adapter.for_base(&self.model, &self.files).await?))
+            }
             None => Adapters::None,
         })
         .await
@@ -161,9 +168,9 @@ impl Session {
         self.end_training();
         self.texts = None;
         self.device.set_params(&graph, params)?;
-        let (cache_type, rows) = (self.options.cache_type, self.max_rows());
+        let (cache_types, rows) = (self.options.cache_types, self.max_rows());
         self.device
-            .prepare(graph, self.capacity, cache_type, rows)
+            .prepare(graph, self.capacity, cache_types, rows)
             .await
     }
 }

@@ -4,11 +4,11 @@
 use std::pin::Pin;
 use std::str::FromStr;
 
+use siskin_cpu::Precision;
 use siskin_cpu::ops::attention;
-use siskin_cpu::{CacheType, Precision};
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, Profile};
-use siskin_graph::{AttentionSpec, Batch, Capacity, Graph, StepInput};
+use siskin_graph::{AttentionSpec, Batch, CacheBytes, CacheTypes, Capacity, Graph, StepInput};
 
 use crate::cpu::Cpu;
 #[cfg(feature = "training")]
@@ -130,12 +130,21 @@ pub trait Backend: Movable {
         &mut self,
         graph: Graph,
         capacity: Capacity,
-        cache_type: CacheType,
+        cache_types: CacheTypes,
         rows: usize,
     ) -> LocalFuture<'_, ()>;
 
     /// Copies a block of all caches over another one.
     fn copy_block(&mut self, from: u32, to: u32);
+
+    /// What some blocks of all caches hold, and the recurrent states.
+    fn cache_bytes<'a>(&'a mut self, blocks: &'a [u32]) -> LocalFuture<'a, CacheBytes>;
+
+    /// Sets them to what [`Self::cache_bytes`] returned.
+    ///
+    /// # Errors
+    /// If that is of other caches.
+    fn set_cache_bytes(&mut self, blocks: &[u32], bytes: &CacheBytes) -> Result<()>;
 
     /// Keeps a copy of the recurrent states, in place of the one before.
     fn keep_states(&mut self);

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use siskin_cpu::{CacheType, CpuDevice, CpuPart, CpuPlan, CpuWeight, Precision};
+use siskin_cpu::{CpuDevice, CpuPart, CpuPlan, CpuWeight, Precision};
 use siskin_formats::TensorType;
-use siskin_graph::{Batch, Capacity, Graph, Sampling, StepInput};
+use siskin_graph::{Batch, CacheBytes, CacheTypes, Capacity, Graph, Sampling, StepInput};
 
 use crate::backend::{Backend, Chosen, LocalFuture, MatrixUpload, PREFILL_ROWS, chosen};
 #[cfg(feature = "training")]
@@ -119,18 +119,26 @@ impl Backend for Cpu {
         &mut self,
         graph: Graph,
         capacity: Capacity,
-        cache_type: CacheType,
+        cache_types: CacheTypes,
         rows: usize,
     ) -> LocalFuture<'_, ()> {
         let Capacity {
             blocks, choices, ..
         } = capacity;
-        self.device.set_caches(&graph, blocks, cache_type);
+        self.device.set_caches(&graph, blocks, cache_types);
         self.inference = Some(Inference {
             prefill: self.device.plan_sequences(graph.clone(), rows, choices),
             decode: self.device.plan(graph, 1),
         });
         done(Ok(()))
+    }
+
+    fn cache_bytes<'a>(&'a mut self, blocks: &'a [u32]) -> LocalFuture<'a, CacheBytes> {
+        done(Ok(self.device.cache_bytes(blocks)))
+    }
+
+    fn set_cache_bytes(&mut self, blocks: &[u32], bytes: &CacheBytes) -> Result<()> {
+        Ok(self.device.set_cache_bytes(blocks, bytes)?)
     }
 
     fn keep_states(&mut self) {

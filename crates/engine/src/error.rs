@@ -1,3 +1,5 @@
+use siskin_graph::CacheType;
+
 /// The result of what a session does.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -54,6 +56,12 @@ pub enum Error {
         beams: usize,
         /// Tokens of the vocabulary.
         vocab: usize,
+    },
+    /// A saved sequence that cannot be used.
+    #[error("the saved sequence cannot be used: {what}")]
+    Saved {
+        /// Why.
+        what: String,
     },
     /// A prompt without tokens.
     #[error("the prompt has no tokens")]
@@ -129,6 +137,16 @@ pub enum Error {
         wanted: usize,
         /// The longest context of the model.
         max: usize,
+    },
+    /// A quantised cache for heads that are not whole blocks.
+    #[error(
+        "a KV cache of {ty} needs heads of a multiple of 32 dimensions, and the model's have {head_dim}"
+    )]
+    CacheType {
+        /// The type that was requested.
+        ty: CacheType,
+        /// Dimensions of a head.
+        head_dim: usize,
     },
     /// A device's name that is none of `auto`, `cpu`, `gpu` and `gpu:N`.
     #[error("`{0}` is not a device; devices are auto, cpu, gpu and gpu:N")]

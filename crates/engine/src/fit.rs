@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::load::read_cache_types;
 use crate::session::DEFAULT_CONTEXT;
-use crate::{MemoryFigure, ModelFiles, Result};
+use crate::{CacheTypes, MemoryFigure, ModelFiles, Result};
 
 /// The memory that is available.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -13,8 +14,11 @@ pub struct FitRequest {
     pub context: Option<usize>,
     /// Bytes that weights, cache and activations may take together.
     pub memory: Option<u64>,
-    /// Bytes of the largest buffer; one layer's keys must fit.
+    /// Bytes of the largest buffer; one layer's keys, and its values, must fit.
     pub max_buffer: Option<u64>,
+    /// How the KV cache stores keys and values.
+    #[serde(deserialize_with = "read_cache_types")]
+    pub cache_types: CacheTypes,
     /// Whether the model runs on the CPU, where weights are stored as in the file; a GPU stores some types in more
     /// bytes.
     pub cpu: bool,
@@ -64,10 +68,16 @@ impl Fit {
         let context = request
             .context
             .unwrap_or(trained_context.min(DEFAULT_CONTEXT));
-        let figure = |context| MemoryFigure::of(model, checkpoint, context, 2, !request.cpu);
+        let types = request.cache_types;
+        let figure = |context| MemoryFigure::of(model, checkpoint, context, types, !request.cpu);
+        let [keys, values] = [types.keys, types.values].map(|ty| {
+            let bytes = ty.row_bytes(model.dims().head_dim);
+            bytes as u64
+        });
         let holds = |context| -> Result<bool> {
             let memory = figure(context)?;
-            let layer = memory.kv_cache / (2 * model.dims().n_layers as u64);
+            let layer = memory.kv_cache / model.dims().n_layers as u64;
+            let layer = layer * keys.max(values) / (keys + values).max(1);
             Ok(request.memory.is_none_or(|m| memory.total <= m)
                 && request.max_buffer.is_none_or(|m| layer <= m))
         };

@@ -1,9 +1,8 @@
 //! A GPU as a backend.
 
-use siskin_cpu::CacheType;
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, Upload};
-use siskin_graph::{Batch, Capacity, Graph, StepInput};
+use siskin_graph::{Batch, CacheBytes, CacheTypes, Capacity, Graph, StepInput};
 
 use crate::Result;
 use crate::backend::{Backend, Chosen, LocalFuture, MatrixUpload, chosen};
@@ -46,14 +45,22 @@ impl Backend for GpuDevice {
         &mut self,
         graph: Graph,
         capacity: Capacity,
-        cache_type: CacheType,
+        cache_types: CacheTypes,
         rows: usize,
     ) -> LocalFuture<'_, ()> {
         Box::pin(async move {
-            self.set_caches(&graph, capacity, cache_type == CacheType::F32)?;
+            self.set_caches(&graph, capacity, cache_types)?;
             self.prepare(graph, rows)?;
             Ok(self.settle().await?)
         })
+    }
+
+    fn cache_bytes<'a>(&'a mut self, blocks: &'a [u32]) -> LocalFuture<'a, CacheBytes> {
+        Box::pin(async move { Ok(self.cache_bytes(blocks).await?) })
+    }
+
+    fn set_cache_bytes(&mut self, blocks: &[u32], bytes: &CacheBytes) -> Result<()> {
+        Ok(self.set_cache_bytes(blocks, bytes)?)
     }
 
     fn keep_states(&mut self) {

@@ -25,6 +25,7 @@ mod memory;
 mod recurrent;
 mod request;
 mod rerank;
+mod saved;
 mod schedule;
 #[cfg(feature = "training")]
 pub mod self_test;
@@ -48,10 +49,11 @@ pub use error::{Error, Result};
 pub use files::{AsyncSource, ModelFiles, Reading, WeightFiles, read_text, read_text_of};
 pub use fit::{Fit, FitRequest};
 pub use importance::{ColumnSquares, Squares};
-pub use load::{CacheType, OpenOptions, Precision, Progress};
+pub use load::{CacheType, CacheTypes, OpenOptions, Precision, Progress, read_cache_types};
 pub use look::{Look, LookOptions};
 pub use memory::MemoryFigure;
 pub use request::{RequestEvent, RequestId, Update};
+pub use saved::{Restored, saved_note};
 pub use session::Session;
 pub use trace::{TRACE_ROWS, Traced};
 #[cfg(feature = "training")]

@@ -1,3 +1,5 @@
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use siskin_formats::TensorType;
 use siskin_graph::{Part, Weight, WeightKind};
 use siskin_models::{Found, Model, Transform, cut};
@@ -7,7 +9,8 @@ use crate::backend::{Backend, DeviceRequest};
 use crate::files::WeightFiles;
 use crate::{Adapter, Error, Result};
 
-pub use siskin_cpu::{CacheType, Precision};
+pub use siskin_cpu::Precision;
+pub use siskin_graph::{CacheType, CacheTypes};
 
 /// How a model is opened.
 #[derive(Debug, Clone)]
@@ -25,8 +28,9 @@ pub struct OpenOptions {
     /// none. The answers are the same; those that repeat much of their prompts need fewer steps. Requests with a repeat
     /// penalty, and models with recurrent states, do not guess.
     pub guesses: usize,
-    /// How the KV cache stores values; f16 by default.
-    pub cache_type: CacheType,
+    /// How the KV cache stores keys and values; f16 by default. A quantised type needs heads of a multiple of 32
+    /// dimensions.
+    pub cache_types: CacheTypes,
     /// The CPU's arithmetic; [`Precision::Fast`] by default.
     pub precision: Precision,
 }
@@ -39,7 +43,7 @@ impl Default for OpenOptions {
             sequences: 1,
             cache_tokens: None,
             guesses: 0,
-            cache_type: CacheType::F16,
+            cache_types: CacheTypes::default(),
             precision: Precision::Fast,
         }
     }
@@ -53,6 +57,27 @@ impl OpenOptions {
             ..Self::default()
         }
     }
+}
+
+/// Reads `{"keys": "q8_0", "values": "f16"}`, for `serde(deserialize_with)`.
+///
+/// # Errors
+/// If a type is missing or unknown.
+pub fn read_cache_types<'de, D: Deserializer<'de>>(
+    from: D,
+) -> std::result::Result<CacheTypes, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Names {
+        keys: String,
+        values: String,
+    }
+    let Names { keys, values } = Names::deserialize(from)?;
+    let parse = |name: &str| name.parse().map_err(D::Error::custom);
+    Ok(CacheTypes {
+        keys: parse(&keys)?,
+        values: parse(&values)?,
+    })
 }
 
 /// How much of a model has been loaded, in bytes of its tensors.
@@ -93,7 +118,7 @@ impl WeightSource<'_> {
 }
 
 /// The bytes of one part of a stacked weight, with its rows in the graph's order.
-async fn read_part(source: &WeightSource<'_>, part: &Part) -> Result<Vec<u8>> {
+pub(crate) async fn read_part(source: &WeightSource<'_>, part: &Part) -> Result<Vec<u8>> {
     if let Some(own) = source.replaced(part) {
         let [n, k] = part.shape;
         if own.rows != n || own.values.len() != n * k {

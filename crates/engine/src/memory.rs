@@ -1,7 +1,7 @@
 use serde::Serialize;
 use siskin_formats::Checkpoint;
 use siskin_gpu::GpuType;
-use siskin_graph::{Fusion, Plan, WeightKind};
+use siskin_graph::{CacheTypes, Fusion, Plan, WeightKind};
 use siskin_models::Model;
 
 use crate::Result;
@@ -22,7 +22,7 @@ pub struct MemoryFigure {
 }
 
 impl MemoryFigure {
-    /// The memory for `context` tokens, with `kv_bytes_per_value` bytes for each value of the KV cache.
+    /// The memory for `context` tokens, with a KV cache of these types.
     ///
     /// # Errors
     /// If a tensor is missing or of another shape than the configuration's.
@@ -30,7 +30,7 @@ impl MemoryFigure {
         model: &Model,
         checkpoint: &Checkpoint,
         context: usize,
-        kv_bytes_per_value: usize,
+        cache_types: CacheTypes,
         on_gpu: bool,
     ) -> Result<Self> {
         let graph = model.graph(model.head())?;
@@ -50,7 +50,7 @@ impl MemoryFigure {
                 };
             }
         }
-        let kv_cache = graph.cache_bytes(context, kv_bytes_per_value) + 2 * graph.state_bytes();
+        let kv_cache = graph.cache_bytes(context, cache_types) + 2 * graph.state_bytes();
         let plan = Plan::new(graph, PREFILL_ROWS.min(context), Fusion::NONE, |_| false);
         let activations = plan.arena_bytes();
         Ok(Self {

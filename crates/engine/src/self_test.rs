@@ -12,6 +12,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod caches;
 mod experts;
 mod heads;
 mod learning;
@@ -25,12 +26,12 @@ pub use learning::{Learned, Learning, LearningSpec};
 use std::collections::HashMap;
 
 use serde::Serialize;
-use siskin_cpu::{CacheType, CpuDevice, CpuPart, CpuWeight, Precision};
+use siskin_cpu::{CpuDevice, CpuPart, CpuWeight, Precision};
 use siskin_formats::{TensorType, encode};
 use siskin_gpu::{GpuDevice, GpuType, Product, Profile};
 use siskin_graph::{
-    Activation, AttentionSpec, Capacity, Graph, MomentType, NodeId, Op, Pairs, Pooling, RopeSpec,
-    Sampling, StepInput, WeightId, WeightKind,
+    Activation, AttentionSpec, CacheType, CacheTypes, Capacity, Graph, MomentType, NodeId, Op,
+    Pairs, Pooling, RopeSpec, Sampling, StepInput, WeightId, WeightKind,
 };
 
 use crate::Result;
@@ -109,6 +110,8 @@ pub struct Case {
     pub weights: HashMap<String, CpuWeight>,
     /// Rows of the embedding.
     pub vocab: usize,
+    /// How both devices store keys and values: f32, unless it is changed.
+    pub cache: CacheTypes,
 }
 
 impl Case {
@@ -118,6 +121,7 @@ impl Case {
             graph: Graph::default(),
             weights: HashMap::new(),
             vocab,
+            cache: CacheType::F32.into(),
         }
     }
 
@@ -172,7 +176,7 @@ impl Case {
         for (name, weight) in &self.weights {
             cpu.add_weight(name, weight.clone());
         }
-        cpu.set_caches(&self.graph, Capacity::alone(CONTEXT).blocks, CacheType::F32);
+        cpu.set_caches(&self.graph, Capacity::alone(CONTEXT).blocks, self.cache);
         cpu
     }
 
@@ -197,7 +201,7 @@ impl Case {
     ///
     /// # Errors
     /// If the GPU cannot store them.
-    pub fn load(&self, gpu: &mut GpuDevice, kv_f32: bool) -> Result<()> {
+    pub fn load(&self, gpu: &mut GpuDevice) -> Result<()> {
         for weight in &self.graph.weights {
             match (&weight.kind, self.weights.get(&weight.name)) {
                 (WeightKind::Constant(v), _) | (_, Some(CpuWeight::Vector(v))) => {
@@ -215,7 +219,7 @@ impl Case {
                 }
             }
         }
-        Ok(gpu.set_caches(&self.graph, Capacity::alone(CONTEXT), kv_f32)?)
+        Ok(gpu.set_caches(&self.graph, Capacity::alone(CONTEXT), self.cache)?)
     }
 
     /// The same on a GPU.
@@ -225,11 +229,10 @@ impl Case {
     pub async fn on_gpu(
         &self,
         gpu: &mut GpuDevice,
-        kv_f32: bool,
         tokens: &[u32],
         steps: &[usize],
     ) -> Result<Vec<f32>> {
-        self.load(gpu, kv_f32)?;
+        self.load(gpu)?;
         let (mut at, mut out) = (0, vec![]);
         for n in steps {
             let outputs = gpu.evaluate(&self.graph, &tokens[at..at + n], at).await?;
@@ -417,7 +420,7 @@ pub fn tolerance(op: &str, profile: Profile) -> f32 {
         "gated" | "attention" | "recurrent" => 1e-4,
         // Gradients pass through all of these.
         "training" => 1e-3,
-        // Keys and values in f16.
+        // Keys and values in f16, or with scales in f16.
         "attention_f16" => 2e-3,
         _ => 1e-5,
     }
@@ -489,6 +492,21 @@ fn cases() -> siskin_graph::Result<Vec<KernelCase>> {
             )
         });
     }
+    for (keys, values) in [
+        (CacheType::Q8_0, CacheType::Q8_0),
+        (CacheType::Q4_0, CacheType::F16),
+    ] {
+        let cache = CacheTypes { keys, values };
+        let case = Case::cached(cache)?;
+        cases.push(KernelCase {
+            runs: RUNS_OF_STATES,
+            ..new(
+                format!("attention, cache of {cache}"),
+                "attention_f16",
+                case,
+            )
+        });
+    }
     for (name, case) in recurrent_cases()? {
         cases.push(KernelCase {
             runs: RUNS_OF_STATES,
@@ -542,7 +560,7 @@ pub async fn self_test(
         for steps in runs {
             let tokens = case.tokens(steps.iter().sum());
             let wanted = case.on_cpu(&tokens, steps)?;
-            let found = case.on_gpu(&mut gpu, true, &tokens, steps).await?;
+            let found = case.on_gpu(&mut gpu, &tokens, steps).await?;
             error = error.max(largest_error(&found, &wanted));
         }
         on_result(KernelResult::new(kernel, error, op, gpu.profile()));

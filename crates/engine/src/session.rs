@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use siskin_gpu::{Counts, GpuDevice, KernelTime};
-use siskin_graph::{BLOCK_TOKENS, Capacity, Graph, Sampling, StepInput, Weight};
+use siskin_graph::{BLOCK_TOKENS, CacheTypes, Capacity, Graph, Sampling, StepInput, Weight};
 use siskin_models::{Head, Model};
 use siskin_text::TextModel;
 
@@ -123,7 +123,14 @@ impl Session {
                 max: trained,
             });
         }
-        let has_states = !model.graph(model.head())?.states.is_empty();
+        let graph = model.graph(model.head())?;
+        for cache in &graph.caches {
+            if let Some(ty) = options.cache_types.unable(cache.head_dim) {
+                let head_dim = cache.head_dim;
+                return Err(Error::CacheType { ty, head_dim });
+            }
+        }
+        let has_states = !graph.states.is_empty();
         // Recurrent states are those of one sequence.
         let sequences = if has_states {
             1
@@ -207,6 +214,11 @@ impl Session {
     /// The most tokens of a conversation, prompt and answer together.
     pub fn context(&self) -> usize {
         self.capacity.context
+    }
+
+    /// How the KV cache stores keys and values.
+    pub fn cache_types(&self) -> CacheTypes {
+        self.options.cache_types
     }
 
     /// The most requests that run at once.
@@ -332,7 +344,7 @@ async fn open_device(
         if model.makes_text() {
             let rows = max_rows(capacity);
             device
-                .prepare(graph.clone(), capacity, options.cache_type, rows)
+                .prepare(graph.clone(), capacity, options.cache_types, rows)
                 .await?;
         }
         Ok(device)

@@ -226,7 +226,7 @@ impl Session {
     pub async fn trained_adapter(&mut self) -> Result<Adapter> {
         let state = self.training_state().await?;
         let adapter = self.adapter_with(&state.params)?;
-        self.adapters = Adapters::All(adapter.clone());
+        self.adapters = Adapters::All(Box::new(adapter.clone()));
         Ok(adapter)
     }
 

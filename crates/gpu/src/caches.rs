@@ -1,26 +1,37 @@
 //! What outlives a step: KV caches, recurrent states, and the tables of rotations.
 
-use siskin_graph::{BLOCK_TOKENS, Capacity, Graph, Op, WeightKind};
+use siskin_graph::{BLOCK_TOKENS, CacheBytes, CacheTypes, Capacity, Graph, Op, WeightKind};
 
-use crate::{GpuDevice, Result};
+use crate::{Error, GpuDevice, Result};
 
 impl GpuDevice {
-    /// Creates empty caches, in f32 or f16, recurrent states, and the tables of rotations.
+    /// Creates empty caches of these types, recurrent states, and the tables of rotations.
     ///
     /// # Errors
-    /// If a layer's keys or states exceed the adapter's limit for one binding.
-    pub fn set_caches(&mut self, graph: &Graph, capacity: Capacity, kv_f32: bool) -> Result<()> {
+    /// If a layer's keys or states exceed the adapter's limit for one binding, or a type cannot store its heads.
+    pub fn set_caches(
+        &mut self,
+        graph: &Graph,
+        capacity: Capacity,
+        types: CacheTypes,
+    ) -> Result<()> {
         self.capacity = capacity;
         // Step buffers are of this model.
         self.lists = 0;
-        self.kv_f32 = kv_f32;
+        self.cache_types = types;
         self.caches.clear();
         // Their length is the context's, and another model's frequencies may have the same name.
         self.tables.clear();
         for cache in &graph.caches {
-            let block = cache.n_kv_heads * BLOCK_TOKENS * cache.head_dim * self.kv_bytes();
-            let bytes = (capacity.blocks * block) as u64;
-            let pair = (self.storage("keys", bytes)?, self.storage("values", bytes)?);
+            let d = cache.head_dim;
+            if let Some(ty) = types.unable(d) {
+                let what = format!("a cache of {ty} with heads of {d} dimensions");
+                return Err(Error::Unsupported(what));
+            }
+            let rows = capacity.blocks * cache.n_kv_heads * BLOCK_TOKENS;
+            let [keys, values] =
+                [types.keys, types.values].map(|ty| (rows * ty.row_bytes(d)) as u64);
+            let pair = (self.storage("keys", keys)?, self.storage("values", values)?);
             self.caches.push(pair);
         }
         self.states.clear();
@@ -90,7 +101,7 @@ impl GpuDevice {
     pub fn copy_block(&mut self, from: u32, to: u32) {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         for cache in self.caches.iter().flat_map(|(keys, values)| [keys, values]) {
-            let bytes = cache.size() / self.capacity.blocks as u64;
+            let bytes = self.block_len(cache);
             let between = self.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("block"),
                 size: bytes,
@@ -101,5 +112,102 @@ impl GpuDevice {
             encoder.copy_buffer_to_buffer(&between, 0, cache, u64::from(to) * bytes, bytes);
         }
         self.queue.submit([encoder.finish()]);
+    }
+
+    /// What some blocks of all caches hold, and the recurrent states.
+    ///
+    /// # Errors
+    /// If the GPU was lost or failed.
+    pub async fn cache_bytes(&mut self, blocks: &[u32]) -> Result<CacheBytes> {
+        let mut out = CacheBytes::default();
+        for (keys, values) in self.caches.clone() {
+            let of = |cache: &wgpu::Buffer| -> Vec<Piece> {
+                let len = self.block_len(cache);
+                let at = |b: &u32| (cache.clone(), u64::from(*b) * len, len);
+                blocks.iter().map(at).collect()
+            };
+            let [keys, values] = [of(&keys), of(&values)];
+            let n: u64 = keys.iter().map(|piece| piece.2).sum();
+            let mut both = self.read_pieces(&[keys, values].concat()).await?;
+            let rest = both.split_off(n as usize);
+            out.caches.push([both, rest]);
+        }
+        let states = self
+            .states
+            .clone()
+            .into_iter()
+            .zip(self.kept_states.clone());
+        for (state, kept) in states {
+            let len = state.size();
+            let mut both = self.read_pieces(&[(state, 0, len), (kept, 0, len)]).await?;
+            let rest = both.split_off(len as usize);
+            out.states.push([both, rest]);
+        }
+        Ok(out)
+    }
+
+    /// Sets them to what [`Self::cache_bytes`] returned.
+    ///
+    /// # Errors
+    /// If that is of other caches.
+    pub fn set_cache_bytes(&mut self, blocks: &[u32], bytes: &CacheBytes) -> Result<()> {
+        let n = blocks.len() as u64;
+        let is_cache = |(ours, saved): (&(wgpu::Buffer, wgpu::Buffer), &[Vec<u8>; 2])| {
+            let lens = [&ours.0, &ours.1].map(|cache| n * self.block_len(cache));
+            lens == [0, 1].map(|i| saved[i].len() as u64)
+        };
+        let is_state = |(ours, saved): (&wgpu::Buffer, &[Vec<u8>; 2])| {
+            saved.iter().all(|s| s.len() as u64 == ours.size())
+        };
+        if self.caches.len() != bytes.caches.len()
+            || self.states.len() != bytes.states.len()
+            || !self.caches.iter().zip(&bytes.caches).all(is_cache)
+            || !self.states.iter().zip(&bytes.states).all(is_state)
+        {
+            return Err(Error::Unsupported("saved caches of another shape".into()));
+        }
+        for ((keys, values), saved) in self.caches.iter().zip(&bytes.caches) {
+            for (cache, saved) in [keys, values].into_iter().zip(saved) {
+                let len = self.block_len(cache);
+                for (block, saved) in blocks.iter().zip(saved.chunks_exact(len as usize)) {
+                    let at = u64::from(*block) * len;
+                    self.queue.write_buffer(cache, at, saved);
+                }
+            }
+        }
+        let states = self.states.iter().zip(&self.kept_states);
+        for ((state, kept), [now, before]) in states.zip(&bytes.states) {
+            self.queue.write_buffer(state, 0, now);
+            self.queue.write_buffer(kept, 0, before);
+        }
+        Ok(())
+    }
+
+    /// Bytes of one block of a layer's keys or values.
+    fn block_len(&self, cache: &wgpu::Buffer) -> u64 {
+        cache.size() / self.capacity.blocks as u64
+    }
+}
+
+/// A range of a buffer: its first byte and its length.
+type Piece = (wgpu::Buffer, u64, u64);
+
+impl GpuDevice {
+    /// Reads ranges of buffers, one after another.
+    async fn read_pieces(&mut self, pieces: &[Piece]) -> Result<Vec<u8>> {
+        let bytes: u64 = pieces.iter().map(|piece| piece.2).sum();
+        if bytes == 0 {
+            return Ok(vec![]);
+        }
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = self.buffer("read-back", bytes, usage);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let mut at = 0;
+        for (buffer, from, len) in pieces {
+            encoder.copy_buffer_to_buffer(buffer, *from, &staging, at, *len);
+            at += len;
+        }
+        self.queue.submit([encoder.finish()]);
+        self.map(&staging, bytes).await
     }
 }

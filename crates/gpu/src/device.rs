@@ -1,7 +1,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use siskin_graph::{Capacity, Fusion, Graph, Plan, Sampling, StepInput};
+use siskin_graph::{CacheTypes, Capacity, Fusion, Graph, Plan, Sampling, StepInput};
 
 use crate::adapter::Adapter;
 use crate::batch::BatchBuffers;
@@ -32,7 +32,7 @@ pub(crate) enum Kind {
 /// ```
 /// use siskin_formats::TensorType;
 /// use siskin_gpu::{Error, GpuDevice};
-/// use siskin_graph::{Capacity, Graph};
+/// use siskin_graph::{CacheTypes, Capacity, Graph};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut gpu = match pollster::block_on(GpuDevice::open(None, None)) {
@@ -47,7 +47,7 @@ pub(crate) enum Kind {
 /// let mut upload = gpu.matrix("table", &[(TensorType::F32, 100)], 32)?;
 /// upload.part(&0.5f32.to_le_bytes().repeat(100 * 32))?;
 /// upload.finish()?;
-/// gpu.set_caches(&g, Capacity::alone(16), false)?;
+/// gpu.set_caches(&g, Capacity::alone(16), CacheTypes::default())?;
 /// let outputs = pollster::block_on(gpu.evaluate(&g, &[7, 8], 0))?;
 /// assert_eq!(outputs, [vec![1.0; 2 * 32]]);
 /// # Ok(())
@@ -67,7 +67,7 @@ pub struct GpuDevice {
     /// cos and sin of each position, by the name of their frequencies.
     pub(crate) tables: HashMap<String, wgpu::Buffer>,
     pub(crate) capacity: Capacity,
-    pub(crate) kv_f32: bool,
+    pub(crate) cache_types: CacheTypes,
     /// The step's uniform.
     pub(crate) step: wgpu::Buffer,
     /// The same for kernels over values that only last rows have.
@@ -176,7 +176,7 @@ impl GpuDevice {
             kept_states: vec![],
             tables: HashMap::new(),
             capacity: Capacity::alone(0),
-            kv_f32: false,
+            cache_types: CacheTypes::default(),
             slot: 0,
             pending: VecDeque::new(),
             plans: [None, None, None],
@@ -198,10 +198,6 @@ impl GpuDevice {
     /// Whether the GPU runs shaders on the CPU.
     pub fn is_software(&self) -> bool {
         self.opened.software
-    }
-
-    pub(crate) fn kv_bytes(&self) -> usize {
-        if self.kv_f32 { 4 } else { 2 }
     }
 
     /// Creates the plans, pipelines and bind groups of a graph, for steps of up to `rows` tokens and for decoding.

@@ -1,7 +1,8 @@
 //! Composition of shaders: a kernel names the library files it uses (`// @use lib/step`), and slots
-//! (`values`, `block`, `product`, `reduce`, `kv`, `adapted`) that a variant fills. Each
+//! (`values`, `block`, `product`, `reduce`, `position`, `cache_k`, `cache_v`, `adapted`) that a variant fills. Each
 //! file is included once, where it is first used.
 
+use siskin_graph::{CacheType, CacheTypes};
 use siskin_shaders::{KERNELS, LIBRARY};
 #[cfg(feature = "training")]
 use siskin_shaders::{TRAINING_KERNELS, TRAINING_LIBRARY};
@@ -25,8 +26,8 @@ pub struct Variant {
     pub product: Product,
     /// How a workgroup sums up: fills `reduce`.
     pub reduce: Reduce,
-    /// Whether keys and values are f32 instead of f16: fills `kv`.
-    pub kv_f32: bool,
+    /// Of keys and values: fills `cache_k` and `cache_v`.
+    pub cache: CacheTypes,
     /// Whether rows have the positions of a batch of texts instead of a step's: fills `position`.
     pub batch: bool,
     /// Which rows an adapter is for: fills `adapted`.
@@ -50,7 +51,7 @@ impl Default for Variant {
             weights: GpuType::F32,
             product: Product::Float,
             reduce: Reduce::Workgroup,
-            kv_f32: false,
+            cache: CacheTypes::default(),
             batch: false,
             adapted: Adapted::All,
         }
@@ -83,10 +84,17 @@ impl Variant {
                 Adapted::Rows => "lib/adapted_rows",
                 Adapted::Samples => "lib/adapted_samples",
             }],
-            "kv" => vec![if self.kv_f32 {
-                "lib/kv_f32"
-            } else {
-                "lib/kv_f16"
+            "cache_k" => vec![match self.cache.keys {
+                CacheType::F32 => "lib/cache_k_f32",
+                CacheType::F16 => "lib/cache_k_f16",
+                CacheType::Q8_0 => "lib/cache_k_q8_0",
+                CacheType::Q4_0 => "lib/cache_k_q4_0",
+            }],
+            "cache_v" => vec![match self.cache.values {
+                CacheType::F32 => "lib/cache_v_f32",
+                CacheType::F16 => "lib/cache_v_f16",
+                CacheType::Q8_0 => "lib/cache_v_q8_0",
+                CacheType::Q4_0 => "lib/cache_v_q4_0",
             }],
             _ => return None,
         })

@@ -1,6 +1,6 @@
 //! Nodes, the weights and caches that they refer to, and the names of their values.
 
-use crate::{Lora, Op, Part, Weight, WeightId, WeightKind};
+use crate::{CacheTypes, Lora, Op, Part, Weight, WeightId, WeightKind};
 
 /// The result of building or rewriting a graph.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -201,11 +201,10 @@ impl Graph {
         CacheId(self.caches.len() - 1)
     }
 
-    /// Bytes of keys and values for `context` tokens at `bytes_per_value` (2 for f16, 4 for f32).
-    pub fn cache_bytes(&self, context: usize, bytes_per_value: usize) -> u64 {
-        let values = |c: &Cache| 2 * (c.n_kv_heads * c.head_dim) as u64 * context as u64;
-        let all: u64 = self.caches.iter().map(values).sum();
-        all * bytes_per_value as u64
+    /// Bytes of keys and values for `context` tokens.
+    pub fn cache_bytes(&self, context: usize, types: CacheTypes) -> u64 {
+        let token = |c: &Cache| types.token_bytes(c) as u64;
+        self.caches.iter().map(token).sum::<u64>() * context as u64
     }
 
     /// Declares a recurrent state of `len` values.

@@ -2,6 +2,8 @@
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod build;
+mod cache_bytes;
+mod cache_type;
 mod experts;
 mod fusion;
 mod grad;
@@ -17,6 +19,8 @@ mod storage;
 mod streams;
 mod weight;
 
+pub use cache_bytes::CacheBytes;
+pub use cache_type::{CacheType, CacheTypes};
 pub use experts::{Experts, RouteSpec, Score};
 pub use fusion::{Fusion, Step};
 pub use grad::Checkpointing;

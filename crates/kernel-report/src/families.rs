@@ -5,7 +5,7 @@ use pollster::block_on;
 use serde_json::{Value, json};
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, KernelSource, LimitRequest, Profile};
-use siskin_graph::{Capacity, Weight, WeightKind};
+use siskin_graph::{CacheTypes, Capacity, Weight, WeightKind};
 use siskin_models::{Head, Model};
 
 pub struct FamilyKernel {
@@ -88,7 +88,7 @@ pub fn kernels() -> Result<Vec<FamilyKernel>> {
                     }
                 }
             }
-            gpu.set_caches(&graph, Capacity::alone(1024), false)?;
+            gpu.set_caches(&graph, Capacity::alone(1024), CacheTypes::default())?;
             gpu.prepare(graph.clone(), 128)?;
             let sources = gpu.kernel_sources()?;
             let named = |source| FamilyKernel {

@@ -26,6 +26,7 @@ fn remedy(e: &Error) -> Option<&'static str> {
             context, trained, ..
         } if context < trained => "shorten it, or raise `context`",
         Error::PromptTooLong { .. } => "shorten it",
+        Error::CacheType { .. } => "leave out `cacheType`",
         Error::TextTooLong { .. } => "shorten it, or set `truncate`",
         Error::NoPooling { .. } => "set `pooling`",
         Error::Scores { .. } => "use `rerank`",
@@ -74,6 +75,7 @@ fn code(e: &Error) -> &'static str {
         Error::NotFinite { .. } => "invalid_model",
         Error::Context { .. } | Error::NoDevice(_) | Error::NotTraining => "invalid_request",
         Error::Adapter { .. } => "invalid_adapter",
+        Error::Saved { .. } => "saved",
         Error::OutOfMemory { .. } => "out_of_memory",
         Error::Read { .. } => "read",
         Error::Text(

@@ -4,8 +4,8 @@ use js_sys::{Array, Float32Array, Function, Reflect};
 use serde::Deserialize;
 use serde_json::json as object;
 use siskin_engine::{
-    Answer, CacheType, DeviceRequest, GenerateOptions, LookOptions, MemoryFigure, ModelFiles,
-    OpenOptions, Precision, RequestEvent, RequestId, Sampling, Update,
+    Answer, CacheTypes, DeviceRequest, GenerateOptions, LookOptions, MemoryFigure, ModelFiles,
+    OpenOptions, Precision, RequestEvent, RequestId, Sampling, Update, read_cache_types,
 };
 use siskin_gpu::Profile;
 use wasm_bindgen::prelude::*;
@@ -24,6 +24,8 @@ pub struct LoadOptions {
     device: Option<String>,
     profile: Option<String>,
     context: Option<usize>,
+    #[serde(deserialize_with = "read_cache_types")]
+    cache_types: CacheTypes,
 }
 
 /// What to generate.
@@ -96,7 +98,7 @@ impl Session {
             sequences: SEQUENCES,
             cache_tokens: Some(0),
             guesses: 0,
-            cache_type: CacheType::F16,
+            cache_types: options.cache_types,
             precision: Precision::Fast,
         };
         let report = &mut |p: siskin_engine::Progress| {
@@ -120,7 +122,8 @@ impl Session {
         let session = &self.session;
         let checkpoint = &session.files().checkpoint;
         let is_gpu = session.device().is_gpu();
-        let memory = MemoryFigure::of(&session.model, checkpoint, session.context(), 2, is_gpu);
+        let (context, types) = (session.context(), session.cache_types());
+        let memory = MemoryFigure::of(&session.model, checkpoint, context, types, is_gpu);
         json(&object!({
             "device": if is_gpu { "webgpu" } else { "cpu" },
             "deviceName": session.device().name(),
@@ -170,6 +173,17 @@ impl Session {
             tell(&on_event, update)?;
         }
         Ok(())
+    }
+
+    /// The sequence answered last with its keys and values, as the contents of a file.
+    pub async fn save(&mut self, note: String) -> Result<Vec<u8>> {
+        self.session.save(&note).await.map_err(to_js)
+    }
+
+    /// Puts a saved sequence into the KV cache; returns `{ tokens, note }` as JSON.
+    pub async fn restore(&mut self, file: Vec<u8>) -> Result<String> {
+        let restored = self.session.restore(&file).await.map_err(to_js)?;
+        json(&object!({ "tokens": restored.tokens, "note": restored.note }))
     }
 
     /// Logits for the token after the prompt.

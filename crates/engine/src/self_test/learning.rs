@@ -335,7 +335,7 @@ impl Learning {
     /// # Errors
     /// If an op is not supported, or the GPU fails.
     pub async fn on_gpu(&self, gpu: &mut GpuDevice) -> Result<(Learned, f32)> {
-        self.case.load(gpu, true)?;
+        self.case.load(gpu)?;
         gpu.set_params(&self.graphs[0], &self.params()?)?;
         let [graph, plain] = self.graphs.clone();
         gpu.prepare_training(graph, plain, self.batch.rows(), self.spec.moments)?;

@@ -81,7 +81,7 @@ impl Case {
     /// # Errors
     /// If an op is not supported, or the GPU fails.
     pub async fn texts_on_gpu(&self, gpu: &mut GpuDevice, batch: &Batch) -> Result<Vec<f32>> {
-        self.load(gpu, true)?;
+        self.load(gpu)?;
         gpu.prepare_texts(self.graph.clone(), batch.rows())?;
         Ok(gpu.run_texts(batch).await?.swap_remove(0))
     }

@@ -1,6 +1,8 @@
 //! Rope, the KV cache and attention: in two kernels for several tokens, in one for one token.
 
-use siskin_graph::{AttentionSpec, Cache, CacheId, HeadsSpec, NodeId, Op, Pairs, Rows, WeightId};
+use siskin_graph::{
+    AttentionSpec, Cache, CacheId, CacheTypes, HeadsSpec, NodeId, Op, Pairs, Rows, WeightId,
+};
 
 use super::texts::groups;
 use super::{Bindings, Bound, Lowering};
@@ -64,7 +66,7 @@ impl Lowering<'_> {
             .size("N_HEADS", n_heads)
             .size("N_KV_HEADS", shape.n_kv_heads)
             .size("STRIDE", stride);
-        kernel.variant.kv_f32 = self.device.kv_f32;
+        kernel.variant.cache = self.device.cache_types;
         let (keys, values) = self.device.caches[cache.0].clone();
         (
             kernel,
@@ -227,7 +229,7 @@ impl Lowering<'_> {
             .size("K_START", k.start)
             .size("V_STRIDE", v.stride)
             .size("V_START", v.start);
-        kernel.variant.kv_f32 = self.device.kv_f32;
+        kernel.variant.cache = self.device.cache_types;
         let (keys, values) = self.device.caches[cache.0].clone();
         let entries = [
             (1, keys.into()),
@@ -236,7 +238,12 @@ impl Lowering<'_> {
             (4, self.bound(v)),
             (5, self.device.rows.clone().into()),
         ];
-        let size = Size::Rows(groups(k.cols / 4));
+        // Scales are written in pairs.
+        let CacheTypes { keys, values } = self.device.cache_types;
+        let is_quantised = keys.is_quantised() || values.is_quantised();
+        let columns = if is_quantised { 64 } else { 4 };
+        let threads = shape.n_kv_heads * shape.head_dim.div_ceil(columns);
+        let size = Size::Rows(groups(threads));
         let bytes = (self.plan.max_rows * 2 * k.cols) as u64 * 4;
         self.push(&kernel, size, Rows::All, bytes, &entries)?;
         Ok(())
@@ -250,8 +257,9 @@ impl Lowering<'_> {
     }
 
     /// Bytes read per position in the cache.
-    fn kv_bytes(&self, spec: &AttentionSpec) -> u64 {
-        (2 * spec.n_kv_heads * spec.head_dim * self.device.kv_bytes()) as u64
+    fn kv_bytes(&self, cache: CacheId) -> u64 {
+        let shape = &self.graph().caches[cache.0];
+        self.device.cache_types.token_bytes(shape) as u64
     }
 
     /// One token's rope, append and attention, and, where its keys are divided among workgroups, the
@@ -263,7 +271,7 @@ impl Lowering<'_> {
         mut entries: Bindings,
         bytes: u64,
     ) -> Result<()> {
-        let (_, spec) = self.spec(id)?;
+        let (cache, spec) = self.spec(id)?;
         let out = self.bound(self.plan.view(id));
         let splits = self.splits(spec.window);
         let part = (spec.head_dim / 4 + 1) * 16;
@@ -287,7 +295,7 @@ impl Lowering<'_> {
         entries.push((8, self.vector(spec.sinks)?));
         let size = Size::Fixed([spec.n_heads as u32, splits as u32, 1]);
         let bytes = bytes + (spec.n_heads * splits * part) as u64;
-        let kv_bytes = self.kv_bytes(&spec);
+        let kv_bytes = self.kv_bytes(cache);
         let dispatch = self.push(&kernel, size, Rows::All, bytes, &entries)?;
         dispatch.kv = Some((kv_bytes, spec.window));
         if splits > 1 {
@@ -316,7 +324,7 @@ impl Lowering<'_> {
         entries.push((4, self.vector(spec.sinks)?));
         entries.extend([(3, self.bound(q)), (7, self.bound(self.plan.view(id)))]);
         let bytes = (self.max_rows(node.rows) * node.cols) as u64 * 8;
-        let kv_bytes = self.kv_bytes(&spec);
+        let kv_bytes = self.kv_bytes(cache);
         let size = Size::Rows(spec.n_heads as u32);
         let dispatch = self.push(&kernel, size, node.rows, bytes, &entries)?;
         dispatch.kv = Some((kv_bytes, spec.window));
