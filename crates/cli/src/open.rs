@@ -72,10 +72,9 @@ pub async fn open(args: &ModelArgs) -> Result<Session> {
     open_for(&args.model, &args.on, 1).await
 }
 
-/// As [`open`], for so many answers at once.
-pub async fn open_for(model: &Path, args: &DeviceArgs, sequences: usize) -> Result<Session> {
-    let path = resolve(model)?;
-    let options = OpenOptions {
+/// How to open a model, for so many answers at once.
+pub fn options(args: &DeviceArgs, sequences: usize) -> Result<OpenOptions> {
+    Ok(OpenOptions {
         device: device_request(args)?,
         context: args.ctx,
         cache_type: match args.cache {
@@ -92,7 +91,13 @@ pub async fn open_for(model: &Path, args: &DeviceArgs, sequences: usize) -> Resu
             DraftArg::None => 0,
             DraftArg::Ngram => GUESSES,
         },
-    };
+    })
+}
+
+/// As [`open`], for so many answers at once.
+pub async fn open_for(model: &Path, args: &DeviceArgs, sequences: usize) -> Result<Session> {
+    let path = resolve(model)?;
+    let options = options(args, sequences)?;
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("loading {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")
             .context("progress style")?,
