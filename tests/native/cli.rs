@@ -490,7 +490,7 @@ fn serve_ends_with_ctrl_c() {
     let address = address.strip_suffix("/v1").unwrap();
     let mut client = std::net::TcpStream::connect(address).unwrap();
     client
-        .write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();

@@ -1,110 +1,18 @@
 //! The server, by plain HTTP.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Read;
+use std::net::TcpStream;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{JoinHandle, scope, sleep, spawn};
+use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use pollster::block_on;
 use serde_json::{Value, json};
-use siskin_engine::{DeviceRequest, GenerateOptions, OpenOptions, Sampling, Session};
-use siskin_serve::{ServeOptions, serve};
+use siskin_engine::{GenerateOptions, Sampling};
+use siskin_serve::{Content, ServeOptions};
 use siskin_tests::fixture;
 
-fn session(model: &str, sequences: usize) -> Session {
-    let options = OpenOptions {
-        device: DeviceRequest::Cpu,
-        context: Some(64),
-        sequences,
-        ..OpenOptions::default()
-    };
-    block_on(Session::open(&fixture(model), &options, &mut |_| ())).unwrap()
-}
-
-struct Server {
-    address: SocketAddr,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<std::io::Result<()>>>,
-}
-
-impl Server {
-    fn start(sequences: usize, options: ServeOptions) -> Self {
-        Self::with(
-            vec![("llama".into(), session("tiny/llama", sequences))],
-            options,
-        )
-    }
-
-    fn with(models: Vec<(String, Session)>, options: ServeOptions) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let is_stopped = stop.clone();
-        let is_stopped = move || is_stopped.load(Ordering::SeqCst);
-        let thread = spawn(move || serve(listener, models, options, is_stopped));
-        let thread = Some(thread);
-        Self {
-            address,
-            stop,
-            thread,
-        }
-    }
-
-    /// Sends a request, and leaves its answer to be read.
-    fn send(&self, head: &str, body: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        let length = body.len();
-        let request = format!(
-            "{head}\r\nHost: test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-        );
-        // A server that refuses a body may close before it has read all of it.
-        let _ = stream.write_all(request.as_bytes());
-        stream
-    }
-
-    /// Status, headers and body.
-    fn ask(&self, head: &str, body: &str) -> (u16, String, String) {
-        let mut all = vec![];
-        let _ = self.send(head, body).read_to_end(&mut all);
-        let all = String::from_utf8(all).unwrap();
-        let (head, body) = all.split_once("\r\n\r\n").unwrap_or((&all, ""));
-        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok());
-        (status.unwrap_or(0), head.to_lowercase(), body.into())
-    }
-
-    fn post(&self, path: &str, body: &Value) -> Value {
-        let (status, _, text) = self.ask(&format!("POST {path} HTTP/1.1"), &body.to_string());
-        assert_eq!(status, 200, "{text}");
-        serde_json::from_str(&text).unwrap()
-    }
-
-    /// The data of a stream's events.
-    fn stream(&self, path: &str, body: &Value) -> Vec<String> {
-        let (status, head, text) = self.ask(&format!("POST {path} HTTP/1.1"), &body.to_string());
-        assert_eq!(status, 200, "{text}");
-        assert!(head.contains("text/event-stream"), "{head}");
-        let data = text.lines().filter_map(|l| l.strip_prefix("data: "));
-        data.map(String::from).collect()
-    }
-
-    fn metric(&self, name: &str) -> f64 {
-        let (_, _, text) = self.ask("GET /metrics HTTP/1.1", "");
-        let line = text.lines().find(|l| l.starts_with(name));
-        let value = line.and_then(|l| l.rsplit(' ').next()?.parse().ok());
-        value.unwrap_or_else(|| panic!("no {name} in {text}"))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        let ended = self.thread.take().map(JoinHandle::join);
-        assert!(matches!(ended, Some(Ok(Ok(())))) || std::thread::panicking());
-    }
-}
+use crate::server::{Server, session};
 
 /// Different prompts, each with the text that the session answers by itself.
 fn prompts() -> Vec<(Value, String)> {
@@ -371,11 +279,11 @@ fn what_is_wrong_is_refused_by_name() {
             "`GET /v1/chat/completions` is not supported",
         ),
         (
-            "POST /v1/responses",
+            "POST /v1/images",
             "{}".into(),
             404,
             "",
-            "`POST /v1/responses` is not supported",
+            "`POST /v1/images` is not supported",
         ),
         (
             "POST /v1/embeddings",
@@ -552,11 +460,14 @@ fn clients_that_leave_free_their_sequences() {
 
 #[test]
 fn several_models_embeddings_and_tokens() {
-    let models = vec![
-        ("llama".into(), session("tiny/llama", 2)),
-        ("qwen3".into(), session("tiny/qwen3", 2)),
-    ];
-    let server = Server::with(models, ServeOptions::default());
+    let content = Content {
+        models: vec![
+            ("llama".into(), session("tiny/llama", 2)),
+            ("qwen3".into(), session("tiny/qwen3", 2)),
+        ],
+        ..Content::default()
+    };
+    let server = Server::with(content, ServeOptions::default());
     let found = server.post(
         "/tokenize",
         &json!({"content": "Hello", "with_pieces": true}),

@@ -203,7 +203,7 @@ impl CacheArgs {
 }
 
 /// Where and how a model runs.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct DeviceArgs {
     /// auto, cpu, gpu or gpu:N
     #[arg(long, default_value = "auto", value_parser = parse_device)]
@@ -627,9 +627,23 @@ pub struct BenchArgs {
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// Models, as for the other commands; each is served under its file's name
-    #[arg(required = true)]
+    /// Models, as for the other commands; each stays loaded, and is served under its file's name
+    #[arg(required_unless_present = "models_dir", value_name = "MODEL")]
     pub models: Vec<PathBuf>,
+    /// A folder of GGUF files and model folders, each loaded when a request first names it
+    #[arg(long = "models", value_name = "DIR")]
+    pub models_dir: Option<PathBuf>,
+    /// Seconds without a request after which a model of the folder is unloaded; 0 keeps it
+    #[arg(
+        long,
+        default_value_t = 300,
+        requires = "models_dir",
+        value_name = "SECONDS"
+    )]
+    pub idle_unload: u64,
+    /// Models of the folder that are loaded at once; the one that has been idle for longest makes room
+    #[arg(long, default_value_t = 2, requires = "models_dir", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_loaded: u16,
     #[command(flatten)]
     pub on: DeviceArgs,
     /// The address to listen on; other than loopback needs an API key or --no-auth
@@ -652,9 +666,12 @@ pub struct ServeArgs {
     /// The most bytes of a request
     #[arg(long, default_value_t = 4 << 20)]
     pub max_body: usize,
-    /// The origin whose pages may send requests, such as https://example.com, or *
+    /// The origin whose pages may send requests, beside the server's own, such as https://example.com, or *
     #[arg(long)]
     pub cors: Option<String>,
+    /// The folder of the page to serve at / [default: `page` beside the program, or a checkout's web/dist]
+    #[arg(long, value_name = "DIR")]
+    pub page: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

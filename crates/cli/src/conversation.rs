@@ -38,7 +38,9 @@ pub async fn load(session: &mut Session, path: &Path) -> Result<Vec<Message>> {
         eprintln!("note: {}; its messages run again", remedy::line(&e.into()));
     }
     let messages = note.messages.iter();
-    Ok(messages.map(|m| Message::new(&m.role, &m.content)).collect())
+    Ok(messages
+        .map(|m| Message::new(&m.role, &m.content))
+        .collect())
 }
 
 pub async fn save(session: &mut Session, path: &Path, messages: &[Message]) -> Result<()> {

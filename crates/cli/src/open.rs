@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use siskin_engine::{
-    Adapter, DeviceRequest, GenerateOptions, ModelFiles, OpenOptions, Precision, RopeScaling,
-    Sampling, Session, new_seed,
+    Adapter, DeviceRequest, GenerateOptions, ModelFiles, OpenOptions, Precision, Progress,
+    RopeScaling, Sampling, Session, new_seed,
 };
 use siskin_formats::Checkpoint;
 use siskin_models::Model;
@@ -65,66 +65,90 @@ pub fn device_request(args: &DeviceArgs) -> Result<DeviceRequest> {
     })
 }
 
-/// Opens the model, with a progress bar on stderr if that is a terminal.
+/// Opens the model for one answer at a time.
 pub async fn open(args: &ModelArgs) -> Result<Session> {
     open_for(&args.model, &args.on, 1).await
 }
 
-/// As [`open`], for so many answers at once.
-pub async fn open_for(model: &Path, args: &DeviceArgs, sequences: usize) -> Result<Session> {
-    let path = resolve(model)?;
-    let options = OpenOptions {
-        device: device_request(args)?,
-        context: args.ctx,
-        cache_types: args.cache.types(),
-        precision: match args.precision {
-            PrecisionArg::Fast => Precision::Fast,
-            PrecisionArg::F32 => Precision::F32,
-        },
-        sequences,
-        cache_tokens: None,
-        guesses: match args.draft {
-            DraftArg::None => 0,
-            DraftArg::Ngram | DraftArg::Model(_) => GUESSES,
-        },
-    };
-    let files = match args.rope_scaling {
-        Some(kind) => ModelFiles::open_scaled(
-            &path,
-            &RopeScaling {
+/// How models are opened.
+#[derive(Debug)]
+pub struct Opening {
+    options: OpenOptions,
+    rope_scaling: Option<RopeScaling>,
+    /// The model that guesses.
+    draft: Option<PathBuf>,
+}
+
+impl Opening {
+    /// For so many answers at once.
+    pub fn of(args: &DeviceArgs, sequences: usize) -> Result<Self> {
+        let draft = match &args.draft {
+            DraftArg::Model(draft) => Some(resolve(draft)?),
+            DraftArg::None | DraftArg::Ngram => None,
+        };
+        Ok(Self {
+            options: OpenOptions {
+                device: device_request(args)?,
+                context: args.ctx,
+                cache_types: args.cache.types(),
+                precision: match args.precision {
+                    PrecisionArg::Fast => Precision::Fast,
+                    PrecisionArg::F32 => Precision::F32,
+                },
+                sequences,
+                cache_tokens: None,
+                guesses: match args.draft {
+                    DraftArg::None => 0,
+                    DraftArg::Ngram | DraftArg::Model(_) => GUESSES,
+                },
+            },
+            rope_scaling: args.rope_scaling.map(|kind| RopeScaling {
                 kind,
                 factor: args.rope_factor.unwrap_or(1.0),
                 original_context: args.rope_original_ctx,
-            },
-        )?,
-        None => ModelFiles::open(&path)?,
-    };
-    let mut session = load(files, &options).await?;
-    if let DraftArg::Model(draft) = &args.draft {
-        let options = OpenOptions {
-            guesses: 0,
-            context: None,
-            ..options
-        };
-        session.set_draft(load(ModelFiles::open(&resolve(draft)?)?, &options).await?)?;
+            }),
+            draft,
+        })
     }
-    Ok(session)
+
+    pub async fn open(
+        &self,
+        path: &Path,
+        on_progress: &mut dyn FnMut(Progress),
+    ) -> siskin_engine::Result<Session> {
+        let files = match &self.rope_scaling {
+            Some(scaling) => ModelFiles::open_scaled(path, scaling)?,
+            None => ModelFiles::open(path)?,
+        };
+        let mut session = Session::load(files, &self.options, on_progress).await?;
+        if let Some(draft) = &self.draft {
+            let options = OpenOptions {
+                guesses: 0,
+                context: None,
+                ..self.options.clone()
+            };
+            session.set_draft(Session::open(draft, &options, on_progress).await?)?;
+        }
+        Ok(session)
+    }
 }
 
-/// Loads a model, with a progress bar.
-async fn load(files: ModelFiles, options: &OpenOptions) -> Result<Session> {
+/// Opens a model for so many answers at once, with a progress bar on stderr if that is a terminal.
+pub async fn open_for(model: &Path, args: &DeviceArgs, sequences: usize) -> Result<Session> {
+    let path = resolve(model)?;
+    let opening = Opening::of(args, sequences)?;
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("loading {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")
             .context("progress style")?,
     );
-    let session = Session::load(files, options, &mut |p| {
+    let opened = opening.open(&path, &mut |p| {
         bar.set_length(p.total);
         bar.set_position(p.done);
         if stop::flow().is_break() {
             std::process::exit(130);
         }
-    })
-    .await;
+    });
+    let session = opened.await;
     bar.finish_and_clear();
     Ok(session?)
 }

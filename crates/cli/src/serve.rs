@@ -1,11 +1,17 @@
+//! `siskin serve`.
+
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use siskin_serve::ServeOptions;
+use siskin_engine::Session;
+use siskin_serve::{Content, OnDemand, ServeOptions};
 
 use crate::args::ServeArgs;
-use crate::{open, stop};
+use crate::models_folder::{ModelsFolder, model_name};
+use crate::{open, page_folder, stop};
 
 /// Where the API key is, other than on the command line, which other users of the machine can see.
 const KEY_VARIABLE: &str = "SISKIN_API_KEY";
@@ -24,17 +30,12 @@ pub async fn serve(args: ServeArgs) -> Result<()> {
         TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     let address = listener.local_addr()?;
     let names = names(&args.models)?;
+    let on_demand = on_demand(&args)?;
+    let page = page_folder::find(args.page.as_deref())?;
     let mut models = vec![];
     for (path, name) in args.models.iter().zip(names) {
         let session = open::open_for(path, &args.on, args.parallel.into()).await?;
-        let device = session.device();
-        eprintln!(
-            "{name}: {}, profile {}; {} at once, {} tokens each",
-            device.name(),
-            device.profile(),
-            session.sequences(),
-            session.context()
-        );
+        report(&name, &session);
         models.push((name, session));
     }
     let options = ServeOptions {
@@ -42,22 +43,52 @@ pub async fn serve(args: ServeArgs) -> Result<()> {
         max_waiting: args.max_waiting,
         max_body: args.max_body,
         cors: args.cors,
+        ..ServeOptions::default()
     };
     println!("listening on http://{address}/v1");
-    siskin_serve::serve(listener, models, options, || stop::flow().is_break())?;
+    if page.is_some() {
+        println!("the page is at http://{address}/");
+    }
+    let content = Content {
+        models,
+        on_demand,
+        page,
+    };
+    siskin_serve::serve(listener, content, options, || stop::flow().is_break())?;
     Ok(())
+}
+
+/// Says on which device a model runs.
+pub fn report(name: &str, session: &Session) {
+    let device = session.device();
+    eprintln!(
+        "{name}: {}, profile {}; {} at once, {} tokens each",
+        device.name(),
+        device.profile(),
+        session.sequences(),
+        session.context()
+    );
+}
+
+/// The models of the folder, if there is one.
+fn on_demand(args: &ServeArgs) -> Result<Option<OnDemand>> {
+    let Some(dir) = &args.models_dir else {
+        return Ok(None);
+    };
+    let folder = ModelsFolder::open(dir, &args.on, args.parallel.into())?;
+    let idle = Duration::from_secs(args.idle_unload);
+    Ok(Some(OnDemand {
+        library: Arc::new(folder),
+        max_loaded: args.max_loaded.into(),
+        idle: (!idle.is_zero()).then_some(idle),
+    }))
 }
 
 /// The models' names: those of their files, which must differ.
 fn names(models: &[PathBuf]) -> Result<Vec<String>> {
     let mut names = vec![];
     for model in models {
-        let path = open::resolve(model)?;
-        let name = match path.is_dir() {
-            true => path.file_name(),
-            false => path.file_stem(),
-        };
-        let name = name.unwrap_or_default().to_string_lossy().into_owned();
+        let name = model_name(&open::resolve(model)?);
         if names.contains(&name) {
             bail!("two models are named `{name}`; rename one of the files");
         }

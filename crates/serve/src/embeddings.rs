@@ -3,22 +3,16 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use serde_json::{Value, json};
 use siskin_engine::EmbedOptions;
 
-use crate::answers::refused;
+use crate::answering::{ended, refused};
 use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::requests::Fields;
 
-pub async fn create(
-    State(app): State<Arc<App>>,
-    body: std::result::Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>> {
-    let mut fields = Fields::of(app.parse(body)?)?;
+pub async fn create(State(app): State<Arc<App>>, mut fields: Fields) -> Result<Json<Value>> {
     let model: Option<String> = fields.take("model")?;
     let texts = match fields.need("input")? {
         Value::String(text) => vec![text],
@@ -48,11 +42,11 @@ pub async fn create(
     if texts.is_empty() {
         return Err(ApiError::field("input", "`input` is empty"));
     }
-    let model = app.model(model.as_deref())?;
+    let model = app.models.get(model.as_deref()).await?;
     let _ticket = model.ticket(1)?;
-    let ended = |_| ApiError::server("the model's thread has ended; restart the server");
-    let found = model.worker.embed(texts, options).await.map_err(ended)?;
-    let found = found.map_err(refused)?;
+    let found = model.worker.embed(texts, options).await;
+    let found = found.map_err(|_| ended())?;
+    let found = found.map_err(|e| refused(e, "input"))?;
     let data = found.vectors.iter().enumerate().map(|(index, vector)| {
         let embedding = match is_base64 {
             true => base64(vector).into(),

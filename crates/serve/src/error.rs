@@ -1,5 +1,7 @@
 //! Errors in OpenAI's shape: <https://platform.openai.com/docs/guides/error-codes>.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -41,12 +43,38 @@ impl ApiError {
         }
     }
 
-    pub fn no_model(name: &str, names: &[&str]) -> Self {
+    pub fn no_model(name: &str, names: &[String]) -> Self {
         let message = format!("there is no model `{name}`; there are {}", names.join(", "));
         Self {
             status: StatusCode::NOT_FOUND,
             code: Some("model_not_found"),
             ..Self::field("model", message)
+        }
+    }
+
+    pub fn model_name(name: &str) -> Self {
+        let message = format!("`{name}` is not a model's name: it is a path");
+        Self::field("model", message)
+    }
+
+    pub fn not_loaded(name: &str, why: &str) -> Self {
+        Self {
+            code: Some("model_not_loaded"),
+            param: Some("model".into()),
+            ..Self::server(format!("model `{name}` cannot be loaded: {why}"))
+        }
+    }
+
+    /// As many models as may be loaded are in use.
+    pub fn no_room(names: &[&str]) -> Self {
+        let message = format!(
+            "no other model can be loaded while these are in use: {}; try again later, or raise --max-loaded",
+            names.join(", ")
+        );
+        Self {
+            code: Some("models_busy"),
+            param: Some("model".into()),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
         }
     }
 
@@ -58,10 +86,10 @@ impl ApiError {
         }
     }
 
-    pub fn too_long(message: impl Into<String>) -> Self {
+    pub fn too_long(field: &str, message: impl Into<String>) -> Self {
         Self {
             code: Some("context_length_exceeded"),
-            ..Self::field("messages", message)
+            ..Self::field(field, message)
         }
     }
 
@@ -71,6 +99,25 @@ impl ApiError {
             status: StatusCode::PAYLOAD_TOO_LARGE,
             ..Self::invalid(message)
         }
+    }
+
+    pub fn too_slow(limit: Duration) -> Self {
+        let message = format!("the body did not arrive within {} seconds", limit.as_secs());
+        Self {
+            status: StatusCode::REQUEST_TIMEOUT,
+            ..Self::invalid(message)
+        }
+    }
+
+    /// The host may be the name of another site, which resolves to this server.
+    pub fn other_host(host: &str) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "permission_error",
+            format!(
+                "`{host}` is not this machine's own name; use localhost, or start the server with --api-key"
+            ),
+        )
     }
 
     pub fn other_origin(origin: &str) -> Self {
@@ -108,6 +155,10 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
     }
 
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// `{"error": …}`.
     pub fn json(&self) -> Value {
         json!({"error": {
@@ -122,7 +173,11 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.json())).into_response();
-        if self.status == StatusCode::TOO_MANY_REQUESTS {
+        let is_temporary = [
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ];
+        if is_temporary.contains(&self.status) {
             let headers = response.headers_mut();
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

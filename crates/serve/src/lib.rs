@@ -1,14 +1,27 @@
-//! OpenAI's HTTP API over siskin's engine: chat and text completions, streamed or not, embeddings, and what operators need
-//! (`/health`, `/metrics`). Each model has a thread, on which all of its requests run side by side.
+//! OpenAI's HTTP API over siskin's engine: chat and text completions and responses, streamed or not, embeddings, and what
+//! operators need (`/health`, `/metrics`). Each model has a thread, on which all of its requests run side by side.
 //!
 //! Shapes: <https://platform.openai.com/docs/api-reference>. What is not supported is refused by name, never ignored.
 
+mod answering;
 mod answers;
 mod app;
+mod body;
+mod chunks;
 mod embeddings;
 mod error;
+mod input;
+mod listen;
+mod memory;
 mod metrics;
+mod models;
+mod origin;
+mod page;
 mod requests;
+mod response_events;
+mod response_shapes;
+mod responses;
+mod served;
 mod shapes;
 mod streams;
 mod tokens;
@@ -16,9 +29,16 @@ mod worker;
 
 use std::io;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use siskin_engine::Session;
+use tokio::time::sleep;
+
+use crate::app::App;
+use crate::models::Models;
+pub use crate::models::{Library, OnDemand};
+pub use crate::page::Page;
 
 /// How requests are received.
 #[derive(Debug, Clone)]
@@ -29,8 +49,11 @@ pub struct ServeOptions {
     pub max_waiting: usize,
     /// The most bytes of a request's body.
     pub max_body: usize,
-    /// The origin whose pages may send requests (CORS), or `*`; `None` for none. Requests of other pages are refused.
+    /// The origin whose pages may send requests (CORS), or `*`; `None` for none but the server's own. Requests of other
+    /// pages are refused.
     pub cors: Option<String>,
+    /// How long a client may take to send its headers, then its body, and how long it may read nothing of an answer.
+    pub client_timeout: Duration,
 }
 
 impl Default for ServeOptions {
@@ -40,34 +63,66 @@ impl Default for ServeOptions {
             max_waiting: 64,
             max_body: 4 << 20,
             cors: None,
+            client_timeout: Duration::from_secs(30),
         }
     }
 }
 
-/// Serves the models, each under its name, until `is_stopped` says so; answers that have begun are then finished.
+/// What is served.
+#[derive(Debug, Default)]
+pub struct Content {
+    /// Models that stay loaded, each under its name.
+    pub models: Vec<(String, Session)>,
+    /// Models that are loaded when they are needed.
+    pub on_demand: Option<OnDemand>,
+    /// The page.
+    pub page: Option<Page>,
+}
+
+/// Serves models until `is_stopped` says so; answers that have begun are then finished.
 ///
 /// # Errors
-/// If the listener fails.
+/// If the listener fails, or no thread can be started.
 pub fn serve(
     listener: TcpListener,
-    models: Vec<(String, Session)>,
+    content: Content,
     options: ServeOptions,
     is_stopped: impl Fn() -> bool + Send + 'static,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?.ip();
+    let models = Models::new(content.models, content.on_demand, options.max_waiting)?;
+    let client_timeout = options.client_timeout;
+    let app = App {
+        models: models.clone(),
+        page: content.page,
+        options,
+        address,
+        created: app::now(),
+    };
+    let router = app::router(Arc::new(app));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let app = app::App::new(models, options)?;
-        let router = app::router(app);
-        let stopped = async move {
+        if let Some(interval) = models.check_interval() {
+            let models = models.clone();
+            tokio::spawn(async move {
+                loop {
+                    sleep(interval).await;
+                    models.drop_idle();
+                }
+            });
+        }
+        let stopped = async {
             while !is_stopped() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                sleep(Duration::from_millis(50)).await;
             }
         };
-        axum::serve(tokio::net::TcpListener::from_std(listener)?, router)
-            .with_graceful_shutdown(stopped)
-            .await
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        listen::listen(listener, router, client_timeout, stopped).await;
+        // A thread in the middle of it must not outlive what it uses.
+        models.settle().await;
+        Ok(())
     })
 }

@@ -40,26 +40,34 @@ impl Metrics {
         self.decode_seconds += answer.decode_time.as_secs_f64();
     }
 
-    fn values(&self) -> [(&'static str, &'static str, &'static str, f64); 11] {
+    fn values(&self, is_loaded: bool) -> [(&'static str, &'static str, &'static str, f64); 12] {
         let answered = self.stopped + self.cut;
+        // One that was dropped runs nothing, whatever it told last.
+        let now = |gauge: f64| if is_loaded { gauge } else { 0.0 };
         [
+            (
+                "model_loaded",
+                "gauge",
+                "Whether the model is loaded.",
+                now(1.0),
+            ),
             (
                 "requests_running",
                 "gauge",
                 "Requests that are being answered.",
-                self.running as f64,
+                now(self.running as f64),
             ),
             (
                 "requests_waiting",
                 "gauge",
                 "Requests that wait for room.",
-                self.waiting as f64,
+                now(self.waiting as f64),
             ),
             (
                 "cache_used_ratio",
                 "gauge",
                 "The part of the KV cache that is occupied, answered sequences included.",
-                self.cache_used,
+                now(self.cache_used),
             ),
             (
                 "prompt_tokens_total",
@@ -113,12 +121,12 @@ impl Metrics {
     }
 }
 
-/// The text of all models' metrics.
-pub fn text<'a>(models: impl Iterator<Item = (&'a str, &'a Metrics)>) -> String {
+/// The text of all models' metrics; of each, whether it is loaded.
+pub fn text<'a>(models: impl Iterator<Item = (&'a str, bool, &'a Metrics)>) -> String {
     let models: Vec<_> = models
-        .map(|(name, m)| {
+        .map(|(name, is_loaded, m)| {
             let name = name.replace('\\', r"\\").replace('"', "\\\"");
-            (name, m, m.values())
+            (name, m, m.values(is_loaded))
         })
         .collect();
     let mut out = String::new();

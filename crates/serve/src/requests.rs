@@ -73,6 +73,11 @@ impl Fields {
         self.take(name)?.ok_or_else(missing)
     }
 
+    /// A field's value as it was written, to be read later.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
     /// Refuses what was not read.
     pub fn finish(self) -> Result<()> {
         for (name, value) in self.0 {
@@ -123,38 +128,13 @@ impl Common {
             Some(n) => limit.or(Some(n)),
             None => limit,
         };
-        let usual = Sampling::default();
-        let sampling = Sampling {
-            temperature: fields.take("temperature")?.unwrap_or(usual.temperature),
-            top_p: fields.take("top_p")?.unwrap_or(usual.top_p),
-            top_k: fields.take("top_k")?.unwrap_or(usual.top_k),
-            min_p: fields.take("min_p")?.unwrap_or(usual.min_p),
-            repeat_penalty: fields
-                .take("repeat_penalty")?
-                .unwrap_or(usual.repeat_penalty),
-            seed: fields.take("seed")?.unwrap_or_else(new_seed),
-        };
+        let sampling = sampling(fields)?;
         let n = fields.take("n")?.unwrap_or(1);
         if n == 0 || n > MAX_N {
             let message = format!("`n` is {n}; it must be from 1 to {MAX_N}");
             return Err(ApiError::field("n", message));
         }
-        let mut include_usage = false;
-        if let Some(given) = fields.take::<Map<String, Value>>("stream_options")? {
-            for (name, value) in given {
-                match (name.as_str(), value.as_bool()) {
-                    ("include_usage", Some(wanted)) => include_usage = wanted,
-                    // Padding against those who see only the lengths of packets: there is none.
-                    ("include_obfuscation", Some(_)) => {}
-                    _ => {
-                        let message = format!(
-                            "`stream_options`: `{name}` is {value}; use include_usage: true or false"
-                        );
-                        return Err(ApiError::field("stream_options", message));
-                    }
-                }
-            }
-        }
+        let include_usage = stream_options(fields)?;
         Ok(Self {
             model: fields.take("model")?,
             stream: fields.take("stream")?.unwrap_or(false),
@@ -171,6 +151,40 @@ impl Common {
             },
         })
     }
+}
+
+pub fn sampling(fields: &mut Fields) -> Result<Sampling> {
+    let usual = Sampling::default();
+    Ok(Sampling {
+        temperature: fields.take("temperature")?.unwrap_or(usual.temperature),
+        top_p: fields.take("top_p")?.unwrap_or(usual.top_p),
+        top_k: fields.take("top_k")?.unwrap_or(usual.top_k),
+        min_p: fields.take("min_p")?.unwrap_or(usual.min_p),
+        repeat_penalty: fields
+            .take("repeat_penalty")?
+            .unwrap_or(usual.repeat_penalty),
+        seed: fields.take("seed")?.unwrap_or_else(new_seed),
+    })
+}
+
+/// Whether a stream's usage is wanted.
+pub fn stream_options(fields: &mut Fields) -> Result<bool> {
+    let mut include_usage = false;
+    let given = fields.take::<Map<String, Value>>("stream_options")?;
+    for (name, value) in given.unwrap_or_default() {
+        match (name.as_str(), value.as_bool()) {
+            ("include_usage", Some(wanted)) => include_usage = wanted,
+            // Padding against those who see only the lengths of packets: there is none.
+            ("include_obfuscation", Some(_)) => {}
+            _ => {
+                let message = format!(
+                    "`stream_options`: `{name}` is {value}; use include_usage: true or false"
+                );
+                return Err(ApiError::field("stream_options", message));
+            }
+        }
+    }
+    Ok(include_usage)
 }
 
 fn stop_strings(fields: &mut Fields) -> Result<Vec<String>> {
@@ -199,6 +213,8 @@ pub fn top(fields: &mut Fields, name: &str) -> Result<Option<usize>> {
 /// A conversation, for the chat template.
 #[derive(Debug)]
 pub struct Conversation {
+    /// The field that the messages come from.
+    field: &'static str,
     messages: Vec<Message>,
     kwargs: Map<String, Value>,
     allow_special_tokens: bool,
@@ -212,8 +228,15 @@ impl Conversation {
             return Err(ApiError::field("messages", message));
         }
         let messages = given.into_iter().enumerate().map(|(i, m)| message_of(m, i));
+        let messages: Vec<Message> = messages.collect::<Result<_>>()?;
+        Self::new("messages", messages, fields)
+    }
+
+    /// With what the other fields say about the template.
+    pub fn new(field: &'static str, messages: Vec<Message>, fields: &mut Fields) -> Result<Self> {
         Ok(Self {
-            messages: messages.collect::<Result<_>>()?,
+            field,
+            messages,
             kwargs: fields.take("chat_template_kwargs")?.unwrap_or_default(),
             allow_special_tokens: fields.take("allow_special_tokens")?.unwrap_or(false),
         })
@@ -228,7 +251,7 @@ impl Conversation {
             allow_special_tokens: self.allow_special_tokens,
             ..RenderRequest::default()
         });
-        let wrong = |e: siskin_text::Error| ApiError::field("messages", e.to_string());
+        let wrong = |e: siskin_text::Error| ApiError::field(self.field, e.to_string());
         let rendered = rendered.map_err(wrong)?;
         let tokens = text.encode_rendered(&rendered).map_err(wrong)?;
         Ok((rendered.text, tokens.iter().map(|t| t.id).collect()))

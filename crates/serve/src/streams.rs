@@ -2,106 +2,88 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::response::sse::{Event as Sse, KeepAlive, Sse as Response};
 use axum::response::{IntoResponse, Response as HttpResponse};
-use serde_json::Value;
-use siskin_engine::{Answer, RequestEvent};
+use siskin_engine::RequestEvent;
 use tokio_stream::Stream;
 
-use crate::answers::{Answering, failed};
+use crate::answering::{Answering, ended};
 use crate::error::ApiError;
-use crate::shapes::Kind;
 use crate::worker::Event;
 
 /// How long a connection may be silent: proxies close those that are longer.
 const SILENCE: Duration = Duration::from_secs(15);
 
-pub fn stream(answering: Answering) -> HttpResponse {
+/// Events that have not been sent.
+pub type Ready = VecDeque<Sse>;
+
+/// What a route sends of its answers' events.
+pub trait Format: Send + Unpin + 'static {
+    /// What comes before the first event.
+    fn begin(&mut self, ready: &mut Ready);
+    /// An event of the answer of this index. Returns whether the stream has ended.
+    fn take(&mut self, index: usize, event: RequestEvent, ready: &mut Ready) -> bool;
+    /// Ends the stream.
+    fn fail(&mut self, error: &ApiError, ready: &mut Ready);
+}
+
+pub fn stream(answering: Answering, mut format: impl Format) -> HttpResponse {
     let mut ready = VecDeque::new();
-    if answering.head.kind == Kind::Chat {
-        ready.extend((0..answering.n).map(|i| answering.head.beginning(i).to_string()));
-    }
+    format.begin(&mut ready);
     let stream = Streaming {
         answering,
+        format,
         ready,
-        answers: vec![],
         has_ended: false,
     };
     let keep_alive = KeepAlive::new().interval(SILENCE);
     Response::new(stream).keep_alive(keep_alive).into_response()
 }
 
-struct Streaming {
+struct Streaming<F> {
     answering: Answering,
-    /// The data of events that have not been sent.
-    ready: VecDeque<String>,
-    answers: Vec<Answer>,
+    format: F,
+    ready: Ready,
     has_ended: bool,
 }
 
-impl Streaming {
-    fn push(&mut self, value: &Value) {
-        self.ready.push_back(value.to_string());
-    }
-
+impl<F: Format> Streaming<F> {
     fn take(&mut self, index: usize, event: Event) {
-        let head = self.answering.head.clone();
         match event {
-            Event::Request(RequestEvent::Token { text, logprob, .. }) => {
-                if !text.is_empty() || logprob.is_some() {
-                    self.push(&head.part(index, &text, logprob.as_ref()));
-                }
+            Event::Request(event) => {
+                self.has_ended = self.format.take(index, event, &mut self.ready);
             }
-            Event::Request(RequestEvent::Rest { text }) => {
-                self.push(&head.part(index, &text, None))
-            }
-            Event::Request(RequestEvent::Done(answer)) => {
-                self.push(&head.end(index, &answer));
-                self.answers.push(*answer);
-                if self.answers.len() == self.answering.n {
-                    if self.answering.include_usage {
-                        self.push(&head.usage(&self.answers, self.answering.per_prompt));
-                    }
-                    self.end();
-                }
-            }
-            Event::Request(RequestEvent::Failed(e)) => self.fail(&failed(&e)),
             Event::Failed(message) => self.fail(&ApiError::server(message)),
-            Event::Request(RequestEvent::Prefill { .. } | RequestEvent::DeviceLost) => {}
         }
     }
 
     fn fail(&mut self, error: &ApiError) {
-        self.push(&error.json());
-        self.end();
-    }
-
-    fn end(&mut self) {
-        self.ready.push_back("[DONE]".into());
+        self.format.fail(error, &mut self.ready);
         self.has_ended = true;
     }
 }
 
-impl Stream for Streaming {
+impl<F: Format> Stream for Streaming<F> {
     type Item = Result<Sse, Infallible>;
 
     fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        use std::task::Poll;
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Sse, Infallible>>> {
         loop {
-            if let Some(data) = self.ready.pop_front() {
-                return Poll::Ready(Some(Ok(Sse::default().data(data))));
+            if let Some(event) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(event)));
             }
             if self.has_ended {
                 return Poll::Ready(None);
             }
             match self.answering.events.poll_recv(context) {
                 Poll::Ready(Some((index, event))) => self.take(index, event),
-                Poll::Ready(None) => self.fail(&ApiError::server("the model's thread has ended")),
+                Poll::Ready(None) => self.fail(&ended()),
                 Poll::Pending => return Poll::Pending,
             }
         }

@@ -3,25 +3,20 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::requests::{Conversation, Fields};
 
-type Body = std::result::Result<Bytes, BytesRejection>;
-
 /// `{"content": text}` becomes `{"tokens": [id]}`; with `with_pieces`, `[{"id", "piece"}]`.
-pub async fn tokenize(State(app): State<Arc<App>>, body: Body) -> Result<Json<Value>> {
-    let mut fields = Fields::of(app.parse(body)?)?;
+pub async fn tokenize(State(app): State<Arc<App>>, mut fields: Fields) -> Result<Json<Value>> {
     let model: Option<String> = fields.take("model")?;
     let content: String = fields.need("content")?;
     let with_pieces = fields.take("with_pieces")?.unwrap_or(false);
     fields.finish()?;
-    let text = &app.model(model.as_deref())?.text;
+    let text = &app.models.get(model.as_deref()).await?.text;
     let tokens = text.encode(&content);
     let tokens = tokens.map_err(|e| ApiError::field("content", e.to_string()))?;
     let token = |t: &siskin_text::Token| match with_pieces {
@@ -33,21 +28,22 @@ pub async fn tokenize(State(app): State<Arc<App>>, body: Body) -> Result<Json<Va
 }
 
 /// `{"tokens": [id]}` becomes `{"content": text}`.
-pub async fn detokenize(State(app): State<Arc<App>>, body: Body) -> Result<Json<Value>> {
-    let mut fields = Fields::of(app.parse(body)?)?;
+pub async fn detokenize(State(app): State<Arc<App>>, mut fields: Fields) -> Result<Json<Value>> {
     let model: Option<String> = fields.take("model")?;
     let tokens: Vec<u32> = fields.need("tokens")?;
     fields.finish()?;
-    let text = &app.model(model.as_deref())?.text;
+    let text = &app.models.get(model.as_deref()).await?.text;
     Ok(Json(json!({"content": text.decode(&tokens)})))
 }
 
 /// `{"messages": […]}` becomes `{"prompt": text}`.
-pub async fn apply_template(State(app): State<Arc<App>>, body: Body) -> Result<Json<Value>> {
-    let mut fields = Fields::of(app.parse(body)?)?;
+pub async fn apply_template(
+    State(app): State<Arc<App>>,
+    mut fields: Fields,
+) -> Result<Json<Value>> {
     let model: Option<String> = fields.take("model")?;
     let conversation = Conversation::of(&mut fields)?;
     fields.finish()?;
-    let (prompt, _) = conversation.prompt(&app.model(model.as_deref())?.text)?;
+    let (prompt, _) = conversation.prompt(&app.models.get(model.as_deref()).await?.text)?;
     Ok(Json(json!({"prompt": prompt})))
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use pollster::block_on;
 use siskin_engine::{
@@ -12,7 +12,11 @@ use siskin_engine::{
 };
 use tokio::sync::{mpsc, oneshot};
 
+use crate::memory;
 use crate::metrics::Metrics;
+
+/// The most events that wait for a client to read them. Its connection holds some thousands more.
+const MAX_UNREAD: usize = 4096;
 
 /// An event of one of a client's answers, with the answer's index.
 pub type Answered = (usize, Event);
@@ -20,7 +24,7 @@ pub type Answered = (usize, Event);
 #[derive(Debug)]
 pub enum Event {
     Request(RequestEvent),
-    /// The device failed.
+    /// The device failed, or the client has left too much unread.
     Failed(String),
 }
 
@@ -34,7 +38,7 @@ pub struct Prompt {
 enum Command {
     Answer {
         prompts: Vec<Prompt>,
-        events: mpsc::UnboundedSender<Answered>,
+        events: mpsc::Sender<Answered>,
         /// Whether all were accepted.
         accepted: oneshot::Sender<Result<(), Error>>,
     },
@@ -45,9 +49,12 @@ enum Command {
     },
 }
 
-/// Sends work to the thread, which ends with the last of them.
-#[derive(Debug, Clone)]
-pub struct Worker(Sender<Command>);
+/// Sends work to the thread, which ends when this is dropped and what runs has been answered.
+#[derive(Debug)]
+pub struct Worker {
+    commands: Sender<Command>,
+    thread: JoinHandle<()>,
+}
 
 /// The thread has ended: it panicked.
 #[derive(Debug)]
@@ -56,7 +63,7 @@ pub struct Gone;
 impl Worker {
     pub fn start(name: &str, session: Session, metrics: Arc<Mutex<Metrics>>) -> io::Result<Self> {
         let (sender, commands) = channel();
-        thread::Builder::new().name(name.into()).spawn(move || {
+        let thread = thread::Builder::new().name(name.into()).spawn(move || {
             let clients = HashMap::new();
             Running {
                 session,
@@ -64,23 +71,37 @@ impl Worker {
                 clients,
             }
             .run(&commands);
+            memory::give_back();
         })?;
-        Ok(Self(sender))
+        Ok(Self {
+            commands: sender,
+            thread,
+        })
+    }
+
+    /// Whether the thread has panicked.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Accepts nothing more.
+    pub fn end(self) -> JoinHandle<()> {
+        self.thread
     }
 
     /// Answers the prompts; what happens to them comes from the receiver. Dropping it cancels them.
     pub async fn answer(
         &self,
         prompts: Vec<Prompt>,
-    ) -> Result<Result<mpsc::UnboundedReceiver<Answered>, Error>, Gone> {
-        let (events, receiver) = mpsc::unbounded_channel();
+    ) -> Result<Result<mpsc::Receiver<Answered>, Error>, Gone> {
+        let (events, receiver) = mpsc::channel(MAX_UNREAD);
         let (accepted, is_accepted) = oneshot::channel();
         let command = Command::Answer {
             prompts,
             events,
             accepted,
         };
-        self.0.send(command).map_err(|_| Gone)?;
+        self.commands.send(command).map_err(|_| Gone)?;
         let is_accepted = is_accepted.await.map_err(|_| Gone)?;
         Ok(is_accepted.map(|()| receiver))
     }
@@ -96,14 +117,14 @@ impl Worker {
             options,
             reply,
         };
-        self.0.send(command).map_err(|_| Gone)?;
+        self.commands.send(command).map_err(|_| Gone)?;
         result.await.map_err(|_| Gone)
     }
 }
 
 struct Client {
     index: usize,
-    events: mpsc::UnboundedSender<Answered>,
+    events: mpsc::Sender<Answered>,
 }
 
 struct Running {
@@ -116,6 +137,8 @@ impl Running {
     fn run(mut self, commands: &Receiver<Command>) {
         loop {
             if self.session.is_idle() {
+                // What was cancelled after the last step has left.
+                self.report();
                 match commands.recv() {
                     Ok(command) => self.take(command),
                     Err(_) => return,
@@ -133,7 +156,7 @@ impl Running {
                 Err(e) => {
                     for (_, client) in self.clients.drain() {
                         let event = Event::Failed(e.to_string());
-                        let _ = client.events.send((client.index, event));
+                        let _ = client.events.try_send((client.index, event));
                     }
                 }
             }
@@ -165,7 +188,7 @@ impl Running {
     fn submit(
         &mut self,
         prompts: Vec<Prompt>,
-        events: &mpsc::UnboundedSender<Answered>,
+        events: &mpsc::Sender<Answered>,
     ) -> Result<(), Error> {
         let mut submitted = vec![];
         for prompt in prompts {
@@ -207,12 +230,22 @@ impl Running {
         {
             metrics.answered(answer);
         }
-        if let Some(client) = self.clients.get(&update.request) {
-            let event = Event::Request(update.event);
-            let _ = client.events.send((client.index, event));
-        }
-        if is_last {
+        let Some(client) = self.clients.get(&update.request) else {
+            return;
+        };
+        // The last place is for saying why.
+        let is_full = client.events.capacity() <= 1;
+        let event = match is_full {
+            true => Event::Failed("the client reads too slowly".into()),
+            false => Event::Request(update.event),
+        };
+        let _ = client.events.try_send((client.index, event));
+        if is_full || is_last {
             self.clients.remove(&update.request);
+        }
+        if is_full {
+            let updates = self.session.cancel(update.request);
+            updates.into_iter().for_each(|u| self.tell(u));
         }
     }
 

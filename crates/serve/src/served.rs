@@ -1,0 +1,111 @@
+//! A loaded model, and who uses it.
+
+use std::io;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use siskin_engine::Session;
+use siskin_text::TextModel;
+
+use crate::error::{ApiError, Result};
+use crate::metrics::Metrics;
+use crate::worker::Worker;
+
+/// A model that is loaded.
+pub struct Served {
+    pub name: String,
+    pub text: Arc<TextModel>,
+    pub worker: Worker,
+    /// Requests that run or wait.
+    requests: Arc<AtomicUsize>,
+    max_requests: usize,
+    last_used: Mutex<Instant>,
+}
+
+impl Served {
+    pub fn start(
+        name: &str,
+        session: Session,
+        max_waiting: usize,
+        metrics: Arc<Mutex<Metrics>>,
+    ) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            name: name.into(),
+            text: session.text.clone(),
+            max_requests: session.sequences() + max_waiting,
+            worker: Worker::start(name, session, metrics)?,
+            requests: Arc::default(),
+            last_used: Mutex::new(Instant::now()),
+        }))
+    }
+
+    /// Places for `n` requests.
+    pub fn ticket(&self, n: usize) -> Result<Ticket> {
+        let before = self.requests.fetch_add(n, Ordering::SeqCst);
+        let ticket = Ticket {
+            requests: self.requests.clone(),
+            n,
+        };
+        match before + n > self.max_requests {
+            true => Err(ApiError::busy(before)),
+            false => Ok(ticket),
+        }
+    }
+
+    /// When its last request ended.
+    pub fn last_used(&self) -> Instant {
+        *self
+            .last_used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets go of the session, which its thread then drops.
+    pub fn end(self) -> JoinHandle<()> {
+        self.worker.end()
+    }
+}
+
+/// A loaded model in use: as long as there is one, the model stays loaded.
+pub struct Lease(Arc<Served>);
+
+impl Lease {
+    pub fn of(model: Arc<Served>) -> Self {
+        Self(model)
+    }
+}
+
+impl Deref for Lease {
+    type Target = Served;
+
+    fn deref(&self) -> &Served {
+        &self.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut last_used = self
+            .0
+            .last_used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *last_used = Instant::now();
+    }
+}
+
+/// A place among a model's requests, which is free again when this is dropped.
+#[derive(Debug)]
+pub struct Ticket {
+    requests: Arc<AtomicUsize>,
+    n: usize,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.requests.fetch_sub(self.n, Ordering::SeqCst);
+    }
+}
