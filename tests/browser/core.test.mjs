@@ -266,6 +266,40 @@ for (const device of ["cpu", "webgpu"]) {
   });
 }
 
+for (const device of ["cpu", "webgpu"]) {
+  test(`a saved conversation continues after a reload on ${device}, and only with its model`, async () => {
+    const { page, noise, close } = await openPage(browser, server.url);
+    const found = await page.evaluate(
+      async ([url, device]) => {
+        const load = (family) => Siskin.load(`${url}tiny/${family}/`, { device, context: 64 });
+        const first = await load("llama");
+        const prompt = "the quick brown fox jumps over the lazy dog";
+        await first.generate(prompt, { maxTokens: 4 });
+        const file = await first.save("a note");
+        const wanted = await first.generate(`${prompt} again`, { maxTokens: 8 });
+        first.unload();
+        const later = await load("llama");
+        const restored = await later.restore(file);
+        const answer = await later.generate(`${prompt} again`, { maxTokens: 8 });
+        later.unload();
+        const other = await load("qwen2");
+        const refused = await other.restore(file).catch((e) => ({ code: e.code, message: e.message }));
+        other.unload();
+        return { restored, refused, answers: [wanted, answer].map((a) => [a.ids, a.cachedTokens]) };
+      },
+      [server.url, device],
+    );
+    assert.equal(found.restored.note, "a note");
+    assert.ok(found.restored.tokens > 5);
+    assert.deepEqual(found.answers[1], found.answers[0]);
+    assert.ok(found.answers[1][1] > 5);
+    assert.equal(found.refused.code, "saved");
+    assert.match(found.refused.message, /another model/);
+    assert.deepEqual(noise, []);
+    await close();
+  });
+}
+
 test("the main thread and given bytes work too", async () => {
   const { page, noise, close } = await openPage(browser, server.url);
   const expected = nativeRun(join(tiny, "llama"), "hello", 8, ["--ctx", "64"]).ids;

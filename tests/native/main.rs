@@ -30,6 +30,7 @@ mod recurrent;
 mod refusals;
 mod sequences;
 mod serve;
+mod serve_adapters;
 mod serve_limits;
 mod serve_models;
 mod serve_page;

@@ -266,10 +266,10 @@ fn what_is_wrong_is_refused_by_name() {
         ),
         (
             text,
-            "{\"prompt\": \"\", \"best_of\": 3}".into(),
+            "{\"prompt\": \"\", \"best_of\": 0}".into(),
             400,
             "best_of",
-            "only the value of `n`",
+            "it must be from `n`",
         ),
         (
             "GET /v1/chat/completions",

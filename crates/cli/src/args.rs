@@ -114,6 +114,14 @@ With --json, `counts` and `kernels` are null on the CPU; `kernels` is also null 
     Devices(DevicesArgs),
 }
 
+fn parse_named(s: &str) -> Result<(String, String), String> {
+    let named = s
+        .split_once('=')
+        .filter(|(name, path)| !name.is_empty() && !path.is_empty());
+    let (name, path) = named.ok_or("use NAME=DIR")?;
+    Ok((name.into(), path.into()))
+}
+
 fn at_least_one(s: &str) -> Result<usize, String> {
     let n = s.parse().ok().filter(|n| *n > 0);
     n.ok_or_else(|| "it must be at least 1".into())
@@ -644,6 +652,9 @@ pub struct ServeArgs {
     /// Models of the folder that are loaded at once; the one that has been idle for longest makes room
     #[arg(long, default_value_t = 2, requires = "models_dir", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_loaded: u16,
+    /// An adapter that requests can name in place of the model, which they share (can be repeated; needs a single MODEL)
+    #[arg(long = "adapter", value_name = "NAME=DIR[:SCALE]", value_parser = parse_named)]
+    pub adapters: Vec<(String, String)>,
     #[command(flatten)]
     pub on: DeviceArgs,
     /// The address to listen on; other than loopback needs an API key or --no-auth

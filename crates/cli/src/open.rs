@@ -141,14 +141,14 @@ pub async fn open_for(model: &Path, args: &DeviceArgs, sequences: usize) -> Resu
         ProgressStyle::with_template("loading {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")
             .context("progress style")?,
     );
-    let opened = opening.open(&path, &mut |p| {
+    let on_progress = &mut |p: Progress| {
         bar.set_length(p.total);
         bar.set_position(p.done);
         if stop::flow().is_break() {
             std::process::exit(130);
         }
-    });
-    let session = opened.await;
+    };
+    let session = opening.open(&path, on_progress).await;
     bar.finish_and_clear();
     Ok(session?)
 }

@@ -30,12 +30,16 @@ pub async fn serve(args: ServeArgs) -> Result<()> {
         TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     let address = listener.local_addr()?;
     let names = names(&args.models)?;
+    if !args.adapters.is_empty() && names.len() != 1 {
+        bail!("--adapter needs a single MODEL, to which the adapters belong");
+    }
     let on_demand = on_demand(&args)?;
     let page = page_folder::find(args.page.as_deref())?;
     let mut models = vec![];
     for (path, name) in args.models.iter().zip(names) {
-        let session = open::open_for(path, &args.on, args.parallel.into()).await?;
+        let mut session = open::open_for(path, &args.on, args.parallel.into()).await?;
         report(&name, &session);
+        set_adapters(&mut session, &name, &args.adapters).await?;
         models.push((name, session));
     }
     let options = ServeOptions {
@@ -55,6 +59,26 @@ pub async fn serve(args: ServeArgs) -> Result<()> {
         page,
     };
     siskin_serve::serve(listener, content, options, || stop::flow().is_break())?;
+    Ok(())
+}
+
+/// Reads the adapters that the model's requests can name.
+async fn set_adapters(
+    session: &mut Session,
+    model: &str,
+    given: &[(String, String)],
+) -> Result<()> {
+    let mut adapters = vec![];
+    for (name, path) in given {
+        if name == model {
+            bail!("--adapter {name}: this is the model's name; choose another");
+        }
+        let adapter = open::read_adapter(path, &session.model, &session.files().checkpoint)?;
+        adapters.push((name.clone(), adapter));
+    }
+    if !adapters.is_empty() {
+        session.set_adapters(adapters).await?;
+    }
     Ok(())
 }
 

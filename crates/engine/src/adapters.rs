@@ -108,6 +108,11 @@ impl Session {
         .await
     }
 
+    /// The names of the adapters that requests can have.
+    pub fn adapter_names(&self) -> impl Iterator<Item = &str> {
+        self.adapters.named().iter().map(|(name, _)| name.as_str())
+    }
+
     /// Sets the adapters that requests can name ([`crate::GenerateOptions::adapter`]), in place of those before and of
     /// [`Self::set_adapter`]'s. Requests with different adapters, and without one, share the steps and the weights. The KV
     /// cache is cleared, and a training run ends.

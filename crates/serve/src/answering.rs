@@ -19,8 +19,11 @@ pub struct Answering {
 
 impl Answering {
     /// `field` is the one that the prompts come from.
-    pub async fn start(model: Lease, prompts: Vec<Prompt>, field: &str) -> Result<Self> {
+    pub async fn start(model: Lease, mut prompts: Vec<Prompt>, field: &str) -> Result<Self> {
         let n = prompts.len();
+        for prompt in &mut prompts {
+            prompt.options.adapter = model.adapter().map(String::from);
+        }
         let ticket = model.ticket(n)?;
         let accepted = model.worker.answer(prompts).await;
         let accepted = accepted.map_err(|_| ended())?;

@@ -8,11 +8,12 @@ use axum::response::{IntoResponse, Response};
 
 use crate::answering::{Answering, new_id};
 use crate::app::{App, now};
+use crate::best_of;
 use crate::chunks::Chunks;
 use crate::error::{ApiError, Result};
-use crate::requests::{Common, Conversation, Fields, prompts, top};
+use crate::requests::{Common, Conversation, Fields, MAX_N, prompts, top};
 use crate::served::Lease;
-use crate::shapes::{Head, Kind};
+use crate::shapes::{Head, Kind, usage};
 use crate::streams;
 use crate::worker::Prompt;
 
@@ -33,23 +34,67 @@ pub async fn chat(State(app): State<Arc<App>>, mut fields: Fields) -> Result<Res
 
 pub async fn text(State(app): State<Arc<App>>, mut fields: Fields) -> Result<Response> {
     let logprobs = top(&mut fields, "logprobs")?;
-    let common = Common::of(&mut fields, logprobs)?;
+    let mut common = Common::of(&mut fields, logprobs)?;
     let model = app.models.get(common.model.as_deref()).await?;
     let prompts = prompts(&mut fields, &model.text)?;
-    if let Some(best_of) = fields.take::<usize>("best_of")?.filter(|n| *n != common.n) {
-        let message = format!("`best_of` is {best_of}; only the value of `n` is supported");
-        return Err(ApiError::field("best_of", message));
-    }
+    let n = common.n;
+    let best_of = best_of(&mut fields, &common)?;
     fields.finish()?;
-    answer(model, Kind::Text, common, prompts).await
+    if best_of == n {
+        return answer(model, Kind::Text, common, prompts).await;
+    }
+    common.n = best_of;
+    // They are compared by it.
+    common.options.logprobs = logprobs.or(Some(0));
+    let head = head(&model, Kind::Text);
+    let answers = start(model, &common, prompts, Kind::Text).await?;
+    let answers = answers.whole().await?;
+    let mut best = best_of::best(&answers, best_of, n);
+    if logprobs.is_none() {
+        best.iter_mut().for_each(|a| a.logprobs.clear());
+    }
+    let mut json = head.answers(&best, n);
+    json["usage"] = usage(&answers, best_of);
+    Ok(Json(json).into_response())
 }
 
-async fn answer(
+/// How many answers to a prompt are generated, of which `n` are returned.
+fn best_of(fields: &mut Fields, common: &Common) -> Result<usize> {
+    let Some(best_of) = fields.take::<usize>("best_of")? else {
+        return Ok(common.n);
+    };
+    let refused = |why: &str| {
+        let message = format!("`best_of` is {best_of}; {why}");
+        Err(ApiError::field("best_of", message))
+    };
+    if best_of < common.n || best_of > MAX_N {
+        return refused(&format!("it must be from `n` to {MAX_N}"));
+    }
+    if best_of > common.n && common.stream {
+        return refused("a stream cannot be compared with others; leave it out or do not stream");
+    }
+    Ok(best_of)
+}
+
+fn head(model: &Lease, kind: Kind) -> Head {
+    let prefix = match kind {
+        Kind::Chat => "chatcmpl-",
+        Kind::Text => "cmpl-",
+    };
+    Head {
+        kind,
+        id: new_id(prefix),
+        created: now(),
+        model: model.name().into(),
+    }
+}
+
+async fn start(
     model: Lease,
-    kind: Kind,
-    common: Common,
+    common: &Common,
     prompts: Vec<Vec<u32>>,
-) -> Result<Response> {
+    kind: Kind,
+) -> Result<Answering> {
     let mut requests = vec![];
     for tokens in prompts {
         let tokens: Arc<[u32]> = tokens.into();
@@ -61,17 +106,21 @@ async fn answer(
             requests.push(Prompt { tokens, options });
         }
     }
-    let (prefix, field) = match kind {
-        Kind::Chat => ("chatcmpl-", "messages"),
-        Kind::Text => ("cmpl-", "prompt"),
+    let field = match kind {
+        Kind::Chat => "messages",
+        Kind::Text => "prompt",
     };
-    let head = Head {
-        kind,
-        id: new_id(prefix),
-        created: now(),
-        model: model.name.clone(),
-    };
-    let answering = Answering::start(model, requests, field).await?;
+    Answering::start(model, requests, field).await
+}
+
+async fn answer(
+    model: Lease,
+    kind: Kind,
+    common: Common,
+    prompts: Vec<Vec<u32>>,
+) -> Result<Response> {
+    let head = head(&model, kind);
+    let answering = start(model, &common, prompts, kind).await?;
     if common.stream {
         let chunks = Chunks::new(head, answering.n, common.n, common.include_usage);
         return Ok(streams::stream(answering, chunks));

@@ -64,14 +64,19 @@ pub async fn no_route(request: Request) -> ApiError {
 
 /// As llama-server's router, tells whether each is loaded.
 async fn models(State(app): State<Arc<App>>) -> Json<Value> {
-    let models = app.models.list().into_iter().map(|(name, state)| {
-        json!({
-            "id": name,
+    let models = app.models.list().into_iter().map(|listed| {
+        let mut model = json!({
+            "id": listed.name,
             "object": "model",
             "created": app.created,
             "owned_by": "siskin",
-            "status": {"value": state},
-        })
+            "status": {"value": listed.state},
+        });
+        // As vLLM has it.
+        if let Some(parent) = listed.parent {
+            model["parent"] = parent.into();
+        }
+        model
     });
     Json(json!({"object": "list", "data": models.collect::<Vec<_>>()}))
 }

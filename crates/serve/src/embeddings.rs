@@ -43,6 +43,10 @@ pub async fn create(State(app): State<Arc<App>>, mut fields: Fields) -> Result<J
         return Err(ApiError::field("input", "`input` is empty"));
     }
     let model = app.models.get(model.as_deref()).await?;
+    if let Some(adapter) = model.adapter() {
+        let message = format!("`{adapter}` is an adapter, and embeddings are the model's own");
+        return Err(ApiError::field("model", message));
+    }
     let _ticket = model.ticket(1)?;
     let found = model.worker.embed(texts, options).await;
     let found = found.map_err(|_| ended())?;
@@ -57,7 +61,7 @@ pub async fn create(State(app): State<Arc<App>>, mut fields: Fields) -> Result<J
     Ok(Json(json!({
         "object": "list",
         "data": data.collect::<Vec<_>>(),
-        "model": model.name,
+        "model": model.name(),
         "usage": {"prompt_tokens": found.tokens, "total_tokens": found.tokens},
     })))
 }

@@ -6,6 +6,7 @@
 mod answering;
 mod answers;
 mod app;
+mod best_of;
 mod body;
 mod chunks;
 mod embeddings;

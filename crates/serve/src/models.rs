@@ -61,6 +61,14 @@ impl State {
     }
 }
 
+/// A name that requests can have.
+pub struct Listed {
+    pub name: String,
+    pub state: &'static str,
+    /// Of an adapter, the model.
+    pub parent: Option<String>,
+}
+
 type States = BTreeMap<String, State>;
 
 pub struct Models {
@@ -103,9 +111,17 @@ impl Models {
         Served::start(name, session, self.max_waiting, metrics)
     }
 
-    /// All names, each with the state that llama-server's router has for it.
-    pub fn list(&self) -> Vec<(String, &'static str)> {
-        let kept = self.kept.iter().map(|m| (m.name.clone(), "loaded"));
+    /// All names, each with the state that llama-server's router has for it; adapters after their models.
+    pub fn list(&self) -> Vec<Listed> {
+        let of = |name: &String, parent: Option<&String>| Listed {
+            name: name.clone(),
+            state: "loaded",
+            parent: parent.cloned(),
+        };
+        let kept = self.kept.iter().flat_map(|m| {
+            let adapters = m.adapters.iter().map(|name| of(name, Some(&m.name)));
+            [of(&m.name, None)].into_iter().chain(adapters)
+        });
         let mut all: Vec<_> = kept.collect();
         let Some(on_demand) = &self.on_demand else {
             return all;
@@ -116,14 +132,18 @@ impl Models {
         names.extend(states.keys().cloned());
         names.sort();
         names.dedup();
-        names.retain(|name| self.kept.iter().all(|m| m.name != *name));
+        names.retain(|name| all.iter().all(|listed| listed.name != *name));
         all.extend(names.into_iter().map(|name| {
             let state = match states.get(&name) {
                 Some(State::Ready(_)) => "loaded",
                 Some(State::Loading(_)) => "loading",
                 None => "unloaded",
             };
-            (name, state)
+            Listed {
+                name,
+                state,
+                parent: None,
+            }
         }));
         all
     }
@@ -138,6 +158,10 @@ impl Models {
         if let Some(model) = self.kept.iter().find(|m| m.name == name) {
             return Ok(Lease::of(model.clone()));
         }
+        let has_it = |m: &&Arc<Served>| m.adapters.contains(&name);
+        if let Some(model) = self.kept.iter().find(has_it) {
+            return Ok(Lease::adapted(model.clone(), &name));
+        }
         let mut loading = match self.find_or_load(&name)? {
             State::Ready(model) => return Ok(Lease::of(model)),
             State::Loading(loading) => loading,
@@ -151,8 +175,12 @@ impl Models {
         }
     }
 
+    fn names(&self) -> Vec<String> {
+        self.list().into_iter().map(|listed| listed.name).collect()
+    }
+
     fn only(&self) -> Result<String> {
-        let mut names: Vec<String> = self.list().into_iter().map(|(name, _)| name).collect();
+        let mut names = self.names();
         match (names.pop(), names.is_empty()) {
             (Some(only), true) => Ok(only),
             _ => {
@@ -180,8 +208,7 @@ impl Models {
         let on_demand = on_demand.filter(|d| d.library.names().iter().any(|n| n == name));
         let Some(on_demand) = on_demand else {
             drop(states);
-            let names: Vec<String> = self.list().into_iter().map(|(name, _)| name).collect();
-            return Err(ApiError::no_model(name, &names));
+            return Err(ApiError::no_model(name, &self.names()));
         };
         let dropped = make_room(&mut states, on_demand.max_loaded)?;
         let (sender, loading) = watch::channel(None);

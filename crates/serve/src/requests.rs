@@ -39,7 +39,7 @@ const UNSUPPORTED: &[&str] = &[
 ];
 
 /// The most answers to one prompt.
-const MAX_N: usize = 128;
+pub const MAX_N: usize = 128;
 
 /// The fields of a request that have not been read.
 #[derive(Debug)]

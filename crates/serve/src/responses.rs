@@ -126,7 +126,7 @@ pub async fn create(State(app): State<Arc<App>>, mut fields: Fields) -> Result<R
     let model = app.models.get(name.as_deref()).await?;
     let (_, tokens) = conversation.prompt(&model.text)?;
     let head = ResponseHead::new(json!({
-        "model": model.name,
+        "model": model.name(),
         "instructions": instructions,
         "max_output_tokens": max_tokens,
         "metadata": metadata.unwrap_or_default(),

@@ -17,6 +17,8 @@ use crate::worker::Worker;
 /// A model that is loaded.
 pub struct Served {
     pub name: String,
+    /// The adapters that its requests can have.
+    pub adapters: Vec<String>,
     pub text: Arc<TextModel>,
     pub worker: Worker,
     /// Requests that run or wait.
@@ -34,6 +36,7 @@ impl Served {
     ) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             name: name.into(),
+            adapters: session.adapter_names().map(String::from).collect(),
             text: session.text.clone(),
             max_requests: session.sequences() + max_waiting,
             worker: Worker::start(name, session, metrics)?,
@@ -70,11 +73,34 @@ impl Served {
 }
 
 /// A loaded model in use: as long as there is one, the model stays loaded.
-pub struct Lease(Arc<Served>);
+pub struct Lease {
+    model: Arc<Served>,
+    adapter: Option<String>,
+}
 
 impl Lease {
     pub fn of(model: Arc<Served>) -> Self {
-        Self(model)
+        Self {
+            model,
+            adapter: None,
+        }
+    }
+
+    /// The model with one of its session's adapters.
+    pub fn adapted(model: Arc<Served>, adapter: &str) -> Self {
+        Self {
+            model,
+            adapter: Some(adapter.into()),
+        }
+    }
+
+    pub fn adapter(&self) -> Option<&str> {
+        self.adapter.as_deref()
+    }
+
+    /// What clients call it.
+    pub fn name(&self) -> &str {
+        self.adapter.as_ref().unwrap_or(&self.model.name)
     }
 }
 
@@ -82,14 +108,14 @@ impl Deref for Lease {
     type Target = Served;
 
     fn deref(&self) -> &Served {
-        &self.0
+        &self.model
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         let mut last_used = self
-            .0
+            .model
             .last_used
             .lock()
             .unwrap_or_else(PoisonError::into_inner);

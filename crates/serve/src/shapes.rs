@@ -144,7 +144,7 @@ fn finish_reason(reason: FinishReason) -> &'static str {
 }
 
 /// Tokens of all answers; those of a prompt count once for all of its answers.
-fn usage(answers: &[Answer], per_prompt: usize) -> Value {
+pub fn usage(answers: &[Answer], per_prompt: usize) -> Value {
     let firsts = answers.iter().step_by(per_prompt.max(1));
     let (mut prompt, mut cached) = (0, 0);
     for answer in firsts {

@@ -1,5 +1,6 @@
 import { Siskin, type Fit, type Info, type ModelSource, type Progress } from "siskin";
 
+import { restoreSequence } from "./sequence.js";
 import { words } from "./words.js";
 
 /** Served with the page by `cargo xtask web`. */
@@ -59,6 +60,7 @@ class Model {
         onProgress: (p) => (this.progress = p.phase === "ready" ? undefined : p),
         onDeviceLost: () => (this.notice = "The GPU was lost and is being reopened; the answer will then continue."),
       });
+      await restoreSequence(siskin);
       this.siskin = siskin;
       this.info = await siskin.info();
       this.fit = undefined;

@@ -1,8 +1,11 @@
 import { SiskinError, type Example, type LoraAdapter, type TrainOptions, type TrainPlan, type TrainStep, type TrainSummary, type Training } from "siskin";
 
-import { drop, forget, keep, kept, names } from "./kept.js";
+import { Kept } from "./kept.js";
 import { model } from "./model.svelte.js";
 import { words } from "./words.js";
+
+/** What a run needs to resume after its tab was closed. */
+const stored = new Kept("siskin-training");
 
 /** The examples that come with the page: they teach a name and a style of answering. */
 export const EXAMPLES = new URL("pip.jsonl", document.baseURI).href;
@@ -89,17 +92,17 @@ class PageTraining {
 
   /** Looks for an unfinished training run. */
   async look(): Promise<void> {
-    const found = await kept("training.json");
+    const found = await stored.kept("training.json");
     try {
       if (found && this.phase === "") this.found = JSON.parse(await found.text()) as Kept;
     } catch {
-      await forget();
+      await stored.forget();
     }
   }
 
   async discard(): Promise<void> {
     this.found = undefined;
-    await forget();
+    await stored.forget();
   }
 
   /** Plans training on the current examples; undefined if they are unusable. */
@@ -145,7 +148,7 @@ class PageTraining {
     this.heldOutBefore = undefined;
     // Files of an older training run must not be mistaken for this one's.
     this.found = undefined;
-    await forget();
+    await stored.forget();
     await model.siskin.adapters.use(null);
     model.adapter = null;
     const { examples, options } = this.#asked();
@@ -175,8 +178,8 @@ class PageTraining {
   async #fromCheckpoint(found: Kept): Promise<Training | undefined> {
     this.phase = "preparing";
     try {
-      for (const name of (await names()).filter((n) => n.startsWith("checkpoint-")).reverse()) {
-        const file = await kept(name);
+      for (const name of (await stored.names()).filter((n) => n.startsWith("checkpoint-")).reverse()) {
+        const file = await stored.kept(name);
         if (!file) continue;
         const run = model.siskin!.train(found.examples, { ...found.options, resume: new Uint8Array(await file.arrayBuffer()) });
         try {
@@ -227,7 +230,7 @@ class PageTraining {
       // The user decides whether the other views use it.
       await model.siskin?.adapters.use(null);
       this.phase = "done";
-      await forget();
+      await stored.forget();
     } catch (thrown) {
       // A failed run cannot be resumed, but a stored checkpoint can.
       this.#run = undefined;
@@ -247,11 +250,11 @@ class PageTraining {
       samples: this.samples,
     };
     const name = checkpointAt(this.steps.at(-1)?.step ?? 0);
-    const whole = (await keep(name, await run.checkpoint())) && (await keep("training.json", JSON.stringify(state)));
+    const whole = (await stored.keep(name, await run.checkpoint())) && (await stored.keep("training.json", JSON.stringify(state)));
     if (!whole) return void (this.error = "The browser has no space for a checkpoint: if this tab is closed, progress since the last one is lost.");
     // The previous one is kept in case this one is damaged.
-    const older = (await names()).filter((n) => n.startsWith("checkpoint-") && n < name).slice(0, -1);
-    await Promise.all(older.map(drop));
+    const older = (await stored.names()).filter((n) => n.startsWith("checkpoint-") && n < name).slice(0, -1);
+    await Promise.all(older.map((n) => stored.drop(n)));
   }
 
   /** Answers to the questions of some held-out examples. */
