@@ -9,8 +9,10 @@
 // @use reduce
 override N: u32;
 override SAMPLES: u32;
-// Words of a slot in `seen`.
+// Words of a slot in `seen` and `allowed`.
 override SEEN: u32;
+// The tokens that each slot allows, a bit each.
+@group(0) @binding(1) var<storage, read> allowed: array<u32>;
 @group(0) @binding(3) var<storage, read_write> logits: array<f32>;
 @group(0) @binding(4) var<storage, read_write> seen: array<u32>;
 @group(0) @binding(5) var<storage, read_write> tokens: array<u32>;
@@ -27,8 +29,12 @@ fn order(v: f32) -> u32 {
 
 fn scaled(sample: u32, id: u32) -> f32 {
     let s = samples[sample];
+    let word = s.slot * SEEN + id / 32u;
+    if s.is_restricted == 1u && ((allowed[word] >> (id % 32u)) & 1u) == 0u {
+        return -1e30;
+    }
     var l = logits[sample * N + id];
-    if ((seen[s.slot * SEEN + id / 32u] >> (id % 32u)) & 1u) == 1u {
+    if ((seen[word] >> (id % 32u)) & 1u) == 1u {
         l = select(l * s.repeat_penalty, l / s.repeat_penalty, l > 0.0);
     }
     return select(l / s.temperature, l, s.temperature == 0.0);

@@ -12,5 +12,7 @@ struct Sample {
     top_p: f32,
     min_p: f32,
     repeat_penalty: f32,
+    // Whether only some tokens are allowed.
+    is_restricted: u32,
 }
 @group(0) @binding(7) var<storage, read> samples: array<Sample>;

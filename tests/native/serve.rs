@@ -166,9 +166,9 @@ fn what_is_wrong_is_refused_by_name() {
         ),
         (
             chat,
-            with("response_format", json!({"type": "json_object"})),
+            with("logit_bias", json!({"5": 1})),
             400,
-            "response_format",
+            "logit_bias",
             "not supported",
         ),
         (

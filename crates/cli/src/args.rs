@@ -436,6 +436,24 @@ pub struct SamplingArgs {
     pub keep: Option<usize>,
 }
 
+/// What an answer must look like.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct ShapeArgs {
+    /// The answer is JSON that this schema allows: a file, or the schema itself
+    #[arg(long, value_name = "FILE|TEXT")]
+    pub json_schema: Option<String>,
+    /// The answer follows this grammar, in Lark's notation
+    #[arg(long, value_name = "FILE")]
+    pub grammar: Option<PathBuf>,
+    /// The answer is what this regular expression matches
+    #[arg(long, value_name = "REGEX")]
+    pub regex: Option<String>,
+    /// The answer is this text, or another one that is given in the same way
+    #[arg(long = "choice", value_name = "TEXT")]
+    pub choices: Vec<String>,
+}
+
 #[derive(Debug, Args)]
 pub struct RunArgs {
     #[command(flatten)]
@@ -455,6 +473,8 @@ pub struct RunArgs {
     pub raw: bool,
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub shape: ShapeArgs,
     /// Continue the conversation in this file, if it is there, and save it there with the answer
     #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "samples", "beams"])]
     pub session: Option<PathBuf>,
@@ -466,7 +486,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "REGEX", num_args = 0..=1, require_equals = true, default_missing_value = "(?s).+", requires = "samples")]
     pub vote: Option<String>,
     /// Search for the likeliest answer with so many beams, instead of choosing token by token
-    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with_all = ["samples", "logprobs", "temperature", "keep"])]
+    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with_all = ["samples", "logprobs", "temperature", "keep", "json_schema", "grammar", "regex", "choices"])]
     pub beams: Option<usize>,
     /// A beam's score is its log-probability over its length to this power [default: 1]
     #[arg(

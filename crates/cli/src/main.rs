@@ -27,6 +27,7 @@ mod requantise;
 mod run;
 mod samples;
 mod serve;
+mod shape;
 mod stop;
 mod terminal;
 mod tokenize;

@@ -34,14 +34,16 @@ pub async fn run(args: RunArgs) -> Result<()> {
         text.prompt(&messages, args.allow_special_tokens)
             .map_err(remedy::or_raw)?
     };
+    let grammar = args.shape.grammar(&session)?;
     if let Some(beams) = args.beams {
         return search(session, &prompt, beams, &args).await;
     }
     if args.samples > 1 {
-        return samples::run(session, &prompt, &args).await;
+        return samples::run(session, &prompt, grammar, &args).await;
     }
     let mut options = args.sampling.options();
     options.logprobs = args.logprobs;
+    options.grammar = grammar;
     let mut out = std::io::stdout();
     let mut broken = None;
     let answer = session

@@ -3,12 +3,15 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use regex::Regex;
 use serde_json::{Value, json};
-use siskin_engine::{Answer, FinishReason, GenerateOptions, RequestEvent, RequestId, Session};
+use siskin_engine::{
+    Answer, FinishReason, GenerateOptions, Grammar, RequestEvent, RequestId, Session,
+};
 
 use crate::args::RunArgs;
 use crate::run::to_json;
@@ -63,8 +66,16 @@ impl Vote {
     }
 }
 
-pub async fn run(mut session: Session, prompt: &[u32], args: &RunArgs) -> Result<()> {
-    let options = args.sampling.options();
+pub async fn run(
+    mut session: Session,
+    prompt: &[u32],
+    grammar: Option<Arc<dyn Grammar>>,
+    args: &RunArgs,
+) -> Result<()> {
+    let options = GenerateOptions {
+        grammar,
+        ..args.sampling.options()
+    };
     if options.sampling.temperature == 0.0 {
         bail!("--samples needs a --temperature above 0: all answers would be the same");
     }

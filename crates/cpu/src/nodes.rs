@@ -260,8 +260,8 @@ impl State {
                 chosen.resize(sampled.len(), 0);
                 each_chunk(chosen, 1, |i, chosen| {
                     let s = &sampled[i];
-                    chosen[0] =
-                        choose::choose(logits.row(i), &seen[s.slot], s.sampling, s.position);
+                    let (logits, seen) = (logits.row(i), &seen[s.slot]);
+                    chosen[0] = choose::choose(logits, seen, s.allowed, s.sampling, s.position);
                 });
             }
             Op::Rope { .. } | Op::KvAppend { .. } | Op::Attention { .. } => {

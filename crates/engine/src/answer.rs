@@ -1,10 +1,12 @@
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use siskin_graph::Sampling;
 use siskin_text::TextModel;
 
+use crate::constraint::Grammar;
 use crate::{Error, Result};
 
 /// A random seed of 32 bits, which a JSON number can hold exactly.
@@ -30,6 +32,9 @@ pub struct GenerateOptions {
     /// stay, half of the others are dropped, what is left is run again, and the answer continues. A prompt that is too
     /// long is cut in the same way.
     pub keep: Option<usize>,
+    /// What the answer must look like. It then does not guess, and tokens that can be no others take no steps of their
+    /// own, unless log-probabilities are requested.
+    pub grammar: Option<Arc<dyn Grammar>>,
     /// Which of the session's adapters ([`crate::Session::set_adapters`]) it is answered with, apart from the one that is
     /// for all.
     pub adapter: Option<String>,
@@ -44,6 +49,7 @@ impl Default for GenerateOptions {
             logprobs: None,
             ignore_end: false,
             keep: None,
+            grammar: None,
             adapter: None,
         }
     }

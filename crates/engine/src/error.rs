@@ -63,6 +63,12 @@ pub enum Error {
         /// Why.
         what: String,
     },
+    /// A grammar that an answer cannot follow.
+    #[error("the grammar cannot be followed: {what}")]
+    Grammar {
+        /// Why.
+        what: String,
+    },
     /// A prompt without tokens.
     #[error("the prompt has no tokens")]
     EmptyPrompt,

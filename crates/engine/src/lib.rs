@@ -10,6 +10,7 @@ mod adapters;
 mod answer;
 mod backend;
 mod beams;
+mod constraint;
 mod cpu;
 mod embed;
 mod error;
@@ -44,6 +45,7 @@ pub use answer::{
 };
 pub use backend::{Backend, DeviceRequest, LocalFuture, MatrixUpload, Movable};
 pub use beams::{Beam, BeamOptions};
+pub use constraint::{Constraint, Grammar};
 pub use embed::{EmbedOptions, Embeddings};
 pub use error::{Error, Result};
 pub use files::{AsyncSource, ModelFiles, Reading, WeightFiles, read_text, read_text_of};

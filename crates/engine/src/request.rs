@@ -9,6 +9,7 @@ use web_time::Instant;
 
 use crate::answer::{Answer, FinishReason, GenerateOptions, TokenLogprob};
 use crate::backend::{Chosen, NOT_FINITE};
+use crate::constraint::Constraint;
 use crate::guess::{Guesser, repeated};
 use crate::store::Cached;
 use crate::{Error, Event};
@@ -83,6 +84,8 @@ impl RequestEvent {
 pub(crate) enum End {
     Answered(FinishReason),
     NotFinite,
+    /// With the reason.
+    Ungrammatical(String),
 }
 
 /// What became of chosen tokens.
@@ -112,6 +115,10 @@ pub(crate) struct Request {
     pub guesser: Guesser,
     /// Those of the step whose tokens are pending.
     pub guesses: Vec<u32>,
+    /// Of its grammar.
+    pub constraint: Option<Box<dyn Constraint>>,
+    /// The tokens that may be chosen next, if the grammar says so.
+    pub allowed: Option<Vec<u32>>,
     /// The guesses of a smaller model for the next step, if there is one.
     pub drafted: Option<Vec<u32>>,
     start: Instant,
@@ -120,8 +127,8 @@ pub(crate) struct Request {
 
 impl Request {
     pub fn new(id: RequestId, prompt: &[u32], options: GenerateOptions, guesses: usize) -> Self {
-        // Guesses among the rows would count as present.
-        let may_guess = options.sampling.repeat_penalty == 1.0;
+        // Guesses among the rows would count as present; and what is allowed depends on the tokens before.
+        let may_guess = options.sampling.repeat_penalty == 1.0 && options.grammar.is_none();
         Self {
             id,
             answer: Answer {
@@ -146,6 +153,8 @@ impl Request {
             adapter: None,
             guesser: Guesser::new(if may_guess { guesses } else { 0 }),
             guesses: vec![],
+            constraint: None,
+            allowed: None,
             drafted: None,
             start: Instant::now(),
             first_token: None,
@@ -176,6 +185,7 @@ impl Request {
             blocks: self.blocks[..self.fed.div_ceil(BLOCK_TOKENS)].to_vec(),
             choices: if is_last { 1 + self.guesses.len() } else { 0 },
             sampling: self.options.sampling,
+            allowed: if is_last { self.allowed.take() } else { None },
             adapter: self.adapter,
         }
     }
@@ -209,8 +219,17 @@ impl Request {
                 taken.end = Some(End::NotFinite);
                 break;
             }
-            let pushed = self.push(text, (token, &logits), context, events);
+            let mut pushed = self.push(text, (token, &logits), context, events);
             taken.logits = Some(logits);
+            if pushed.is_continue() {
+                match self.constrain(text, token, context, events) {
+                    Ok(constrained) => pushed = constrained,
+                    Err(what) => {
+                        taken.end = Some(End::Ungrammatical(what));
+                        break;
+                    }
+                }
+            }
             if let ControlFlow::Break(reason) = pushed {
                 taken.end = Some(End::Answered(reason));
                 break;
@@ -223,6 +242,32 @@ impl Request {
         }
         self.settle(right);
         taken
+    }
+
+    /// Tells the grammar of a token, and adds those that must follow it.
+    fn constrain(
+        &mut self,
+        text: &TextModel,
+        token: u32,
+        context: usize,
+        events: &mut Vec<RequestEvent>,
+    ) -> Result<ControlFlow<FinishReason>, String> {
+        let Some(mut constraint) = self.constraint.take() else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        let forced = constraint.add(token, self.options.logprobs.is_none())?;
+        let is_complete = constraint.is_complete();
+        self.constraint = Some(constraint);
+        for id in forced {
+            let pushed = self.push(text, (id, &[]), context, events);
+            if pushed.is_break() {
+                return Ok(pushed);
+            }
+        }
+        Ok(match is_complete {
+            true => ControlFlow::Break(FinishReason::Stop),
+            false => ControlFlow::Continue(()),
+        })
     }
 
     /// After tokens were chosen behind guesses, of which `right` were right: the others are not in the cache.

@@ -13,7 +13,7 @@ use crate::answer::{FinishReason, GenerateOptions, check_sampling};
 use crate::backend::Chosen;
 use crate::request::{End, Request, RequestEvent, RequestId, Update};
 use crate::store::{Store, common};
-use crate::{Result, Session};
+use crate::{Error, Result, Session};
 
 /// While other requests decode, a step takes at most this part of a step's rows of prompts.
 const PREFILL_SHARE: usize = 4;
@@ -166,6 +166,10 @@ impl Session {
         schedule.next_id += 1;
         let mut request = Request::new(id, prompt, options, schedule.guesses);
         request.adapter = adapter;
+        if let Some(grammar) = &request.options.grammar {
+            let begun = grammar.begin();
+            request.constraint = Some(begun.map_err(|what| Error::Grammar { what })?);
+        }
         request.shorten(self.capacity.context);
         schedule.waiting.push_back(request);
         Ok(id)
@@ -234,6 +238,7 @@ impl Session {
         if self.schedule.started.is_empty() {
             self.admit(out);
             self.draft().await?;
+            self.constrain(out);
             self.start(out)?;
         }
         while self.may_start_ahead() {
@@ -312,6 +317,34 @@ impl Session {
             self.device
                 .set_seen(request.slot, &request.tokens[..request.fed]);
             schedule.running.push(request);
+        }
+    }
+
+    /// Asks the grammars which tokens may be chosen next; requests whose grammar allows none fail.
+    fn constrain(&mut self, out: &mut Vec<Update>) {
+        let mut failed = vec![];
+        for (i, request) in self.schedule.running.iter_mut().enumerate() {
+            let Some(constraint) = &mut request.constraint else {
+                continue;
+            };
+            match constraint.allowed() {
+                Ok(allowed) => request.allowed = Some(allowed),
+                Err(what) => failed.push((i, what)),
+            }
+        }
+        for (i, what) in failed.into_iter().rev() {
+            out.push(self.fail(i, Error::Grammar { what }));
+        }
+    }
+
+    /// Ends a running request that cannot be answered.
+    fn fail(&mut self, i: usize, error: Error) -> Update {
+        let mut request = self.schedule.running.remove(i);
+        let cached = request.leave();
+        self.schedule.store.keep(cached);
+        Update {
+            request: request.id,
+            event: RequestEvent::Failed(error),
         }
     }
 
@@ -420,6 +453,7 @@ impl Session {
                 let has_block = (r.fed + 1).div_ceil(BLOCK_TOKENS) <= r.blocks.len();
                 r.options.logprobs.is_none()
                     && !r.guesser.is_active()
+                    && r.constraint.is_none()
                     && r.goes_on(self.capacity.context)
                     && (has_block || schedule.store.free() >= schedule.running.len())
             })
@@ -471,6 +505,9 @@ impl Session {
                 None => {}
                 Some(End::NotFinite) => failed.push(self.schedule.running.remove(i)),
                 Some(End::Answered(reason)) => out.extend(self.end(i, reason)),
+                Some(End::Ungrammatical(what)) => {
+                    out.push(self.fail(i, Error::Grammar { what }));
+                }
             }
         }
         for mut request in failed {

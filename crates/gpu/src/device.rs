@@ -85,6 +85,8 @@ pub struct GpuDevice {
     pub(crate) max_samples: usize,
     /// For each slot a bit for each token id, set if its sequence contains it.
     pub(crate) seen: wgpu::Buffer,
+    /// The tokens that each slot may choose.
+    pub(crate) allowed: wgpu::Buffer,
     pub(crate) seen_words: usize,
     pub(crate) ring: wgpu::Buffer,
     /// What is bound where a kernel does not read.
@@ -159,6 +161,7 @@ impl GpuDevice {
             samples: buffer("samples", 16, state),
             max_samples: 1,
             seen: buffer("seen", 16, state),
+            allowed: buffer("allowed", 16, state),
             seen_words: 0,
             ring: buffer("ring", 16, state),
             adapter: Adapter::none(&nothing),

@@ -480,6 +480,7 @@ impl Lowering<'_> {
             .size("SEEN", self.device.seen_words);
         let entries = [
             (0, self.step_uniform(Rows::Last)),
+            (1, self.device.allowed.clone().into()),
             (3, self.bound(logits)),
             (4, self.device.seen.clone().into()),
             (5, self.device.tokens.clone().into()),

@@ -13,7 +13,7 @@ const RING: usize = 4;
 pub(crate) const ROW_WORDS: usize = 4;
 
 /// Of one choice in the buffer of samples.
-const SAMPLE_BYTES: u64 = 40;
+const SAMPLE_BYTES: u64 = 44;
 
 impl GpuDevice {
     /// The buffers of what a step reads and of what it chooses.
@@ -26,7 +26,9 @@ impl GpuDevice {
         } = self.capacity;
         self.max_samples = choices;
         self.seen_words = seen_words(graph);
-        self.seen = self.storage("seen", (4 * sequences * self.seen_words) as u64)?;
+        let sets = (4 * sequences * self.seen_words) as u64;
+        self.seen = self.storage("seen", sets)?;
+        self.allowed = self.storage("allowed", sets)?;
         self.tokens = self.storage("tokens", rows as u64 * 4)?;
         self.lists = ROW_WORDS * rows;
         let words = self.lists + sequences * context.div_ceil(BLOCK_TOKENS);
@@ -71,7 +73,7 @@ impl GpuDevice {
             write(self.lists, &lists);
             self.written = lists;
         }
-        let sample = |sampled: Sampled<'_>| -> [u32; 10] {
+        let sample = |sampled: Sampled<'_>| -> [u32; 11] {
             let s = sampled.sampling;
             [
                 sampled.row as u32,
@@ -84,8 +86,18 @@ impl GpuDevice {
                 s.top_p.to_bits(),
                 s.min_p.to_bits(),
                 s.repeat_penalty.to_bits(),
+                u32::from(sampled.allowed.is_some()),
             ]
         };
+        for s in &step.sequences {
+            if let Some(allowed) = &s.allowed {
+                let mut words = allowed.clone();
+                words.resize(self.seen_words, 0);
+                let at = (4 * s.slot * self.seen_words) as u64;
+                self.queue
+                    .write_buffer(&self.allowed, at, bytemuck::cast_slice(&words));
+            }
+        }
         let samples: Vec<_> = step.sampled().map(sample).collect();
         self.queue
             .write_buffer(&self.samples, 0, bytemuck::cast_slice(&samples));

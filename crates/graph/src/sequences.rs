@@ -50,6 +50,8 @@ pub struct SequenceRows {
     pub choices: usize,
     /// How these tokens are chosen.
     pub sampling: Sampling,
+    /// The tokens that may be chosen, a bit each; `None` for all. Only with a single choice.
+    pub allowed: Option<Vec<u32>>,
     /// Which of the graph's adapters is for these rows ([`crate::Lora::adapter`]), apart from those that are for all.
     pub adapter: Option<u32>,
 }
@@ -65,6 +67,8 @@ pub struct Sampled<'a> {
     pub slot: usize,
     /// How the token is chosen.
     pub sampling: &'a Sampling,
+    /// The tokens that it may be, a bit each; `None` for all.
+    pub allowed: Option<&'a [u32]>,
 }
 
 impl SequenceRows {
@@ -96,6 +100,7 @@ impl StepInput {
                 blocks: (0..(position + rows).div_ceil(BLOCK_TOKENS) as u32).collect(),
                 choices: usize::from(sampling.is_some()),
                 sampling: sampling.unwrap_or_default(),
+                allowed: None,
                 adapter: None,
             }],
         }
@@ -123,6 +128,7 @@ impl StepInput {
                 position: s.end() - back,
                 slot: s.slot,
                 sampling: &s.sampling,
+                allowed: s.allowed.as_deref(),
             })
         })
     }

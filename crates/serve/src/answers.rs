@@ -95,11 +95,17 @@ async fn start(
     prompts: Vec<Vec<u32>>,
     kind: Kind,
 ) -> Result<Answering> {
+    let grammar = common
+        .shape
+        .as_ref()
+        .map(|s| model.grammar(s))
+        .transpose()?;
     let mut requests = vec![];
     for tokens in prompts {
         let tokens: Arc<[u32]> = tokens.into();
         for i in 0..common.n {
             let mut options = common.options.clone();
+            options.grammar = grammar.clone();
             // Answers to one prompt differ, and can be repeated together.
             options.sampling.seed = options.sampling.seed.wrapping_add(i as u64);
             let tokens = tokens.clone();

@@ -23,6 +23,7 @@ mod response_events;
 mod response_shapes;
 mod responses;
 mod served;
+mod shape;
 mod shapes;
 mod streams;
 mod tokens;

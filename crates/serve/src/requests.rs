@@ -6,6 +6,7 @@ use siskin_engine::{GenerateOptions, Sampling, new_seed};
 use siskin_text::{Message, RenderRequest, TextModel};
 
 use crate::error::{ApiError, Result};
+use crate::shape::{self, Wanted};
 
 /// OpenAI's fields that do not affect the answer.
 const WITHOUT_EFFECT: &[&str] = &[
@@ -26,7 +27,6 @@ const UNSUPPORTED: &[&str] = &[
     "function_call",
     "audio",
     "modalities",
-    "response_format",
     "frequency_penalty",
     "presence_penalty",
     "logit_bias",
@@ -97,7 +97,6 @@ impl Fields {
 
 fn asks_for_nothing(name: &str, value: &Value) -> bool {
     match name {
-        "response_format" => value["type"] == "text",
         "tool_choice" => value == "none" || value == "auto",
         "modalities" => value
             .as_array()
@@ -118,6 +117,8 @@ pub struct Common {
     pub options: GenerateOptions,
     /// Answers to each prompt.
     pub n: usize,
+    /// What the answer must look like.
+    pub shape: Option<Wanted>,
 }
 
 impl Common {
@@ -140,6 +141,7 @@ impl Common {
             stream: fields.take("stream")?.unwrap_or(false),
             include_usage,
             n,
+            shape: shape::wanted(fields)?,
             options: GenerateOptions {
                 sampling,
                 max_tokens: limit.unwrap_or(usize::MAX),
@@ -147,6 +149,7 @@ impl Common {
                 logprobs,
                 ignore_end: false,
                 keep: None,
+                grammar: None,
                 adapter: None,
             },
         })

@@ -3,15 +3,17 @@
 use std::io;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use siskin_engine::Session;
+use siskin_engine::{Grammar, Session};
+use siskin_grammar::Grammars;
 use siskin_text::TextModel;
 
 use crate::error::{ApiError, Result};
 use crate::metrics::Metrics;
+use crate::shape::Wanted;
 use crate::worker::Worker;
 
 /// A model that is loaded.
@@ -21,6 +23,8 @@ pub struct Served {
     pub adapters: Vec<String>,
     pub text: Arc<TextModel>,
     pub worker: Worker,
+    /// Made by the first request that needs them.
+    grammars: OnceLock<std::result::Result<Grammars, siskin_grammar::Error>>,
     /// Requests that run or wait.
     requests: Arc<AtomicUsize>,
     max_requests: usize,
@@ -41,8 +45,19 @@ impl Served {
             max_requests: session.sequences() + max_waiting,
             worker: Worker::start(name, session, metrics)?,
             requests: Arc::default(),
+            grammars: OnceLock::new(),
             last_used: Mutex::new(Instant::now()),
         }))
+    }
+
+    /// A request's grammar, for this model's vocabulary.
+    pub fn grammar(&self, (field, shape): &Wanted) -> Result<Arc<dyn Grammar>> {
+        let grammars = self
+            .grammars
+            .get_or_init(|| Grammars::new(self.text.clone()));
+        let compiled = grammars.as_ref().map_err(Clone::clone);
+        let compiled = compiled.and_then(|grammars| grammars.compile(shape));
+        compiled.map_err(|e| ApiError::field(field, format!("`{field}`: {e}")))
     }
 
     /// Places for `n` requests.

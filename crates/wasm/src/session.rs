@@ -152,6 +152,7 @@ impl Session {
             logprobs: request.top_logprobs,
             ignore_end: request.ignore_end,
             keep: None,
+            grammar: None,
             adapter: None,
         };
         let submitted = self.session.submit(&prompt, options);

@@ -4,21 +4,37 @@
 
 use siskin_graph::Sampling;
 
-/// Whether a token is in the context, a bit each.
-pub type Seen = [u32];
+/// Some tokens, a bit each.
+pub type TokenSet = [u32];
+
+fn contains(set: &TokenSet, id: usize) -> bool {
+    set.get(id / 32).is_some_and(|w| (w >> (id % 32)) & 1 == 1)
+}
+
+/// In place of the logit of a token that is not allowed.
+const FORBIDDEN: f32 = -1e30;
 
 /// In place of a token where a logit is not finite.
 pub const NOT_FINITE: u32 = u32::MAX;
 
-/// The token for `position`, of equal ones the lowest id; or [`NOT_FINITE`].
-pub fn choose(logits: &[f32], seen: &Seen, s: &Sampling, position: usize) -> u32 {
+/// The token for `position`, of equal ones the lowest id; or [`NOT_FINITE`]. `seen` are the tokens of the context, and
+/// `allowed` those that may be chosen.
+pub fn choose(
+    logits: &[f32],
+    seen: &TokenSet,
+    allowed: Option<&TokenSet>,
+    s: &Sampling,
+    position: usize,
+) -> u32 {
     if logits.iter().any(|l| !l.is_finite()) {
         return NOT_FINITE;
     }
     let penalised = |id: usize| {
         let l = logits[id];
-        let in_context = seen.get(id / 32).is_some_and(|w| (w >> (id % 32)) & 1 == 1);
-        match (in_context, l > 0.0) {
+        if allowed.is_some_and(|allowed| !contains(allowed, id)) {
+            return FORBIDDEN;
+        }
+        match (contains(seen, id), l > 0.0) {
             (false, _) => l,
             (true, true) => l / s.repeat_penalty,
             (true, false) => l * s.repeat_penalty,
@@ -108,7 +124,7 @@ mod tests {
     fn draws(logits: &[f32], s: Sampling) -> Vec<usize> {
         let mut counts = vec![0; logits.len()];
         for position in 0..20_000 {
-            counts[choose(logits, &[], &s, position) as usize] += 1;
+            counts[choose(logits, &[], None, &s, position) as usize] += 1;
         }
         counts
     }
@@ -145,12 +161,34 @@ mod tests {
     }
 
     #[test]
+    fn only_allowed_tokens_are_chosen() {
+        let logits = [3.0, 2.0, 1.0, 9.0];
+        let greedy = Sampling::default();
+        let allowed = Some(&[0b0110][..]);
+        assert_eq!(choose(&logits, &[], allowed, &greedy, 0), 1);
+        // What is beyond the set is not in it.
+        assert_eq!(choose(&logits, &[], Some(&[]), &greedy, 0), 0);
+        let warm = Sampling {
+            temperature: 3.0,
+            top_k: 3,
+            top_p: 0.99,
+            ..greedy
+        };
+        let mut counts = [0; 4];
+        for position in 0..1000 {
+            counts[choose(&logits, &[], allowed, &warm, position) as usize] += 1;
+        }
+        assert!(counts[1] > counts[2] && counts[2] > 100, "{counts:?}");
+        assert_eq!([counts[0], counts[3]], [0, 0]);
+    }
+
+    #[test]
     fn greedy_penalty_and_ties() {
         let s = Sampling {
             repeat_penalty: 2.0,
             ..Sampling::default()
         };
-        assert_eq!(choose(&[1.0, 3.0, 2.0, 2.0], &[0], &s, 0), 1);
-        assert_eq!(choose(&[1.0, 3.0, 2.0, 2.0], &[0b10], &s, 0), 2);
+        assert_eq!(choose(&[1.0, 3.0, 2.0, 2.0], &[0], None, &s, 0), 1);
+        assert_eq!(choose(&[1.0, 3.0, 2.0, 2.0], &[0b10], None, &s, 0), 2);
     }
 }

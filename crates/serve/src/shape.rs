@@ -1,0 +1,78 @@
+//! What an answer must look like: `response_format`, and beyond OpenAI's fields `grammar`, `regex` and `choice`.
+
+use serde_json::{Map, Value};
+use siskin_grammar::Shape;
+
+use crate::error::{ApiError, Result};
+use crate::requests::Fields;
+
+const FORMAT: &str = "response_format";
+
+/// The shape that a request wants, with the field that says so.
+pub type Wanted = (&'static str, Shape);
+
+pub fn wanted(fields: &mut Fields) -> Result<Option<Wanted>> {
+    let format = fields.take::<Map<String, Value>>(FORMAT)?;
+    let format = format.map(|f| of_format(f, FORMAT)).transpose()?.flatten();
+    let given = [
+        (FORMAT, format),
+        ("grammar", fields.take("grammar")?.map(Shape::Lark)),
+        ("regex", fields.take("regex")?.map(Shape::Regex)),
+        ("choice", fields.take("choice")?.map(Shape::Choice)),
+    ];
+    let mut given = given
+        .into_iter()
+        .filter_map(|(field, shape)| Some((field, shape?)));
+    let first = given.next();
+    match (&first, given.next()) {
+        (Some((one, _)), Some((other, _))) => {
+            let message = format!("`{other}` cannot be combined with `{one}`");
+            Err(ApiError::field(other, message))
+        }
+        _ => Ok(first),
+    }
+}
+
+/// `{"type": "text" | "json_object"}`, or `{"type": "json_schema", "json_schema": {"name", "schema", …}}`.
+fn of_format(mut format: Map<String, Value>, field: &str) -> Result<Option<Shape>> {
+    let refused = |what: String| ApiError::field(field, format!("`{field}`: {what}"));
+    let kind = format.remove("type");
+    let shape = match kind.as_ref().and_then(Value::as_str) {
+        Some("text") => None,
+        Some("json_object") => Some(Shape::JsonObject),
+        Some("json_schema") => {
+            let given = format.remove("json_schema");
+            let Some(Value::Object(given)) = given else {
+                return Err(refused("`json_schema` must be an object".into()));
+            };
+            Some(of_schema(given, &refused)?)
+        }
+        _ => {
+            let kind = kind.unwrap_or_default();
+            let message = format!("`type` is {kind}; use text, json_object or json_schema");
+            return Err(refused(message));
+        }
+    };
+    match format.keys().next() {
+        Some(key) => Err(refused(format!("there is no `{key}`"))),
+        None => Ok(shape),
+    }
+}
+
+/// A schema with its name, as OpenAI wraps it. It is always strict.
+fn of_schema(
+    mut given: Map<String, Value>,
+    refused: &impl Fn(String) -> ApiError,
+) -> Result<Shape> {
+    for harmless in ["name", "description", "strict"] {
+        given.remove(harmless);
+    }
+    let schema = given.remove("schema");
+    if let Some(key) = given.keys().next() {
+        return Err(refused(format!("`json_schema` has no `{key}`")));
+    }
+    schema
+        .filter(|s| s.is_object() || s.is_boolean())
+        .map(Shape::JsonSchema)
+        .ok_or_else(|| refused("`schema` must be an object".into()))
+}
