@@ -38,8 +38,8 @@ export default defineConfig({
       workbox: {
         globPatterns: ["**/*.{js,css,html,svg,wasm,jsonl}"],
         maximumFileSizeToCacheInBytes: 8 << 20,
-        // siskin itself caches models.
-        navigateFallbackDenylist: [/\/models\//],
+        // siskin itself caches models; the others are answered by `siskin serve`.
+        navigateFallbackDenylist: [/\/models\//, /^\/(v1|health|metrics)\b/],
       },
     }),
   ],

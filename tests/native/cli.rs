@@ -472,44 +472,6 @@ fn a_broken_template_is_told_and_raw_does_without_it() {
 }
 
 #[test]
-#[cfg(unix)]
-fn serve_ends_with_ctrl_c() {
-    use std::io::{BufRead, BufReader, Read};
-    use std::process::Command;
-    let args = ["serve", &tiny("llama"), "--port", "0", "--device", "cpu"];
-    let mut serve = siskin()
-        .args(args)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    let stdout = serve.stdout.take().unwrap();
-    BufReader::new(stdout).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("listening on http://").unwrap();
-    let address = address.strip_suffix("/v1").unwrap();
-    let mut client = std::net::TcpStream::connect(address).unwrap();
-    client
-        .write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        .unwrap();
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).unwrap();
-    assert!(
-        answer.contains("200 OK") && answer.contains("\"ok\""),
-        "{answer}"
-    );
-    let pid = serve.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
-    assert!(serve.wait().unwrap().success());
-}
-
-#[test]
 fn help_has_examples() {
     assert!(ok(&["--help"]).contains("tokenize"));
     for command in [

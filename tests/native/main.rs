@@ -5,6 +5,7 @@ mod cli;
 mod cli_embed;
 mod cli_export;
 mod cli_quantize;
+mod cli_serve;
 mod cli_train;
 mod configs;
 mod conformance;

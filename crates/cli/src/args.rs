@@ -33,6 +33,7 @@ In the conversation: /help lists the commands, Ctrl-C stops an answer, Ctrl-D ex
     #[command(after_help = "Examples:
   siskin serve smollm2-135m-instruct
   siskin serve chat.gguf embeddings.gguf --port 9000 --parallel 4
+  siskin serve --models my-models --max-loaded 3 --idle-unload 600
   SISKIN_API_KEY=secret siskin serve model.gguf --host 0.0.0.0
 Clients use http://127.0.0.1:8080/v1 as their base URL. Ctrl-C finishes the answers that have begun; a second one \
 does not wait.")]

@@ -51,7 +51,7 @@ pub async fn serve(args: ServeArgs) -> Result<()> {
     };
     println!("listening on http://{address}/v1");
     if page.is_some() {
-        println!("the page is at http://{address}/");
+        eprintln!("the page is at http://{address}/");
     }
     let content = Content {
         models,

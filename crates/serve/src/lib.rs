@@ -93,6 +93,9 @@ pub fn serve(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?.ip();
+    if content.on_demand.is_some() {
+        memory::prepare();
+    }
     let models = Models::new(content.models, content.on_demand, options.max_waiting)?;
     let client_timeout = options.client_timeout;
     let app = App {

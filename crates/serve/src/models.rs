@@ -179,6 +179,10 @@ impl Models {
         self.list().into_iter().map(|listed| listed.name).collect()
     }
 
+    fn no_model(&self, name: &str) -> ApiError {
+        ApiError::no_model(name, &self.names())
+    }
+
     fn only(&self) -> Result<String> {
         let mut names = self.names();
         match (names.pop(), names.is_empty()) {
@@ -191,6 +195,9 @@ impl Models {
     }
 
     fn find_or_load(self: &Arc<Self>, name: &str) -> Result<State> {
+        let Some(on_demand) = &self.on_demand else {
+            return Err(self.no_model(name));
+        };
         if name.contains(['/', '\\']) || name.starts_with('.') {
             return Err(ApiError::model_name(name));
         }
@@ -204,12 +211,10 @@ impl Models {
             Some(State::Ready(_)) => drop(states.remove(name)),
             None => {}
         }
-        let on_demand = self.on_demand.as_ref();
-        let on_demand = on_demand.filter(|d| d.library.names().iter().any(|n| n == name));
-        let Some(on_demand) = on_demand else {
+        if !on_demand.library.names().iter().any(|n| n == name) {
             drop(states);
-            return Err(ApiError::no_model(name, &self.names()));
-        };
+            return Err(self.no_model(name));
+        }
         let dropped = make_room(&mut states, on_demand.max_loaded)?;
         let (sender, loading) = watch::channel(None);
         states.insert(name.into(), State::Loading(loading.clone()));
@@ -267,16 +272,18 @@ impl Models {
 
     /// Waits until nothing is being loaded.
     pub async fn settle(&self) {
+        for mut loading in self.loading() {
+            let _ = loading.wait_for(Option::is_some).await;
+        }
+    }
+
+    fn loading(&self) -> Vec<watch::Receiver<Loaded>> {
         let states = lock(&self.states);
         let loading = states.values().filter_map(|state| match state {
             State::Loading(loading) => Some(loading.clone()),
             State::Ready(_) => None,
         });
-        let loading: Vec<_> = loading.collect();
-        drop(states);
-        for mut loading in loading {
-            let _ = loading.wait_for(Option::is_some).await;
-        }
+        loading.collect()
     }
 
     /// What `/metrics` tells.

@@ -18,8 +18,11 @@ use crate::response_shapes::{ResponseHead, text_of};
 use crate::streams;
 use crate::worker::Prompt;
 
+/// Whether a field's value asks for nothing.
+type AsksForNothing = fn(&Value) -> bool;
+
 /// What cannot be had here, the values that do not ask for it, and why.
-const REFUSED: &[(&str, fn(&Value) -> bool, &str)] = &[
+const REFUSED: &[(&str, AsksForNothing, &str)] = &[
     (
         "previous_response_id",
         |_| false,

@@ -8,6 +8,7 @@ mod driver;
 mod encoder;
 mod model;
 mod picture;
+mod python;
 mod stages;
 mod terminal_svg;
 mod vocab_suite;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::command::{RELEASED, build_workspace, cargo, run, within};
-use crate::{browser, crates, dependencies, driver, model, wasm};
+use crate::{browser, crates, dependencies, driver, model, python, wasm};
 
 struct Stage {
     name: &'static str,
@@ -17,7 +17,7 @@ struct Stage {
 }
 
 /// In the order in which they start, all else being equal: those that others wait for come first.
-const STAGES: [Stage; 14] = [
+const STAGES: [Stage; 15] = [
     Stage {
         name: "build",
         about: "compile all programs, tests and examples",
@@ -26,7 +26,7 @@ const STAGES: [Stage; 14] = [
     },
     Stage {
         name: "set-up",
-        about: "install drivers and browsers where they are missing, fetch the model and npm packages",
+        about: "install drivers and browsers where they are missing, fetch the model and packages of npm and PyPI",
         needs: &[],
         run: set_up,
     },
@@ -53,6 +53,12 @@ const STAGES: [Stage; 14] = [
         about: "native tests, on the CPU and on every GPU driver",
         needs: &["build", "set-up"],
         run: native,
+    },
+    Stage {
+        name: "python",
+        about: "OpenAI's Python client against the server",
+        needs: &["build", "set-up"],
+        run: python::test,
     },
     Stage {
         name: "kernels",
@@ -142,7 +148,8 @@ fn set_up() -> Result<()> {
     driver::second()?;
     browser::ensure_browsers()?;
     model::fetch()?;
-    browser::install_packages()
+    browser::install_packages()?;
+    python::install()
 }
 
 fn lints() -> Result<()> {
