@@ -61,6 +61,39 @@ for (const family of ["llama", "mistral", "qwen2", "qwen3", "gemma3"]) {
   });
 }
 
+test("a cache in q8_0: the command line's tokens, on WebGPU and on the CPU; what cannot be is refused", async () => {
+  const { page, noise, close } = await openPage(browser, server.url);
+  const path = join(tiny, "qwen3");
+  const native = (...cache) => nativeRun(path, PROMPTS[0], 16, ["--ctx", "64", ...cache]).ids;
+  const wanted = [native("--cache", "q8_0"), native("--cache-type-k", "q8_0", "--cache-type-v", "q4_0")];
+  const { answers, bytes, refused } = await page.evaluate(
+    async ([url, prompt]) => {
+      const answers = [];
+      const bytes = [];
+      for (const device of [{ device: "cpu" }, { device: "webgpu", profile: "base" }]) {
+        for (const cacheType of ["q8_0", { keys: "q8_0", values: "q4_0" }, undefined]) {
+          const model = await Siskin.load(`${url}tiny/qwen3/`, { ...device, context: 64, cacheType });
+          if (cacheType) answers.push((await model.generate(prompt, { maxTokens: 16 })).ids);
+          bytes.push((await model.info()).memory.kvCache);
+          model.unload();
+        }
+      }
+      const message = (family, cacheType) => Siskin.load(`${url}tiny/${family}/`, { device: "cpu", cacheType }).catch((e) => `${e.code}: ${e.message}`);
+      return { answers, bytes, refused: [await message("qwen3", "q5_1"), await message("qwen3", { k: "f16" }), await message("llama", "q8_0")] };
+    },
+    [server.url, PROMPTS[0]],
+  );
+  assert.deepEqual(answers, [...wanted, ...wanted]);
+  // A head of 32 has one scale, which takes a word: 36 and 20 bytes, and 64 in f16.
+  const [f16] = bytes.slice(2);
+  assert.deepEqual(bytes, [(f16 * 36) / 64, (f16 * 28) / 64, f16, (f16 * 36) / 64, (f16 * 28) / 64, f16]);
+  assert.match(refused[0], /invalid_request: there is no cache type `q5_1`; use f32, f16, q8_0, q4_0/);
+  assert.match(refused[1], /invalid_request: `cacheType` has no field `k`/);
+  assert.match(refused[2], /invalid_request: .*multiple of 32 dimensions.* have 16/);
+  assert.deepEqual(noise, []);
+  await close();
+});
+
 /** A page with one model on the CPU as `model`. */
 async function withModel(run, file = "tiny/llama/", context = 64) {
   const opened = await openPage(browser, server.url);

@@ -142,6 +142,18 @@ fn inspect_computes_memory_from_the_plan() {
         b["kv_cache"].as_u64().unwrap()
     );
     assert_eq!(a["weights"], b["weights"]);
+    // Heads of 32: a scale for each has a word of its own.
+    let cached = |more: &[&str]| {
+        let command = ["inspect", &tiny("qwen3"), "--json"];
+        let figure = &json(&[&command, more].concat())["memory"]["figure"];
+        figure["kv_cache"].as_u64().unwrap()
+    };
+    let f16 = cached(&[]);
+    assert_eq!(cached(&["--cache", "q8_0"]) * 64, f16 * 36);
+    let apart = ["--cache-type-k", "q4_0", "--cache-type-v", "f32"];
+    assert_eq!(cached(&apart) * 128, f16 * (20 + 128));
+    let text = ok(&[&["inspect", &tiny("qwen3")], &apart[..]].concat());
+    assert!(text.contains("q4_0 keys, f32 values"), "{text}");
     let text = ok(&["inspect", &path, "--tensors"]);
     assert!(text.contains("blk.1.ffn_up.weight") && text.contains("KV cache"));
     let j = json(&["inspect", &path, "--json"]);
@@ -149,6 +161,23 @@ fn inspect_computes_memory_from_the_plan() {
         (&j["architecture"], &j["n_layers"]),
         (&"llama".into(), &2.into())
     );
+}
+
+#[test]
+fn caches_that_cannot_be_are_refused() {
+    for command in [
+        &["run", &tiny("llama"), "hi", "--raw", "--cache", "q8_0"][..],
+        &["inspect", &tiny("llama"), "--cache-type-v", "q4_0"],
+    ] {
+        let error = fails(command);
+        assert!(
+            error.contains("heads of a multiple of 32 dimensions"),
+            "{error}"
+        );
+        assert!(error.contains("have 16; use --cache f16"), "{error}");
+    }
+    let error = fails(&["run", &tiny("qwen3"), "hi", "--cache-type-k", "q5_1"]);
+    assert!(error.contains("q5_1") && error.contains("q8_0"), "{error}");
 }
 
 #[test]

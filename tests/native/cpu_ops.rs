@@ -474,7 +474,8 @@ fn attention_over_a_quantised_cache_is_close_to_that_over_f32() {
         out
     };
     let wanted = attended(CacheType::F32.into());
-    for (ty, tolerance) in [(CacheType::Q8_0, 5e-3), (CacheType::Q4_0, 8e-2)] {
+    // Half a step of the codes; 4 bits have none for the greatest magnitude with the other sign, which is a whole step off.
+    for (ty, tolerance) in [(CacheType::Q8_0, 5e-3), (CacheType::Q4_0, 0.13)] {
         assert_close(ty.name(), &attended(ty.into()), &wanted, tolerance);
     }
 }

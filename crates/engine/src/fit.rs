@@ -61,7 +61,8 @@ impl Fit {
     /// Computes it from the model's header and plans; no weights are read.
     ///
     /// # Errors
-    /// If a tensor is missing or of another shape than the configuration's.
+    /// If a tensor is missing or of another shape than the configuration's, or the cache's types cannot store the model's
+    /// heads.
     pub fn of(files: &ModelFiles, request: &FitRequest) -> Result<Self> {
         let (model, checkpoint) = (&files.model, &files.weights.checkpoint);
         let trained_context = model.dims().context_length;

@@ -1,7 +1,7 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use siskin_formats::TensorType;
-use siskin_graph::{Part, Weight, WeightKind};
+use siskin_graph::{Cache, Graph, Part, Weight, WeightKind};
 use siskin_models::{Found, Model, Transform, cut};
 
 use crate::adapter::Replaced;
@@ -56,6 +56,15 @@ impl OpenOptions {
             device,
             ..Self::default()
         }
+    }
+}
+
+/// Refuses types that cannot store the heads of one of the caches.
+pub(crate) fn check_cache_types(graph: &Graph, types: CacheTypes) -> Result<()> {
+    let unable = |c: &Cache| Some((types.unable(c.head_dim)?, c.head_dim));
+    match graph.caches.iter().find_map(unable) {
+        Some((ty, head_dim)) => Err(Error::CacheType { ty, head_dim }),
+        None => Ok(()),
     }
 }
 
@@ -254,7 +263,7 @@ mod tests {
                 assert_eq!(read(&part).unwrap(), wanted);
             }
             // Some of the norm's values.
-            let mut graph = siskin_graph::Graph::default();
+            let mut graph = Graph::default();
             let norm = graph.vector("n", &[("model.norm.weight", shape[1])]);
             let mut weight = graph.weight(norm).clone();
             let all = now(read_vector(&source, &weight)).unwrap();

@@ -6,6 +6,7 @@ use siskin_models::Model;
 
 use crate::Result;
 use crate::backend::PREFILL_ROWS;
+use crate::load::check_cache_types;
 
 /// The memory that a model needs, in bytes, computed from its plans without loading it. It has 64 bits also where
 /// addresses have 32, so that what does not fit does not seem small.
@@ -25,7 +26,7 @@ impl MemoryFigure {
     /// The memory for `context` tokens, with a KV cache of these types.
     ///
     /// # Errors
-    /// If a tensor is missing or of another shape than the configuration's.
+    /// If a tensor is missing or of another shape than the configuration's, or the types cannot store the model's heads.
     pub fn of(
         model: &Model,
         checkpoint: &Checkpoint,
@@ -34,6 +35,7 @@ impl MemoryFigure {
         on_gpu: bool,
     ) -> Result<Self> {
         let graph = model.graph(model.head())?;
+        check_cache_types(&graph, cache_types)?;
         let mut weights = 0;
         for w in &graph.weights {
             for part in &w.parts {

@@ -10,7 +10,9 @@ use crate::adapters::Adapters;
 use crate::backend::{Backend, DeviceRequest, PREFILL_ROWS};
 use crate::embed::Texts;
 use crate::files::WeightFiles;
-use crate::load::{OpenOptions, Progress, WeightSource, load_weights, read_vector};
+use crate::load::{
+    OpenOptions, Progress, WeightSource, check_cache_types, load_weights, read_vector,
+};
 use crate::recurrent::StateMarks;
 use crate::schedule::Schedule;
 #[cfg(feature = "training")]
@@ -124,12 +126,7 @@ impl Session {
             });
         }
         let graph = model.graph(model.head())?;
-        for cache in &graph.caches {
-            if let Some(ty) = options.cache_types.unable(cache.head_dim) {
-                let head_dim = cache.head_dim;
-                return Err(Error::CacheType { ty, head_dim });
-            }
-        }
+        check_cache_types(&graph, options.cache_types)?;
         let has_states = !graph.states.is_empty();
         // Recurrent states are those of one sequence.
         let sequences = if has_states {

@@ -73,7 +73,10 @@ fn code(e: &Error) -> &'static str {
         }
         Error::EmptyPrompt | Error::Token { .. } | Error::Sampling { .. } => "invalid_request",
         Error::NotFinite { .. } => "invalid_model",
-        Error::Context { .. } | Error::NoDevice(_) | Error::NotTraining => "invalid_request",
+        Error::Context { .. }
+        | Error::CacheType { .. }
+        | Error::NoDevice(_)
+        | Error::NotTraining => "invalid_request",
         Error::Adapter { .. } => "invalid_adapter",
         Error::Saved { .. } => "saved",
         Error::OutOfMemory { .. } => "out_of_memory",
