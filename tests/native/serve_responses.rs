@@ -161,10 +161,10 @@ fn what_needs_storage_or_tools_is_refused_by_name() {
         ),
         (
             "text",
-            json!({"format": {"type": "json_object"}}),
-            "plain text",
+            json!({"format": {"type": "xml"}}),
+            "use text, json_object",
         ),
-        ("text", json!({"verbosity": "low"}), "plain text"),
+        ("text", json!({"verbosity": "low"}), "`verbosity` is"),
         ("truncation", json!("auto"), "never cut"),
         ("prompt", json!({"id": "p"}), "no stored prompts"),
         (

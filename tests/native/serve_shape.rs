@@ -45,6 +45,16 @@ fn answers_have_the_shape_that_is_asked_for() {
     for choice in found["choices"].as_array().unwrap() {
         assert!(["up", "down"].contains(&choice["text"].as_str().unwrap()));
     }
+    // In a response the schema stands beside its type.
+    let format =
+        json!({"type": "json_schema", "name": "ok", "schema": {"enum": ["left", "right"]}});
+    let found = server.post(
+        "/v1/responses",
+        &json!({"input": "a", "text": {"format": format}, "max_output_tokens": 20}),
+    );
+    let text = found["output"][0]["content"][0]["text"].as_str().unwrap();
+    assert!(["\"left\"", "\"right\""].contains(&text), "{text}");
+    assert_eq!(found["text"]["format"], format);
     let plain = server.post(
         CHAT,
         &request(&json!({"response_format": {"type": "text"}})),

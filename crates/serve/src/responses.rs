@@ -15,6 +15,7 @@ use crate::input;
 use crate::requests::{Fields, sampling, stream_options, top};
 use crate::response_events::ResponseEvents;
 use crate::response_shapes::{ResponseHead, text_of};
+use crate::shape;
 use crate::streams;
 use crate::worker::Prompt;
 
@@ -68,11 +69,6 @@ const REFUSED: &[(&str, AsksForNothing, &str)] = &[
         "how much a model thinks cannot be set",
     ),
     (
-        "text",
-        |v| text_asks_for_nothing(v),
-        "answers are plain text; only `{\"format\": {\"type\": \"text\"}}` is supported",
-    ),
-    (
         "truncation",
         |v| v == "disabled",
         "a conversation is never cut; shorten `input`",
@@ -83,15 +79,6 @@ const REFUSED: &[(&str, AsksForNothing, &str)] = &[
         "a conversation is never cut; shorten `input`",
     ),
 ];
-
-fn text_asks_for_nothing(text: &Value) -> bool {
-    let is_plain = |(name, value): (&String, &Value)| match name.as_str() {
-        "format" => value.is_null() || *value == json!({"type": "text"}),
-        _ => value.is_null(),
-    };
-    text.as_object()
-        .is_some_and(|fields| fields.iter().all(is_plain))
-}
 
 /// The one thing more that an answer may include.
 const LOGPROBS: &str = "message.output_text.logprobs";
@@ -124,6 +111,7 @@ pub async fn create(State(app): State<Arc<App>>, mut fields: Fields) -> Result<R
     let name: Option<String> = fields.take("model")?;
     let instructions: Option<String> = fields.take("instructions")?;
     let metadata = fields.take::<serde_json::Map<String, Value>>("metadata")?;
+    let (shape, format) = shape::of_text(&mut fields)?;
     let conversation = input::conversation(&mut fields, instructions.as_deref())?;
     fields.finish()?;
     let model = app.models.get(name.as_deref()).await?;
@@ -136,10 +124,12 @@ pub async fn create(State(app): State<Arc<App>>, mut fields: Fields) -> Result<R
         "temperature": temperature,
         "top_p": top_p,
         "top_logprobs": top.unwrap_or(0),
+        "text": {"format": format},
     }));
     let options = GenerateOptions {
         sampling,
         max_tokens: max_tokens.unwrap_or(usize::MAX),
+        grammar: shape.as_ref().map(|s| model.grammar(s)).transpose()?,
         logprobs: (!include.is_empty()).then(|| top.unwrap_or(0)),
         ..GenerateOptions::default()
     };

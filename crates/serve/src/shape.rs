@@ -1,6 +1,6 @@
 //! What an answer must look like: `response_format`, and beyond OpenAI's fields `grammar`, `regex` and `choice`.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use siskin_grammar::Shape;
 
 use crate::error::{ApiError, Result};
@@ -31,6 +31,33 @@ pub fn wanted(fields: &mut Fields) -> Result<Option<Wanted>> {
         }
         _ => Ok(first),
     }
+}
+
+/// The shape that `text.format` of a response wants, and that format. Other keys of `text` may say nothing.
+pub fn of_text(fields: &mut Fields) -> Result<(Option<Wanted>, Value)> {
+    let mut text = fields
+        .take::<Map<String, Value>>("text")?
+        .unwrap_or_default();
+    let format = text.remove("format").filter(|f| !f.is_null());
+    if let Some((key, value)) = text.iter().find(|(_, v)| !v.is_null()) {
+        let message = format!("`text`: `{key}` is {value}, which is not supported");
+        return Err(ApiError::field("text", message));
+    }
+    let Some(format) = format else {
+        return Ok((None, json!({"type": "text"})));
+    };
+    let Value::Object(mut given) = format.clone() else {
+        let message = "`text`: `format` must be an object";
+        return Err(ApiError::field("text", message));
+    };
+    // The schema stands beside the type here.
+    if given.get("type").is_some_and(|t| t == "json_schema") {
+        given.remove("type");
+        let wrapped = json!({"type": "json_schema", "json_schema": given});
+        given = wrapped.as_object().cloned().unwrap_or_default();
+    }
+    let shape = of_format(given, "text")?;
+    Ok((shape.map(|shape| ("text", shape)), format))
 }
 
 /// `{"type": "text" | "json_object"}`, or `{"type": "json_schema", "json_schema": {"name", "schema", …}}`.
