@@ -44,7 +44,7 @@ fn encoded_q4_0(v: ptr<function, array<vec4<f32>, 16>>) -> CodeQ4 {
         let inverse = select(0.0, 1.0 / scale, scale != 0.0);
         for (var j = 0u; j < 4u; j++) {
             code.words[4u * part + j] = nibbles_q4_0((*v)[first + j], inverse)
-                | nibbles_q4_0((*v)[first + 4u + j], inverse) << 4u;
+                | (nibbles_q4_0((*v)[first + 4u + j], inverse) << 4u);
         }
         scales[part] = scale;
     }
