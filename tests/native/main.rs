@@ -1,6 +1,8 @@
 //! The native tests, in one program: it links once, and its tests share the devices that are open.
 //! `cargo test --release -p siskin-tests conformance::` runs those of one file.
 
+mod adapters_of_requests;
+mod beams;
 mod cli;
 mod cli_embed;
 mod cli_export;
@@ -23,6 +25,7 @@ mod gpu_ops;
 mod grammar;
 mod graph;
 mod graph_grad;
+mod guesses;
 mod importance;
 mod mutants;
 mod quantised;
@@ -30,6 +33,7 @@ mod real_encoder;
 mod real_model;
 mod recurrent;
 mod refusals;
+mod saved;
 mod sequences;
 mod serve;
 mod serve_adapters;

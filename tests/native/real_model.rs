@@ -143,7 +143,7 @@ fn logits_are_those_of_transformers() {
         // the sizes of a real model add are long rows and many tiles: some tokens show that.
         let tokens = match (is_first_driver(index), profile) {
             (true, Profile::CPU) => [256, 64],
-            (true, _) => [64, 16],
+            (true, _) => [48, 8],
             _ => [8, 2],
         };
         check_both(&format!("gpu:{index} {profile}"), gpu, tokens, integer);
@@ -196,10 +196,10 @@ fn quantised_caches_change_little() {
 #[test]
 fn the_capital_of_france() {
     let cpu = (DeviceRequest::Cpu, "cpu".to_string());
-    // A whole answer by the first GPU only.
+    // A whole answer by the first GPU's fastest kernels only: of the others' arithmetic, the logits tell.
     let gpus = devices()
         .into_iter()
-        .filter(|(i, _)| is_first_driver(*i))
+        .filter(|(i, p)| is_first_driver(*i) && *p == Profile::CPU)
         .map(|(i, p)| {
             (
                 DeviceRequest::Gpu {

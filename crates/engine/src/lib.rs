@@ -31,6 +31,7 @@ mod schedule;
 #[cfg(feature = "training")]
 pub mod self_test;
 mod session;
+mod stepping;
 mod store;
 mod trace;
 #[cfg(feature = "training")]
