@@ -40,7 +40,7 @@ impl Vocabulary {
         let text = std::str::from_utf8(bytes).ok()?;
         let plain = Rendered {
             text: text.into(),
-            plain: vec![0..text.len()],
+            plain: std::iter::once(0..text.len()).collect(),
             generation: None,
         };
         let tokens = self.text.encode_rendered(&plain).ok()?;

@@ -71,7 +71,14 @@ fn code(e: &Error) -> &'static str {
         | Error::Models(siskin_models::Error::NoText { .. } | siskin_models::Error::NoScores(_)) => {
             "invalid_request"
         }
-        Error::EmptyPrompt | Error::Token { .. } | Error::Sampling { .. } => "invalid_request",
+        Error::EmptyPrompt
+        | Error::Token { .. }
+        | Error::Sampling { .. }
+        | Error::NoAdapter { .. }
+        | Error::Keep { .. }
+        | Error::Draft { .. }
+        | Error::Beams { .. }
+        | Error::Grammar { .. } => "invalid_request",
         Error::NotFinite { .. } => "invalid_model",
         Error::Context { .. }
         | Error::CacheType { .. }
