@@ -337,7 +337,9 @@ fn requests_in_the_cases_are_answered_or_refused_as_in_the_package() {
     for case in cases {
         let body = case["request"].to_string();
         let (status, _, text) = server.ask("POST /v1/chat/completions HTTP/1.1", &body);
-        match case["refused"].as_str() {
+        // What the server understands, and the package does not yet.
+        let is_beyond = case["refused"] == "response_format";
+        match case["refused"].as_str().filter(|_| !is_beyond) {
             None => assert_eq!(status, 200, "{body}: {text}"),
             Some(name) => {
                 assert_eq!(status, 400, "{body}: {text}");
