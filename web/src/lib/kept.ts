@@ -1,7 +1,7 @@
 // What outlives a tab, in folders of the origin's private file system. A file there is replaced atomically when its writer is
 // closed, so an existing file is complete.
 
-export class Kept {
+export class KeptFiles {
   constructor(readonly folder: string) {}
 
   async #handle(): Promise<FileSystemDirectoryHandle> {

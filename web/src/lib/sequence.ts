@@ -2,9 +2,9 @@
 
 import type { Siskin } from "siskin";
 
-import { Kept } from "./kept.js";
+import { KeptFiles } from "./kept.js";
 
-const stored = new Kept("siskin-sequence");
+const stored = new KeptFiles("siskin-sequence");
 const FILE = "last.safetensors";
 
 export async function keepSequence(siskin: Siskin): Promise<void> {

@@ -1,11 +1,11 @@
 import { SiskinError, type Example, type LoraAdapter, type TrainOptions, type TrainPlan, type TrainStep, type TrainSummary, type Training } from "siskin";
 
-import { Kept } from "./kept.js";
+import { KeptFiles } from "./kept.js";
 import { model } from "./model.svelte.js";
 import { words } from "./words.js";
 
 /** What a run needs to resume after its tab was closed. */
-const stored = new Kept("siskin-training");
+const stored = new KeptFiles("siskin-training");
 
 /** The examples that come with the page: they teach a name and a style of answering. */
 export const EXAMPLES = new URL("pip.jsonl", document.baseURI).href;
