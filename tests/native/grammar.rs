@@ -107,7 +107,7 @@ fn answers_follow_their_shape() {
             1,
         ),
         (
-            Shape::Regex("[0-9]{3}/[a-f]+ü?".into()),
+            Shape::Regex("[0-9]{2}[0-9]\\/[a-f]+ü?".into()),
             |text| {
                 let (number, rest) = text.split_once('/').unwrap_or_default();
                 let rest = rest.trim_end_matches('ü');

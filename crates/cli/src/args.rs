@@ -487,7 +487,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "REGEX", num_args = 0..=1, require_equals = true, default_missing_value = "(?s).+", requires = "samples")]
     pub vote: Option<String>,
     /// Search for the likeliest answer with so many beams, instead of choosing token by token
-    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with_all = ["samples", "logprobs", "temperature", "keep", "json_schema", "grammar", "regex", "choices"])]
+    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with_all = ["samples", "logprobs", "temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed", "stop", "keep", "json_schema", "grammar", "regex", "choices"])]
     pub beams: Option<usize>,
     /// A beam's score is its log-probability over its length to this power [default: 1]
     #[arg(

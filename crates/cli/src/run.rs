@@ -38,7 +38,7 @@ pub async fn run(args: RunArgs) -> Result<()> {
     if let Some(beams) = args.beams {
         return search(session, &prompt, beams, &args).await;
     }
-    if args.samples > 1 {
+    if args.samples > 1 || args.vote.is_some() {
         return samples::run(session, &prompt, grammar, &args).await;
     }
     let mut options = args.sampling.options();

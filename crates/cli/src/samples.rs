@@ -74,6 +74,7 @@ pub async fn run(
 ) -> Result<()> {
     let options = GenerateOptions {
         grammar,
+        logprobs: args.logprobs,
         ..args.sampling.options()
     };
     if options.sampling.temperature == 0.0 {

@@ -62,7 +62,7 @@ impl Shape {
             Self::JsonObject => TopLevelGrammar::from_json_schema(json!({"type": "object"})),
             Self::JsonSchema(schema) => TopLevelGrammar::from_json_schema(schema.clone()),
             Self::Lark(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
-            Self::Regex(regex) => TopLevelGrammar::from_regex(&regex.replace('/', "\\/")),
+            Self::Regex(regex) => TopLevelGrammar::from_regex(regex),
             Self::Choice(texts) if texts.is_empty() || texts.iter().any(String::is_empty) => {
                 return Err(Error::Shape {
                     kind: self.kind(),
