@@ -173,6 +173,14 @@ pub fn most_devices() -> Vec<(usize, Profile)> {
     devices().into_iter().filter(is_taken).collect()
 }
 
+/// For a case of many: every profile of the first driver; of another, which compiles every kernel anew, one for every
+/// fourth case.
+pub fn devices_for(case: usize) -> Vec<(usize, Profile)> {
+    let mut all = most_devices();
+    all.retain(|d| is_first_driver(d.0) || case.is_multiple_of(4));
+    all
+}
+
 /// Every profile of every GPU.
 pub fn devices() -> Vec<(usize, Profile)> {
     let mut all = vec![];

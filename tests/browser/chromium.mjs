@@ -17,7 +17,7 @@ const options = (more = []) => ({
 });
 
 /** Milliseconds: other tests may keep the machine busy. */
-export const PATIENCE = 120_000;
+export const PATIENCE = 300_000;
 
 export const launch = (more) => chromium.launch(options(more));
 

@@ -6,6 +6,7 @@ import { after, before, test } from "node:test";
 
 import puppeteer from "puppeteer-core";
 
+import { PATIENCE } from "./chromium.mjs";
 import { nativeRun } from "./native.mjs";
 import { root, serve } from "./server.mjs";
 
@@ -28,8 +29,10 @@ before(async () => {
     },
     env: { ...process.env, HOME: process.env.HOME ?? "/tmp", ...(existsSync(lavapipe) && { VK_DRIVER_FILES: lavapipe }) },
     protocolTimeout: 600_000,
+    timeout: PATIENCE,
   });
   page = await browser.newPage();
+  page.setDefaultTimeout(PATIENCE);
   page.on("pageerror", (e) => noise.push(`uncaught: ${e.message}`));
   await page.goto(server.url);
   await page.waitForFunction("window.ready");

@@ -28,7 +28,7 @@ export async function loadModel(page, address) {
     await page.getByRole("button", { name: /SmolLM2 135M/ }).click();
   }
   await page.getByRole("button", { name: /^Load/ }).click();
-  await page.getByRole("button", { name: "Change" }).waitFor({ timeout: 120_000 });
+  await page.getByRole("button", { name: "Change" }).waitFor();
 }
 
 export const view = (page, name) => page.getByRole("navigation").getByRole("link", { name }).click();
@@ -37,6 +37,6 @@ export const view = (page, name) => page.getByRole("navigation").getByRole("link
 export async function say(page, text) {
   await page.getByLabel("Your message").fill(text);
   await page.getByRole("button", { name: "Send" }).click();
-  await page.getByRole("button", { name: "Stop" }).waitFor({ state: "hidden", timeout: 180_000 });
+  await page.getByRole("button", { name: "Stop" }).waitFor({ state: "hidden" });
   return page.locator("article.assistant .text").last().innerText();
 }

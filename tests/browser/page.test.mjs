@@ -59,7 +59,7 @@ test("all four views with the real model: they work, at 360 pixels too, and axe 
   await page.locator(".bars button", { hasText: "␣Paris" }).click();
   await page.locator("main .text .new", { hasText: "␣Paris" }).waitFor();
   await page.getByRole("button", { name: "Look inside" }).click();
-  await page.getByRole("region", { name: "Logit lens" }).waitFor({ timeout: 60_000 });
+  await page.getByRole("region", { name: "Logit lens" }).waitFor();
   const canvas = page.locator("canvas");
   const box = await canvas.boundingBox();
   await canvas.hover({ position: { x: box.width - 6, y: box.height - 6 } });
@@ -71,7 +71,7 @@ test("all four views with the real model: they work, at 360 pixels too, and axe 
   await page.getByText("272 of 272").waitFor();
   await page.getByRole("button", { name: "Test every kernel" }).click();
   const kernels = page.getByText(/^(\d+) of \1 kernels agree with the CPU\.$/);
-  await kernels.waitFor({ timeout: 240_000 });
+  await kernels.waitFor();
   assert.ok(parseInt(await kernels.innerText()) > 30);
   await accessible(page, "model");
   await fitsWidth(page, "model");

@@ -168,7 +168,7 @@ test("twenty steps on WebGPU and on the CPU lower the loss as the command line d
         const another = await model.adapters.use("another's");
         await model.adapters.delete("another's");
         const wrong = await model.adapters.use("yours").catch((e) => e.message);
-        const other = await Siskin.load(new URL("../qwen3/", url).href, { device, context: 64 });
+        const other = await Siskin.load(new URL("../qwen3/", url).href, { device: "cpu", context: 64 });
         await other.adapters.add("mine", adapter);
         const misfit = await other.adapters.use("mine").catch((e) => e.code);
         const unknown = await model.train(examples, { learningRat: 1 }).summary().catch((e) => [e.code, e.message]);
@@ -279,7 +279,7 @@ test("the page: from examples to an adapter in use, over a pause and a closed ta
   await page.getByText(`stopped at step ${left}.`).waitFor();
   assert.equal(Number(kept[1].slice(-7)), left);
   await page.getByRole("button", { name: "Resume" }).click();
-  await page.getByText("Done: 80 steps.").waitFor({ timeout: 60_000 });
+  await page.getByText("Done: 80 steps.").waitFor();
   const cells = await page.locator("section[aria-label='Before and after'] tbody tr").first().locator("td").allInnerTexts();
   assert.ok(cells[0].startsWith("a") && cells[2] !== "…" && cells[1] !== cells[2], cells.join(" | "));
   // The adapter is used once requested.
@@ -319,7 +319,7 @@ test("the page: two examples and nothing held out end with an adapter too", asyn
   await page.getByLabel(/^Epochs/).fill("12");
   await page.getByText(/This run takes 12 steps/).waitFor();
   await page.getByRole("button", { name: "Start", exact: true }).click();
-  await page.getByText("Done: 12 steps.").waitFor({ timeout: 60_000 });
+  await page.getByText("Done: 12 steps.").waitFor();
   await page.getByText("2 training examples, 0 held out").waitFor();
   const names = [];
   page.on("download", (d) => names.push(d.suggestedFilename()));

@@ -11,11 +11,11 @@ use siskin_graph::{
     Activation, AttentionSpec, CacheType, CacheTypes, Capacity, Map, Pairs, Pooling, Sampling,
     Score, StepInput,
 };
-use siskin_tests::{assert_close, devices, most_devices, tolerance};
+use siskin_tests::{assert_close, devices, devices_for, most_devices, tolerance};
 
-/// Compares every device, however the tokens come.
+/// Compares devices, however the tokens come.
 fn check(case: &Case, what: &str, op: &str, runs: &[&[usize]]) {
-    check_on(devices(), case, what, op, runs);
+    check_on(most_devices(), case, what, op, runs);
 }
 
 fn check_on(devices: Vec<(usize, Profile)>, case: &Case, what: &str, op: &str, runs: &[&[usize]]) {
@@ -38,19 +38,21 @@ fn open(index: usize, profile: Profile, limits: LimitRequest) -> GpuDevice {
 /// Types that a GPU keeps alike have the same kernels.
 #[test]
 fn linear_of_every_kept_type() {
-    for ty in TensorType::ALL
+    let types = TensorType::ALL
         .into_iter()
-        .filter(|t| first_of_its_kind(*t))
-    {
+        .filter(|t| first_of_its_kind(*t));
+    for (i, ty) in types.enumerate() {
         let case = Case::linear(ty).unwrap();
-        check(&case, ty.name(), "linear", &[&[1], &[2], &[37]]);
+        let runs: [&[usize]; 3] = [&[1], &[2], &[37]];
+        check_on(devices_for(i), &case, ty.name(), "linear", &runs);
     }
 }
 
 #[test]
 fn embedding_of_every_type() {
-    for ty in TensorType::ALL {
-        check(&Case::embed(ty), ty.name(), "embed", &[&[1], &[9]]);
+    for (i, ty) in TensorType::ALL.into_iter().enumerate() {
+        let runs: [&[usize]; 2] = [&[1], &[9]];
+        check_on(devices_for(i), &Case::embed(ty), ty.name(), "embed", &runs);
     }
 }
 
@@ -68,7 +70,7 @@ fn an_embedding_of_some_tokens() {
     for (token, row) in tokens.iter().zip(found.chunks_exact(32)) {
         assert_eq!(row == first, *token == 0 || *token >= 20, "{token}");
     }
-    check_on(most_devices(), &case, "some tokens", "embed", &[&[1], &[9]]);
+    check(&case, "some tokens", "embed", &[&[1], &[9]]);
 }
 
 #[test]
@@ -98,7 +100,7 @@ fn norm_bias_and_residual_in_a_linear() {
 fn ops_with_a_state_in_steps_of_any_length() {
     for (what, case) in recurrent_cases().unwrap() {
         let runs: [&[usize]; 3] = [&[1, 1, 1], &[37], &[2, 30, 1]];
-        check_on(most_devices(), &case, what, "recurrent", &runs);
+        check(&case, what, "recurrent", &runs);
     }
 }
 
@@ -120,16 +122,17 @@ fn layer_norms_and_functions_of_values() {
 
 #[test]
 fn gated_mlps() {
-    for activation in [
+    let activations = [
         Activation::Silu,
         Activation::GeluTanh,
         Activation::Gelu,
         Activation::Relu,
         Activation::Relu2,
-    ] {
+    ];
+    for (i, activation) in activations.into_iter().enumerate() {
         for ty in [TensorType::BF16, TensorType::Q4_0] {
             let case = Case::gated(ty, activation).unwrap();
-            check(&case, "gated", "gated", &[&[1], &[5]]);
+            check_on(devices_for(i), &case, "gated", "gated", &[&[1], &[5]]);
         }
     }
 }
@@ -137,22 +140,18 @@ fn gated_mlps() {
 #[test]
 fn experts_of_many_types() {
     let runs: [&[usize]; 3] = [&[1], &[1, 1, 3], &[20]];
-    for ty in [
+    let types = [
         TensorType::F32,
         TensorType::BF16,
         TensorType::Q8_0,
         TensorType::Q4_K,
         TensorType::Q6_K,
         TensorType::MXFP4,
-    ] {
+    ];
+    for (i, ty) in types.into_iter().enumerate() {
         let case = Case::experts(ExpertsSpec::of(ty)).unwrap();
-        check_on(
-            most_devices(),
-            &case,
-            &format!("experts {ty}"),
-            "gated",
-            &runs,
-        );
+        let what = format!("experts {ty}");
+        check_on(devices_for(i), &case, &what, "gated", &runs);
     }
     let spec = ExpertsSpec {
         types: [TensorType::Q4_0, TensorType::Q8_0, TensorType::F32],
@@ -168,7 +167,7 @@ fn experts_of_many_types() {
     };
     for spec in [spec, other] {
         let case = Case::experts(spec).unwrap();
-        check_on(most_devices(), &case, &format!("{spec:?}"), "gated", &runs);
+        check(&case, &format!("{spec:?}"), "gated", &runs);
     }
 }
 
@@ -194,7 +193,7 @@ fn experts_beyond_the_binding_limit_are_split() {
 fn streams_of_hidden_states() {
     let case = Case::streams().unwrap();
     let runs: [&[usize]; 3] = [&[1, 1], &[2, 1], &[37]];
-    check_on(most_devices(), &case, "streams", "gated", &runs);
+    check(&case, "streams", "gated", &runs);
 }
 
 /// A norm of some columns is a step of its own: a linear for one token would read others.
@@ -209,13 +208,7 @@ fn a_linear_of_a_norm_of_some_columns() {
     let y = case.graph.rms_norm(part, norm, 1e-5).unwrap();
     let y = case.graph.linear(y, narrow, None).unwrap();
     case.graph.output(y);
-    check_on(
-        most_devices(),
-        &case,
-        "norm of a slice",
-        "linear",
-        &[&[1], &[3]],
-    );
+    check(&case, "norm of a slice", "linear", &[&[1], &[3]]);
 }
 
 #[test]
@@ -227,30 +220,23 @@ fn norms_after_a_block_and_plain_adds() {
 #[test]
 fn attention_of_many_shapes() {
     let f32s = [TensorType::F32, TensorType::F32];
-    for (n_heads, n_kv_heads, head_dim) in
-        [(4, 2, 16), (3, 1, 64), (2, 2, 128), (1, 1, 256), (4, 4, 12)]
-    {
-        for window in [None, Some(7)] {
-            for norms in [false, true] {
-                let spec = AttentionSpec {
-                    n_heads,
-                    n_kv_heads,
-                    head_dim,
-                    scale: 0.2,
-                    window,
-                    causal: true,
-                    soft_cap: None,
-                    sinks: None,
-                };
-                let case = Case::attention(spec, norms, f32s).unwrap();
-                let what = format!("attention {n_heads}/{n_kv_heads} heads of {head_dim}");
-                check(
-                    &case,
-                    &what,
-                    "attention",
-                    &[&[1, 1, 1], &[9, 1, 5], &[100, 30]],
-                );
-            }
+    let shapes = [(4, 2, 16), (3, 1, 64), (2, 2, 128), (1, 1, 256), (4, 4, 12)];
+    for (i, (n_heads, n_kv_heads, head_dim)) in shapes.into_iter().enumerate() {
+        for norms in [false, true] {
+            let spec = AttentionSpec {
+                n_heads,
+                n_kv_heads,
+                head_dim,
+                scale: 0.2,
+                window: (norms == i.is_multiple_of(2)).then_some(7),
+                causal: true,
+                soft_cap: None,
+                sinks: None,
+            };
+            let case = Case::attention(spec, norms, f32s).unwrap();
+            let what = format!("attention {n_heads}/{n_kv_heads} heads of {head_dim}");
+            let runs: [&[usize]; 3] = [&[1, 1, 1], &[9, 1, 5], &[100, 30]];
+            check_on(devices_for(i), &case, &what, "attention", &runs);
         }
     }
 }
@@ -279,7 +265,7 @@ fn texts_of_many_shapes() {
                 let batch = case.batch(lengths);
                 let wanted = case.texts_on_cpu(&batch).unwrap();
                 assert_eq!(wanted.len(), lengths.len() * 33);
-                for (index, profile) in most_devices() {
+                for (index, profile) in devices_for(i) {
                     let mut gpu = open(index, profile, LimitRequest::All);
                     let found = block_on(case.texts_on_gpu(&mut gpu, &batch)).unwrap();
                     let what = format!("{spec:?} {pooling:?} {profile} {lengths:?}");
@@ -314,7 +300,7 @@ fn attention_with_a_soft_cap_and_sinks() {
         }
         let what = format!("cap {soft_cap:?}, sinks {has_sinks}, window {window:?}");
         let runs: [&[usize]; 2] = [&[1, 1, 1], &[600, 1, 5]];
-        check_on(most_devices(), &case, &what, "attention", &runs);
+        check(&case, &what, "attention", &runs);
     }
 }
 
@@ -368,17 +354,17 @@ fn projections_of_mixed_types_and_a_cache_in_f16() {
 #[test]
 fn quantised_caches() {
     use CacheType::{F16, Q4_0, Q8_0};
-    let check = |case: Case, runs: &[&[usize]]| {
+    let check_cache = |case: Case, runs: &[&[usize]]| {
         let what = format!("cache of {}", case.cache);
-        check_on(most_devices(), &case, &what, "attention_f16", runs);
+        check(&case, &what, "attention_f16", runs);
     };
     for (keys, values) in [(Q8_0, Q4_0), (Q4_0, Q8_0)] {
         let case = Case::cached(CacheTypes { keys, values }).unwrap();
-        check(case, &[&[1, 1, 1], &[37, 1, 5]]);
+        check_cache(case, &[&[1, 1, 1], &[37, 1, 5]]);
     }
     let (keys, values) = (Q8_0, F16);
     let case = Case::appended(CacheTypes { keys, values }).unwrap();
-    check(case, &[&[37, 1, 5]]);
+    check_cache(case, &[&[37, 1, 5]]);
     // Keys divided among workgroups, and two blocks a word of scales.
     let spec = AttentionSpec {
         n_heads: 2,
@@ -392,13 +378,7 @@ fn quantised_caches() {
     };
     let mut case = Case::attention(spec, true, [TensorType::F32; 2]).unwrap();
     case.cache = Q8_0.into();
-    check_on(
-        most_devices(),
-        &case,
-        "split",
-        "attention_f16",
-        &[&[600, 1]],
-    );
+    check(&case, "split", "attention_f16", &[&[600, 1]]);
 }
 
 #[test]
@@ -412,7 +392,7 @@ fn tensors_beyond_the_binding_limit_are_split() {
         for steps in [vec![1, 1], vec![2]] {
             let tokens = case.tokens(steps.iter().sum());
             let wanted = case.on_cpu(&tokens, &steps).unwrap();
-            for (index, profile) in devices() {
+            for (index, profile) in most_devices() {
                 // 2000 rows of 256 or 32 bytes: several pieces each.
                 let mut gpu = open(index, profile, LimitRequest::Binding(32_768));
                 let found = block_on(case.on_gpu(&mut gpu, &tokens, &steps)).unwrap();
@@ -438,7 +418,7 @@ fn runs_within_webgpu_s_default_limits() {
     let case = Case::attention(spec, true, [TensorType::Q8_0, TensorType::Q8_0]).unwrap();
     let tokens = case.tokens(40);
     let wanted = case.on_cpu(&tokens, &[39, 1]).unwrap();
-    for (index, profile) in devices() {
+    for (index, profile) in most_devices() {
         let mut gpu = open(index, profile, LimitRequest::WebGpuDefault);
         let found = block_on(case.on_gpu(&mut gpu, &tokens, &[39, 1])).unwrap();
         assert_close("default limits", &found, &wanted, 1e-3);

@@ -10,7 +10,9 @@ use crate::sequences::{CONTEXT, alone, ids, open, open_guessing, prompts, reques
 #[test]
 fn a_smaller_model_guesses_and_changes_no_answer() {
     for (draft, model) in [("llama", "llama"), ("qwen3", "llama")] {
-        for device in requests() {
+        // What is guessed wrongly is so on any device.
+        let n_devices = if draft == model { usize::MAX } else { 2 };
+        for device in requests().into_iter().take(n_devices) {
             let wanted = alone(&mut open(model, device, 1, CONTEXT));
             let what = format!("{model} {device:?}");
             let mut session = open_guessing(model, device, [3, 3 * CONTEXT, 4]);
