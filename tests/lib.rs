@@ -173,12 +173,22 @@ pub fn most_devices() -> Vec<(usize, Profile)> {
     devices().into_iter().filter(is_taken).collect()
 }
 
-/// For a case of many: every profile of the first driver; of another, which compiles every kernel anew, one for every
+/// For a case of many: a driver that runs shaders on the CPU compiles each kernel for half a second, so each has as many
+/// profiles of the first driver, in turn; and one of another driver, which compiles them anew for each device, for every
 /// fourth case.
-pub fn devices_for(case: usize) -> Vec<(usize, Profile)> {
-    let mut all = most_devices();
-    all.retain(|d| is_first_driver(d.0) || case.is_multiple_of(4));
-    all
+pub fn devices_for(case: usize, profiles: usize) -> Vec<(usize, Profile)> {
+    let all = most_devices();
+    let (first, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|d| is_first_driver(d.0));
+    let step = (first.len() / profiles).max(1);
+    let is_taken = |i: &usize| (i + case).is_multiple_of(step);
+    let mut taken: Vec<_> = (0..first.len())
+        .filter(is_taken)
+        .map(|i| first[i])
+        .collect();
+    if case.is_multiple_of(4) {
+        taken.extend(others);
+    }
+    taken
 }
 
 /// Every profile of every GPU.

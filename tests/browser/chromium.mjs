@@ -2,6 +2,7 @@
 import { chromium } from "playwright-core";
 
 const options = (more = []) => ({
+  timeout: PATIENCE,
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: [
     "--no-sandbox",

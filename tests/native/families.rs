@@ -31,7 +31,7 @@ fn open(path: &Path, device: DeviceRequest) -> Session {
 
 /// The CPU, every profile of the first driver, and one of another.
 fn requests(case: usize) -> Vec<(DeviceRequest, Profile)> {
-    let gpus = devices_for(case).into_iter().map(|(index, profile)| {
+    let gpus = devices_for(case, 1).into_iter().map(|(index, profile)| {
         let device = DeviceRequest::Gpu {
             index: Some(index),
             profile: Some(profile),

@@ -4,22 +4,13 @@
 use pollster::block_on;
 use siskin_engine::self_test::{Learning, LearningSpec, first_of_its_kind};
 use siskin_formats::TensorType;
-use siskin_gpu::{GpuDevice, Profile};
+use siskin_gpu::GpuDevice;
 use siskin_graph::{Activation, MomentType, Pairs};
-use siskin_tests::{assert_close, devices, is_first_driver, tolerance};
+use siskin_tests::{assert_close, devices_for, tolerance};
 
 fn check(what: &str, i: usize, case: &Learning) {
     let (wanted, wanted_plain) = case.on_cpu().unwrap();
-    for (at, (index, profile)) in devices().into_iter().enumerate() {
-        // Most kernels of a profile are the same for all types: half of the profiles, in turn. A second driver
-        // compiles them anew for each type: some types in one of its profiles.
-        let is_taken = match is_first_driver(index) {
-            true => (at + i).is_multiple_of(2),
-            false => i.is_multiple_of(4) && profile == Profile::BASE,
-        };
-        if !is_taken {
-            continue;
-        }
+    for (index, profile) in devices_for(i, 1) {
         let what = format!("{what} gpu:{index} {profile}");
         let mut gpu = block_on(GpuDevice::open(Some(index), Some(profile))).unwrap();
         let (found, plain) = block_on(case.on_gpu(&mut gpu)).unwrap();

@@ -44,7 +44,7 @@ fn linear_of_every_kept_type() {
     for (i, ty) in types.enumerate() {
         let case = Case::linear(ty).unwrap();
         let runs: [&[usize]; 3] = [&[1], &[2], &[37]];
-        check_on(devices_for(i), &case, ty.name(), "linear", &runs);
+        check_on(devices_for(i, 2), &case, ty.name(), "linear", &runs);
     }
 }
 
@@ -52,7 +52,13 @@ fn linear_of_every_kept_type() {
 fn embedding_of_every_type() {
     for (i, ty) in TensorType::ALL.into_iter().enumerate() {
         let runs: [&[usize]; 2] = [&[1], &[9]];
-        check_on(devices_for(i), &Case::embed(ty), ty.name(), "embed", &runs);
+        check_on(
+            devices_for(i, 2),
+            &Case::embed(ty),
+            ty.name(),
+            "embed",
+            &runs,
+        );
     }
 }
 
@@ -132,7 +138,7 @@ fn gated_mlps() {
     for (i, activation) in activations.into_iter().enumerate() {
         for ty in [TensorType::BF16, TensorType::Q4_0] {
             let case = Case::gated(ty, activation).unwrap();
-            check_on(devices_for(i), &case, "gated", "gated", &[&[1], &[5]]);
+            check_on(devices_for(i, 2), &case, "gated", "gated", &[&[1], &[5]]);
         }
     }
 }
@@ -151,7 +157,7 @@ fn experts_of_many_types() {
     for (i, ty) in types.into_iter().enumerate() {
         let case = Case::experts(ExpertsSpec::of(ty)).unwrap();
         let what = format!("experts {ty}");
-        check_on(devices_for(i), &case, &what, "gated", &runs);
+        check_on(devices_for(i, 2), &case, &what, "gated", &runs);
     }
     let spec = ExpertsSpec {
         types: [TensorType::Q4_0, TensorType::Q8_0, TensorType::F32],
@@ -236,7 +242,7 @@ fn attention_of_many_shapes() {
             let case = Case::attention(spec, norms, f32s).unwrap();
             let what = format!("attention {n_heads}/{n_kv_heads} heads of {head_dim}");
             let runs: [&[usize]; 3] = [&[1, 1, 1], &[9, 1, 5], &[100, 30]];
-            check_on(devices_for(i), &case, &what, "attention", &runs);
+            check_on(devices_for(i, 2), &case, &what, "attention", &runs);
         }
     }
 }
@@ -265,7 +271,7 @@ fn texts_of_many_shapes() {
                 let batch = case.batch(lengths);
                 let wanted = case.texts_on_cpu(&batch).unwrap();
                 assert_eq!(wanted.len(), lengths.len() * 33);
-                for (index, profile) in devices_for(i) {
+                for (index, profile) in devices_for(i, 2) {
                     let mut gpu = open(index, profile, LimitRequest::All);
                     let found = block_on(case.texts_on_gpu(&mut gpu, &batch)).unwrap();
                     let what = format!("{spec:?} {pooling:?} {profile} {lengths:?}");

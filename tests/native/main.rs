@@ -42,6 +42,7 @@ mod serve_models;
 mod serve_page;
 mod serve_responses;
 mod serve_shape;
+mod serve_tools;
 mod server;
 mod shaders;
 mod text;

@@ -24,6 +24,8 @@ pub struct GenerateOptions {
     pub max_tokens: usize,
     /// The answer ends before the first of any of these strings.
     pub stop: Vec<String>,
+    /// Special tokens that are shown in the text; others are not.
+    pub shown: Vec<String>,
     /// Log-probabilities of each chosen token and of this many likeliest ones; `None` for none.
     pub logprobs: Option<usize>,
     /// Continues past the tokens that end an answer, up to `max_tokens`.
@@ -46,6 +48,7 @@ impl Default for GenerateOptions {
             sampling: Sampling::default(),
             max_tokens: 512,
             stop: vec![],
+            shown: vec![],
             logprobs: None,
             ignore_end: false,
             keep: None,

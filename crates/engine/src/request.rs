@@ -144,7 +144,7 @@ impl Request {
                 decode_time: Duration::ZERO,
                 logprobs: vec![],
             },
-            stream: TextStream::new(&options.stop),
+            stream: TextStream::new(&options.stop).showing(&options.shown),
             options,
             tokens: prompt.into(),
             fed: 0,

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
+mod calls;
 mod vocabulary;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use siskin_engine::{Constraint, Grammar};
 use siskin_text::TextModel;
 
+pub use crate::calls::Calls;
 use crate::vocabulary::Vocabulary;
 
 /// What an answer must look like.
@@ -80,7 +82,10 @@ impl Shape {
 }
 
 /// Compiles shapes for one model's vocabulary.
-pub struct Grammars(ParserFactory);
+pub struct Grammars {
+    factory: ParserFactory,
+    text: Arc<TextModel>,
+}
 
 impl fmt::Debug for Grammars {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -94,11 +99,11 @@ impl Grammars {
     /// # Errors
     /// If its tokens have no bytes, or none ends an answer.
     pub fn new(text: Arc<TextModel>) -> Result<Self, Error> {
-        let vocabulary = Arc::new(Vocabulary::new(text)?);
+        let vocabulary = Arc::new(Vocabulary::new(text.clone())?);
         let mut factory = ParserFactory::new_simple(&(vocabulary as _))
             .map_err(|e| Error::Vocabulary(e.to_string()))?;
         factory.quiet();
-        Ok(Self(factory))
+        Ok(Self { factory, text })
     }
 
     /// Prepares a shape for answers.
@@ -106,11 +111,29 @@ impl Grammars {
     /// # Errors
     /// If it is not valid, or has what is not supported.
     pub fn compile(&self, shape: &Shape) -> Result<Arc<dyn Grammar>, Error> {
-        let matcher = Matcher::new(self.0.create_parser(shape.grammar()?));
+        self.compiled(shape.grammar()?, shape.kind())
+    }
+
+    /// Prepares calls of tools; `None` if an answer may be anything, since nothing tells calls from text.
+    ///
+    /// # Errors
+    /// If the parameters of a tool are not valid, or have what is not supported.
+    pub fn calls(&self, calls: &Calls) -> Result<Option<Arc<dyn Grammar>>, Error> {
+        let grammar = calls.lark(&self.text).map(TopLevelGrammar::from_lark);
+        let compile = |grammar| self.compiled(grammar, "tools' parameters");
+        grammar.map(compile).transpose()
+    }
+
+    fn compiled(
+        &self,
+        grammar: TopLevelGrammar,
+        kind: &'static str,
+    ) -> Result<Arc<dyn Grammar>, Error> {
+        let matcher = Matcher::new(self.factory.create_parser(grammar));
         match matcher.get_error() {
             None => Ok(Arc::new(Compiled(matcher))),
             Some(what) => Err(Error::Shape {
-                kind: shape.kind(),
+                kind,
                 what: first_line(&what),
             }),
         }

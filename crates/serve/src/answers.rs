@@ -11,10 +11,12 @@ use crate::app::{App, now};
 use crate::best_of;
 use crate::chunks::Chunks;
 use crate::error::{ApiError, Result};
+use crate::parsing::Parsing;
 use crate::requests::{Common, Conversation, Fields, MAX_N, prompts, top};
 use crate::served::Lease;
 use crate::shapes::{Head, Kind, usage};
 use crate::streams;
+use crate::tools::Tools;
 use crate::worker::Prompt;
 
 pub async fn chat(State(app): State<Arc<App>>, mut fields: Fields) -> Result<Response> {
@@ -24,12 +26,25 @@ pub async fn chat(State(app): State<Arc<App>>, mut fields: Fields) -> Result<Res
         let message = "`top_logprobs` needs `logprobs: true`";
         return Err(ApiError::field("top_logprobs", message));
     }
-    let common = Common::of(&mut fields, is_wanted.then(|| top.unwrap_or(0)))?;
-    let conversation = Conversation::of(&mut fields)?;
+    let mut common = Common::of(&mut fields, is_wanted.then(|| top.unwrap_or(0)))?;
+    let tools = Tools::of(&mut fields)?;
+    let conversation = Conversation::of(&mut fields, &tools)?;
     fields.finish()?;
     let model = app.models.get(common.model.as_deref()).await?;
-    let (_, prompt) = conversation.prompt(&model.text)?;
-    answer(model, Kind::Chat, common, vec![prompt]).await
+    let (rendered, prompt) = conversation.prompt(&model.text)?;
+    let parsing = Parsing::of(&model.text, &rendered, &tools);
+    if let Some(parsing) = &parsing {
+        common.options.shown = parsing.shown();
+        common.options.grammar = match parsing.calls(&tools) {
+            Some(_) if common.shape.is_some() => {
+                let message = "`tools` cannot be combined with what an answer must look like, unless `tool_choice` is none";
+                return Err(ApiError::field("tools", message));
+            }
+            Some(calls) => model.calls(&calls)?,
+            None => None,
+        };
+    }
+    answer(model, Kind::Chat, common, vec![prompt], parsing).await
 }
 
 pub async fn text(State(app): State<Arc<App>>, mut fields: Fields) -> Result<Response> {
@@ -41,7 +56,7 @@ pub async fn text(State(app): State<Arc<App>>, mut fields: Fields) -> Result<Res
     let best_of = best_of(&mut fields, &common)?;
     fields.finish()?;
     if best_of == n {
-        return answer(model, Kind::Text, common, prompts).await;
+        return answer(model, Kind::Text, common, prompts, None).await;
     }
     common.n = best_of;
     // They are compared by it.
@@ -53,7 +68,7 @@ pub async fn text(State(app): State<Arc<App>>, mut fields: Fields) -> Result<Res
     if logprobs.is_none() {
         best.iter_mut().for_each(|a| a.logprobs.clear());
     }
-    let mut json = head.answers(&best, n);
+    let mut json = head.answers(&best, n, None);
     json["usage"] = usage(&answers, best_of);
     Ok(Json(json).into_response())
 }
@@ -105,7 +120,9 @@ async fn start(
         let tokens: Arc<[u32]> = tokens.into();
         for i in 0..common.n {
             let mut options = common.options.clone();
-            options.grammar = grammar.clone();
+            if grammar.is_some() {
+                options.grammar.clone_from(&grammar);
+            }
             // Answers to one prompt differ, and can be repeated together.
             options.sampling.seed = options.sampling.seed.wrapping_add(i as u64);
             let tokens = tokens.clone();
@@ -124,13 +141,16 @@ async fn answer(
     kind: Kind,
     common: Common,
     prompts: Vec<Vec<u32>>,
+    parsing: Option<Parsing>,
 ) -> Result<Response> {
+    let parsing = parsing.as_ref();
     let head = head(&model, kind);
     let answering = start(model, &common, prompts, kind).await?;
     if common.stream {
-        let chunks = Chunks::new(head, answering.n, common.n, common.include_usage);
+        let counts = [answering.n, common.n];
+        let chunks = Chunks::new(head, counts, common.include_usage, parsing);
         return Ok(streams::stream(answering, chunks));
     }
     let answers = answering.whole().await?;
-    Ok(Json(head.answers(&answers, common.n)).into_response())
+    Ok(Json(head.answers(&answers, common.n, parsing)).into_response())
 }

@@ -1,11 +1,12 @@
 //! The events of streamed chat and text completions.
 
 use axum::response::sse::Event as Sse;
-use serde_json::Value;
+use serde_json::{Value, json};
 use siskin_engine::{Answer, RequestEvent};
 
 use crate::answering::failed;
 use crate::error::ApiError;
+use crate::parsing::{Deltas, Parsing};
 use crate::shapes::{Head, Kind};
 use crate::streams::{Format, Ready};
 
@@ -15,12 +16,20 @@ pub struct Chunks {
     n: usize,
     per_prompt: usize,
     include_usage: bool,
+    /// What each answer has come to.
+    deltas: Vec<Deltas>,
     answers: Vec<Answer>,
 }
 
 impl Chunks {
-    pub fn new(head: Head, n: usize, per_prompt: usize, include_usage: bool) -> Self {
+    pub fn new(
+        head: Head,
+        [n, per_prompt]: [usize; 2],
+        include_usage: bool,
+        parsing: Option<&Parsing>,
+    ) -> Self {
         Self {
+            deltas: (0..n).map(|_| Deltas::new(parsing)).collect(),
             head,
             n,
             per_prompt,
@@ -49,13 +58,26 @@ impl Format for Chunks {
     fn take(&mut self, index: usize, event: RequestEvent, ready: &mut Ready) -> bool {
         match event {
             RequestEvent::Token { text, logprob, .. } => {
-                if !text.is_empty() || logprob.is_some() {
-                    push(ready, &self.head.part(index, &text, logprob.as_ref()));
+                let mut deltas = self.deltas[index].push(&text);
+                if deltas.is_empty() && logprob.is_some() {
+                    deltas.push(json!({"content": ""}));
+                }
+                let mut logprob = logprob.as_ref();
+                for delta in deltas {
+                    push(ready, &self.head.part(index, delta, logprob.take()));
                 }
             }
-            RequestEvent::Rest { text } => push(ready, &self.head.part(index, &text, None)),
+            RequestEvent::Rest { text } => {
+                for delta in self.deltas[index].push(&text) {
+                    push(ready, &self.head.part(index, delta, None));
+                }
+            }
             RequestEvent::Done(answer) => {
-                push(ready, &self.head.end(index, &answer));
+                let (deltas, reason) = self.deltas[index].finish(answer.finish_reason);
+                for delta in deltas {
+                    push(ready, &self.head.part(index, delta, None));
+                }
+                push(ready, &self.head.end(index, &answer, reason));
                 self.answers.push(*answer);
                 if self.answers.len() == self.n {
                     if self.include_usage {

@@ -6,7 +6,9 @@ use siskin_engine::{GenerateOptions, Sampling, new_seed};
 use siskin_text::{Message, RenderRequest, TextModel};
 
 use crate::error::{ApiError, Result};
+use crate::messages::message_of;
 use crate::shape::{self, Wanted};
+use crate::tools::Tools;
 
 /// OpenAI's fields that do not affect the answer.
 const WITHOUT_EFFECT: &[&str] = &[
@@ -16,13 +18,10 @@ const WITHOUT_EFFECT: &[&str] = &[
     "prompt_cache_key",
     "store",
     "service_tier",
-    "parallel_tool_calls",
 ];
 
 /// OpenAI's fields that are not supported: only values that request nothing are accepted.
 const UNSUPPORTED: &[&str] = &[
-    "tools",
-    "tool_choice",
     "functions",
     "function_call",
     "audio",
@@ -97,7 +96,6 @@ impl Fields {
 
 fn asks_for_nothing(name: &str, value: &Value) -> bool {
     match name {
-        "tool_choice" => value == "none" || value == "auto",
         "modalities" => value
             .as_array()
             .is_some_and(|m| m.iter().all(|m| m == "text")),
@@ -146,6 +144,7 @@ impl Common {
                 sampling,
                 max_tokens: limit.unwrap_or(usize::MAX),
                 stop: stop_strings(fields)?,
+                shown: vec![],
                 logprobs,
                 ignore_end: false,
                 keep: None,
@@ -219,12 +218,13 @@ pub struct Conversation {
     /// The field that the messages come from.
     field: &'static str,
     messages: Vec<Message>,
+    tools: Vec<Value>,
     kwargs: Map<String, Value>,
     allow_special_tokens: bool,
 }
 
 impl Conversation {
-    pub fn of(fields: &mut Fields) -> Result<Self> {
+    pub fn of(fields: &mut Fields, tools: &Tools) -> Result<Self> {
         let given: Vec<Value> = fields.need("messages")?;
         if given.is_empty() {
             let message = "`messages` must be a list of at least one message";
@@ -232,7 +232,9 @@ impl Conversation {
         }
         let messages = given.into_iter().enumerate().map(|(i, m)| message_of(m, i));
         let messages: Vec<Message> = messages.collect::<Result<_>>()?;
-        Self::new("messages", messages, fields)
+        let mut conversation = Self::new("messages", messages, fields)?;
+        conversation.tools.clone_from(&tools.all);
+        Ok(conversation)
     }
 
     /// With what the other fields say about the template.
@@ -240,6 +242,7 @@ impl Conversation {
         Ok(Self {
             field,
             messages,
+            tools: vec![],
             kwargs: fields.take("chat_template_kwargs")?.unwrap_or_default(),
             allow_special_tokens: fields.take("allow_special_tokens")?.unwrap_or(false),
         })
@@ -247,8 +250,9 @@ impl Conversation {
 
     /// Its text and tokens up to the beginning of the assistant's answer.
     pub fn prompt(self, text: &TextModel) -> Result<(String, Vec<u32>)> {
-        let rendered = text.render(&RenderRequest {
+        let rendered = text.render_chat(&RenderRequest {
             messages: &self.messages,
+            tools: &self.tools,
             add_generation_prompt: true,
             kwargs: self.kwargs,
             allow_special_tokens: self.allow_special_tokens,
@@ -259,56 +263,6 @@ impl Conversation {
         let tokens = text.encode_rendered(&rendered).map_err(wrong)?;
         Ok((rendered.text, tokens.iter().map(|t| t.id).collect()))
     }
-}
-
-/// Fields of a message that are passed to templates.
-const MESSAGE_FIELDS: &[&str] = &["name", "reasoning_content"];
-
-fn message_of(message: Value, i: usize) -> Result<Message> {
-    let wrong = |message: String| ApiError::field(&format!("messages[{i}]"), message);
-    let Value::Object(mut fields) = message else {
-        return Err(wrong(format!("messages[{i}] is not an object")));
-    };
-    let role = fields.remove("role").unwrap_or_default();
-    let role = match role.as_str() {
-        // Its newer name.
-        Some("developer") => "system",
-        Some(role @ ("system" | "user" | "assistant")) => role,
-        _ => {
-            let message = format!("messages[{i}].role is {role}; use system, user or assistant");
-            return Err(wrong(message));
-        }
-    };
-    let content = match fields.remove("content") {
-        Some(Value::String(text)) => text,
-        Some(Value::Array(parts)) => {
-            let mut text = String::new();
-            for (j, part) in parts.iter().enumerate() {
-                match (&part["type"], part["text"].as_str()) {
-                    (Value::String(kind), Some(part)) if kind == "text" => text.push_str(part),
-                    (kind, _) => {
-                        let message =
-                            format!("messages[{i}].content[{j}] is {kind}; only text is supported");
-                        return Err(wrong(message));
-                    }
-                }
-            }
-            text
-        }
-        _ => {
-            let message = format!("messages[{i}].content must be text, or a list of text parts");
-            return Err(wrong(message));
-        }
-    };
-    let mut out = Message::new(role, &content);
-    for (name, value) in fields {
-        if MESSAGE_FIELDS.contains(&name.as_str()) && !value.is_null() {
-            out.0.insert(name, value);
-        } else if !value.is_null() && !value.as_array().is_some_and(Vec::is_empty) {
-            return Err(wrong(format!("messages[{i}].{name} is not supported")));
-        }
-    }
-    Ok(out)
 }
 
 /// The prompts of a text completion, as tokens: a text, its tokens, or a list of either.

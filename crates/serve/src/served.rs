@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use siskin_engine::{Grammar, Session};
-use siskin_grammar::Grammars;
+use siskin_grammar::{Calls, Grammars};
 use siskin_text::TextModel;
 
 use crate::error::{ApiError, Result};
@@ -52,11 +52,23 @@ impl Served {
 
     /// A request's grammar, for this model's vocabulary.
     pub fn grammar(&self, (field, shape): &Wanted) -> Result<Arc<dyn Grammar>> {
+        self.compiled(field, |grammars| grammars.compile(shape))
+    }
+
+    /// The grammar of calls, if there can be one.
+    pub fn calls(&self, calls: &Calls) -> Result<Option<Arc<dyn Grammar>>> {
+        self.compiled("tools", |grammars| grammars.calls(calls))
+    }
+
+    fn compiled<T>(
+        &self,
+        field: &str,
+        compile: impl FnOnce(&Grammars) -> std::result::Result<T, siskin_grammar::Error>,
+    ) -> Result<T> {
         let grammars = self
             .grammars
             .get_or_init(|| Grammars::new(self.text.clone()));
-        let compiled = grammars.as_ref().map_err(Clone::clone);
-        let compiled = compiled.and_then(|grammars| grammars.compile(shape));
+        let compiled = grammars.as_ref().map_err(Clone::clone).and_then(compile);
         compiled.map_err(|e| ApiError::field(field, format!("`{field}`: {e}")))
     }
 

@@ -1,7 +1,9 @@
 //! The shapes of answers.
 
 use serde_json::{Value, json};
-use siskin_engine::{Answer, FinishReason, TokenLogprob, TopLogprob};
+use siskin_engine::{Answer, TokenLogprob, TopLogprob};
+
+use crate::parsing::{Parsing, finish_reason};
 
 /// Which of OpenAI's two kinds of completions it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,20 +37,27 @@ impl Head {
         })
     }
 
-    /// The whole answer.
-    pub fn answers(&self, answers: &[Answer], per_prompt: usize) -> Value {
+    /// The whole answer, in parts if there may be any.
+    pub fn answers(
+        &self,
+        answers: &[Answer],
+        per_prompt: usize,
+        parsing: Option<&Parsing>,
+    ) -> Value {
         let choices = answers.iter().enumerate().map(|(index, a)| {
-            let logprobs = self.logprobs(&a.logprobs);
+            let reason = finish_reason(a.finish_reason, false);
+            let plain = || json!({"role": "assistant", "content": a.text, "refusal": null});
+            let (message, reason) = match parsing {
+                Some(parsing) => parsing.message(a),
+                None => (plain(), reason),
+            };
             let mut choice = json!({
                 "index": index,
-                "finish_reason": finish_reason(a.finish_reason),
-                "logprobs": logprobs,
+                "finish_reason": reason,
+                "logprobs": self.logprobs(&a.logprobs),
             });
             match self.kind {
-                Kind::Chat => {
-                    choice["message"] =
-                        json!({"role": "assistant", "content": a.text, "refusal": null});
-                }
+                Kind::Chat => choice["message"] = message,
                 Kind::Text => choice["text"] = json!(a.text),
             }
             choice
@@ -66,12 +75,12 @@ impl Head {
         self.object(true, vec![choice])
     }
 
-    /// A part of a streamed answer.
-    pub fn part(&self, index: usize, text: &str, logprob: Option<&TokenLogprob>) -> Value {
+    /// A part of a streamed answer: what it adds to a message, or a text.
+    pub fn part(&self, index: usize, delta: Value, logprob: Option<&TokenLogprob>) -> Value {
         let mut choice = json!({"index": index, "finish_reason": null});
         match self.kind {
-            Kind::Chat => choice["delta"] = json!({"content": text}),
-            Kind::Text => choice["text"] = json!(text),
+            Kind::Chat => choice["delta"] = delta,
+            Kind::Text => choice["text"] = delta["content"].clone(),
         }
         if let Some(logprob) = logprob {
             choice["logprobs"] = self.logprobs(std::slice::from_ref(logprob));
@@ -80,11 +89,8 @@ impl Head {
     }
 
     /// The end of a streamed answer.
-    pub fn end(&self, index: usize, answer: &Answer) -> Value {
-        let mut choice = json!({
-            "index": index,
-            "finish_reason": finish_reason(answer.finish_reason),
-        });
+    pub fn end(&self, index: usize, answer: &Answer, reason: &str) -> Value {
+        let mut choice = json!({"index": index, "finish_reason": reason});
         match self.kind {
             Kind::Chat => choice["delta"] = json!({}),
             Kind::Text => choice["text"] = json!(""),
@@ -132,14 +138,6 @@ impl Head {
             })
         });
         json!({"content": content.collect::<Vec<_>>(), "refusal": null})
-    }
-}
-
-fn finish_reason(reason: FinishReason) -> &'static str {
-    match reason {
-        FinishReason::Stop => "stop",
-        // A cancelled answer has nobody who reads it.
-        FinishReason::Length | FinishReason::Cancelled => "length",
     }
 }
 

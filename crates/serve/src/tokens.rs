@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::requests::{Conversation, Fields};
+use crate::tools::Tools;
 
 /// `{"content": text}` becomes `{"tokens": [id]}`; with `with_pieces`, `[{"id", "piece"}]`.
 pub async fn tokenize(State(app): State<Arc<App>>, mut fields: Fields) -> Result<Json<Value>> {
@@ -42,7 +43,8 @@ pub async fn apply_template(
     mut fields: Fields,
 ) -> Result<Json<Value>> {
     let model: Option<String> = fields.take("model")?;
-    let conversation = Conversation::of(&mut fields)?;
+    let tools = Tools::of(&mut fields)?;
+    let conversation = Conversation::of(&mut fields, &tools)?;
     fields.finish()?;
     let (prompt, _) = conversation.prompt(&app.models.get(model.as_deref()).await?.text)?;
     Ok(Json(json!({"prompt": prompt})))

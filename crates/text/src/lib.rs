@@ -3,6 +3,8 @@
 
 mod added;
 mod bytes;
+mod calls;
+mod chat;
 mod check;
 mod encode;
 mod ends;
@@ -22,6 +24,7 @@ mod to_folder;
 mod to_gguf;
 mod tokenizer;
 
+pub use calls::{AnswerFormat, AnswerParser, Part, ToolCall, tool_names};
 pub use error::{Error, Result};
 pub use inputs::Input;
 pub use merges::MergedWord;

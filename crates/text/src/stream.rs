@@ -14,7 +14,7 @@ pub struct Emitted {
 }
 
 /// Decodes tokens one at a time, without emitting partial characters or the start of a stop string. Special tokens are
-/// not shown, but stop strings may contain them.
+/// not shown unless asked for, but stop strings may contain them.
 ///
 /// ```
 /// use siskin_formats::SideFiles;
@@ -37,6 +37,8 @@ pub struct Emitted {
 #[derive(Debug, Default)]
 pub struct TextStream {
     stops: Vec<String>,
+    /// Special tokens that are shown.
+    shown: Vec<String>,
     /// Bytes of an incomplete character.
     bytes: Vec<u8>,
     /// Whether any text has been decoded.
@@ -60,12 +62,21 @@ impl TextStream {
         }
     }
 
+    /// The same, showing these special tokens.
+    #[must_use]
+    pub fn showing(mut self, special: &[String]) -> Self {
+        self.shown = special.into();
+        self
+    }
+
     /// Adds a token, and returns the text that is final now.
     pub fn push(&mut self, model: &TextModel, id: u32) -> Emitted {
         if model.is_special(id) {
             let rest = self.flush(model);
             self.hold(&rest, false);
-            self.hold(&model.piece(id), true);
+            let piece = model.piece(id);
+            let is_hidden = !self.shown.contains(&piece);
+            self.hold(&piece, is_hidden);
             return self.emit();
         }
         let new = match model.text_bytes(id) {

@@ -55,7 +55,7 @@ pub struct Token {
 #[derive(Debug)]
 pub struct TextModel {
     tokenizer: Tokenizer,
-    templates: Templates,
+    pub(crate) templates: Templates,
     before: Option<u32>,
     after: Option<u32>,
     between: Option<u32>,
@@ -151,7 +151,19 @@ impl TextModel {
             merges: OnceLock::new(),
         };
         model.eos.extend(model.template_end());
+        model.remove_ends_of_messages();
         model
+    }
+
+    /// Where answers are messages in channels, `<|end|>` ends a message, not the answer.
+    fn remove_ends_of_messages(&mut self) {
+        let id = |token| self.tokenizer.token_to_id(token);
+        let has = |token| id(token).is_some();
+        let ends_answers =
+            has("<|return|>") && has("<|call|>") || has("<|flush|>") && has("<|calls|>");
+        if let Some(end) = id("<|end|>").filter(|_| ends_answers) {
+            self.eos.remove(&end);
+        }
     }
 
     /// The special token that the template puts after an answer.
@@ -298,43 +310,14 @@ impl TextModel {
         words.ok().and_then(|w| w.ok()).unwrap_or_default()
     }
 
-    /// The conversation, rendered by the model's chat template.
-    ///
-    /// # Errors
-    /// If there is no template, or it rejects the conversation.
-    pub fn render(&self, request: &RenderRequest<'_>) -> Result<Rendered> {
-        let template = match &self.templates.tools {
-            Some(tools) if !request.tools.is_empty() => tools,
-            _ => &self.templates.default,
-        };
-        match template {
-            Ok(template) => template.render(request),
-            Err(e) => Err(e.of_template()),
-        }
-    }
-
-    /// The tokens of a conversation up to the beginning of the assistant's answer. With `allow_special_tokens`, control
-    /// tokens in the text of messages are control tokens.
-    ///
-    /// # Errors
-    /// If there is no template, it rejects the conversation, or the tokenizer cannot encode the text.
-    pub fn prompt(&self, messages: &[Message], allow_special_tokens: bool) -> Result<Vec<u32>> {
-        let rendered = self.render(&RenderRequest {
-            messages,
-            add_generation_prompt: true,
-            allow_special_tokens,
-            ..RenderRequest::default()
-        })?;
-        Ok(self
-            .encode_rendered(&rendered)?
-            .iter()
-            .map(|t| t.id)
-            .collect())
-    }
-
     /// A token as written in the vocabulary (`Ġhello`); empty for an id that the vocabulary does not have.
     pub fn piece(&self, id: u32) -> String {
         self.tokenizer.id_to_token(self.own(id)).unwrap_or_default()
+    }
+
+    /// The token that is written so in the vocabulary.
+    pub fn id_of(&self, piece: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(piece)
     }
 
     /// Whether a token is a control token.

@@ -152,6 +152,7 @@ impl Session {
             logprobs: request.top_logprobs,
             ignore_end: request.ignore_end,
             keep: None,
+            shown: vec![],
             grammar: None,
             adapter: None,
         };

@@ -63,13 +63,12 @@ pub fn lint() -> Result<()> {
         say("Debian's toolchain has no clippy: crates/wasm is not linted here");
         return Ok(());
     }
-    for (_, features) in FILES {
-        let mut command = wasm_cargo()?;
-        command.args(["clippy", "--profile", "wasm", "--target", TARGET]);
-        command.args(["--package", "siskin-wasm"]).args(features);
-        run(command.args(["--", "-D", "warnings"]))?;
-    }
-    Ok(())
+    // The second has all of the first.
+    let [_, (_, features)] = FILES;
+    let mut command = wasm_cargo()?;
+    command.args(["clippy", "--profile", "wasm", "--target", TARGET]);
+    command.args(["--package", "siskin-wasm"]).args(features);
+    run(command.args(["--", "-D", "warnings"]))
 }
 
 fn output(program: &str, args: &[&str]) -> Result<String> {

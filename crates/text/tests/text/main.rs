@@ -1,3 +1,4 @@
+mod calls;
 mod gguf;
 mod gguf_kinds;
 mod limits;

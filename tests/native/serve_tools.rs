@@ -1,0 +1,269 @@
+//! Tools of chat completions, by plain HTTP: a model with random weights calls them where a grammar makes it.
+
+use pollster::block_on;
+use serde_json::{Value, json};
+use siskin_engine::{DeviceRequest, OpenOptions, Session};
+use siskin_serve::{Content, ServeOptions};
+use siskin_tests::copy_of;
+
+use crate::server::Server;
+
+const CHAT: &str = "/v1/chat/completions";
+
+fn server() -> Server {
+    let options = OpenOptions {
+        device: DeviceRequest::Cpu,
+        context: Some(1536),
+        sequences: 2,
+        ..OpenOptions::default()
+    };
+    // Tools take more tokens than it says it can read.
+    let folder = copy_of("tiny/qwen3");
+    let config = folder.path().join("config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let long = text.replace(
+        "\"max_position_embeddings\": 128",
+        "\"max_position_embeddings\": 2048",
+    );
+    std::fs::write(&config, long).unwrap();
+    let session = block_on(Session::open(folder.path(), &options, &mut |_| ())).unwrap();
+    let content = Content {
+        models: vec![("tiny".into(), session)],
+        ..Content::default()
+    };
+    Server::with(content, ServeOptions::default())
+}
+
+fn tools() -> Value {
+    let city = json!({"type": "object", "properties": {
+        "city": {"enum": ["Paris", "Oslo"]}, "days": {"type": "integer", "minimum": 1, "maximum": 9},
+    }, "required": ["city", "days"]});
+    let flag =
+        json!({"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"]});
+    json!([
+        {"type": "function", "function": {"name": "weather", "description": "The weather.", "parameters": city}},
+        {"type": "function", "function": {"name": "switch", "parameters": flag, "strict": true}},
+    ])
+}
+
+fn request(more: &Value) -> Value {
+    let mut request = json!({
+        "messages": [{"role": "user", "content": "a"}], "tools": tools(),
+        "temperature": 1.5, "seed": 3, "max_tokens": 200,
+    });
+    let more = more.as_object().unwrap().clone();
+    request.as_object_mut().unwrap().extend(more);
+    request
+}
+
+/// The name of a call, whose arguments fit its parameters.
+fn checked(call: &Value) -> String {
+    assert_eq!(call["type"], "function", "{call}");
+    assert_eq!(call["id"].as_str().unwrap().len(), 9, "{call}");
+    let function = &call["function"];
+    let arguments = function["arguments"].as_str().unwrap();
+    let arguments: Value = serde_json::from_str(arguments).unwrap();
+    let arguments = arguments.as_object().unwrap();
+    match function["name"].as_str().unwrap() {
+        "weather" => {
+            assert!(["Paris", "Oslo"].contains(&arguments["city"].as_str().unwrap()));
+            assert!((1..=9).contains(&arguments["days"].as_i64().unwrap()));
+            assert_eq!(arguments.len(), 2);
+        }
+        "switch" => assert!(arguments["on"].is_boolean() && arguments.len() == 1),
+        other => panic!("{other}"),
+    }
+    function["name"].as_str().unwrap().into()
+}
+
+#[test]
+fn a_required_call_fits_its_parameters_whole_and_streamed() {
+    let server = server();
+    for seed in 0..6 {
+        let more = json!({"seed": seed, "tool_choice": "required", "parallel_tool_calls": false});
+        let found = server.post(CHAT, &request(&more));
+        let choice = &found["choices"][0];
+        assert_eq!(choice["finish_reason"], "tool_calls", "{found}");
+        assert!(choice["message"]["content"].is_null(), "{found}");
+        let calls = choice["message"]["tool_calls"].as_array().unwrap();
+        assert_eq!(calls.len(), 1, "{found}");
+        checked(&calls[0]);
+
+        let mut streamed = request(&more);
+        streamed["stream"] = true.into();
+        let mut names = vec![];
+        let mut reason = Value::Null;
+        let data = server.stream(CHAT, &streamed);
+        for chunk in data.iter().filter(|data| *data != "[DONE]") {
+            let chunk: Value = serde_json::from_str(chunk).unwrap();
+            let choice = &chunk["choices"][0];
+            for call in choice["delta"]["tool_calls"]
+                .as_array()
+                .into_iter()
+                .flatten()
+            {
+                assert_eq!(call["index"], names.len());
+                assert_eq!(call["function"], calls[0]["function"]);
+                names.push(checked(call));
+            }
+            assert!(
+                choice["delta"]["content"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .is_empty()
+            );
+            if !choice["finish_reason"].is_null() {
+                reason = choice["finish_reason"].clone();
+            }
+        }
+        assert_eq!((names.len(), reason), (1, "tool_calls".into()));
+    }
+}
+
+#[test]
+fn a_tool_can_be_named_or_left_to_the_model() {
+    let server = server();
+    let named = json!({"tool_choice": {"type": "function", "function": {"name": "switch"}}});
+    let found = server.post(CHAT, &request(&named));
+    let calls = found["choices"][0]["message"]["tool_calls"].as_array();
+    let names: Vec<String> = calls.unwrap().iter().map(checked).collect();
+    assert_eq!(names, ["switch"]);
+    // Text as the model likes, but what begins as a call is one.
+    for seed in 0..4 {
+        let found = server.post(CHAT, &request(&json!({"seed": seed, "max_tokens": 60})));
+        let choice = &found["choices"][0];
+        let calls = choice["message"]["tool_calls"].as_array();
+        calls.into_iter().flatten().for_each(|call| {
+            checked(call);
+        });
+        let content = choice["message"]["content"].as_str().unwrap_or_default();
+        assert!(
+            !content.contains("<tool_call>") || choice["finish_reason"] == "length",
+            "{found}"
+        );
+    }
+}
+
+#[test]
+fn calls_and_their_results_are_part_of_the_conversation() {
+    let server = server();
+    let prompt = |more: &Value| {
+        let mut request = json!({"messages": [
+            {"role": "user", "content": "Weather?"},
+            {"role": "assistant", "content": null, "refusal": null, "tool_calls": [
+                {"id": "abc123xyz", "type": "function",
+                 "function": {"name": "weather", "arguments": "{\"city\": \"Oslo\", \"days\": 2}"}},
+            ]},
+            {"role": "tool", "tool_call_id": "abc123xyz", "content": [{"type": "text", "text": "Snow."}]},
+        ]});
+        let more = more.as_object().unwrap().clone();
+        request.as_object_mut().unwrap().extend(more);
+        let found = server.post("/apply-template", &request);
+        found["prompt"].as_str().unwrap().to_string()
+    };
+    let with = prompt(&json!({"tools": tools()}));
+    for part in [
+        "<tools>",
+        "\"name\":\"weather\"",
+        "\"city\":\"Oslo\"",
+        "<tool_response>\nSnow.\n",
+    ] {
+        assert!(with.contains(part), "{part}: {with}");
+    }
+    assert!(!with.contains("strict"), "{with}");
+    let without = prompt(&json!({"tools": tools(), "tool_choice": "none"}));
+    assert!(!without.contains("<tools>") && without.contains("Snow."));
+}
+
+#[test]
+fn what_is_wrong_with_tools_is_told_by_field() {
+    let server = server();
+    let function = |function: Value| json!({"tools": [{"type": "function", "function": function}]});
+    for (more, param, what) in [
+        (
+            json!({"tools": [{"type": "web_search"}]}),
+            "tools",
+            "only functions are supported",
+        ),
+        (
+            json!({"tools": ["a"]}),
+            "tools",
+            "`tools[0]` is not an object",
+        ),
+        (
+            function(json!({})),
+            "tools",
+            "`tools[0]` has no `function.name`",
+        ),
+        (
+            function(json!({"name": "a", "parametres": {}})),
+            "tools",
+            "has no `function.parametres`",
+        ),
+        (
+            function(json!({"name": "a", "parameters": 3})),
+            "tools",
+            "`function.parameters` that is 3",
+        ),
+        (
+            function(json!({"name": "a", "parameters": {"type": "nothing"}})),
+            "tools",
+            "parameters cannot be used",
+        ),
+        (
+            json!({"tool_choice": "always"}),
+            "tool_choice",
+            "use auto, none, required",
+        ),
+        (
+            json!({"tools": [], "tool_choice": "required"}),
+            "tool_choice",
+            "there are no `tools`",
+        ),
+        (
+            json!({"tool_choice": {"type": "function", "function": {"name": "b"}}}),
+            "tool_choice",
+            "names `b`",
+        ),
+        (json!({"regex": "a"}), "tools", "cannot be combined"),
+        (
+            json!({"functions": [{"name": "a"}]}),
+            "functions",
+            "is not supported",
+        ),
+    ] {
+        let body = request(&more).to_string();
+        let (status, _, answer) = server.ask(&format!("POST {CHAT} HTTP/1.1"), &body);
+        let error: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(status, 400, "{more}: {answer}");
+        assert_eq!(error["error"]["param"], param, "{more}: {answer}");
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(message.contains(what), "{more}: {message}");
+    }
+    for (message, what) in [
+        (
+            json!({"role": "tool", "content": "x"}),
+            "tool_call_id is missing",
+        ),
+        (
+            json!({"role": "assistant", "content": null}),
+            "content must be text",
+        ),
+        (
+            json!({"role": "assistant", "tool_calls": [{"id": "a"}]}),
+            "must be functions with a name",
+        ),
+        (
+            json!({"role": "user", "content": "x", "tool_calls": [1]}),
+            "tool_calls is not supported",
+        ),
+    ] {
+        let body = json!({"messages": [{"role": "user", "content": "a"}, message]}).to_string();
+        let (status, _, answer) = server.ask(&format!("POST {CHAT} HTTP/1.1"), &body);
+        assert_eq!(status, 400, "{answer}");
+        assert!(
+            answer.contains("messages[1]") && answer.contains(what),
+            "{answer}"
+        );
+    }
+}
