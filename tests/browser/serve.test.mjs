@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { generateText, streamText } from "ai";
+import { generateText, jsonSchema, streamText, tool } from "ai";
 import OpenAI from "openai";
 
 import { launch } from "./chromium.mjs";
@@ -121,6 +121,35 @@ test("the AI SDK: whole and streamed", async () => {
   for await (const part of streamed.textStream) text += part;
   assert.equal(text, ANSWER);
   assert.equal((await streamed.usage).outputTokens, whole.usage.outputTokens);
+});
+
+test("tools: OpenAI's client and the AI SDK call them, whole and streamed, and answer with their results", async () => {
+  const client = new OpenAI({ baseURL: server.baseURL, apiKey: "secret", maxRetries: 0 });
+  const city = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
+  const weather = { name: "get_weather", description: "Get the weather of a city.", parameters: city };
+  const asked = [];
+  const run = client.chat.completions.runTools({
+    model: MODEL,
+    messages: [{ role: "user", content: "What is the weather in Paris?" }],
+    tools: [{ type: "function", function: { ...weather, parse: JSON.parse, function: (given) => (asked.push(given), "18 degrees, rain") } }],
+    tool_choice: { type: "function", function: { name: "get_weather" } },
+  });
+  // A named tool is called once, and its result is the end.
+  await run.done();
+  assert.deepEqual(asked, [{ city: "Paris" }]);
+  assert.equal(run.messages.at(-1).role, "tool");
+  const after = await client.chat.completions.create({ model: MODEL, messages: run.messages, max_tokens: 30 });
+  assert.ok(after.choices[0].message.content.length > 0);
+
+  const provider = createOpenAICompatible({ name: "siskin", baseURL: server.baseURL, apiKey: "secret" });
+  const tools = { get_weather: tool({ description: weather.description, inputSchema: jsonSchema(city), execute: ({ city }) => `Rain in ${city}` }) };
+  const request = { model: provider(MODEL), prompt: "What is the weather in Paris?", tools, toolChoice: "required" };
+  const whole = await generateText(request);
+  assert.equal(whole.finishReason, "tool-calls");
+  assert.deepEqual(whole.toolCalls[0].input, { city: "Paris" });
+  assert.equal(whole.toolResults[0].output, "Rain in Paris");
+  const streamed = await streamText(request).toolCalls;
+  assert.deepEqual(streamed.map((c) => c.input), whole.toolCalls.map((c) => c.input));
 });
 
 test("models on demand: the page from the server, answered by it and by its own wasm; idle models are unloaded", async () => {

@@ -1,5 +1,6 @@
 """OpenAI's own Python client against `siskin serve`: python openai_client.py SISKIN MODEL."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -51,6 +52,26 @@ class Client(unittest.TestCase):
         self.assertEqual(chunks[-1].usage.completion_tokens, whole.usage.completion_tokens)
         with self.client.chat.completions.stream(**request) as events:
             self.assertEqual(events.get_final_completion().choices[0].message.content, ANSWER)
+
+    def test_tools(self):
+        parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+        weather = {"name": "get_weather", "description": "Get the weather of a city.", "parameters": parameters}
+        tools = [{"type": "function", "function": weather}]
+        messages = [{"role": "user", "content": "What is the weather in Paris?"}]
+        request = {"model": NAME, "tools": tools, "parallel_tool_calls": False}
+        whole = self.client.chat.completions.create(**request, messages=messages, tool_choice="required")
+        self.assertEqual(whole.choices[0].finish_reason, "tool_calls")
+        [call] = whole.choices[0].message.tool_calls
+        self.assertEqual(call.function.name, "get_weather")
+        self.assertEqual(json.loads(call.function.arguments), {"city": "Paris"})
+        with self.client.chat.completions.stream(**request, messages=messages, tool_choice="required") as events:
+            [streamed] = events.get_final_completion().choices[0].message.tool_calls
+        self.assertEqual(streamed.function.arguments, call.function.arguments)
+        # The message as it came, and the result, are part of the conversation.
+        messages += [whole.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "18 degrees, rain"}]
+        answer = self.client.chat.completions.create(**request, messages=messages, tool_choice="none", max_tokens=40)
+        self.assertTrue(answer.choices[0].message.content)
+        self.assertIsNone(answer.choices[0].message.tool_calls)
 
     def test_completions(self):
         request = {"model": NAME, "prompt": "The capital of France is", "max_tokens": 3}

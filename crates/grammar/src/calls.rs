@@ -26,7 +26,7 @@ impl Calls {
         if let Some(end) = self.end_of_reasoning {
             begin = "reasoning ";
             rules.push(match special(text, end) {
-                Some(id) => format!("reasoning: /(.|\\n)*/ {id} /\\s*/"),
+                Some(id) => format!("reasoning: /(.|\\n)*/ {id} /\\n{{0,2}}/"),
                 None => format!("reasoning[suffix={}]: /(.|\\n)*/", quoted(end)),
             });
         }
@@ -35,7 +35,7 @@ impl Calls {
             let all = (0..tools.len()).map(|i| format!("{rule}_{i}"));
             all.collect::<Vec<_>>().join(" | ")
         };
-        let more = if self.are_several { " call*" } else { "" };
+        let more = if self.are_several { " more*" } else { "" };
         // What of a call has been said once it has been told from text.
         let mut opened = None;
         if self.is_required {
@@ -43,7 +43,7 @@ impl Calls {
         } else {
             let open = self.format.opening()?;
             if special(text, open).is_some() {
-                let calls = if self.are_several { "call*" } else { "call?" };
+                let calls = if self.are_several { "(call more*)?" } else { "call?" };
                 rules.push(format!("start: {begin}free {calls}"));
                 rules.push(format!("free: {}", self.free(text)));
             } else {
@@ -58,6 +58,9 @@ impl Calls {
             }
         }
         rules.push(format!("call: {}", any_of("call")));
+        if self.are_several {
+            rules.push("more: /\\n?/ call".into());
+        }
         for (i, tool) in tools.iter().enumerate() {
             let [before, after] = self.format.call(tool);
             let rest = before.strip_prefix(opened.unwrap_or_default());
@@ -66,9 +69,9 @@ impl Calls {
             let after = pieces(text, &self.format, &after);
             let schema = parameters(&self.tools[i]);
             rules.push(format!("arguments_{i}: %json {schema}"));
-            rules.push(format!("call_{i}: {before} arguments_{i} {after} /\\s*/"));
+            rules.push(format!("call_{i}: {before} arguments_{i} {after}"));
             if opened.is_some() {
-                rules.push(format!("rest_{i}: {rest} arguments_{i} {after} /\\s*/"));
+                rules.push(format!("rest_{i}: {rest} arguments_{i} {after}"));
             }
         }
         Some(rules.join("\n"))

@@ -256,7 +256,6 @@ impl Conversation {
             add_generation_prompt: true,
             kwargs: self.kwargs,
             allow_special_tokens: self.allow_special_tokens,
-            ..RenderRequest::default()
         });
         let wrong = |e: siskin_text::Error| ApiError::field(self.field, e.to_string());
         let rendered = rendered.map_err(wrong)?;

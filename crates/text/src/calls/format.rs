@@ -80,14 +80,14 @@ const CALLS: [Calls; 24] = [
         "<|tool_call:begin|>0<|tool_call:name|>$N<|tool_call:args|>$A<|tool_call:end|>",
     ),
     row(
-        "｜DSML｜tool_calls",
-        ["<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>"],
+        "dsml_token + 'function_calls>",
+        ["<｜DSML｜function_calls>", "</｜DSML｜function_calls>"],
         Body::Tags,
         "\n<｜DSML｜invoke name=\"$N\">$A</｜DSML｜invoke>\n",
     ),
     row(
         "｜DSML｜",
-        ["<｜DSML｜function_calls>", "</｜DSML｜function_calls>"],
+        ["<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>"],
         Body::Tags,
         "\n<｜DSML｜invoke name=\"$N\">$A</｜DSML｜invoke>\n",
     ),
