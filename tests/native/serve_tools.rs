@@ -1,5 +1,7 @@
 //! Tools of chat completions, by plain HTTP: a model with random weights calls them where a grammar makes it.
 
+use std::path::Path;
+
 use pollster::block_on;
 use serde_json::{Value, json};
 use siskin_engine::{DeviceRequest, OpenOptions, Session};
@@ -11,6 +13,11 @@ use crate::server::Server;
 const CHAT: &str = "/v1/chat/completions";
 
 fn server() -> Server {
+    server_of(&|_| ())
+}
+
+/// With a tokenizer's files as they are changed.
+fn server_of(change: &dyn Fn(&Path)) -> Server {
     let options = OpenOptions {
         device: DeviceRequest::Cpu,
         context: Some(1536),
@@ -26,6 +33,7 @@ fn server() -> Server {
         "\"max_position_embeddings\": 2048",
     );
     std::fs::write(&config, long).unwrap();
+    change(folder.path());
     let session = block_on(Session::open(folder.path(), &options, &mut |_| ())).unwrap();
     let content = Content {
         models: vec![("tiny".into(), session)],
@@ -141,6 +149,44 @@ fn a_tool_can_be_named_or_left_to_the_model() {
             !content.contains("<tool_call>") || choice["finish_reason"] == "length",
             "{found}"
         );
+    }
+}
+
+/// Marks that are special tokens, and reasoning that the prompt begins.
+#[test]
+fn marks_may_be_special_tokens_and_reasoning_comes_before() {
+    let server = |end: &str| {
+        server_of(&|folder| {
+            let edit = |name: &str, from: &str, to: &str| {
+                let file = folder.join(name);
+                let text = std::fs::read_to_string(&file).unwrap();
+                assert!(text.contains(from), "{name}: {from}");
+                std::fs::write(&file, text.replace(from, to)).unwrap();
+            };
+            edit("tokenizer.json", "<|endoftext|>", "[TOOL_CALLS]");
+            let template = "{# tools [TOOL_CALLS] <think> </think> #}a";
+            let config = format!(
+                "{{\"eos_token\": \"<|im_end|>\", \"chat_template\": \"{template}{end}\"}}"
+            );
+            std::fs::write(folder.join("tokenizer_config.json"), config).unwrap();
+        })
+    };
+    for (choice, end) in [("required", ""), ("auto", ""), ("required", "<think>\\n")] {
+        let server = server(end);
+        for seed in 0..4 {
+            let more = json!({"seed": seed, "tool_choice": choice, "max_tokens": 600});
+            let found = server.post(CHAT, &request(&more));
+            let choice = &found["choices"][0];
+            let calls = choice["message"]["tool_calls"].as_array();
+            let n = calls.into_iter().flatten().map(checked).count();
+            let reason = if n > 0 { "tool_calls" } else { "stop" };
+            // Random weights may think for ever.
+            let is_cut = choice["finish_reason"] == "length"
+                && (!end.is_empty() || more["tool_choice"] == "auto");
+            assert!(is_cut || choice["finish_reason"] == reason, "{found}");
+            let content = choice["message"]["content"].as_str().unwrap_or_default();
+            assert!(!content.contains("</think>"), "{found}");
+        }
     }
 }
 

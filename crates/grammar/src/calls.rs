@@ -43,7 +43,11 @@ impl Calls {
         } else {
             let open = self.format.opening()?;
             if special(text, open).is_some() {
-                let calls = if self.are_several { "(call more*)?" } else { "call?" };
+                let calls = if self.are_several {
+                    "(call more*)?"
+                } else {
+                    "call?"
+                };
                 rules.push(format!("start: {begin}free {calls}"));
                 rules.push(format!("free: {}", self.free(text)));
             } else {
