@@ -40,10 +40,11 @@ impl TextModel {
             })
         };
         with(&messages).or_else(|error| {
-            // Some templates want arguments as text; some have no system message.
-            let others = match format.knows_tools() {
-                true => request.messages.to_vec(),
-                false => without_system(&messages),
+            // Some templates want arguments as text; some have no place for a system message of ours.
+            let others = match (format.knows_tools(), request.tools) {
+                (true, _) => request.messages.to_vec(),
+                (false, []) => return Err(error),
+                (false, _) => without_system(&messages),
             };
             with(&others).map_err(|_| error)
         })

@@ -67,12 +67,20 @@ class Server {
       throw new Error(told?.error?.message ?? `The server answered with status ${answer.status}.`);
     }
     let seconds: number | undefined;
+    let isThinking = false;
     for await (const data of events(answer.body)) {
       if (data === "[DONE]") return;
       const chunk = JSON.parse(data);
       if (chunk.error) throw new Error(chunk.error.message);
-      const text = chunk.choices[0]?.delta.content;
-      if (text) yield { text };
+      const { content, reasoning_content: thought } = chunk.choices[0]?.delta ?? {};
+      if (thought) {
+        yield { text: isThinking ? thought : `<think>${thought}` };
+        isThinking = true;
+      }
+      if (content) {
+        yield { text: isThinking ? `</think>\n\n${content}` : content };
+        isThinking = false;
+      }
       seconds = chunk.siskin?.decode_seconds ?? seconds;
       if (chunk.usage) yield { tokens: chunk.usage.completion_tokens, seconds };
     }

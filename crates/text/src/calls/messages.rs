@@ -20,12 +20,16 @@ pub(crate) fn prepared(messages: &[Message], tools: &[Json], format: &AnswerForm
     for message in &mut all {
         for call in calls_of(message) {
             let id = call["id"].as_str().unwrap_or_default().to_string();
-            let function = &mut call["function"];
-            names.insert(id, function["name"].clone());
-            let arguments = function["arguments"].as_str();
+            let Some(Json::Object(function)) = call.get_mut("function") else {
+                continue;
+            };
+            if let Some(name) = function.get("name") {
+                names.insert(id, name.clone());
+            }
+            let arguments = function.get("arguments").and_then(Json::as_str);
             let arguments = arguments.and_then(|text| serde_json::from_str(text).ok());
             if let Some(arguments @ Json::Object(_)) = arguments {
-                function["arguments"] = arguments;
+                function.insert("arguments".into(), arguments);
             }
         }
         if message.role() == "tool" && !message.0.contains_key("name") {

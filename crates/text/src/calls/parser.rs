@@ -25,6 +25,9 @@ pub struct AnswerParser {
     has_called: bool,
 }
 
+/// What some put before JSON.
+const FENCE: &str = "```json";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Nothing has come but spaces: what follows may be a call without marks.
@@ -95,10 +98,16 @@ impl AnswerParser {
                 if text.is_empty() {
                     return false;
                 }
-                // A fence around it, too.
-                let is_json = text.starts_with(['{', '[', '`'])
-                    && calls.is_none_or(|m| !text.starts_with(m.open) && !m.open.starts_with(text));
-                self.state = if is_json { State::Whole } else { State::Text };
+                let mut marks = self.reasoning.into_iter().chain(calls);
+                let is_marked = marks.any(|m| text.starts_with(m.open) || m.open.starts_with(text));
+                if FENCE.starts_with(text) && text != FENCE && !is_marked {
+                    return false;
+                }
+                let is_json = text.starts_with(['{', '[']) || text.starts_with(FENCE);
+                self.state = match is_json && !is_marked {
+                    true => State::Whole,
+                    false => State::Text,
+                };
                 true
             }
             State::Text => {
@@ -214,8 +223,9 @@ impl AnswerParser {
 
     /// A text that is a call of a known tool as a whole, or is said.
     fn whole(&mut self, text: &str, parts: &mut Vec<Part>) {
-        let inner = text.trim().trim_matches('`');
-        let inner = inner.strip_prefix("json").unwrap_or(inner);
+        let inner = text.trim();
+        let inner = inner.strip_prefix(FENCE).unwrap_or(inner);
+        let inner = inner.trim_end_matches('`');
         let found = json(inner, &self.tools);
         let is_known = |name: &str| tool_names(&self.tools).any(|tool| tool == name);
         match found.filter(|all| all.iter().all(|call| is_known(&call.name))) {
