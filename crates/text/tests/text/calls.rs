@@ -47,26 +47,30 @@ fn parse(
     parts
 }
 
-/// Recorded by `tests/fixtures/generate_calls.py`.
-#[test]
-fn what_templates_render_is_read_back() {
+/// By `tests/fixtures/generate_calls.py`.
+fn recorded() -> Value {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../tests/fixtures/calls.json"
     );
-    let recorded: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn format_of(case: &Value) -> AnswerFormat {
+    let signs = case["signs"].as_array().unwrap();
+    let signs: Vec<&str> = signs.iter().filter_map(Value::as_str).collect();
+    AnswerFormat::of(&signs.join(" "))
+}
+
+#[test]
+fn what_templates_render_is_read_back() {
+    let recorded = recorded();
     let tools = recorded["tools"].as_array().unwrap();
     let cases = recorded["cases"].as_array().unwrap();
     let mut read = 0;
     for case in cases {
         let name = case["template"].as_str().unwrap();
-        let signs: Vec<&str> = case["signs"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
-        let format = AnswerFormat::of(&signs.join(" "));
+        let format = format_of(case);
         let answer = case["answer"].as_str().unwrap();
         let mut wanted: Vec<(String, Value)> =
             serde_json::from_value(case["calls"].clone()).unwrap();
@@ -95,21 +99,11 @@ fn what_templates_render_is_read_back() {
 /// A call as the format says that it can be written is read back, too: grammars make models write it.
 #[test]
 fn what_grammars_write_is_read_back() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/fixtures/calls.json"
-    );
-    let recorded: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let recorded = recorded();
     let tools = recorded["tools"].as_array().unwrap();
     let mut formats = vec![AnswerFormat::of(""), AnswerFormat::of("tools")];
     for case in recorded["cases"].as_array().unwrap() {
-        let signs: Vec<&str> = case["signs"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(Value::as_str)
-            .collect();
-        formats.push(AnswerFormat::of(&signs.join(" ")));
+        formats.push(format_of(case));
     }
     for format in formats {
         let arguments = "{\"city\": \"a \\\"b\\\" {\", \"days\": 2}";
