@@ -187,6 +187,10 @@ fn marks_may_be_special_tokens_and_reasoning_comes_before() {
             let content = choice["message"]["content"].as_str().unwrap_or_default();
             assert!(!content.contains("</think>"), "{found}");
         }
+        // An answer of a shape is no reasoning, though the prompt has begun it.
+        let found = server.post(CHAT, &request(&json!({"tools": [], "regex": "[ab]{3}"})));
+        let content = found["choices"][0]["message"]["content"].as_str();
+        assert_eq!(content.unwrap().len(), 3, "{found}");
     }
 }
 

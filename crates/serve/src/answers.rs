@@ -32,7 +32,9 @@ pub async fn chat(State(app): State<Arc<App>>, mut fields: Fields) -> Result<Res
     fields.finish()?;
     let model = app.models.get(common.model.as_deref()).await?;
     let (rendered, prompt) = conversation.prompt(&model.text)?;
-    let parsing = Parsing::of(&model.text, &rendered, &tools);
+    // An answer of a shape is all of it, without marks.
+    let is_whole = common.shape.is_some() && tools.all.is_empty();
+    let parsing = Parsing::of(&model.text, &rendered, &tools).filter(|_| !is_whole);
     if let Some(parsing) = &parsing {
         common.options.shown = parsing.shown();
         common.options.grammar = match parsing.calls(&tools) {

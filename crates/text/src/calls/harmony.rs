@@ -66,7 +66,13 @@ impl Harmony {
     pub fn finish(&mut self) -> Vec<Part> {
         let mut parts = vec![];
         let text = std::mem::take(&mut self.pending);
-        self.add(&text, &mut parts);
+        match self.state {
+            // No message has begun in it: what there is, is said.
+            State::Header if !text.contains("<|") && !text.is_empty() => {
+                parts.push(Part::Content(text));
+            }
+            _ => self.add(&text, &mut parts),
+        }
         self.state = State::Header;
         parts
     }

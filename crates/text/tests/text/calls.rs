@@ -141,6 +141,10 @@ fn reasoning_and_text_are_told_apart() {
     let answer = "<|channel|>analysis<|message|>Hm. <|end|><|start|>assistant<|channel|>final<|message|>Yes < no.<|return|>";
     let parts = parse(&harmony, "", &[], answer, 3);
     assert_eq!((parts.reasoning, parts.content), pair("Hm. ", "Yes < no."));
+    assert_eq!(
+        parse(&harmony, "", &[], "{\"a\": 1}", 3).content,
+        "{\"a\": 1}"
+    );
 }
 
 #[test]
