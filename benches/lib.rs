@@ -1,2 +1,2 @@
-//! Benches: `cargo bench -p siskin-benches` for the CPU kernels, `node benches/peers.mjs` for whole
-//! models compared with llama.cpp; `siskin bench` times the GPU kernels individually.
+//! Benches: `cargo bench -p siskin-benches` for the CPU kernels, `benches/cpu_table.py` and
+//! `benches/peers.mjs` for whole models compared with llama.cpp; `siskin bench` times the GPU kernels individually.

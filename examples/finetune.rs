@@ -20,8 +20,8 @@ async fn finetune() -> Result<(), Box<dyn Error>> {
         let step = trainer.step(&mut session).await?;
         println!("step {}: loss {:.4}", step.step, step.loss);
     }
-    if let Some(loss) = trainer.score(&mut session).await? {
-        println!("loss of held-out examples: {loss:.4}");
+    if let Some(score) = trainer.score(&mut session).await? {
+        println!("loss of held-out examples: {:.4}", score.loss);
     }
     std::fs::create_dir_all(out)?;
     for (name, bytes) in trainer.adapter(&mut session).await?.to_peft()? {

@@ -2,6 +2,7 @@
 // on the scaled logits, found by bisection over the floats' bits; then the largest of logit plus
 // Gumbel noise, of equal ones the lowest id. The token is written where the next step reads it, and to
 // the ring that is read back, which has SAMPLES tokens for each step. Where a logit is not finite, the ring gets 0xffffffff.
+// What is added to logits stands in them only until the token is chosen, so that others read them as they were.
 // Dispatch: one workgroup per sequence.
 // @use lib/step
 // @use lib/samples
@@ -13,6 +14,12 @@ override SAMPLES: u32;
 override SEEN: u32;
 // The tokens that each slot allows, a bit each.
 @group(0) @binding(1) var<storage, read> allowed: array<u32>;
+struct Added {
+    id: u32,
+    // What is added to its logit; while it stands there, the logit as it was.
+    value: f32,
+}
+@group(0) @binding(2) var<storage, read_write> added: array<Added>;
 @group(0) @binding(3) var<storage, read_write> logits: array<f32>;
 @group(0) @binding(4) var<storage, read_write> seen: array<u32>;
 @group(0) @binding(5) var<storage, read_write> tokens: array<u32>;
@@ -20,6 +27,9 @@ override SEEN: u32;
 
 var<workgroup> best_value: array<f32, WG>;
 var<workgroup> best_id: array<u32, WG>;
+
+// In place of the logit of a token that cannot be chosen.
+const BANNED = -1e30;
 
 // Floats as integers in the same order.
 fn order(v: f32) -> u32 {
@@ -31,9 +41,12 @@ fn scaled(sample: u32, id: u32) -> f32 {
     let s = samples[sample];
     let word = s.slot * SEEN + id / 32u;
     if s.is_restricted == 1u && ((allowed[word] >> (id % 32u)) & 1u) == 0u {
-        return -1e30;
+        return BANNED;
     }
     var l = logits[sample * N + id];
+    if l <= BANNED {
+        return BANNED;
+    }
     if ((seen[word] >> (id % 32u)) & 1u) == 1u {
         l = select(l * s.repeat_penalty, l / s.repeat_penalty, l > 0.0);
     }
@@ -61,7 +74,16 @@ fn middle_of(low: u32, high: u32) -> u32 {
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) t: u32) {
     let sample = wid.x;
     let s = samples[sample];
-    var peak = -1e30;
+    if s.n_added > 0u {
+        for (var i = s.added + t; i < s.added + s.n_added; i += WG) {
+            let at = sample * N + added[i].id;
+            let before = logits[at];
+            logits[at] = before + added[i].value;
+            added[i].value = before;
+        }
+        storageBarrier();
+    }
+    var peak = BANNED;
     for (var id = t; id < N; id += WG) {
         peak = max(peak, scaled(sample, id));
     }
@@ -135,6 +157,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             }
         }
         workgroupBarrier();
+    }
+    if s.n_added > 0u {
+        storageBarrier();
+        for (var i = s.added + t; i < s.added + s.n_added; i += WG) {
+            logits[sample * N + added[i].id] = added[i].value;
+        }
     }
     if t == 0u {
         // The next step reads a row of the embedding even if its result is not used.

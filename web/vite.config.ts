@@ -14,15 +14,27 @@ function models(): Plugin {
   return { name: "models", configureServer: serve, configurePreviewServer: serve };
 }
 
+/** Leaves KaTeX's fonts in one format, which every browser with WebAssembly reads. */
+const oneFormat: Plugin = {
+  name: "katex-fonts",
+  enforce: "pre",
+  transform(code, id) {
+    if (id.endsWith("katex.min.css")) return code.replaceAll(/,url\([^)]+\) format\("(woff|truetype)"\)/g, "");
+    return undefined;
+  },
+};
+
 export default defineConfig({
   base: "./",
-  build: { target: "es2022" },
+  // The server's policy allows no fonts in the style sheet itself.
+  build: { target: "es2022", assetsInlineLimit: (file) => (file.endsWith(".woff2") ? false : undefined) },
   worker: { format: "es" },
   // Pre-bundling would lose its worker and wasm, which are separate files.
   optimizeDeps: { exclude: ["siskin"] },
   plugins: [
     svelte(),
     models(),
+    oneFormat,
     VitePWA({
       registerType: "autoUpdate",
       includeAssets: ["icon.svg"],
@@ -37,6 +49,12 @@ export default defineConfig({
       },
       workbox: {
         globPatterns: ["**/*.{js,css,html,svg,wasm,jsonl}"],
+        // Mathematics and what reads PDFs are fetched when they are first needed, and kept from then on.
+        globIgnores: ["**/katex*", "**/pdf*"],
+        runtimeCaching: [
+          { urlPattern: /\/assets\/katex/i, handler: "CacheFirst", options: { cacheName: "mathematics" } },
+          { urlPattern: /\/assets\/pdf/, handler: "CacheFirst", options: { cacheName: "pdf" } },
+        ],
         maximumFileSizeToCacheInBytes: 8 << 20,
         // siskin itself caches models; the others are answered by `siskin serve`.
         navigateFallbackDenylist: [/\/models\//, /^\/(v1|health|metrics)\b/],

@@ -176,9 +176,12 @@ async function fetchWhole(url: string, given: Writer | undefined, options: Downl
 
 /** Throws unless the file has this SHA-256. */
 export async function verify(name: string, file: Blob, sha256: string, hash: DownloadOptions["hash"]): Promise<void> {
-  const found = await hash(file);
-  if (found !== sha256.toLowerCase()) {
-    throw new SiskinError("integrity", `checksum mismatch: ${name} has the SHA-256 ${found}, not ${sha256}; it is not used`);
+  checkHash(name, await hash(file), sha256);
+}
+
+export function checkHash(name: string, found: string, wanted: string): void {
+  if (found !== wanted.toLowerCase()) {
+    throw new SiskinError("integrity", `checksum mismatch: ${name} has the SHA-256 ${found}, not ${wanted}; it is not used`);
   }
 }
 

@@ -23,14 +23,18 @@ import type {
   Message,
   ModelInfo,
   Progress,
-  PromptRequest,
   Restored,
   Token,
   Trace,
   TraceOptions,
 } from "./types.js";
-import { camel, type Dataset, type Example, type ExamplePreview, type LoraAdapter, type TrainPlan, type TrainStep, type TrainSummary } from "./train.js";
-import type { Bindings, Purpose } from "./bindings.js";
+import { camel, type AnyDataset, type Example, type ExamplePreview, type LoraAdapter, type TrainExample, type TrainPlan, type TrainStep, type TrainSummary } from "./train.js";
+import type { Bindings, GrammarBindings, Purpose } from "./bindings.js";
+import type { Route } from "./exchange.js";
+import { Shelf } from "./documents/shelf.js";
+import { GrammarCompiler } from "./grammars.js";
+import { startWasm, type Wasm } from "./wasm-files.js";
+import type { CompiledGrammar } from "./wasm/siskin_grammar.js";
 import type { Files, Session, Tokenizer } from "./wasm/siskin_training.js";
 
 /** What is passed to a worker: no functions, no signals. */
@@ -75,12 +79,16 @@ function plan(session: Session, json: string): TrainPlan {
 
 export class Engine {
   readonly #wasm: Bindings;
+  readonly #grammarBindings: () => Promise<GrammarBindings>;
+  #grammars: GrammarCompiler | undefined;
   #heap: WebAssembly.Memory | undefined;
   #files: Files | undefined;
   #session: Session | undefined;
   #tokenizer: Tokenizer | undefined;
   #model: ModelInfo | undefined;
   #whyCpu: string | undefined;
+  /** What the session's weights are changed by: an adapter in use, or the one that a training run trains. */
+  #adapter: { adapter: LoraAdapter; scale: number } | "training" | null = null;
   /** Serialises the calls that use the session. */
   #turn: Promise<unknown> = Promise.resolve();
   /** Calls that wait for their turn. */
@@ -90,20 +98,18 @@ export class Engine {
     () => this.#waiting,
   );
   readonly #stops = new Map<number, AbortController>();
+  readonly #shelf: Shelf;
 
-  constructor(wasm: Bindings) {
+  constructor(wasm: Bindings, grammarBindings: () => Promise<GrammarBindings>) {
     this.#wasm = wasm;
+    this.#shelf = new Shelf(wasm);
+    this.#grammarBindings = grammarBindings;
   }
 
-  /** Starts the wasm. */
-  async start(wasm: string | ArrayBuffer | Uint8Array, purpose: Purpose): Promise<void> {
-    try {
-      this.#heap = (await this.#wasm.default({ module_or_path: wasm })).memory;
-    } catch (thrown) {
-      const at = typeof wasm === "string" ? wasm : "the given bytes";
-      const options = purpose === "training" ? "`trainingWasmUrl` or `trainingWasmBytes`" : "`wasmUrl` or `wasmBytes`";
-      throw new SiskinError("internal", `the wasm at ${at} does not start: ${(thrown as Error).message}; serve it there, or set ${options}`);
-    }
+  /** Starts the wasm; the one that compiles grammars starts when it is first needed. */
+  async start(wasm: Wasm, purpose: Purpose, grammarWasm: Wasm): Promise<void> {
+    this.#grammars = new GrammarCompiler(this.#grammarBindings, grammarWasm);
+    this.#heap = (await startWasm(this.#wasm.default, wasm, purpose)).memory;
   }
 
   /** Stops the call with this number, now or when its turn comes. */
@@ -270,11 +276,6 @@ export class Engine {
     return wrap(() => this.#text().texts(ids));
   }
 
-  /** A conversation's text and tokens up to the beginning of the answer. */
-  async prompt(request: PromptRequest): Promise<{ text: string; ids: number[] }> {
-    return wrap(() => JSON.parse(this.#text().prompt(JSON.stringify(request))));
-  }
-
   async render(messages: Message[], addGenerationPrompt: boolean): Promise<string> {
     return wrap(() => this.#text().render(JSON.stringify(messages), addGenerationPrompt));
   }
@@ -305,7 +306,8 @@ export class Engine {
       };
       const { seed, ...rest } = options;
       const request = { ...rest, seed: String(seed ?? crypto.getRandomValues(new Uint32Array(1))[0]) };
-      const answer = await this.#requests.ask(prompt, JSON.stringify(request), signal, listen);
+      const json = JSON.stringify(request);
+      const answer = await this.#requests.ask((session) => session.submit(prompt, json), signal, listen);
       await last;
       const generated = JSON.parse(answer) as Generated;
       // JSON numbers are not precise enough for the largest seeds.
@@ -313,8 +315,46 @@ export class Engine {
     });
   }
 
-  nextLogits(prompt: Uint32Array): Promise<Float32Array> {
-    return this.#inTurn((session) => session.nextLogits(prompt));
+  /**
+   * Answers a request in OpenAI's shape, which is JSON. Of a stream, each event's JSON is told; otherwise, resolves to the
+   * JSON of the answer.
+   */
+  exchange(
+    call: number,
+    route: Route,
+    name: string,
+    body: string,
+    onReply: (data: string) => void,
+    onLost: () => void,
+  ): Promise<string | undefined> {
+    return this.#stoppable(call, async (signal) => {
+      const exchange = new this.#wasm.Exchange(this.#text(), route, name, body);
+      let grammar: CompiledGrammar | undefined;
+      try {
+        grammar = await this.#grammars!.compile(exchange, this.#text());
+        return await this.#requests.exchange(exchange, grammar, signal, onReply, onLost);
+      } finally {
+        exchange.free();
+        grammar?.free();
+      }
+    });
+  }
+
+  /** `adapter`: for this call only, in place of the one in use; null is none. */
+  nextLogits(prompt: Uint32Array, adapter: LoraAdapter | null | undefined): Promise<Float32Array> {
+    return this.#inTurn(async (session) => {
+      const own = this.#adapter;
+      if (adapter === undefined || (adapter === null && own === null)) return session.nextLogits(prompt);
+      if (own === "training") {
+        throw new SiskinError("invalid_request", "a training run is using the model; other adapters can be tried after `adapters.use(null)`");
+      }
+      try {
+        await session.setAdapter(adapter?.config, adapter?.weights, 1);
+        return await session.nextLogits(prompt);
+      } finally {
+        await session.setAdapter(own?.adapter.config, own?.adapter.weights, own?.scale ?? 1);
+      }
+    });
   }
 
   embed(texts: string[], options: EmbedOptions): Promise<Embedded> {
@@ -323,6 +363,15 @@ export class Engine {
 
   rerank(query: string, texts: string[], truncate: boolean): Promise<Float32Array> {
     return this.#inTurn((session) => session.rerank(query, texts, truncate));
+  }
+
+  /** A call of the documents that this engine has, which need no model. */
+  async documents(call: Exclude<keyof Shelf, "free">, args: unknown[]): Promise<unknown> {
+    try {
+      return await (this.#shelf[call] as (...a: unknown[]) => unknown)(...args);
+    } catch (thrown) {
+      throw SiskinError.from(thrown);
+    }
   }
 
   trace(ids: Uint32Array, options: TraceOptions): Promise<Omit<Trace, "tokens">> {
@@ -362,7 +411,7 @@ export class Engine {
     }
   }
 
-  async dataset(name: string, text: string): Promise<Dataset> {
+  async dataset(name: string, text: string): Promise<AnyDataset> {
     return wrap(() => JSON.parse(this.#wasm.parseDataset(name, text)));
   }
 
@@ -370,13 +419,14 @@ export class Engine {
     return this.#inTurn(async (session) => JSON.parse(session.preview(JSON.stringify(example), JSON.stringify(options))));
   }
 
-  trainPlan(examples: Example[], options: object): Promise<TrainPlan> {
+  trainPlan(examples: TrainExample[], options: object): Promise<TrainPlan> {
     return this.#inTurn(async (session) => plan(session, session.trainPlan(JSON.stringify(examples), JSON.stringify(options))));
   }
 
-  trainStart(examples: Example[], options: object, checkpoint: Uint8Array | undefined): Promise<TrainSummary> {
+  trainStart(examples: TrainExample[], options: object, checkpoint: Uint8Array | undefined): Promise<TrainSummary> {
     return this.#inTurn(async (session) => {
       const json = await session.trainStart(JSON.stringify(examples), JSON.stringify(options), checkpoint);
+      this.#adapter = "training";
       const { summary, done, heldOut } = JSON.parse(json);
       return { ...plan(session, JSON.stringify(summary)), done, heldOutExamples: heldOut };
     });
@@ -406,7 +456,11 @@ export class Engine {
   }
 
   setAdapter(adapter: LoraAdapter | null, scale: number): Promise<string | undefined> {
-    return this.#inTurn((session) => session.setAdapter(adapter?.config, adapter?.weights, scale));
+    return this.#inTurn(async (session) => {
+      const otherBase = await session.setAdapter(adapter?.config, adapter?.weights, scale);
+      this.#adapter = adapter && { adapter, scale };
+      return otherBase;
+    });
   }
 
   /** Frees the model, after the calls in progress; another one can then be loaded. */
@@ -427,6 +481,7 @@ export class Engine {
       session?.free();
       files?.free();
       tokenizer?.free();
+      this.#shelf.free();
     });
   }
 }

@@ -24,6 +24,8 @@ export type SiskinErrorCode =
   /** Damaged, or from another training run. */
   | "checkpoint"
   | "out_of_memory"
+  /** The origin's storage is full, or cannot be written. */
+  | "storage"
   | "no_webgpu"
   /** The device was lost and could not be opened again. */
   | "device_lost"

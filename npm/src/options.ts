@@ -1,9 +1,10 @@
 // Unknown options are refused by name: a misspelt one would otherwise have no effect.
 
 import { SiskinError } from "./errors.js";
+import { WASM_OPTIONS } from "./wasm-files.js";
 import type { CacheType, LoadOptions } from "./types.js";
 
-const RUNTIME = ["worker", "wasmUrl", "wasmBytes", "trainingWasmUrl", "trainingWasmBytes", "hub"];
+const RUNTIME = ["worker", "workerUrl", "trainingWorkerUrl", "pdfWorkerUrl", ...Object.values(WASM_OPTIONS).flat(), "hub"];
 
 /** The options of each call. */
 const KNOWN = {
@@ -15,16 +16,21 @@ const KNOWN = {
   selfTest: [...RUNTIME, "profile"],
   "cache.delete": ["hub"],
   "generate's listeners": ["onEvent", "signal"],
+  nextLogits: ["adapter"],
   trace: ["attention", "topK", "logitLens"],
   previewExample: ["lossOn", "maxSeqLen"],
   "adapters.use": ["scale"],
   train: [
     "rank", "loraAlpha", "useRslora", "useDora", "targetModules", "loraDropout", "optim", "learningRate", "schedule",
     "warmupSteps", "weightDecay", "maxGradNorm", "epochs", "steps", "batchSize", "maxSeqLen", "packing", "lossOn",
-    "validation", "evalEvery", "gradientCheckpointing", "seed",
+    "validation", "evalEvery", "gradientCheckpointing", "seed", "objective", "beta", "lossType", "labelSmoothing", "simpoGamma",
+    "cpoAlpha", "desirableWeight", "undesirableWeight",
   ],
   render: ["addGenerationPrompt"],
   create: ["signal"],
+  "documents.open": ["embedder"],
+  "documents.add": ["onProgress", "signal"],
+  "documents.search": ["limit"],
 } as const;
 
 const CACHE_TYPES: readonly unknown[] = ["f32", "f16", "q8_0", "q4_0"] satisfies CacheType[];

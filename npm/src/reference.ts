@@ -1,6 +1,7 @@
 import type { Bindings } from "./bindings.js";
 import { download, verify, type DownloadOptions } from "./download.js";
 import { SiskinError } from "./errors.js";
+import { platform, platformOf } from "./platform.js";
 import { BlobSource, RangeSource, get, type ByteSource } from "./source.js";
 import { find, remove } from "./store.js";
 import type { Files } from "./wasm/siskin_training.js";
@@ -21,10 +22,15 @@ const SIDE_FILES = [
 const SENTENCE_FILES = ["modules.json", "1_Pooling/config.json", "sentence_bert_config.json", "config_sentence_transformers.json"];
 const INDEX = "model.safetensors.index.json";
 
+/** The hub by default. */
+export const HUB = "https://huggingface.co";
+
 /** The absolute address of a reference. */
 export function address(source: string | URL, hub: string, base: string | undefined): string {
   const text = String(source);
   if (!text.startsWith("hf:")) {
+    const onDisc = platform()?.address(text);
+    if (onDisc !== undefined) return onDisc;
     try {
       return new URL(text, base).href;
     } catch {
@@ -55,6 +61,8 @@ export async function openWhole(wasm: Bindings, source: string | Blob | readonly
   const fetched: string[] = [];
   try {
     return await open(wasm, source, async (url, mayLack, magic) => {
+      const disc = platformOf(url);
+      if (disc) return disc.open(url, mayLack, sha256);
       const file = await download(url, { ...options, mayLack, magic });
       fetched.push(url);
       return file && new BlobSource(url, file);
@@ -69,6 +77,8 @@ export async function openWhole(wasm: Bindings, source: string | Blob | readonly
 /** Reads only the headers of a model, if its server supports range requests. */
 export function openHeaders(wasm: Bindings, source: string | Blob | readonly File[], signal?: AbortSignal): Promise<Files> {
   return open(wasm, source, async (url, mayLack) => {
+    const disc = platformOf(url);
+    if (disc) return disc.open(url, mayLack);
     const kept = await find(url);
     if (kept) return mayLack && kept.file.size === 0 ? undefined : new BlobSource(url, kept.file);
     // An address may have a suffix after the name, or no recognisable name: only files known to be small are fetched whole.
@@ -104,7 +114,7 @@ function within(files: readonly File[], name: string): File | undefined {
 }
 
 /** The addresses of all parts of a split GGUF file, derived from that of any part: `…-00001-of-00003.gguf`. */
-function partsOf(address: string): string[] {
+export function partsOf(address: string): string[] {
   const match = address.match(/^(.*-)\d{5}-of-(\d{5})(\.gguf(?:[?#].*)?)$/);
   if (!match || Number(match[2]) === 0) return [address];
   const [, before, count, after] = match;

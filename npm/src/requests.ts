@@ -2,15 +2,16 @@
 
 import { aborted } from "./errors.js";
 import { BREATH, breathe } from "./pace.js";
-import type { Session } from "./wasm/siskin_training.js";
+import type { Generated } from "./types.js";
+import type { CompiledGrammar } from "./wasm/siskin_grammar.js";
+import type { Exchange, Session } from "./wasm/siskin_training.js";
 
-/** What happens to a request: `prefill, done, total`; `token, id, text, logprob`; `rest, text`; `lost`. */
+/** What happens to a request: `prefill, done, total`; `token, id, text, logprob`; `rest, text`; `lost`; `reply, JSON`. */
 type Listener = (kind: string, ...args: unknown[]) => void;
 
 interface Asked {
-  prompt: Uint32Array;
-  /** The wasm's request, as JSON. */
-  request: string;
+  /** Submits it to the session; returns its number there. */
+  submit: (session: Session) => number;
   signal: AbortSignal;
   listen: Listener;
   /** With the answer as JSON. */
@@ -34,13 +35,50 @@ export class Requests {
     private readonly waiting: () => number,
   ) {}
 
-  /** Answers a prompt, beside those that are being answered. */
-  ask(prompt: Uint32Array, request: string, signal: AbortSignal, listen: Listener): Promise<string> {
+  /** Answers a request, beside those that are being answered; resolves to the answer as JSON. */
+  ask(submit: (session: Session) => number, signal: AbortSignal, listen: Listener): Promise<string> {
     return new Promise((resolve, reject) => {
       const othersWait = this.waiting() > (this.#isQueued ? 1 : 0);
-      (this.#runs && othersWait ? this.#later : this.#waiting).push({ prompt, request, signal, listen, resolve, reject });
+      (this.#runs && othersWait ? this.#later : this.#waiting).push({ submit, signal, listen, resolve, reject });
       if (!this.#runs) void this.#run();
     });
+  }
+
+  /** Answers a request in OpenAI's shape; resolves to what is sent back if it is not streamed. */
+  async exchange(
+    exchange: Exchange,
+    grammar: CompiledGrammar | undefined,
+    signal: AbortSignal,
+    onReply: (data: string) => void,
+    onLost: () => void,
+  ): Promise<string | undefined> {
+    // A worker's callbacks are sent separately from its results: the last one must arrive first.
+    let last: unknown;
+    const listen = (kind: string, ...args: unknown[]) => {
+      if (kind === "reply") last = onReply(args[0] as string);
+      if (kind === "lost") onLost();
+    };
+    const n = exchange.answers;
+    // If one of several answers fails, the others stop.
+    const stop = new AbortController();
+    const answers = Array.from({ length: n }, (_, index) => {
+      const submit = (session: Session) => {
+        const request = session.submitExchange(exchange, index, grammar as never);
+        if (index === n - 1) for (const data of exchange.begin()) last = onReply(data);
+        return request;
+      };
+      return this.ask(submit, AbortSignal.any([signal, stop.signal]), listen);
+    });
+    try {
+      const ended = await Promise.all(answers);
+      if (ended.some((json) => (JSON.parse(json) as Generated).finishReason === "cancelled")) throw aborted();
+    } catch (thrown) {
+      stop.abort();
+      await Promise.allSettled(answers);
+      throw thrown;
+    }
+    await last;
+    return exchange.whole();
   }
 
   async #run(): Promise<void> {
@@ -83,7 +121,7 @@ export class Requests {
     for (const asked of all) {
       try {
         if (asked.signal.aborted) throw aborted();
-        this.#running.set(session.submit(asked.prompt, asked.request), asked);
+        this.#running.set(asked.submit(session), asked);
       } catch (thrown) {
         asked.reject(thrown);
       }

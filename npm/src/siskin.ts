@@ -1,20 +1,30 @@
 import type { Purpose } from "./bindings.js";
-import { Completions, type Generator } from "./chat.js";
+import { Completions } from "./chat.js";
+import { Documents } from "./documents.js";
 import { Embeddings, rerank, type Embedder, type RerankRequest, type RerankResponse } from "./embeddings.js";
 import type { LoadRequest, Source } from "./engine.js";
 import { SiskinError, aborted } from "./errors.js";
+import type { Exchanger } from "./exchange.js";
+import { createFetch } from "./fetch.js";
 import { ModelHost, type Opening } from "./model-host.js";
 import { check } from "./options.js";
-import { address } from "./reference.js";
+import { HUB, address } from "./reference.js";
+import { Responses } from "./responses.js";
 import { base, startHost, type Host } from "./remote.js";
 import { list, remove, type CachedFile } from "./store.js";
+import { TextCompletions } from "./text-completions.js";
 import {
   Adapters,
   Training,
+  answersOf,
+  preferencesOf,
   snake,
   type Dataset,
   type Example,
   type ExamplePreview,
+  type LoraAdapter,
+  type PreferenceDataset,
+  type TrainExample,
   type TrainHost,
   type TrainOptions,
   type TrainPlan,
@@ -41,8 +51,6 @@ import type {
   Trace,
   TraceOptions,
 } from "./types.js";
-
-const HUB = "https://huggingface.co";
 
 const sourceOf = (source: ModelSource, options: RuntimeOptions): Source =>
   typeof source === "string" || source instanceof URL ? address(source, options.hub ?? HUB, base()) : source;
@@ -122,39 +130,57 @@ export class Inspected {
 export class Siskin {
   readonly tokenizer: Tokenizer;
   readonly chat: { readonly completions: Completions };
+  readonly completions: TextCompletions;
+  readonly responses: Responses;
+  /** OpenAI's HTTP API, answered by this model: for clients that take a `fetch`. */
+  readonly fetch: typeof globalThis.fetch;
+  /** @internal */
+  readonly exchanger: Exchanger;
   readonly adapters: Adapters;
   readonly embeddings: Embeddings;
-  readonly #embedder: Embedder;
+  /** Search in documents, and answers from them. */
+  readonly documents: Documents;
+  /** @internal */
+  readonly embedder: Embedder;
+  /** @internal */
+  readonly runtime: RuntimeOptions;
   readonly #host: ModelHost;
   readonly #onLost: () => void;
   readonly #model: ModelInfo;
   /** The number of the current training run. */
   #training = 0;
 
-  private constructor(host: ModelHost, model: ModelInfo, onLost: () => void) {
+  private constructor(host: ModelHost, model: ModelInfo, runtime: RuntimeOptions, onLost: () => void) {
     this.#host = host;
+    this.runtime = runtime;
     this.#model = model;
     this.#onLost = onLost;
     this.tokenizer = new Tokenizer(host);
     const name = model.name.split("/").at(-1) || model.name;
-    const generator: Generator = {
+    const exchanger: Exchanger = {
       name,
-      promptOf: async (request) => {
+      exchange: async (route, name, body, onReply, signal) => {
         if (model.makes !== "text" && model.chatTemplate === null) {
           const call = model.makes === "scores" ? "rerank" : "embeddings.create";
           throw new SiskinError("invalid_request", `${name} makes ${model.makes} of texts; use \`${call}\``);
         }
-        return Uint32Array.from((await host.calls.prompt(request)).ids);
+        return stoppable(host, signal, (call) =>
+          host.calls.exchange(call, route, name, body, host.callback(onReply), host.callback(this.#onLost)),
+        );
       },
-      generate: (prompt, options, onEvent, signal) => this.generate(prompt, options, { onEvent, signal: signal ?? null }),
     };
-    this.chat = { completions: new Completions(generator) };
-    this.#embedder = {
+    this.exchanger = exchanger;
+    this.chat = { completions: new Completions(exchanger) };
+    this.completions = new TextCompletions(exchanger);
+    this.responses = new Responses(exchanger);
+    this.embedder = {
       name,
       embed: (texts, options) => host.calls.embed(texts, options),
       rerank: (query, texts, truncate) => host.calls.rerank(query, texts, truncate),
     };
-    this.embeddings = new Embeddings(this.#embedder);
+    this.embeddings = new Embeddings(this.embedder);
+    this.documents = new Documents(this);
+    this.fetch = createFetch(this);
     this.adapters = new Adapters((adapter, scale) => host.calls.setAdapter(adapter, scale));
   }
 
@@ -170,7 +196,7 @@ export class Siskin {
       const [host, model] = await ModelHost.load(opening, training, (host, { source, request, onProgress }) =>
         stoppable(host, signal, (call) => host.calls.load(call, source, request, host.callback(onProgress))),
       );
-      return new Siskin(host, model, onDeviceLost);
+      return new Siskin(host, model, options, onDeviceLost);
     } catch (thrown) {
       throw SiskinError.from(thrown);
     }
@@ -251,14 +277,18 @@ export class Siskin {
     );
   }
 
-  /** Logits `[vocabSize]` for the token after a prompt. */
-  async nextLogits(prompt: string | ArrayLike<number>): Promise<Float32Array> {
-    return this.#host.calls.nextLogits(await this.#ids(prompt));
+  /**
+   * Logits `[vocabSize]` for the token after a prompt. `adapter` is for this call only, in place of the one in use; with null,
+   * the model runs without any.
+   */
+  async nextLogits(prompt: string | ArrayLike<number>, options: { adapter?: LoraAdapter | null } = {}): Promise<Float32Array> {
+    check("nextLogits", options);
+    return this.#host.calls.nextLogits(await this.#ids(prompt), options.adapter);
   }
 
   /** Sorts documents by how well they answer a query, with a model that was made for it (a cross-encoder). */
   rerank(request: RerankRequest): Promise<RerankResponse> {
-    return rerank(this.#embedder, request);
+    return rerank(this.embedder, request);
   }
 
   /** What happens inside the model: most likely tokens, attention, the logit lens. */
@@ -275,7 +305,13 @@ export class Siskin {
   /** The examples in a file: JSONL, a JSON array, CSV or TSV, or text, according to the file extension. */
   async dataset(name: string, text: string): Promise<Dataset> {
     await this.#host.train();
-    return this.#host.calls.dataset(name, text);
+    return answersOf(await this.#host.calls.dataset(name, text));
+  }
+
+  /** The preferences in a file. */
+  async preferences(name: string, text: string): Promise<PreferenceDataset> {
+    await this.#host.train();
+    return preferencesOf(await this.#host.calls.dataset(name, text));
   }
 
   /** How an example is learned, token by token. */
@@ -291,7 +327,7 @@ export class Siskin {
    * `resume` continues from a checkpoint made with the same examples and options.
    */
   train(
-    examples: readonly Example[] | File,
+    examples: readonly TrainExample[] | File,
     options: TrainOptions & { resume?: Uint8Array; signal?: AbortSignal } = {},
   ): Training {
     const { calls } = this.#host;
@@ -317,17 +353,18 @@ export class Siskin {
   }
 
   /** What a training run would do and need, and whether it fits; nothing runs. */
-  async planTraining(examples: readonly Example[] | File, options: TrainOptions = {}): Promise<TrainPlan> {
+  async planTraining(examples: readonly TrainExample[] | File, options: TrainOptions = {}): Promise<TrainPlan> {
     check("train", options);
     const found = await this.#examples(examples);
     await this.#host.train();
     return this.#host.calls.trainPlan(found, snake(options));
   }
 
-  async #examples(source: readonly Example[] | File): Promise<Example[]> {
-    if (Array.isArray(source)) return source as Example[];
+  async #examples(source: readonly TrainExample[] | File): Promise<TrainExample[]> {
+    if (Array.isArray(source)) return source as TrainExample[];
     const file = source as File;
-    const { records, bad } = await this.dataset(file.name, await file.text());
+    await this.#host.train();
+    const { records, bad } = await this.#host.calls.dataset(file.name, await file.text());
     if (bad.length > 0) {
       const { line, reason } = bad[0]!;
       throw new SiskinError("invalid_request", `${file.name}:${line}: ${reason} (${bad.length} such records)`);

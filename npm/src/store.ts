@@ -1,4 +1,4 @@
-// Where downloaded files are stored: the origin's private file system, else the Cache API, else memory.
+// Where files are stored: the origin's private file system, else the Cache API, else memory.
 
 /** What is known about a cached file. */
 export interface CachedFile {
@@ -26,7 +26,8 @@ export interface Writer {
   close(complete: boolean): Promise<Blob>;
 }
 
-interface Store {
+export interface Store {
+  readonly where: CachedFile["where"];
   find(url: string): Promise<Kept | undefined>;
   /** Records the SHA-256 of a cached file. */
   seal(url: string, sha256: string): Promise<void>;
@@ -74,12 +75,14 @@ const openSync = (handle: FileSystemFileHandle) =>
 
 /** Two files each: `<key>` and `<key>.json`. Writing needs a dedicated worker. */
 class Opfs implements Store {
+  readonly where = "opfs";
+
   private constructor(private readonly folder: FileSystemDirectoryHandle) {}
 
-  static async open(): Promise<Opfs | undefined> {
+  static async open(folder: string): Promise<Opfs | undefined> {
     try {
       const root = await globalThis.navigator?.storage.getDirectory();
-      return new Opfs(await root.getDirectoryHandle("siskin", { create: true }));
+      return new Opfs(await root.getDirectoryHandle(folder, { create: true }));
     } catch {
       return undefined;
     }
@@ -184,7 +187,7 @@ class Opfs implements Store {
     for await (const name of this.folder.keys()) {
       if (!name.endsWith(".json")) continue;
       const note = await this.note(name.slice(0, -".json".length));
-      if (note) found.push({ ...note, where: "opfs" });
+      if (note) found.push({ ...note, where: this.where });
     }
     return found;
   }
@@ -198,11 +201,13 @@ class Opfs implements Store {
 
 /** A note and parts of at most 8 MiB, under internal addresses. */
 class CacheStore implements Store {
+  readonly where = "cache";
+
   private constructor(private readonly cache: Cache) {}
 
-  static async open(): Promise<CacheStore | undefined> {
+  static async open(folder: string): Promise<CacheStore | undefined> {
     try {
-      return new CacheStore(await caches.open("siskin"));
+      return new CacheStore(await caches.open(folder));
     } catch {
       return undefined;
     }
@@ -288,7 +293,7 @@ class CacheStore implements Store {
     for (const request of await this.cache.keys()) {
       if (!request.url.endsWith("/note")) continue;
       const note = parseNote((await (await this.cache.match(request))?.text()) ?? "");
-      if (note) found.push({ ...note, where: "cache" });
+      if (note) found.push({ ...note, where: this.where });
     }
     return found;
   }
@@ -330,12 +335,23 @@ export async function memoryWriter(): Promise<Writer> {
   };
 }
 
-const stores = async (): Promise<Store[]> => {
+/** The stores that there are, the best first. A folder of its own has what downloads and lists of them do not know. */
+export const stores = async (folder = "siskin"): Promise<Store[]> => {
   // Names are hashes, which insecure pages cannot compute; sandboxed pages have no origin to store files for.
   if (!globalThis.crypto?.subtle || globalThis.location?.origin === "null") return [];
-  const opened = await Promise.all([Opfs.open(), CacheStore.open()]);
+  const opened = await Promise.all([Opfs.open(folder), CacheStore.open(folder)]);
   return opened.filter((s) => s !== undefined);
 };
+
+/** Deletes a folder with all that is in it. */
+export async function dropFolder(folder: string): Promise<void> {
+  if ((await stores(folder)).length === 0) return;
+  const root = await globalThis.navigator?.storage?.getDirectory?.().catch(() => undefined);
+  await root?.removeEntry(folder, { recursive: true }).catch((thrown: DOMException) => {
+    if (thrown.name !== "NotFoundError") throw thrown;
+  });
+  await globalThis.caches?.delete(folder);
+}
 
 /** A cached file, if it is complete. */
 export async function find(url: string): Promise<Kept | undefined> {

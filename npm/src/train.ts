@@ -4,6 +4,26 @@ import { SiskinError, aborted } from "./errors.js";
 import { check } from "./options.js";
 import type { Bytes, Message } from "./types.js";
 
+/** The chat template's inputs besides the messages. */
+interface TemplateInputs {
+  tools?: object[];
+  chat_template_kwargs?: Record<string, unknown>;
+}
+
+/** Two answers to a prompt, of which one is preferred: texts or turns. Without a prompt, both begin with it. */
+export interface Preference extends TemplateInputs {
+  prompt?: string | Message[];
+  chosen: string | Message[];
+  rejected: string | Message[];
+}
+
+/** An answer to a prompt that is desirable (`label: true`) or not: texts or turns. */
+export interface RatedAnswer extends TemplateInputs {
+  prompt: string | Message[];
+  completion: string | Message[];
+  label: boolean;
+}
+
 /** A conversation, of which the assistant's turns are learned; or plain text, all of which is. */
 export type Example =
   | {
@@ -17,16 +37,66 @@ export type Example =
     }
   | { text: string };
 
+/** What objectives learn from: `sft` from answers, the others from preferences. */
+export type TrainExample = Example | Preference | RatedAnswer;
+
 /** The contents of a file of examples. */
 export interface Dataset {
-  format: "messages" | "share_gpt" | "alpaca" | "prompt_completion" | "text";
+  format: "messages" | "share_gpt" | "alpaca" | "prompt_completion" | "text" | "preference" | "rated";
   records: (Example & { line: number })[];
   /** Records that are not valid examples, and why. */
   bad: { line: number; reason: string }[];
 }
 
-/** Training options. The names are PEFT's and transformers', in camel case. */
+/** The preferences of a file. */
+export interface PreferenceDataset extends Omit<Dataset, "records"> {
+  records: ((Preference | RatedAnswer) & { line: number })[];
+}
+
+/** The contents of a file, of whichever kind. */
+export interface AnyDataset extends Omit<Dataset, "records"> {
+  records: (TrainExample & { line: number })[];
+}
+
+type Line = { line: number };
+
+const isPreference = (record: TrainExample & Line): record is (Preference | RatedAnswer) & Line =>
+  "chosen" in record || "label" in record;
+
+/** Records of the other kind are not valid. */
+const ofKind = <T extends TrainExample & Line>(found: AnyDataset, is: (r: TrainExample & Line) => r is T, reason: string) => {
+  const others = found.records.filter((record) => !is(record)).map(({ line }) => ({ line, reason }));
+  return { ...found, records: found.records.filter(is), bad: [...found.bad, ...others].sort((a, b) => a.line - b.line) };
+};
+
+/** The answers of a file. */
+export const answersOf = (found: AnyDataset): Dataset =>
+  ofKind(found, (r): r is Example & Line => !isPreference(r), "it is a preference, for `preferences` and other objectives than sft");
+
+/** The preferences of a file. */
+export const preferencesOf = (found: AnyDataset): PreferenceDataset =>
+  ofKind(found, isPreference, "it is no preference: it has neither `chosen` and `rejected` nor a `label`");
+
+/** Training options. The names are PEFT's, transformers' and TRL's, in camel case. */
 export interface TrainOptions {
+  /**
+   * What is learned: answers (`sft`, the default); which of two answers is preferred (`dpo`, `orpo`, `simpo`, `cpo`); or whether
+   * answers are desirable (`kto`). `dpo` and `kto` compare with the model without the adapter.
+   */
+  objective?: "sft" | "dpo" | "orpo" | "simpo" | "cpo" | "kto";
+  /** The scale of rewards; 0.1 by default, for `simpo` 2. */
+  beta?: number;
+  /** How `dpo` and `cpo` penalise a margin; `sigmoid` by default. `robust` is for `dpo`. */
+  lossType?: "sigmoid" | "hinge" | "ipo" | "robust";
+  /** The probability that a pair is taken to be the other way round; 0 by default. */
+  labelSmoothing?: number;
+  /** The margin of SimPO's rewards; 1 by default. */
+  simpoGamma?: number;
+  /** The weight of the chosen answers' cross-entropy; 1 by default for `cpo`, 0 for `simpo`. */
+  cpoAlpha?: number;
+  /** The weights of KTO's desirable and undesirable answers; 1 by default. */
+  desirableWeight?: number;
+  undesirableWeight?: number;
   /** 8 by default. */
   rank?: number;
   /** The adapter is scaled by `loraAlpha / rank`, or with rsLoRA by `loraAlpha / √rank`; `loraAlpha` is twice the rank by default. */
@@ -39,7 +109,7 @@ export interface TrainOptions {
   loraDropout?: number;
   /** `adamw_8bit` stores the optimiser's moments in 8 bits, block-wise; `adamw` by default. */
   optim?: "adamw" | "adamw_8bit";
-  /** 1e-3 by default. */
+  /** 1e-3 by default, and 5e-5 for objectives over preferences. */
   learningRate?: number;
   schedule?: "constant" | "linear" | "cosine";
   warmupSteps?: number;
@@ -66,6 +136,7 @@ export interface TrainOptions {
 
 /** What a training run would do and need. */
 export interface TrainPlan {
+  objective: NonNullable<TrainOptions["objective"]>;
   examples: number;
   heldOut: number;
   /** Over all examples: tokens, and learned tokens. */
@@ -97,15 +168,33 @@ export interface TrainSummary extends TrainPlan {
 export interface TrainStep {
   /** From 1. */
   step: number;
-  /** Mean over the step's learned tokens, before the update. */
+  /** Before the update: the mean over the step's learned tokens, or of the objective over its examples. */
   loss: number;
   learningRate: number;
   /** Before clipping. */
   gradNorm: number;
   tokens: number;
   seconds: number;
-  /** Mean loss of the held-out examples after the step, if they were scored. */
+  /** Loss of the held-out examples after the step, if they were scored. */
   heldOut?: number;
+  /** The fraction of held-out pairs whose chosen answer has the greater reward. */
+  "heldOutRewards/accuracies"?: number;
+  /** Means over the step's preferences, under TRL's names: rewards and log-probabilities of chosen or desirable answers … */
+  "rewards/chosen"?: number;
+  "logps/chosen"?: number;
+  /** … and of rejected or undesirable ones. */
+  "rewards/rejected"?: number;
+  "logps/rejected"?: number;
+  "rewards/margins"?: number;
+  /** The fraction of pairs whose chosen answer has the greater reward. */
+  "rewards/accuracies"?: number;
+  /** Cross-entropy of the chosen answers, where it is part of the objective. */
+  nllLoss?: number;
+  /** ORPO's. */
+  logOddsRatio?: number;
+  logOddsChosen?: number;
+  /** KTO's estimate of the divergence from the model without the adapter. */
+  kl?: number;
 }
 
 /** An adapter in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`. */
@@ -121,7 +210,7 @@ export type ExamplePreview =
 
 /** What a training run needs from its engine. */
 export interface TrainHost {
-  start(examples: Example[], options: object, checkpoint: Uint8Array | undefined): Promise<TrainSummary>;
+  start(examples: TrainExample[], options: object, checkpoint: Uint8Array | undefined): Promise<TrainSummary>;
   step(): Promise<TrainStep | null>;
   measure(): Promise<number>;
   score(): Promise<number | undefined>;
@@ -151,7 +240,7 @@ export class Training implements AsyncIterable<TrainStep> {
   readonly #begin: () => Promise<TrainSummary>;
   #summary: Promise<TrainSummary> | undefined;
 
-  constructor(host: TrainHost, examples: Promise<Example[]>, options: TrainOptions & { resume?: Uint8Array; signal?: AbortSignal }) {
+  constructor(host: TrainHost, examples: Promise<TrainExample[]>, options: TrainOptions & { resume?: Uint8Array; signal?: AbortSignal }) {
     const { resume, signal, ...rest } = options;
     this.#host = host;
     this.#signal = signal;
@@ -185,7 +274,7 @@ export class Training implements AsyncIterable<TrainStep> {
     }
   }
 
-  /** Current mean loss of the held-out examples; undefined if there are none. */
+  /** Current loss of the held-out examples; undefined if there are none. */
   async heldOutLoss(): Promise<number | undefined> {
     await this.summary();
     return this.#host.score();

@@ -119,6 +119,8 @@ export interface KernelResult {
   error: number;
   tolerance: number;
   passed: boolean;
+  /** What the case takes once it is compiled, with what is uploaded before and read after. */
+  milliseconds: number;
 }
 
 export interface Progress {
@@ -161,10 +163,28 @@ export interface LoadOptions {
   training?: boolean;
 }
 
+/** A `TrustedScriptURL` of Trusted Types, which TypeScript does not declare yet. */
+export interface TrustedAddress {
+  toString(): string;
+  toJSON(): string;
+}
+
 /** How siskin itself runs. */
 export interface RuntimeOptions {
   /** False runs it on the calling thread, which handles events only between slices of computation. */
   worker?: boolean;
+  /**
+   * The address of the worker's script (`worker.js` of the package), if a bundler does not find it, or of Trusted Types' type
+   * `TrustedScriptURL`.
+   */
+  workerUrl?: string | URL | TrustedAddress;
+  /** The same for the worker that trains (`training-worker.js`). */
+  trainingWorkerUrl?: string | URL | TrustedAddress;
+  /**
+   * The same for the worker that reads PDFs (`pdf-worker.js`). With `worker: false`, that script is imported: it needs this
+   * address then.
+   */
+  pdfWorkerUrl?: string | URL | TrustedAddress;
   /** The address of the wasm file, if not next to the script. */
   wasmUrl?: string | URL;
   /** The contents of the wasm file. */
@@ -173,6 +193,10 @@ export interface RuntimeOptions {
   trainingWasmUrl?: string | URL;
   /** Its contents. */
   trainingWasmBytes?: ArrayBuffer | Uint8Array;
+  /** The address of the wasm file that compiles grammars and JSON schemas, if not next to the first one. */
+  grammarWasmUrl?: string | URL;
+  /** Its contents. */
+  grammarWasmBytes?: ArrayBuffer | Uint8Array;
   /** The base address of `hf:` references. */
   hub?: string;
 }
@@ -194,6 +218,12 @@ export interface GenerateOptions {
   topK?: number;
   minP?: number;
   repeatPenalty?: number;
+  /** From -2 to 2, as OpenAI's: subtracted from a token's logit for each time that the answer has it; the prompt does not count. */
+  frequencyPenalty?: number;
+  /** From -2 to 2: subtracted from a token's logit if the answer has it. */
+  presencePenalty?: number;
+  /** Added to the logits of tokens, by id: from -100, which bans a token, to 100. */
+  logitBias?: Record<number, number>;
   /** A non-negative integer; the same seed gives the same answer. By default a new one each time. */
   seed?: number | bigint;
   maxTokens?: number;
@@ -286,13 +316,6 @@ export interface Message {
   role: string;
   content: string | null;
   [field: string]: unknown;
-}
-
-/** A prompt, as passed to the wasm: fields of a chat request. */
-export interface PromptRequest {
-  messages: object[];
-  chat_template_kwargs?: Record<string, unknown>;
-  allow_special_tokens?: boolean;
 }
 
 /**

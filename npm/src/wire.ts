@@ -1,39 +1,19 @@
-// What passes between a page and its worker.
+// A worker's side.
 
-import { expose, transferHandlers } from "comlink";
+import { expose, type Endpoint } from "comlink";
 
 import { asBindings } from "./bindings.js";
+import { carryErrors } from "./carry-errors.js";
 import { Engine } from "./engine.js";
-import { SiskinError, type SiskinErrorCode } from "./errors.js";
+import * as grammar from "./wasm/siskin_grammar.js";
 
-interface ThrownValue {
-  value: unknown;
-}
-interface SentError {
-  code: SiskinErrorCode;
-  message: string;
-  status?: number | undefined;
-}
-
-/** Comlink passes an error's message; this also passes its code. Called on both sides. */
-export function carryErrors(): void {
-  const { canHandle } = transferHandlers.get("throw")!;
-  transferHandlers.set("throw", {
-    canHandle,
-    serialize: ({ value }: ThrownValue) => {
-      const { code, message, status } = SiskinError.from(value);
-      return [{ code, message, status } satisfies SentError, []];
-    },
-    deserialize: ({ code, message, status }: SentError): never => {
-      throw new SiskinError(code, message, status);
-    },
-  });
-}
-
-/** Runs an engine in this worker. */
-export function serve(wasm: Parameters<typeof asBindings>[0]): void {
+/** Runs an engine in this worker; Node's threads have an endpoint of their own. */
+export function serve(wasm: Parameters<typeof asBindings>[0], endpoint?: Endpoint): void {
   carryErrors();
-  expose(new Engine(asBindings(wasm)));
+  // Not imported when it is needed: bundlers do not split workers.
+  expose(new Engine(asBindings(wasm), async () => grammar), endpoint);
+  // In Node, they end the thread.
+  if (endpoint) return;
   // Unhandled rejections become worker errors, which the page receives.
   addEventListener("unhandledrejection", (event) => {
     event.preventDefault();

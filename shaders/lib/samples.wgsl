@@ -14,5 +14,8 @@ struct Sample {
     repeat_penalty: f32,
     // Whether only some tokens are allowed.
     is_restricted: u32,
+    // The first of what is added to logits, and how many there are.
+    added: u32,
+    n_added: u32,
 }
 @group(0) @binding(7) var<storage, read> samples: array<Sample>;

@@ -240,7 +240,7 @@ test("requests that cannot be answered report the reason", () =>
         ask({ messages, top_p: 0 }),
         ask({ messages, max_tokens: 1.5 }),
         ask({ messages, top_logprobs: 2 }),
-        ask({ messages, tools: [{ type: "function", function: { name: "f" } }] }),
+        ask({ messages, functions: [{ name: "f" }] }),
         ask({ messages, n: 0 }),
         ask({ messages: [{ role: "user", content: "long ".repeat(200) }] }),
       ]);

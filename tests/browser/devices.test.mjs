@@ -43,16 +43,28 @@ test("Chromium compiles every variant of every kernel", async () => {
   await close();
 });
 
-test("a decode step in the browser creates nothing: one submit, one read-back", async () => {
+test("a decode step in the browser creates nothing: one submit, one read-back; also with subgroups", async () => {
   const { page, noise, close } = await openPage(browser, server.url);
-  const { counts, layers } = await page.evaluate(async (url) => {
-    const model = await Siskin.load(url, { device: "webgpu", profile: "base", context: 64 });
-    await model.generate("hello", { maxTokens: 4 });
-    return { counts: await model.decodeCounts(), layers: model.model.nLayers };
-  }, `${server.url}tiny/llama/`);
-  const { bytesBound, ...rest } = counts;
-  assert.deepEqual(rest, { dispatches: 5 * layers + 3, submits: 1, readbacks: 1, buffersCreated: 0, bindGroupsCreated: 0 });
-  assert.ok(bytesBound > 0);
+  const found = await page.evaluate(async (url) => {
+    const found = [];
+    const { requestDevice } = GPUAdapter.prototype;
+    for (const profile of ["base", "sg"]) {
+      const model = await Siskin.load(url, { device: "webgpu", profile, context: 64, worker: false });
+      const { text } = await model.generate("hello", { maxTokens: 12 });
+      found.push({ text, used: (await model.info()).profile, counts: await model.decodeCounts(), layers: model.model.nLayers });
+      model.unload();
+    }
+    return { found, isRestored: GPUAdapter.prototype.requestDevice === requestDevice };
+  }, `${server.url}tiny/llama/model.gguf`);
+  assert.ok(found.isRestored);
+  const [base, sg] = found.found;
+  assert.deepEqual([base.used, sg.used], ["base", "sg"]);
+  assert.equal(sg.text, base.text);
+  for (const { counts, layers } of [base, sg]) {
+    const { bytesBound, ...rest } = counts;
+    assert.deepEqual(rest, { dispatches: 5 * layers + 3, submits: 1, readbacks: 1, buffersCreated: 0, bindGroupsCreated: 0 });
+    assert.ok(bytesBound > 0);
+  }
   assert.deepEqual(noise, []);
   await close();
 });

@@ -15,7 +15,7 @@ let [server, browser, page] = [];
 const noise = [];
 
 before(async () => {
-  server = await serve({ "": join(root, "tests/browser/dist"), tiny, models: join(root, "models") });
+  server = await serve({ "": join(root, "tests/browser/dist"), tiny, models: join(root, "models"), documents: join(root, "tests/fixtures/documents") });
   const lavapipe = "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json";
   browser = await puppeteer.launch({
     browser: "firefox",
@@ -40,6 +40,31 @@ before(async () => {
 after(async () => {
   await browser?.close();
   server?.close();
+});
+
+test("documents are kept in a page's storage, and found again", async () => {
+  const search = (isNew) =>
+    page.evaluate(
+      async (url, isNew) => {
+        const model = await Siskin.load(`${url}tiny/llama/model.gguf`, { device: "cpu", context: 64 });
+        const notes = await model.documents.open("notes");
+        if (isNew) {
+          await notes.add({ name: "a.md", text: "# hello" });
+          await notes.add(new File([await (await fetch(`${url}documents/timetable.pdf`)).blob()], "b.pdf"));
+        }
+        const found = await notes.search("# hello", { limit: 9 });
+        notes.close();
+        model.unload();
+        return { where: notes.where, best: found[0].document, names: [...new Set(found.map((p) => p.document))].sort() };
+      },
+      server.url,
+      isNew,
+    );
+  const wanted = { where: "opfs", best: "a.md", names: ["a.md", "b.pdf"] };
+  assert.deepEqual(await search(true), wanted);
+  await page.reload();
+  await page.waitForFunction("window.ready");
+  assert.deepEqual(await search(false), wanted);
 });
 
 test("the command line's tokens, on WebGPU and on the CPU", async () => {

@@ -19,16 +19,26 @@ export async function visit(browser, url, options = {}) {
   return { page, context, noise };
 }
 
-/** Checks and loads the default model, or the one at an address. */
+/** The button that names the open model. */
+export const modelButton = (page) => page.getByRole("button", { name: /^Model:/ });
+
+/** Waits until a model is open in the page. */
+export const opened = (page) => modelButton(page).filter({ hasText: /CPU|WebGPU/ }).waitFor({ state: "attached" });
+
+/** Opens the default model, or the one at an address: on the first screen, or in the panel of the model that is open. */
 export async function loadModel(page, address) {
+  const isOpen = (await modelButton(page).filter({ hasText: /CPU|WebGPU/ }).count()) > 0;
+  if (isOpen) await modelButton(page).click();
+  const place = isOpen ? page.getByRole("dialog") : page.getByRole("main");
   if (address) {
-    await page.getByLabel("Address of a model").fill(address);
-    await page.getByRole("button", { name: "Check" }).click();
+    await place.getByText("More ways to open a model").click();
+    await place.getByLabel("Address of a model").fill(address);
+    await place.getByRole("button", { name: "Open", exact: true }).click();
   } else {
-    await page.getByRole("button", { name: /SmolLM2 135M/ }).click();
+    await place.getByRole("button", { name: /^(Load|Open) SmolLM2 135M/ }).click();
   }
-  await page.getByRole("button", { name: /^Load/ }).click();
-  await page.getByRole("button", { name: "Change" }).waitFor();
+  if (isOpen) await place.waitFor({ state: "hidden" });
+  await opened(page);
 }
 
 export const view = (page, name) => page.getByRole("navigation").getByRole("link", { name }).click();
@@ -39,4 +49,12 @@ export async function say(page, text) {
   await page.getByRole("button", { name: "Send" }).click();
   await page.getByRole("button", { name: "Stop" }).waitFor({ state: "hidden" });
   return page.locator("article.assistant .text").last().innerText();
+}
+
+/** Opens the chat's settings, works in them, and closes them. */
+export async function settings(page, work) {
+  await page.getByRole("button", { name: "Settings" }).click();
+  await work(page.getByRole("dialog"));
+  await page.keyboard.press("Escape");
+  await page.getByRole("dialog").waitFor({ state: "hidden" });
 }

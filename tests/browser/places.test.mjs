@@ -20,9 +20,18 @@ let [server, browser] = [];
 /** A user's script, bundled by esbuild; it defines `run`. */
 const RUN = `
 import { Siskin, SiskinError } from "siskin";
-globalThis.run = async (url, options) => {
+globalThis.run = async (url, options, pdf) => {
   try {
     const model = await Siskin.load(url, { device: "cpu", context: 64, ...options });
+    if (pdf) {
+      const notes = await model.documents.open("notes");
+      await notes.add({ name: "a.md", text: "# hello" });
+      await notes.add(new File([await (await fetch(pdf)).blob()], "b.pdf"));
+      const found = await notes.search("hello", { limit: 9 });
+      notes.close();
+      model.unload();
+      return { names: [...new Set(found.map((p) => p.document))].sort(), where: notes.where };
+    }
     const { ids } = await model.generate("hello", { maxTokens: 8 });
     model.unload();
     return { ids, kept: (await Siskin.cache.list()).length };
@@ -49,7 +58,7 @@ before(async () => {
     onconnect = ({ ports: [port] }) => (port.onmessage = async ({ data }) => port.postMessage(await run(...data)));
     onmessage = ({ data, ports: [port] }) => void run(...data).then((found) => port.postMessage(found));`);
   writeFileSync(join(folder, "frame.html"), `<!doctype html><title>siskin</title><iframe sandbox="allow-scripts" src="beside/index.html"></iframe>`);
-  server = await serve({ "": folder, tiny, dist });
+  server = await serve({ "": folder, tiny, dist, documents: join(root, "tests/fixtures/documents") });
   browser = await launch();
 });
 after(async () => {
@@ -61,24 +70,37 @@ after(async () => {
 const MODEL = () => `${server.url}tiny/llama/model.gguf`;
 const ON_THREAD = () => ({ worker: false, wasmUrl: `${server.url}dist/siskin_wasm_bg.wasm` });
 
-/** Opens a page and runs its script with each of some options. */
+const PDF = () => `${server.url}documents/timetable.pdf`;
+const WITH_PDF = () => ({ ...ON_THREAD(), pdfWorkerUrl: `${server.url}dist/pdf-worker.js` });
+
+/** Opens a page and runs its script with each of some options; those for PDFs add documents. */
 async function runs(path, options, frame = (page) => page.mainFrame()) {
   const page = await (await browser.newContext()).newPage();
   await page.goto(server.url + path);
   const where = await frame(page);
   await where.waitForFunction("window.run");
   const found = [];
-  for (const o of options) found.push(await where.evaluate(([url, o]) => run(url, o), [MODEL(), o]));
+  for (const o of options) found.push(await where.evaluate((args) => run(...args), [MODEL(), o, o.pdfWorkerUrl && PDF()]));
   await page.context().close();
   return found;
 }
 
 test("a single script by a bare esbuild: the error names what to copy or set; then it answers", async () => {
-  const [alone, given] = await runs("alone/", [{}, ON_THREAD()]);
-  assert.match(alone.error, /^internal: siskin's worker failed: .*serve the other files of siskin's dist next to the script, or set `worker: false`/);
+  const pdf = { ...ON_THREAD(), pdfWorkerUrl: `${server.url}nowhere.js` };
+  const [alone, given, lost] = await runs("alone/", [{}, ON_THREAD(), pdf]);
+  assert.match(alone.error, /^internal: siskin's worker failed: .*serve the other files of siskin's dist next to the script, set `workerUrl`, or set `worker: false`/);
   assert.deepEqual(given.ids, expected, given.error);
-  const [beside] = await runs("beside/", [{}]);
+  assert.match(lost.error, /^internal: .*nowhere\.js/);
+  const [beside, elsewhere] = await runs("beside/", [{}, { pdfWorkerUrl: `${server.url}nowhere.js` }]);
   assert.deepEqual(beside, { ids: expected, kept: 1 });
+  assert.match(elsewhere.error, /^internal: the worker that reads PDFs failed: its script does not load: .*`pdfWorkerUrl`/);
+});
+
+test("each worker has a name of its own, since webpack joins those of one name", () => {
+  const scripts = readdirSync(dist).filter((f) => f.endsWith(".js")).map((f) => readFileSync(join(dist, f), "utf8"));
+  const workers = scripts.flatMap((text) => [...text.matchAll(/new Worker\(new URL\("(.*?)", import\.meta\.url\), \{ type: "module", name: "(.*?)" \}\)/g)]);
+  assert.deepEqual(workers.map(([, file]) => file).sort().reverse(), ["./worker.js", "./training-worker.js", "./pdf-worker.js"]);
+  assert.equal(new Set(workers.map(([, , name]) => name)).size, 3);
 });
 
 test("an IIFE does not know its own address: the error says so, and it answers with `worker: false` and `wasmUrl`", async () => {
@@ -90,16 +112,17 @@ test("an IIFE does not know its own address: the error says so, and it answers w
 
 test("a sandboxed frame has no workers of this origin and stores nothing: it answers on its own thread", async () => {
   const frame = (page) => page.frames().find((f) => f !== page.mainFrame());
-  const [plain, given] = await runs("frame.html", [{}, { worker: false }], frame);
+  const [plain, given, documents] = await runs("frame.html", [{}, { worker: false }, WITH_PDF()], frame);
   assert.match(plain.error, /^internal: siskin's worker .*set `worker: false`/);
   assert.deepEqual(given, { ids: expected, kept: 0 });
+  assert.deepEqual(documents, { names: ["a.md", "b.pdf"], where: "memory" });
 });
 
 test("a SharedWorker and a service worker have no workers: the error says so, and they answer on their own thread", async () => {
   const page = await (await browser.newContext()).newPage();
   await page.goto(`${server.url}iife.html`);
   const found = await page.evaluate(
-    async ([url, options]) => {
+    async ([url, options, withPdf, pdf]) => {
       const { port } = new SharedWorker("shared.js");
       await navigator.serviceWorker.register("shared.js");
       const { active } = await navigator.serviceWorker.ready;
@@ -110,14 +133,16 @@ test("a SharedWorker and a service worker have no workers: the error says so, an
           port1.onmessage = ({ data }) => done(data);
           active.postMessage(args, [port2]);
         });
-      return [await ask(url, {}), await ask(url, options), await askService(url, {}), await askService(url, options)];
+      const found = [await ask(url, {}), await ask(url, options), await askService(url, {}), await askService(url, options)];
+      return [...found, await ask(url, withPdf, pdf)];
     },
-    [MODEL(), ON_THREAD()],
+    [MODEL(), ON_THREAD(), WITH_PDF(), PDF()],
   );
   for (const i of [0, 2]) {
     assert.match(found[i].error, /^internal: .*set `worker: false`/);
     assert.deepEqual(found[i + 1], { ids: expected, kept: 1 });
   }
+  assert.deepEqual(found[4], { names: ["a.md", "b.pdf"], where: "cache" });
   await page.context().close();
 });
 
@@ -137,12 +162,12 @@ test("where storage is denied, memory is used", async () => {
   await context.close();
 });
 
-test("Node: the error names the options to set, and it answers on the CPU", async () => {
+test("Node with the entry for browsers: the error names the options to set, and it answers on the CPU", async () => {
   const { Siskin, SiskinError } = await import(join(dist, "index.js"));
   const file = new Blob([readFileSync(join(tiny, "llama/model.gguf"))]);
   const wasmBytes = readFileSync(join(dist, "siskin_wasm_bg.wasm"));
   const failure = (options, source = file) => Siskin.load(source, options).then(() => "", (e) => (e instanceof SiskinError ? `${e.code}: ${e.message}` : "untyped"));
-  assert.match(await failure({}), /^internal: .*set `worker: false`, and in Node `wasmBytes` too/);
+  assert.match(await failure({}), /^internal: .* has no workers; set `worker: false`/);
   assert.match(await failure({ worker: false }), /^internal: the wasm at file:.* does not start: .*`wasmBytes`/);
   assert.match(await failure({ worker: false, wasmBytes }, "model.gguf"), /^invalid_request: model\.gguf is not an address/);
   const model = await Siskin.load(file, { worker: false, wasmBytes, context: 64 });

@@ -16,7 +16,7 @@ before(async () => {
   ({ page, noise } = await openPage(browser, server.url));
   await page.evaluate(async (url) => {
     window.open = (folder, more) => Siskin.load(`${url}${folder}`, { device: "cpu", context: 256, ...more });
-    window.model = await open("models/qwen3-style/");
+    window.model = await open("models/qwen3-style/", { context: 1024 });
     window.ask = (request, of = model) => of.chat.completions.create({ messages: [{ role: "user", content: "Hi" }], max_tokens: 6, ...request });
     window.failure = (promise) => promise.then(() => "none", (e) => `${e instanceof SiskinError ? e.code : "untyped"}: ${e.message}`);
   }, server.url);
@@ -111,6 +111,26 @@ test("text of messages stays text, unless control tokens are allowed", async () 
   });
   assert.equal(found.default, found.false);
   assert.ok(found.default > found.true, JSON.stringify(found));
+});
+
+test("penalties and biases of tokens", async () => {
+  const found = await page.evaluate(async () => {
+    const ids = async (more) => (await model.generate("a", { maxTokens: 12, ignoreEnd: true, ...more })).ids;
+    const plain = await ids({});
+    return {
+      plain,
+      banned: await ids({ logitBias: { [plain[0]]: -100 } }),
+      forced: await ids({ logitBias: { 40: 100 } }),
+      repeated: await ids({ frequencyPenalty: -2 }),
+      refused: await failure(model.generate("a", { logitBias: { 99999: 1 } })),
+      outOfRange: await failure(model.generate("a", { presencePenalty: 3 })),
+    };
+  });
+  assert.ok(!found.banned.includes(found.plain[0]));
+  assert.ok(found.forced.every((id) => id === 40));
+  assert.notDeepEqual(found.repeated, found.plain);
+  assert.match(found.refused, /^invalid_request: logit_bias: token 99999 is not in the vocabulary/);
+  assert.match(found.outOfRange, /^invalid_request: presence_penalty is 3/);
 });
 
 test("fields of a wrong type are named, in plain words", async () => {

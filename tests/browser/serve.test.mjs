@@ -11,7 +11,7 @@ import { generateText, jsonSchema, streamText, tool } from "ai";
 import OpenAI from "openai";
 
 import { launch } from "./chromium.mjs";
-import { say, view, visit } from "./page.mjs";
+import { modelButton, opened, say, view, visit } from "./page.mjs";
 import { root } from "./server.mjs";
 
 const MODEL = "smollm2-135m-instruct";
@@ -51,7 +51,8 @@ test("OpenAI's client: whole, streamed, several at once, and its errors", async 
   const whole = await client.chat.completions.create({ ...request, logprobs: true, top_logprobs: 1 });
   assert.equal(whole.choices[0].message.content, ANSWER);
   assert.equal(whole.choices[0].finish_reason, "stop");
-  assert.equal(whole.choices[0].logprobs.content.length, whole.usage.completion_tokens);
+  // All but the token that ends it.
+  assert.equal(whole.choices[0].logprobs.content.length, whole.usage.completion_tokens - 1);
   const streams = Array.from({ length: 6 }, async () => {
     let text = "";
     for await (const chunk of await client.chat.completions.create({ ...request, stream: true })) {
@@ -65,7 +66,7 @@ test("OpenAI's client: whole, streamed, several at once, and its errors", async 
   const two = await client.completions.create({ model: MODEL, prompt: ["Once upon a", "The sky is"], max_tokens: 4 });
   assert.equal(two.choices.length, 2);
   await assert.rejects(client.chat.completions.create({ ...request, model: "gpt" }), OpenAI.NotFoundError);
-  await assert.rejects(client.chat.completions.create({ ...request, logit_bias: { 5: 1 } }), OpenAI.BadRequestError);
+  await assert.rejects(client.chat.completions.create({ ...request, logit_bias: { 5: 101 } }), OpenAI.BadRequestError);
   const other = new OpenAI({ baseURL: server.baseURL, apiKey: "wrong", maxRetries: 0 });
   await assert.rejects(other.chat.completions.create(request), OpenAI.AuthenticationError);
 });
@@ -158,9 +159,12 @@ test("models on demand: the page from the server, answered by it and by its own 
   const browser = await launch();
   try {
     const { page, noise, context } = await visit(browser, new URL("/", onDemand.baseURL).href);
-    await page.getByLabel("Where answers come from").selectOption(MODEL);
-    await page.getByText("on this server, for Chat").waitFor();
+    // It offers the server's models first, and no file that the server does not have.
+    const onServer = (page) => modelButton(page).filter({ hasText: "on this server" }).waitFor();
+    await page.getByRole("button", { name: `Use ${MODEL}` }).click();
+    await onServer(page);
     assert.equal(await say(page, QUESTION), ANSWER);
+    assert.ok(await page.getByRole("button", { name: /^Files are read by a model in this page: the server’s/ }).isDisabled());
     if (process.env.SHOTS) await page.screenshot({ path: join(process.env.SHOTS, "server.png") });
     await page.getByLabel("Your message").fill("Tell me a long story about a fox and a crow.");
     await page.getByRole("button", { name: "Send" }).click();
@@ -187,13 +191,13 @@ test("models on demand: the page from the server, answered by it and by its own 
 
     // The same page with a model of its own: no policy of the server is in its way.
     await view(page, "Tokens");
-    await page.getByText("Load a model above to see how").waitFor();
-    await page.getByRole("button", { name: "Change" }).click();
+    await page.getByText("this view needs a model in the page").waitFor();
+    assert.equal(await page.getByText("from this site").count(), 0);
+    await page.getByText("More ways to open a model").click();
     await page.getByLabel("Open a file or folder …").setInputFiles(join(root, "tests/fixtures/tiny/llama/model.gguf"));
-    await page.getByRole("button", { name: /^Load/ }).click();
-    await page.getByText(/parameters ·/).waitFor();
+    await opened(page);
     await view(page, "Chat");
-    await page.getByRole("button", { name: "New" }).click();
+    await page.getByRole("button", { name: "New", exact: true }).click();
     assert.ok(await say(page, "hello"));
     assert.deepEqual(noise, []);
 
@@ -205,12 +209,14 @@ test("models on demand: the page from the server, answered by it and by its own 
     await locked.getByRole("alert").filter({ hasText: "Authorization: Bearer" }).waitFor();
     await key.fill("secret");
     await key.press("Enter");
-    await locked.getByText("on this server, for Chat").waitFor();
+    await onServer(locked);
     assert.equal(await say(locked, QUESTION), ANSWER);
 
     // Errors are shown: here the server has gone.
-    await page.getByRole("button", { name: "Change" }).click();
-    await page.getByLabel("Where answers come from").selectOption(MODEL);
+    await modelButton(page).click();
+    await page.getByLabel(MODEL).check();
+    await page.getByRole("button", { name: `Use ${MODEL}` }).click();
+    await onServer(page);
     await context.setOffline(true);
     await page.getByLabel("Your message").fill("hello");
     await page.getByRole("button", { name: "Send" }).click();

@@ -18,10 +18,11 @@ for (const [scheme, size] of [
 ]) {
   const { page } = await visit(browser, server.url, { colorScheme: scheme, viewport: size });
   const shot = async (name) => {
-    await page.evaluate(() => document.activeElement?.blur());
+    await page.evaluate(() => (document.activeElement?.blur(), scrollTo(0, 0)));
     await page.screenshot({ path: `${folder}${name}-${scheme}.png`, fullPage: true });
     console.log(`${folder}${name}-${scheme}.png`);
   };
+  await page.getByRole("button", { name: /^Load SmolLM2/ }).waitFor();
   await shot("empty");
   await loadModel(page);
   await say(page, "What is the capital of France?");
@@ -32,14 +33,22 @@ for (const [scheme, size] of [
   await page.getByRole("button", { name: "␣unmistakable" }).click();
   await page.waitForTimeout(500);
   await shot("tokens");
-  await view(page, "Look inside");
-  await page.getByRole("button", { name: "Start" }).click();
-  await page.getByText("Click a token to continue").waitFor({ timeout: 60_000 });
-  await page.getByRole("button", { name: "Step", exact: true }).click();
+  await view(page, "Inside");
+  await page.getByRole("button", { name: "Add the most likely" }).click();
   await page.locator("main .text .new").waitFor({ timeout: 60_000 });
-  await page.getByRole("button", { name: "Look inside" }).click();
+  await page.getByRole("button", { name: "Show the alternatives" }).click();
+  await page.locator(".branch").nth(3).waitFor();
+  await shot("next");
+  await page.getByRole("button", { name: "Through the layers", exact: true }).click();
   await page.getByRole("region", { name: "Logit lens" }).waitFor({ timeout: 120_000 });
-  await page.waitForTimeout(300);
+  await page.getByRole("button", { name: /^Measure what each part adds/ }).click();
+  await page.getByRole("button", { name: /^Measure what each part adds/ }).waitFor({ timeout: 120_000 });
+  await shot("layers");
+  await page.goto(`${server.url}#inside?prompt=red%20green%20blue%20red%20green%20blue%20red%20green&show=heads`);
+  // The strongest induction head.
+  await page.locator(".chip").nth(4).click();
+  // The wall is drawn over several frames.
+  await page.waitForTimeout(1000);
   await shot("inside");
   await view(page, "Train");
   await page.getByRole("button", { name: "Try the sample: Pip the bird" }).click();

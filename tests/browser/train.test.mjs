@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 
 import { launch, openPage } from "./chromium.mjs";
-import { loadModel, say, serveSite, view, visit } from "./page.mjs";
+import { loadModel, modelButton, opened, say, serveSite, view, visit } from "./page.mjs";
 import { root, serve } from "./server.mjs";
 
 const tiny = join(root, "tests/fixtures/tiny");
@@ -273,7 +273,9 @@ test("the page: from examples to an adapter in use, over a pause and a closed ta
   });
   assert.equal(kept.length, 2);
   await page.reload();
-  await loadModel(page, model);
+  await opened(page);
+  // The examples are those that were edited.
+  assert.equal(await page.getByLabel("Answer 1", { exact: true }).inputValue(), "c0 d e f");
   await page.getByText(/A training run of .* stopped at step \d+/).waitFor();
   const left = Number(/step (\d+)/.exec(paused)[1]);
   await page.getByText(`stopped at step ${left}.`).waitFor();
@@ -292,8 +294,11 @@ test("the page: from examples to an adapter in use, over a pause and a closed ta
   await page.getByRole("button", { name: "Download the adapter" }).click();
   await page.getByRole("button", { name: "Use it in Chat" }).click();
   await page.getByRole("link", { name: "Chat with it" }).click();
+  await modelButton(page).click();
   await page.getByText("with the adapter “trained here”").waitFor();
-  await page.getByRole("button", { name: "New" }).click();
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Conversations" }).click();
+  await page.getByRole("button", { name: "New", exact: true }).click();
   const answer = await say(page, cells[0]);
   assert.ok(answer.startsWith(cells[2].slice(0, 10)), `${answer} | ${cells[2]}`);
   await view(page, "Train");
@@ -326,7 +331,7 @@ test("the page: two examples and nothing held out end with an adapter too", asyn
   await page.getByRole("button", { name: "Download the adapter" }).click();
   await page.getByRole("button", { name: "Use it in Chat" }).click();
   await page.getByRole("link", { name: "Chat with it" }).click();
-  await page.getByRole("button", { name: "New" }).click();
+  await page.getByRole("button", { name: "New", exact: true }).click();
   assert.notEqual(await say(page, "a0 b"), plain);
   assert.deepEqual(names.sort(), ["adapter_config.json", "adapter_model.safetensors"]);
   assert.deepEqual(noise, []);

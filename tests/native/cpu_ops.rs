@@ -199,6 +199,7 @@ fn attention_of_many_rows_is_that_of_each() {
             choices: 0,
             sampling: Sampling::default(),
             allowed: None,
+            added: vec![],
             adapter: None,
         };
         let mut cache = KvCache::new(shape, 8, CacheType::F32.into());

@@ -93,6 +93,7 @@ fn gradients_are_those_of_peft() {
                 dropout: 0.0,
                 checkpointing: Checkpointing::Every(1),
                 moments: MomentType::F32,
+                has_reference: false,
             };
             block_on(session.prepare_training(&setup)).unwrap();
             let loss = block_on(session.train_batch(&batch(&t))).unwrap();

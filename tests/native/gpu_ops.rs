@@ -3,13 +3,13 @@
 
 use pollster::block_on;
 use siskin_engine::self_test::{
-    CONTEXT, Case, ExpertsSpec, first_of_its_kind, recurrent_cases, self_test,
+    CONTEXT, Case, ExpertsSpec, certify, first_of_its_kind, recurrent_cases,
 };
 use siskin_formats::TensorType;
 use siskin_gpu::{GpuDevice, LimitRequest, Profile};
 use siskin_graph::{
-    Activation, AttentionSpec, CacheType, CacheTypes, Capacity, Map, Pairs, Pooling, Sampling,
-    Score, StepInput,
+    Activation, AttentionSpec, BANNED, CacheType, CacheTypes, Capacity, Map, Pairs, Pooling,
+    Sampling, Score, StepInput,
 };
 use siskin_tests::{assert_close, devices, devices_for, most_devices, tolerance};
 
@@ -500,7 +500,13 @@ fn the_gpu_chooses_what_the_cpu_chooses() {
                 let tokens = [position as u32 % 50, (position as u32 * 7 + 3) % 50];
                 gpu.set_seen(0, &[1, 200, 40]);
                 cpu.set_seen(0, &[1, 200, 40]);
-                let step = StepInput::alone(&tokens, position, Some(*sampling));
+                let mut step = StepInput::alone(&tokens, position, Some(*sampling));
+                // More, and more than there was room for before.
+                if position % 2 == 1 {
+                    let ids = (0..320).filter(|id| id % (12 - position as u32) == 0);
+                    let value = |id| [2.5, -1.5, BANNED][id as usize % 3];
+                    step.sequences[0].added = vec![ids.map(|id| (id, value(id))).collect()];
+                }
                 gpu.step(&step).unwrap();
                 cpu.run(&plan, &step).unwrap();
                 let (found, _) = block_on(gpu.take(false)).unwrap();
@@ -514,7 +520,7 @@ fn the_gpu_chooses_what_the_cpu_chooses() {
 fn the_self_test_of_a_page_passes() {
     for profile in [None, Some(Profile::BASE)] {
         let mut results = vec![];
-        block_on(self_test(profile, &mut |r| results.push(r))).unwrap();
+        block_on(certify(None, profile, &mut |r| results.push(r))).unwrap();
         assert!(results.len() > 30, "only {} kernels", results.len());
         let failed: Vec<_> = results.iter().filter(|r| !r.passed).collect();
         assert!(failed.is_empty(), "{profile:?}: {failed:?}");

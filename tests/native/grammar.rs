@@ -119,7 +119,7 @@ fn answers_follow_their_shape() {
             4,
         ),
         (
-            Shape::Lark("start: (\"ab\" | \"c\")+ \"!\"".into()),
+            Shape::Grammar("start: (\"ab\" | \"c\")+ \"!\"".into()),
             |text| {
                 let body = text.strip_suffix('!').unwrap_or_default();
                 !body.is_empty() && body.replace("ab", "").replace('c', "").is_empty()
@@ -216,7 +216,7 @@ fn shapes_that_cannot_be_used_are_refused_with_the_reason() {
             Shape::Regex("(".into()),
             "the regular expression cannot be used: ",
         ),
-        (Shape::Lark("start: nothing".into()), "nothing"),
+        (Shape::Grammar("start: nothing".into()), "nothing"),
         (Shape::JsonSchema(json!({"type": "nope"})), "nope"),
         (
             Shape::JsonSchema(json!({"unevaluatedProperties": false})),

@@ -3,11 +3,16 @@
 
 mod adapters_of_requests;
 mod beams;
+mod biases;
 mod cli;
 mod cli_embed;
 mod cli_export;
 mod cli_quantize;
+mod cli_reasoning;
 mod cli_serve;
+// Its tools are commands of a POSIX shell.
+#[cfg(unix)]
+mod cli_tools;
 mod cli_train;
 mod configs;
 mod conformance;
@@ -28,6 +33,8 @@ mod graph_grad;
 mod guesses;
 mod importance;
 mod mutants;
+mod notations;
+mod preferences;
 mod quantised;
 mod real_encoder;
 mod real_model;
@@ -45,7 +52,10 @@ mod serve_shape;
 mod serve_tools;
 mod server;
 mod shaders;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod text;
 mod tiny_models;
 mod torchao;
 mod training;
+mod turns;

@@ -137,7 +137,7 @@ fn a_streamed_response_has_openai_s_events() {
 }
 
 #[test]
-fn what_needs_storage_or_tools_is_refused_by_name() {
+fn what_needs_storage_is_refused_by_name() {
     let server = Server::start(1, ServeOptions::default());
     for (name, value, wanted) in [
         (
@@ -152,8 +152,13 @@ fn what_needs_storage_or_tools_is_refused_by_name() {
         ),
         ("store", json!(true), "responses are not stored"),
         ("background", json!(true), "cannot be fetched later"),
-        ("tools", json!([{"type": "web_search"}]), "call no tools"),
-        ("tool_choice", json!("required"), "call no tools"),
+        (
+            "tools",
+            json!([{"type": "web_search"}]),
+            "only functions are supported",
+        ),
+        ("tool_choice", json!("required"), "there are no `tools`"),
+        ("max_tool_calls", json!(2), "not counted"),
         (
             "reasoning",
             json!({"effort": "low"}),
@@ -181,7 +186,12 @@ fn what_needs_storage_or_tools_is_refused_by_name() {
         (
             "input[0]",
             json!([{"type": "function_call_output"}]),
-            "only messages",
+            "call_id must be text",
+        ),
+        (
+            "input[0]",
+            json!([{"type": "web_search_call", "id": "w"}]),
+            "only message, reasoning, function_call",
         ),
         (
             "input[0]",

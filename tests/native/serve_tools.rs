@@ -10,14 +10,22 @@ use siskin_tests::copy_of;
 
 use crate::server::Server;
 
-const CHAT: &str = "/v1/chat/completions";
+pub const CHAT: &str = "/v1/chat/completions";
 
 fn server() -> Server {
     server_of(&|_| ())
 }
 
 /// With a tokenizer's files as they are changed.
-fn server_of(change: &dyn Fn(&Path)) -> Server {
+pub fn server_of(change: &dyn Fn(&Path)) -> Server {
+    let content = Content {
+        models: vec![("tiny".into(), session_of(change))],
+        ..Content::default()
+    };
+    Server::with(content, ServeOptions::default())
+}
+
+pub fn session_of(change: &dyn Fn(&Path)) -> Session {
     let options = OpenOptions {
         device: DeviceRequest::Cpu,
         context: Some(1536),
@@ -34,15 +42,10 @@ fn server_of(change: &dyn Fn(&Path)) -> Server {
     );
     std::fs::write(&config, long).unwrap();
     change(folder.path());
-    let session = block_on(Session::open(folder.path(), &options, &mut |_| ())).unwrap();
-    let content = Content {
-        models: vec![("tiny".into(), session)],
-        ..Content::default()
-    };
-    Server::with(content, ServeOptions::default())
+    block_on(Session::open(folder.path(), &options, &mut |_| ())).unwrap()
 }
 
-fn tools() -> Value {
+pub fn tools() -> Value {
     let city = json!({"type": "object", "properties": {
         "city": {"enum": ["Paris", "Oslo"]}, "days": {"type": "integer", "minimum": 1, "maximum": 9},
     }, "required": ["city", "days"]});
@@ -54,7 +57,7 @@ fn tools() -> Value {
     ])
 }
 
-fn request(more: &Value) -> Value {
+pub fn request(more: &Value) -> Value {
     let mut request = json!({
         "messages": [{"role": "user", "content": "a"}], "tools": tools(),
         "temperature": 1.5, "seed": 3, "max_tokens": 200,
@@ -65,7 +68,7 @@ fn request(more: &Value) -> Value {
 }
 
 /// The name of a call, whose arguments fit its parameters.
-fn checked(call: &Value) -> String {
+pub fn checked(call: &Value) -> String {
     assert_eq!(call["type"], "function", "{call}");
     assert_eq!(call["id"].as_str().unwrap().len(), 9, "{call}");
     let function = &call["function"];
@@ -128,6 +131,76 @@ fn a_required_call_fits_its_parameters_whole_and_streamed() {
     }
 }
 
+/// What a required call of a response looks like, and what it becomes when it is sent back with its result.
+#[test]
+fn responses_have_calls_as_items_whole_and_streamed() {
+    let server = server();
+    let mut tools = tools();
+    for tool in tools.as_array_mut().unwrap() {
+        let function = tool.as_object_mut().unwrap().remove("function").unwrap();
+        let function = function.as_object().unwrap().clone();
+        tool.as_object_mut().unwrap().extend(function);
+    }
+    let mut request = json!({
+        "input": "a", "tools": tools, "tool_choice": "required", "parallel_tool_calls": false,
+        "temperature": 1.5, "seed": 3, "max_output_tokens": 200,
+    });
+    let found = server.post("/v1/responses", &request);
+    assert_eq!(found["tools"], tools);
+    assert_eq!(found["tool_choice"], "required");
+    let output = found["output"].as_array().unwrap();
+    assert_eq!(output.len(), 1, "{found}");
+    let call = &output[0];
+    assert_eq!(call["type"], "function_call");
+    assert_eq!(call["status"], "completed");
+    checked(&json!({
+        "type": "function", "id": call["call_id"],
+        "function": {"name": call["name"], "arguments": call["arguments"]},
+    }));
+
+    request["stream"] = true.into();
+    let events = server.stream("/v1/responses", &request);
+    let events: Vec<Value> = (events.iter())
+        .map(|e| serde_json::from_str(e).unwrap())
+        .collect();
+    let kinds: Vec<&str> = events.iter().map(|e| e["type"].as_str().unwrap()).collect();
+    let wanted = [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+        "response.output_item.done",
+        "response.completed",
+    ];
+    assert_eq!(kinds, wanted);
+    assert_eq!(events[4]["arguments"], call["arguments"]);
+    assert_eq!(events[5]["item"]["name"], call["name"]);
+    assert_eq!(events[6]["response"]["output"][0], events[5]["item"]);
+
+    // Sent back, it is what chat completions have as one message.
+    let result = json!({"type": "function_call_output", "call_id": call["call_id"], "output": "4"});
+    let thought = json!({"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "Hm."}]});
+    let user = json!({"role": "user", "content": "a"});
+    let input = json!([user, thought, call, result]);
+    let short = json!({"temperature": 0, "tools": tools, "max_output_tokens": 8, "input": input});
+    let answer = server.post("/v1/responses", &short);
+    let function = json!({"name": call["name"], "arguments": call["arguments"]});
+    let messages = json!([
+        user,
+        {"role": "assistant", "reasoning_content": "Hm.", "tool_calls": [
+            {"id": call["call_id"], "type": "function", "function": function},
+        ]},
+        {"role": "tool", "tool_call_id": call["call_id"], "content": "4"},
+    ]);
+    let more = json!({"temperature": 0, "max_tokens": 8, "messages": messages});
+    let chat = server.post(CHAT, &self::request(&more));
+    assert_eq!(
+        answer["usage"]["input_tokens"],
+        chat["usage"]["prompt_tokens"]
+    );
+}
+
 #[test]
 fn a_tool_can_be_named_or_left_to_the_model() {
     let server = server();
@@ -187,10 +260,6 @@ fn marks_may_be_special_tokens_and_reasoning_comes_before() {
             let content = choice["message"]["content"].as_str().unwrap_or_default();
             assert!(!content.contains("</think>"), "{found}");
         }
-        // An answer of a shape is no reasoning, though the prompt has begun it.
-        let found = server.post(CHAT, &request(&json!({"tools": [], "regex": "[ab]{3}"})));
-        let content = found["choices"][0]["message"]["content"].as_str();
-        assert_eq!(content.unwrap().len(), 3, "{found}");
     }
 }
 
@@ -246,6 +315,11 @@ fn what_is_wrong_with_tools_is_told_by_field() {
             "`tools[0]` has no `function.name`",
         ),
         (
+            function(json!({"name": "get weather"})),
+            "tools",
+            "`tools[0]` has the name \"get weather\"; use up to 64 letters, digits, _ and -",
+        ),
+        (
             function(json!({"name": "a", "parametres": {}})),
             "tools",
             "has no `function.parametres`",
@@ -275,7 +349,6 @@ fn what_is_wrong_with_tools_is_told_by_field() {
             "tool_choice",
             "names `b`",
         ),
-        (json!({"regex": "a"}), "tools", "cannot be combined"),
         (
             json!({"functions": [{"name": "a"}]}),
             "functions",

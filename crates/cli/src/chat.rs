@@ -1,14 +1,17 @@
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::json;
-use siskin_engine::{Adapter, Answer, Event, FinishReason, Session};
+use siskin_engine::{Adapter, Answer, FinishReason, Session};
 use siskin_text::Message;
 
 use crate::args::{ChatArgs, SamplingArgs};
+use crate::asking::Wanted;
+use crate::rounds::{End, Rounds};
+use crate::tools::Tools;
 use crate::{conversation, open, output, remedy, stop};
 
 const HELP: &str = "\
@@ -26,7 +29,7 @@ struct Chat {
     adapters: Vec<(String, Adapter)>,
     messages: Vec<Message>,
     sampling: SamplingArgs,
-    allow_special_tokens: bool,
+    rounds: Rounds,
     last: Option<Answer>,
 }
 
@@ -78,6 +81,7 @@ impl Input {
 
 pub async fn chat(args: ChatArgs) -> Result<()> {
     stop::install()?;
+    let tools = Tools::of(&args.tools)?;
     let mut session = open::open(&args.model).await?;
     session.model.check_text()?;
     let mut adapters = vec![];
@@ -101,12 +105,17 @@ pub async fn chat(args: ChatArgs) -> Result<()> {
             messages = saved;
         }
     }
+    let wanted = Wanted {
+        allow_special_tokens: args.allow_special_tokens,
+        ..Wanted::default()
+    };
+    let rounds = Rounds::new(&session, tools, wanted, false)?;
     let mut chat = Chat {
         session,
         adapters,
         messages,
         sampling: args.sampling,
-        allow_special_tokens: args.allow_special_tokens,
+        rounds,
         last: None,
     };
     let mut input = Input::new()?;
@@ -193,43 +202,41 @@ impl Chat {
     }
 
     async fn answer(&mut self, line: &str) -> Result<()> {
+        let before = self.messages.len();
         self.messages.push(Message::new("user", line));
-        match self.generate().await {
-            Ok(answer) => {
-                self.messages.push(Message::new("assistant", &answer.text));
-                self.last = Some(answer);
+        stop::clear();
+        let options = self.sampling.options();
+        let answered = self
+            .rounds
+            .answer(&mut self.session, &mut self.messages, &options)
+            .await;
+        stop::clear();
+        match answered {
+            Ok(answered) => {
+                match answered.end {
+                    End::Stopped => println!(" [stopped]"),
+                    End::OutOfRounds => {
+                        if !answered.parts.content.is_empty() {
+                            println!();
+                        }
+                        let max = self.rounds.max();
+                        eprintln!(
+                            "note: no answer after {max} rounds of calls; raise --max-rounds"
+                        );
+                    }
+                    End::Answered if answered.answer.finish_reason == FinishReason::Length => {
+                        println!(" [length]");
+                    }
+                    End::Answered => println!(),
+                }
+                self.last = Some(answered.answer);
                 Ok(())
             }
             Err(e) => {
-                self.messages.pop();
+                self.messages.truncate(before);
                 Err(e)
             }
         }
-    }
-
-    async fn generate(&mut self) -> Result<Answer> {
-        let prompt = {
-            let text = &self.session.text;
-            text.prompt(&self.messages, self.allow_special_tokens)?
-        };
-        stop::clear();
-        let answer = self
-            .session
-            .generate(&prompt, &self.sampling.options(), async |event| {
-                if let Event::Token { text, .. } | Event::Rest { text } = event {
-                    print!("{text}");
-                    let _ = std::io::stdout().flush();
-                }
-                stop::flow()
-            })
-            .await?;
-        stop::clear();
-        match answer.finish_reason {
-            FinishReason::Stop => println!(),
-            FinishReason::Cancelled => println!(" [stopped]"),
-            FinishReason::Length => println!(" [length]"),
-        }
-        Ok(answer)
     }
 
     fn stats(&self) {

@@ -14,14 +14,7 @@ use crate::{output, remedy};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Note {
-    messages: Vec<Line>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    role: String,
-    content: String,
+    messages: Vec<Message>,
 }
 
 /// The messages of the file, if it is there. If its keys and values are of another model, the messages run again.
@@ -37,17 +30,10 @@ pub async fn load(session: &mut Session, path: &Path) -> Result<Vec<Message>> {
     if let Err(e) = session.restore(&file).await {
         eprintln!("note: {}; its messages run again", remedy::line(&e.into()));
     }
-    let messages = note.messages.iter();
-    Ok(messages
-        .map(|m| Message::new(&m.role, &m.content))
-        .collect())
+    Ok(note.messages)
 }
 
 pub async fn save(session: &mut Session, path: &Path, messages: &[Message]) -> Result<()> {
-    let messages: Vec<_> = messages
-        .iter()
-        .map(|m| json!({"role": m.role(), "content": m.content()}))
-        .collect();
     let note = json!({ "messages": messages }).to_string();
     let file = session.save(&note).await?;
     output::whole(path, |part| Ok(std::fs::write(part, &file)?))

@@ -2,7 +2,8 @@ use std::io::Write;
 
 use anyhow::Result;
 use indicatif::HumanBytes;
-use serde_json::json;
+use serde_json::{Value, json};
+use siskin_gpu::GpuReport;
 
 use crate::args::DevicesArgs;
 
@@ -13,35 +14,16 @@ pub async fn devices(args: &DevicesArgs) -> Result<()> {
         let list: Vec<_> = gpus
             .iter()
             .enumerate()
-            .map(|(i, gpu)| {
-                json!({
-                    "device": format!("gpu:{i}"),
-                    "name": gpu.name,
-                    "backend": gpu.backend,
-                    "driver": gpu.driver,
-                    "software": gpu.software,
-                    "profile": gpu.profile.to_string(),
-                    "subgroups": gpu.subgroups,
-                    "subgroup_size": [gpu.subgroup_size.0, gpu.subgroup_size.1],
-                    "shader_f16": gpu.shader_f16,
-                    "timestamps": gpu.timestamps,
-                    "limits": {
-                        "max_storage_binding": gpu.limits.max_storage_binding,
-                        "max_buffer": gpu.limits.max_buffer,
-                        "max_workgroup_invocations": gpu.limits.max_workgroup_invocations,
-                        "max_workgroup_memory": gpu.limits.max_workgroup_memory,
-                    },
-                })
-            })
+            .map(|(i, gpu)| described(i, gpu))
             .collect();
         writeln!(
             out,
             "{}",
-            json!({ "cpu": { "threads": threads() }, "gpus": list })
+            json!({ "cpu": { "threads": rayon::current_num_threads() }, "gpus": list })
         )?;
         return Ok(());
     }
-    writeln!(out, "cpu    {} threads", threads())?;
+    writeln!(out, "cpu    {} threads", rayon::current_num_threads())?;
     for (i, gpu) in gpus.iter().enumerate() {
         writeln!(
             out,
@@ -79,6 +61,24 @@ pub async fn devices(args: &DevicesArgs) -> Result<()> {
     Ok(())
 }
 
-fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+/// A GPU for machines.
+pub fn described(index: usize, gpu: &GpuReport) -> Value {
+    json!({
+        "device": format!("gpu:{index}"),
+        "name": gpu.name,
+        "backend": gpu.backend,
+        "driver": gpu.driver,
+        "software": gpu.software,
+        "profile": gpu.profile.to_string(),
+        "subgroups": gpu.subgroups,
+        "subgroup_size": [gpu.subgroup_size.0, gpu.subgroup_size.1],
+        "shader_f16": gpu.shader_f16,
+        "timestamps": gpu.timestamps,
+        "limits": {
+            "max_storage_binding": gpu.limits.max_storage_binding,
+            "max_buffer": gpu.limits.max_buffer,
+            "max_workgroup_invocations": gpu.limits.max_workgroup_invocations,
+            "max_workgroup_memory": gpu.limits.max_workgroup_memory,
+        },
+    })
 }

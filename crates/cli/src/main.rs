@@ -1,8 +1,11 @@
 //! `siskin`: chat with, inspect, measure and fine-tune language models.
 
 mod args;
+mod asking;
 mod bench;
+mod certify;
 mod chat;
+mod command;
 mod conversation;
 mod devices;
 mod embed;
@@ -21,9 +24,11 @@ mod models_folder;
 mod open;
 mod output;
 mod page_folder;
+mod printer;
 mod recipe;
 mod remedy;
 mod requantise;
+mod rounds;
 mod run;
 mod samples;
 mod serve;
@@ -31,11 +36,13 @@ mod shape;
 mod stop;
 mod terminal;
 mod tokenize;
+mod tools;
 mod train;
 mod train_folder;
 
 use std::process::ExitCode;
 
+use anyhow::{Context, Result};
 use clap::Parser;
 
 use args::{Cli, Command};
@@ -44,6 +51,7 @@ fn main() -> ExitCode {
     quiet_mesa();
     let cli = Cli::parse();
     let result = pollster::block_on(async {
+        set_threads(cli.threads)?;
         match cli.command {
             Command::Run(args) => run::run(args).await,
             Command::Chat(args) => chat::chat(args).await,
@@ -59,6 +67,7 @@ fn main() -> ExitCode {
             Command::Quantize(args) => export::quantize(&args),
             Command::Convert(args) => export::convert(&args),
             Command::Bench(args) => bench::bench(args).await,
+            Command::Certify(args) => certify::certify(args).await,
             Command::Devices(args) => devices::devices(&args).await,
         }
     });
@@ -80,6 +89,19 @@ fn quiet_mesa() {
         // SAFETY: the program still has only one thread.
         unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
+}
+
+/// A thread for each core: two on one core share what computes, and each waits for the other. `RAYON_NUM_THREADS` has
+/// its usual meaning.
+fn set_threads(wanted: Option<u16>) -> Result<()> {
+    let threads = match wanted {
+        Some(wanted) => wanted.into(),
+        None if std::env::var_os("RAYON_NUM_THREADS").is_some() => return Ok(()),
+        // The second is also limited by the cores that the process may use.
+        None => num_cpus::get_physical().min(num_cpus::get()),
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build_global().context("cannot start the threads")
 }
 
 fn is_broken_pipe(e: &anyhow::Error) -> bool {

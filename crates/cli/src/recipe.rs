@@ -8,7 +8,7 @@ use siskin_train::{TrainOptions, nearest};
 use toml::{Table, Value};
 
 use crate::args::{
-    CacheArgs, DeviceArgs, DraftArg, ModelArgs, OptimArg, PrecisionArg, TrainArgs, parse_device,
+    CacheArgs, DeviceArgs, DraftArg, ModelArgs, PrecisionArg, TrainArgs, parse_device,
 };
 
 /// What a recipe sets besides the training options.
@@ -20,8 +20,8 @@ pub struct Recipe {
 }
 
 /// As written in a recipe.
-fn optim_name(optim: OptimArg) -> Option<String> {
-    Some(optim.to_possible_value()?.get_name().into())
+fn name<T: ValueEnum>(value: Option<T>) -> Option<Value> {
+    Some(value?.to_possible_value()?.get_name().into())
 }
 
 const OWN_KEYS: [&str; 4] = ["model", "data", "out", "device"];
@@ -46,11 +46,15 @@ impl Recipe {
             ("data", path(&args.data)),
             ("out", path(&args.out)),
             ("device", args.device.clone().map(Value::from)),
+            ("objective", name(args.objective)),
+            ("beta", number(args.beta)),
+            ("loss_type", name(args.loss_type)),
+            ("label_smoothing", number(args.label_smoothing)),
             ("epochs", count(args.epochs)),
             ("steps", count(args.steps)),
             ("rank", count(args.rank)),
             ("use_dora", args.dora.then_some(Value::from(true))),
-            ("optim", args.optim.and_then(optim_name).map(Value::from)),
+            ("optim", name(args.optim)),
             ("learning_rate", number(args.learning_rate)),
             ("batch_size", count(args.batch_size)),
             ("max_seq_len", count(args.max_seq_len)),

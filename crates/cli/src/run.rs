@@ -1,101 +1,133 @@
 use std::io::Write;
-use std::ops::ControlFlow;
 
 use anyhow::{Result, bail};
 use indicatif::ProgressBar;
-use serde_json::json;
-use siskin_engine::{Answer, Beam, BeamOptions, Event, FinishReason, Session};
+use serde_json::{Value, json};
+use siskin_engine::{Answer, BeamOptions, Session};
 use siskin_text::Message;
 
 use crate::args::RunArgs;
-use crate::{conversation, open, remedy, samples, stop};
+use crate::asking::{Asking, Parts, Wanted};
+use crate::rounds::{Answered, End, Rounds, generate};
+use crate::tools::Tools;
+use crate::{conversation, open, remedy, samples, shape, stop};
 
 pub async fn run(args: RunArgs) -> Result<()> {
     stop::install()?;
+    let tools = Tools::of(&args.tools)?;
     let at_once = args.beams.unwrap_or(args.samples).min(samples::AT_ONCE);
     let mut session = open::open_adapted_for(&args.model, &args.adapter, at_once).await?;
     session.model.check_text()?;
     let mut messages = vec![];
-    let prompt: Vec<u32> = if args.raw {
-        let tokens = session.text.encode(&args.prompt)?;
-        tokens.iter().map(|t| t.id).collect()
-    } else {
-        if let Some(path) = &args.session {
-            messages = conversation::load(&mut session, path).await?;
-        }
-        if let Some(system) = &args.system {
-            if !messages.is_empty() {
-                bail!("--system is for a new conversation, and the session's has begun");
-            }
-            messages.push(Message::new("system", system));
-        }
-        messages.push(Message::new("user", &args.prompt));
-        let text = &session.text;
-        text.prompt(&messages, args.allow_special_tokens)
-            .map_err(remedy::or_raw)?
-    };
-    let grammar = args.shape.grammar(&session)?;
-    if let Some(beams) = args.beams {
-        return search(session, &prompt, beams, &args).await;
+    if let Some(path) = &args.session {
+        messages = conversation::load(&mut session, path).await?;
     }
-    if args.samples > 1 || args.vote.is_some() {
-        return samples::run(session, &prompt, grammar, &args).await;
+    if let Some(system) = &args.system {
+        if !messages.is_empty() {
+            bail!("--system is for a new conversation, and the session's has begun");
+        }
+        messages.push(Message::new("system", system));
+    }
+    messages.push(Message::new("user", &args.prompt));
+    let wanted = Wanted {
+        shape: args.shape.source()?,
+        allow_special_tokens: args.allow_special_tokens,
+        ..Wanted::default()
+    };
+    let is_sampled = args.samples > 1 || args.vote.is_some();
+    if args.beams.is_some() || is_sampled {
+        let asking = asking(&session, &messages, wanted, &args)?;
+        if let Some(beams) = args.beams {
+            return search(session, &asking, beams, &args).await;
+        }
+        return samples::run(session, &asking, &args).await;
     }
     let mut options = args.sampling.options();
     options.logprobs = args.logprobs;
-    options.grammar = grammar;
+    let answered = if args.raw {
+        let asking = asking(&session, &messages, wanted, &args)?;
+        options.grammar = shape::grammar(&session, &asking)?;
+        let (answer, parts, _) = generate(&mut session, &asking, options, args.json).await?;
+        Answered::whole(asking, answer, parts)
+    } else {
+        let mut rounds = Rounds::new(&session, tools, wanted, args.json)?;
+        let answered = rounds.answer(&mut session, &mut messages, &options).await;
+        answered.map_err(|e| e.downcast().map_or_else(|e| e, remedy::or_raw))?
+    };
     let mut out = std::io::stdout();
-    let mut broken = None;
-    let answer = session
-        .generate(&prompt, &options, async |event| {
-            if let (Event::Token { text, .. } | Event::Rest { text }, false) = (event, args.json) {
-                let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-                if let Err(e) = written {
-                    broken = Some(e);
-                    return ControlFlow::Break(());
-                }
-            }
-            stop::flow()
-        })
-        .await?;
-    if let Some(e) = broken {
-        return Err(e.into());
-    }
     if args.json {
-        writeln!(out, "{}", to_json(&session, &prompt, &answer))?;
+        let mut json = to_json(
+            &session,
+            &answered.asking,
+            &answered.answer,
+            &answered.parts,
+        );
+        if !args.tools.tools.is_empty() {
+            json["calls"] = answered.calls.into();
+        }
+        writeln!(out, "{json}")?;
     } else {
         writeln!(out)?;
     }
     if let Some(path) = &args.session {
-        messages.push(Message::new("assistant", &answer.text));
         conversation::save(&mut session, path, &messages).await?;
     }
-    if answer.finish_reason == FinishReason::Cancelled {
-        std::process::exit(130);
+    match answered.end {
+        End::Answered => Ok(()),
+        End::Stopped => std::process::exit(130),
+        End::OutOfRounds => {
+            let max = args.tools.max_rounds;
+            bail!("no answer after {max} rounds of calls; raise --max-rounds")
+        }
     }
-    Ok(())
 }
 
-async fn search(mut session: Session, prompt: &[u32], beams: usize, args: &RunArgs) -> Result<()> {
+/// Without tools.
+fn asking(
+    session: &Session,
+    messages: &[Message],
+    wanted: Wanted,
+    args: &RunArgs,
+) -> Result<Asking> {
+    Ok(match args.raw {
+        true => Asking::of_text(&session.text, &args.prompt, wanted.shape)?,
+        false => Asking::of(&session.text, messages, &wanted).map_err(remedy::or_raw)?,
+    })
+}
+
+async fn search(mut session: Session, asking: &Asking, beams: usize, args: &RunArgs) -> Result<()> {
     let options = BeamOptions {
         beams,
         max_tokens: args.sampling.max_tokens,
         length_penalty: args.length_penalty.unwrap_or(1.0),
     };
     let bar = ProgressBar::new_spinner().with_message("tokens");
-    let found = session.beam_search(prompt, &options, |n| {
+    let found = session.beam_search(&asking.tokens, &options, |n| {
         bar.set_position(n as u64);
         stop::flow()
     });
     let found = found.await?;
     bar.finish_and_clear();
+    let parts = found
+        .iter()
+        .map(|b| asking.parts_of_tokens(&session.text, &b.ids));
+    let parts: Vec<Parts> = parts.collect();
     let mut out = std::io::stdout();
     if args.json {
-        let beam = |b: &Beam| json!({"text": b.text, "ids": b.ids, "score": b.score, "finish_reason": b.finish_reason});
-        let all: Vec<_> = found.iter().map(beam).collect();
-        writeln!(out, "{}", json!({"beams": all, "prompt_ids": prompt}))?;
-    } else if let Some(best) = found.first() {
-        writeln!(out, "{}", best.text)?;
+        let beams = found.iter().zip(&parts).map(|(b, parts)| {
+            json!({
+                "text": parts.content, "reasoning": parts.reasoning_json(), "ids": b.ids, "score": b.score,
+                "finish_reason": b.finish_reason,
+            })
+        });
+        let beams: Vec<Value> = beams.collect();
+        writeln!(
+            out,
+            "{}",
+            json!({"beams": beams, "prompt_ids": asking.tokens})
+        )?;
+    } else if let Some(best) = parts.first() {
+        writeln!(out, "{}", best.content)?;
     }
     if stop::flow().is_break() {
         std::process::exit(130);
@@ -103,12 +135,13 @@ async fn search(mut session: Session, prompt: &[u32], beams: usize, args: &RunAr
     Ok(())
 }
 
-pub fn to_json(session: &Session, prompt: &[u32], a: &Answer) -> serde_json::Value {
+pub fn to_json(session: &Session, asking: &Asking, a: &Answer, parts: &Parts) -> Value {
     let mut json = json!({
-        "text": a.text,
+        "text": parts.content,
+        "reasoning": parts.reasoning_json(),
         "ids": a.ids,
         "finish_reason": a.finish_reason,
-        "prompt_ids": prompt,
+        "prompt_ids": asking.tokens,
         "seed": a.seed,
         "device": session.device().name(),
         "profile": session.device().profile(),

@@ -3,19 +3,17 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use regex::Regex;
 use serde_json::{Value, json};
-use siskin_engine::{
-    Answer, FinishReason, GenerateOptions, Grammar, RequestEvent, RequestId, Session,
-};
+use siskin_engine::{Answer, FinishReason, GenerateOptions, RequestEvent, RequestId, Session};
 
 use crate::args::RunArgs;
+use crate::asking::{Asking, Parts};
 use crate::run::to_json;
-use crate::stop;
+use crate::{shape, stop};
 
 /// The most answers at once: each has a KV cache of its own.
 pub const AT_ONCE: usize = 8;
@@ -66,14 +64,10 @@ impl Vote {
     }
 }
 
-pub async fn run(
-    mut session: Session,
-    prompt: &[u32],
-    grammar: Option<Arc<dyn Grammar>>,
-    args: &RunArgs,
-) -> Result<()> {
+pub async fn run(mut session: Session, asking: &Asking, args: &RunArgs) -> Result<()> {
     let options = GenerateOptions {
-        grammar,
+        grammar: shape::grammar(&session, asking)?,
+        shown: asking.shown(),
         logprobs: args.logprobs,
         ..args.sampling.options()
     };
@@ -81,16 +75,18 @@ pub async fn run(
         bail!("--samples needs a --temperature above 0: all answers would be the same");
     }
     let vote = args.vote.as_deref().map(Vote::new).transpose()?;
-    let answers = sample(&mut session, prompt, args.samples, &options).await?;
+    let answers = sample(&mut session, &asking.tokens, args.samples, &options).await?;
+    let parts: Vec<Parts> = answers.iter().map(|a| asking.parts(&a.text)).collect();
     let is_cancelled = answers
         .iter()
         .any(|a| a.finish_reason == FinishReason::Cancelled);
-    let elected = vote.and_then(|v| v.elect(answers.iter().map(|a| a.text.as_str())));
+    let elected = vote.and_then(|v| v.elect(parts.iter().map(|p| p.content.as_str())));
     let mut out = std::io::stdout();
     if args.json {
         let all: Vec<Value> = answers
             .iter()
-            .map(|a| to_json(&session, prompt, a))
+            .zip(&parts)
+            .map(|(answer, parts)| to_json(&session, asking, answer, parts))
             .collect();
         let mut json = json!({ "samples": all });
         if args.vote.is_some() {
@@ -109,14 +105,14 @@ pub async fn run(
             None => bail!("no answer has what --vote looks for"),
         }
     } else {
-        for (i, answer) in answers.iter().enumerate() {
+        for (i, (answer, parts)) in answers.iter().zip(&parts).enumerate() {
             writeln!(
                 out,
                 "[{} of {}, seed {}]\n{}\n",
                 i + 1,
                 answers.len(),
                 answer.seed,
-                answer.text.trim()
+                parts.content.trim()
             )?;
         }
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use siskin_engine::{Grammar, Session};
-use siskin_grammar::{Grammars, Shape};
+use siskin_grammar::{Grammars, Shape, Source};
 
 use crate::args::ShapeArgs;
+use crate::asking::Asking;
 
 impl ShapeArgs {
     fn shape(&self) -> Result<Option<Shape>> {
@@ -20,7 +21,7 @@ impl ShapeArgs {
             let schema = serde_json::from_str(&text).context("--json-schema is not JSON")?;
             Some(Shape::JsonSchema(schema))
         } else if let Some(path) = &self.grammar {
-            Some(Shape::Lark(read(path)?))
+            Some(Shape::Grammar(read(path)?))
         } else if let Some(regex) = &self.regex {
             Some(Shape::Regex(regex.clone()))
         } else if !self.choices.is_empty() {
@@ -30,14 +31,19 @@ impl ShapeArgs {
         })
     }
 
-    /// For the vocabulary of a session's model.
-    pub fn grammar(&self, session: &Session) -> Result<Option<Arc<dyn Grammar>>> {
-        let Some(shape) = self.shape()? else {
-            return Ok(None);
-        };
-        let grammars = Grammars::new(session.text.clone())?;
-        Ok(Some(grammars.compile(&shape)?))
+    /// The grammar that describes it.
+    pub fn source(&self) -> Result<Option<Source>> {
+        Ok(self.shape()?.map(|shape| shape.source()).transpose()?)
     }
+}
+
+/// The grammar of the answers, for the vocabulary of a session's model.
+pub fn grammar(session: &Session, asking: &Asking) -> Result<Option<Arc<dyn Grammar>>> {
+    let Some(source) = asking.grammar(&session.text) else {
+        return Ok(None);
+    };
+    let grammars = Grammars::new(session.text.clone())?;
+    Ok(Some(grammars.compile_source(&source)?))
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -10,7 +10,8 @@ use serde_json::json;
 use siskin_engine::{GenerateOptions, Session};
 use siskin_text::{Message, RenderRequest};
 use siskin_train::{
-    BadRecord, Dataset, Error, Example, Record, StepReport, Summary, Trainer, TrainingPlan,
+    BadRecord, Dataset, Error, HeldOut, Preferences, Record, StepReport, Summary, Trainer,
+    TrainingPlan,
 };
 
 use crate::args::TrainArgs;
@@ -62,18 +63,14 @@ struct Question {
 fn questions(session: &Session, trainer: &Trainer, records: &[Record]) -> Vec<Question> {
     let text = &session.text;
     let question = |record: &Record| {
-        let Example::Chat(conversation) = &record.example else {
-            return None;
-        };
-        let messages = &conversation.messages;
-        let end = messages.iter().position(|m| m.role() == "assistant")?;
-        let messages = messages[..end].to_vec();
+        let conversation = record.example.question()?;
+        let messages = conversation.messages;
         let tokens = if text.template().is_some() {
             let request = RenderRequest {
                 messages: &messages,
                 tools: &conversation.tools,
                 add_generation_prompt: true,
-                kwargs: conversation.chat_template_kwargs.clone(),
+                kwargs: conversation.chat_template_kwargs,
                 ..RenderRequest::default()
             };
             text.encode_rendered(&text.render(&request).ok()?).ok()?
@@ -111,16 +108,16 @@ async fn answers(session: &mut Session, questions: &[Question]) -> Result<Vec<St
 
 /// What the model gives before or after training.
 struct Results {
-    /// Mean loss of the held-out examples.
-    score: Option<f32>,
+    /// Of the held-out examples.
+    score: Option<HeldOut>,
     answers: Vec<String>,
 }
 
 /// How the steps ended.
 struct Ended {
     was_stopped: bool,
-    /// The last score of the held-out examples.
-    score: Option<f32>,
+    /// The last step that was taken.
+    last: Option<StepReport>,
 }
 
 pub async fn train(args: TrainArgs) -> Result<()> {
@@ -159,8 +156,11 @@ pub async fn train(args: TrainArgs) -> Result<()> {
         run.folder.forget_after(run.trainer.done())?;
     } else {
         run.folder.begin(&run.trainer, &mut run.session).await?;
-        run.folder
-            .metric(&json!({"step": 0, "held_out": before.score}))?;
+        run.folder.metric(&json!({
+            "step": 0,
+            "held_out": before.score.map(|s| s.loss),
+            "held_out_rewards/accuracies": accuracies(before.score),
+        }))?;
     }
     let ended = run.steps_with_bar(args.checkpoint_every, &summary).await?;
     run.folder.adapter(&run.trainer, &mut run.session).await?;
@@ -172,16 +172,24 @@ pub async fn train(args: TrainArgs) -> Result<()> {
         drop(run);
         std::process::exit(130);
     }
-    // A run that was resumed at its end took no step that scored.
-    let score = match ended.score {
-        Some(score) => Some(score),
-        None => run.trainer.score(&mut run.session).await?,
-    };
     let after = Results {
-        score,
+        score: run.trainer.score(&mut run.session).await?,
         answers: answers(&mut run.session, &questions).await?,
     };
-    report(&args, &recipe.out, &summary, &questions, [&before, &after])
+    let results = [&before, &after];
+    report(
+        &args,
+        &recipe.out,
+        &summary,
+        &questions,
+        results,
+        ended.last,
+    )
+}
+
+/// The fraction of pairs whose chosen answer has the greater reward.
+fn accuracies(score: Option<HeldOut>) -> Option<f32> {
+    score?.preferences?.accuracies
 }
 
 fn mebibytes(bytes: u64) -> f64 {
@@ -232,8 +240,9 @@ impl Run {
         let show = |report: &StepReport| {
             bar.set_position(report.step as u64);
             bar.set_message(format!(
-                "loss {:.4} lr {:.1e} {:.0} tok/s {:.0} MiB",
+                "loss {:.4}{} lr {:.1e} {:.0} tok/s {:.0} MiB",
                 report.loss,
+                rewards(report),
                 report.learning_rate,
                 report.tokens as f64 / report.seconds,
                 mebibytes(summary.memory.total),
@@ -254,23 +263,23 @@ impl Run {
         checkpoint_every: usize,
         show: impl Fn(&StepReport),
     ) -> Result<Ended> {
-        let mut score = None;
+        let mut last = None;
         while !self.trainer.is_finished() {
             if stop::flow() == ControlFlow::Break(()) {
                 self.checkpoint().await?;
                 let was_stopped = true;
-                return Ok(Ended { was_stopped, score });
+                return Ok(Ended { was_stopped, last });
             }
             let report = self.trainer.step(&mut self.session).await?;
             self.folder.metric(&report)?;
-            score = report.held_out.or(score);
             show(&report);
+            last = Some(report);
             if self.trainer.is_finished() || report.step.is_multiple_of(checkpoint_every) {
                 self.checkpoint().await?;
             }
         }
         let was_stopped = false;
-        Ok(Ended { was_stopped, score })
+        Ok(Ended { was_stopped, last })
     }
 
     async fn checkpoint(&mut self) -> Result<()> {
@@ -283,9 +292,29 @@ impl Run {
     }
 }
 
+/// For the progress bar.
+fn rewards(report: &StepReport) -> String {
+    let found = report.preferences.as_ref();
+    let margin = found
+        .and_then(|p| p.margins)
+        .map(|m| format!(" margin {m:.3}"));
+    let right = found
+        .and_then(|p| p.accuracies)
+        .map(|a| format!(" accuracy {a:.2}"));
+    [margin, right].into_iter().flatten().collect()
+}
+
 /// An error that names the data by its file.
 fn in_file(e: Error, file: &str) -> Error {
     match e {
+        Error::OneLabel {
+            first, last, label, ..
+        } => Error::OneLabel {
+            name: file.into(),
+            first,
+            last,
+            label,
+        },
         Error::NoExamples { what, .. } => Error::NoExamples {
             name: file.into(),
             what,
@@ -294,12 +323,26 @@ fn in_file(e: Error, file: &str) -> Error {
     }
 }
 
+/// What the held-out examples' rewards are after training; before, they are those of the reference.
+fn held_out_rewards(found: Preferences) -> String {
+    let text = |name: &str, value: Option<f32>| value.map(|v| format!("{name} {v:.3}"));
+    let all = [
+        text("chosen", found.chosen),
+        text("rejected", found.rejected),
+        text("margin", found.margins),
+        text("accuracy", found.accuracies),
+    ];
+    let all: Vec<String> = all.into_iter().flatten().collect();
+    format!("held-out rewards: {}", all.join(", "))
+}
+
 fn report(
     args: &TrainArgs,
     out: &Path,
     summary: &Summary,
     questions: &[Question],
     [before, after]: [&Results; 2],
+    last: Option<StepReport>,
 ) -> Result<()> {
     let mut stdout = std::io::stdout();
     let samples = || questions.iter().zip(&before.answers).zip(&after.answers);
@@ -310,8 +353,10 @@ fn report(
         let json = json!({
             "out": out,
             "summary": summary,
-            "held_out_before": before.score,
-            "held_out_after": after.score,
+            "held_out_before": before.score.map(|s| s.loss),
+            "held_out_after": after.score.map(|s| s.loss),
+            "held_out_rewards": after.score.and_then(|s| s.preferences),
+            "last_step": last,
             "samples": samples,
         });
         writeln!(stdout, "{json}")?;
@@ -320,8 +365,12 @@ fn report(
     if let [Some(before), Some(after)] = [before.score, after.score] {
         writeln!(
             stdout,
-            "held-out loss: {before:.4} before, {after:.4} after"
+            "held-out loss: {:.4} before, {:.4} after",
+            before.loss, after.loss
         )?;
+        if let Some(found) = after.preferences {
+            writeln!(stdout, "{}", held_out_rewards(found))?;
+        }
     }
     for ((question, before), after) in samples() {
         let question = question.messages.last().map_or("", |m| m.content());

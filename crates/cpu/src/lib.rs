@@ -20,6 +20,7 @@ mod train;
 #[cfg(feature = "training")]
 mod training_nodes;
 mod vector;
+mod vector_index;
 mod weights;
 
 pub use cache::KvCache;
@@ -28,4 +29,5 @@ pub use error::{Error, Result};
 pub use plan::CpuPlan;
 pub use precision::Precision;
 pub use q16::Q16Row;
+pub use vector_index::{Neighbor, VectorIndex};
 pub use weights::{CpuPart, CpuWeight};

@@ -260,8 +260,7 @@ impl State {
                 chosen.resize(sampled.len(), 0);
                 each_chunk(chosen, 1, |i, chosen| {
                     let s = &sampled[i];
-                    let (logits, seen) = (logits.row(i), &seen[s.slot]);
-                    chosen[0] = choose::choose(logits, seen, s.allowed, s.sampling, s.position);
+                    chosen[0] = choose::choose(logits.row(i), &seen[s.slot], s);
                 });
             }
             Op::Rope { .. } | Op::KvAppend { .. } | Op::Attention { .. } => {

@@ -32,7 +32,8 @@ impl Params {
             are_stale,
             ..
         } = self;
-        if !*are_stale {
+        // A graph without magnitudes leaves them to the one that has them.
+        if !*are_stale || graph.factors_len() == 0 {
             return Ok(());
         }
         let places = weights.places(graph);

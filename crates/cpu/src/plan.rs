@@ -1,6 +1,6 @@
 use std::ops::Deref;
 
-use siskin_graph::{Fusion, Graph, NodeId, Plan};
+use siskin_graph::{BatchPart, Fusion, Graph, NodeId, Plan};
 
 /// A graph prepared for the CPU: each node is a step of its own, and its weights are looked up.
 #[derive(Debug)]
@@ -23,6 +23,18 @@ impl CpuPlan {
 
     pub(crate) fn nodes(&self) -> &[NodeId] {
         &self.nodes
+    }
+
+    /// The nodes of a part of a plan whose first output is a loss.
+    pub(crate) fn nodes_of(&self, part: BatchPart) -> &[NodeId] {
+        let loss = self.plan.graph.outputs[0];
+        let end = self.nodes.iter().position(|id| *id == loss);
+        let end = end.map_or(self.nodes.len(), |at| at + 1);
+        match part {
+            BatchPart::Whole => &self.nodes,
+            BatchPart::Losses => &self.nodes[..end],
+            BatchPart::Gradients => &self.nodes[end..],
+        }
     }
 
     pub(crate) fn places(&self) -> &[Option<usize>] {

@@ -3,9 +3,9 @@
 //! as one in f32.
 
 use multiversion::{multiversion, target::match_target};
-use siskin_formats::{BLOCK_32, ForFormat, Format, TensorType};
+use siskin_formats::{BLOCK_32, ForFormat, Format, TensorType, isa};
 
-use crate::q16_dot;
+use crate::q16_dot::{self, Dot};
 
 /// A row of activations as 16-bit integers: each block of 32 has the scale `max|x| / 32767`.
 #[derive(Debug, Clone, Default)]
@@ -76,8 +76,28 @@ impl ForFormat for Matvec<'_> {
 /// Rows whose products are under way at a time: each waits for its own sums only.
 const ROWS: usize = 4;
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2+fma"))]
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma+f16c",
+    "x86_64+avx2+fma+f16c"
+))]
 fn matvec_as<F: Format>(rows: &[u8], x: &Q16Row, out: &mut [f32]) {
+    match_target! {
+        "x86_64+avx512f+avx512bw+avx2+fma+f16c" => {
+            // SAFETY: this version runs where the processor has the instructions.
+            let dot = unsafe { q16_dot::Avx512::new() };
+            matvec_with::<F, _>(dot, rows, x, out);
+        },
+        "x86_64+avx2+fma+f16c" => {
+            // SAFETY: see above.
+            let dot = unsafe { isa::Avx2::new() };
+            matvec_with::<F, _>(dot, rows, x, out);
+        },
+        _ => matvec_with::<F, _>(isa::Baseline::default(), rows, x, out),
+    }
+}
+
+#[inline(always)]
+fn matvec_with<F: Format, D: Dot>(dot: D, rows: &[u8], x: &Q16Row, out: &mut [f32]) {
     let runs = F::LEN / BLOCK_32;
     let row_bytes = x.q.len() / F::LEN * F::BYTES;
     let x_blocks = x.q.as_chunks::<BLOCK_32>().0;
@@ -85,30 +105,31 @@ fn matvec_as<F: Format>(rows: &[u8], x: &Q16Row, out: &mut [f32]) {
     for (i, out) in out.chunks_mut(ROWS).enumerate() {
         // Beyond the last row, that one once more.
         let row = |r: usize| &rows[(i * ROWS + r).min(last) * row_bytes..][..row_bytes];
-        let mut blocks: [_; ROWS] = std::array::from_fn(|r| row(r).chunks_exact(F::BYTES));
-        let mut lanes = [[0f32; 16]; ROWS];
+        let rows: [&[u8]; ROWS] = std::array::from_fn(row);
+        let mut sums = [dot.zero(); ROWS];
         let mut offsets = [0f32; ROWS];
         let inputs = x_blocks.chunks_exact(runs).zip(x.d.chunks_exact(runs));
-        for ((xq, xd), sums) in inputs.zip(x.sums.chunks_exact(runs)) {
+        for (at, ((xq, xd), x_sums)) in inputs.zip(x.sums.chunks_exact(runs)).enumerate() {
             for r in 0..ROWS {
-                let Some(block) = blocks[r].next() else {
-                    break;
-                };
+                // SAFETY: a row has as many blocks as x.
+                let block = unsafe { rows[r].get_unchecked(at * F::BYTES..(at + 1) * F::BYTES) };
                 q16_dot::fetch(block, ROWS * row_bytes);
                 for run in 0..runs {
-                    let w = F::unpack(block, run);
+                    let w = F::unpack(dot.isa(), block, run);
                     let input = (&xq[run], xd[run]);
-                    match_target! {
-                        "x86_64+avx512f+avx512bw" => q16_dot::avx512(&w, input, &mut lanes[r]),
-                        "x86_64+avx2+fma" => q16_dot::avx2(&w, input, &mut lanes[r]),
-                        _ => q16_dot::plain(&w, input, &mut lanes[r]),
+                    sums[r] = if F::IS_UNIFORM {
+                        dot.add::<true>(sums[r], &w, input)
+                    } else {
+                        dot.add::<false>(sums[r], &w, input)
+                    };
+                    if F::HAS_OFFSET {
+                        offsets[r] += w.m[0] * x_sums[run][0] + w.m[1] * x_sums[run][1];
                     }
-                    offsets[r] += w.m[0] * sums[run][0] + w.m[1] * sums[run][1];
                 }
             }
         }
-        for ((out, lanes), offset) in out.iter_mut().zip(lanes).zip(offsets) {
-            *out = lanes.iter().sum::<f32>() + offset;
+        for ((out, sums), offset) in out.iter_mut().zip(sums).zip(offsets) {
+            *out = dot.total(sums) + offset;
         }
     }
 }

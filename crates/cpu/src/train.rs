@@ -1,6 +1,6 @@
 //! Runs of batches on the CPU, and the optimiser.
 
-use siskin_graph::{AdamW, Batch, Graph, MomentType, Moments, NodeId};
+use siskin_graph::{AdamW, Batch, BatchPart, Graph, MomentType, Moments, NodeId};
 
 use crate::nodes::{At, Over, Run, State};
 use crate::ops::adamw;
@@ -57,16 +57,25 @@ impl CpuDevice {
         self.state.params.moments = moments;
     }
 
-    /// Runs a plan of a loss, and of its backward pass if it has one, whose gradients are added to those there are.
-    /// Returns the sum of the rows' losses.
+    /// Runs a part of a plan of a loss, and of its backward pass if it has one, whose gradients are added to those there
+    /// are. Returns each row's loss times its weight; nothing for gradients alone.
     ///
     /// # Errors
     /// As [`Self::run_texts`].
-    pub fn run_batch(&mut self, plan: &CpuPlan, batch: &Batch) -> Result<f32> {
+    pub fn run_batch(
+        &mut self,
+        plan: &CpuPlan,
+        part: BatchPart,
+        batch: &Batch,
+    ) -> Result<Vec<f32>> {
         let Params { values, grads, .. } = &mut self.state.params;
         grads.resize(values.len(), 0.0);
-        let losses = self.run_texts(plan, batch)?.swap_remove(0);
-        Ok(losses.iter().step_by(2).sum())
+        self.run_nodes(plan, plan.nodes_of(part), batch)?;
+        if part == BatchPart::Gradients {
+            return Ok(vec![]);
+        }
+        let losses = self.read(plan, plan.graph.outputs[0], batch.rows());
+        Ok(losses.into_iter().step_by(2).collect())
     }
 
     /// Runs a plan over the texts of a batch. Returns all outputs of its graph: `[rows, columns]` each, with a row for
@@ -75,6 +84,17 @@ impl CpuDevice {
     /// # Errors
     /// If the batch has more rows than the plan, a weight is missing, or a text is longer than the model's positions.
     pub fn run_texts(&mut self, plan: &CpuPlan, batch: &Batch) -> Result<Vec<Vec<f32>>> {
+        let run = self.run_nodes(plan, plan.nodes(), batch)?;
+        let read = |id: &NodeId| self.read(plan, *id, At::new(plan, *id).rows(run));
+        Ok(plan.graph.outputs.iter().map(read).collect())
+    }
+
+    fn run_nodes<'a>(
+        &mut self,
+        plan: &CpuPlan,
+        nodes: &[NodeId],
+        batch: &'a Batch,
+    ) -> Result<Run<'a>> {
         let rows = batch.rows();
         if rows > plan.max_rows {
             return Err(Error::ContextFull {
@@ -98,15 +118,10 @@ impl CpuDevice {
             over: Over::Texts(batch),
         };
         within(|| {
-            let mut nodes = plan.nodes().iter();
+            let mut nodes = nodes.iter();
             nodes.try_for_each(|id| self.state.run_node(At::new(plan, *id), run))
         })?;
-        let read = |id: &NodeId| {
-            let value = self.state.arena.read(plan.view(*id));
-            let rows = At::new(plan, *id).rows(run);
-            (0..rows).flat_map(|r| value.row(r)).copied().collect()
-        };
-        Ok(plan.graph.outputs.iter().map(read).collect())
+        Ok(run)
     }
 
     /// Updates the parameters by one step of AdamW, and clears the gradients; empty moments become moments of type

@@ -13,6 +13,18 @@ pub(crate) trait Vector: Copy {
     /// `LANES` values must be readable there.
     unsafe fn load(at: *const f32) -> Self;
 
+    /// From f16s; what is not a number may become infinite.
+    ///
+    /// # Safety
+    /// `LANES` of them must be readable there.
+    unsafe fn load_f16(at: *const [u8; 2]) -> Self;
+
+    /// From bfloat16s.
+    ///
+    /// # Safety
+    /// `LANES` of them must be readable there.
+    unsafe fn load_bf16(at: *const [u8; 2]) -> Self;
+
     /// `self + a · b`
     ///
     /// # Safety
@@ -48,6 +60,21 @@ mod x86 {
         }
 
         #[inline(always)]
+        unsafe fn load_f16(at: *const [u8; 2]) -> Self {
+            // SAFETY: see above.
+            unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_bf16(at: *const [u8; 2]) -> Self {
+            // SAFETY: see above.
+            unsafe {
+                let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(at.cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+            }
+        }
+
+        #[inline(always)]
         unsafe fn add_product(self, a: Self, b: Self) -> Self {
             // SAFETY: see above.
             unsafe { _mm512_fmadd_ps(a, b, self) }
@@ -73,6 +100,21 @@ mod x86 {
         unsafe fn load(at: *const f32) -> Self {
             // SAFETY: see above.
             unsafe { _mm256_loadu_ps(at) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_f16(at: *const [u8; 2]) -> Self {
+            // SAFETY: see above.
+            unsafe { _mm256_cvtph_ps(_mm_loadu_si128(at.cast())) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_bf16(at: *const [u8; 2]) -> Self {
+            // SAFETY: see above.
+            unsafe {
+                let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+            }
         }
 
         #[inline(always)]
@@ -115,6 +157,26 @@ impl Vector for Plain {
     }
 
     #[inline(always)]
+    unsafe fn load_f16(at: *const [u8; 2]) -> Self {
+        use core::arch::wasm32::*;
+        // The sign goes to its place, the rest as there, short of 2^112 in the exponent; the three products lead there
+        // on a way that only infinity does not come back from.
+        let up = f32x4_splat(f32::from_bits((127 + 112) << 23));
+        let down = f32x4_splat(f32::from_bits((127 - 112) << 23));
+        // SAFETY: see above.
+        let bits = i32x4_shl(unsafe { i32x4_load_extend_i16x4(at.cast()) }, 13);
+        let value = v128_and(bits, u32x4_splat(0x8fff_e000));
+        f32x4_mul(f32x4_mul(f32x4_mul(value, up), up), down)
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(at: *const [u8; 2]) -> Self {
+        use core::arch::wasm32::*;
+        // SAFETY: see above.
+        i32x4_shl(unsafe { i32x4_load_extend_i16x4(at.cast()) }, 16)
+    }
+
+    #[inline(always)]
     unsafe fn add_product(self, a: Self, b: Self) -> Self {
         use core::arch::wasm32::{f32x4_add, f32x4_mul};
         f32x4_add(self, f32x4_mul(a, b))
@@ -145,6 +207,20 @@ impl Vector for Plain {
     unsafe fn load(at: *const f32) -> Self {
         // SAFETY: as the trait says; an array of f32s needs no more alignment than one.
         Self(unsafe { *at.cast() })
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(at: *const [u8; 2]) -> Self {
+        // SAFETY: see above; arrays of bytes need no alignment.
+        let values: [[u8; 2]; 4] = unsafe { *at.cast() };
+        Self(values.map(|b| siskin_formats::f16_to_f32(u16::from_le_bytes(b))))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(at: *const [u8; 2]) -> Self {
+        // SAFETY: see above.
+        let values: [[u8; 2]; 4] = unsafe { *at.cast() };
+        Self(values.map(|b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)))
     }
 
     #[inline(always)]

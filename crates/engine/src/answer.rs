@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,14 @@ pub fn new_seed() -> u64 {
 pub struct GenerateOptions {
     /// How tokens are chosen; by default, always the likeliest.
     pub sampling: Sampling,
+    /// Subtracted from a token's logit for each time that the answer has it already, from −2 to 2. As in OpenAI's API; what
+    /// the prompt has does not count.
+    pub frequency_penalty: f32,
+    /// Subtracted from a token's logit if the answer has it already, from −2 to 2.
+    pub presence_penalty: f32,
+    /// Added to the logits of tokens, by id, from −100 to 100; −100 bans a token. This and the penalties come before those
+    /// of [`Sampling`].
+    pub logit_bias: BTreeMap<u32, f32>,
     /// The most tokens to generate; 512 by default.
     pub max_tokens: usize,
     /// The answer ends before the first of any of these strings.
@@ -35,7 +44,7 @@ pub struct GenerateOptions {
     /// long is cut in the same way.
     pub keep: Option<usize>,
     /// What the answer must look like. It then does not guess, and tokens that can be no others take no steps of their
-    /// own, unless log-probabilities are requested.
+    /// own, unless log-probabilities, penalties or biases are requested.
     pub grammar: Option<Arc<dyn Grammar>>,
     /// Which of the session's adapters ([`crate::Session::set_adapters`]) it is answered with, apart from the one that is
     /// for all.
@@ -46,6 +55,9 @@ impl Default for GenerateOptions {
     fn default() -> Self {
         Self {
             sampling: Sampling::default(),
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            logit_bias: BTreeMap::new(),
             max_tokens: 512,
             stop: vec![],
             shown: vec![],
@@ -128,8 +140,8 @@ impl TopLogprob {
     }
 }
 
-/// The log-probability of a chosen token: the natural logarithm of its probability by the logits, before any penalty or
-/// temperature.
+/// The log-probability of a chosen token: the natural logarithm of its probability by the logits, before any penalty,
+/// bias or temperature.
 #[derive(Debug, Clone, Serialize)]
 pub struct TokenLogprob {
     /// The token's id in the vocabulary.

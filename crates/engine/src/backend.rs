@@ -11,6 +11,7 @@ use siskin_gpu::{GpuDevice, Profile};
 use siskin_graph::{AttentionSpec, Batch, CacheBytes, CacheTypes, Capacity, Graph, StepInput};
 
 use crate::cpu::Cpu;
+use crate::probe;
 #[cfg(feature = "training")]
 use crate::training_backend::TrainingBackend;
 use crate::{Error, Result};
@@ -228,9 +229,13 @@ pub(crate) async fn open(request: DeviceRequest, precision: Precision) -> Result
     let cpu = || Box::new(Cpu::new(precision));
     Ok(match request {
         DeviceRequest::Cpu => cpu(),
+        DeviceRequest::Gpu {
+            index,
+            profile: None,
+        } => Box::new(probe::open(index).await?),
         DeviceRequest::Gpu { index, profile } => Box::new(GpuDevice::open(index, profile).await?),
         // A software driver is slower than the CPU path: it is used only on request.
-        DeviceRequest::Auto => match GpuDevice::open(None, None).await {
+        DeviceRequest::Auto => match probe::open(None).await {
             Ok(gpu) if !gpu.is_software() => Box::new(gpu),
             _ => cpu(),
         },

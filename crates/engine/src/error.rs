@@ -134,6 +134,12 @@ pub enum Error {
         /// Its range, as a sentence.
         range: &'static str,
     },
+    /// Biases of tokens that cannot be applied.
+    #[error("logit_bias: {what}")]
+    Bias {
+        /// Why not.
+        what: String,
+    },
     /// A context that the model was not trained for.
     #[error(
         "a context of {wanted} tokens was requested; it must be from 1 to {max}, the model's own"

@@ -116,6 +116,7 @@ impl Session {
             }
             let options = GenerateOptions {
                 sampling: request.options.sampling,
+                logit_bias: request.options.logit_bias.clone(),
                 max_tokens: wanted,
                 ignore_end: true,
                 ..GenerateOptions::default()

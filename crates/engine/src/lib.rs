@@ -10,6 +10,7 @@ mod adapters;
 mod answer;
 mod backend;
 mod beams;
+mod bias;
 mod constraint;
 mod cpu;
 mod embed;
@@ -23,6 +24,7 @@ mod importance;
 mod load;
 mod look;
 mod memory;
+mod probe;
 mod recurrent;
 mod request;
 mod rerank;
@@ -62,8 +64,9 @@ pub use trace::{TRACE_ROWS, Traced};
 #[cfg(feature = "training")]
 pub use training::{TrainingMemory, TrainingSetup, TrainingState};
 #[cfg(feature = "training")]
-pub use training_backend::{BatchPlan, TrainingBackend, TrainingGraphs};
+pub use training_backend::TrainingBackend;
 
+pub use siskin_cpu::{Neighbor, VectorIndex};
 pub use siskin_graph::{AdamW, Batch, Checkpointing, MomentType, Moments, Sampling};
 pub use siskin_models::{Head, Model, Pooling, RopeScaling, RopeScalingKind, Sentence};
 pub use siskin_text::{Message, TextModel};

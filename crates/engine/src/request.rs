@@ -9,6 +9,7 @@ use web_time::Instant;
 
 use crate::answer::{Answer, FinishReason, GenerateOptions, TokenLogprob};
 use crate::backend::{Chosen, NOT_FINITE};
+use crate::bias::Bias;
 use crate::constraint::Constraint;
 use crate::guess::{Guesser, repeated};
 use crate::store::Cached;
@@ -117,6 +118,8 @@ pub(crate) struct Request {
     pub guesses: Vec<u32>,
     /// Of its grammar.
     pub constraint: Option<Box<dyn Constraint>>,
+    /// What is added to logits.
+    pub bias: Option<Bias>,
     /// The tokens that may be chosen next, if the grammar says so.
     pub allowed: Option<Vec<u32>>,
     /// The guesses of a smaller model for the next step, if there is one.
@@ -144,6 +147,7 @@ impl Request {
                 decode_time: Duration::ZERO,
                 logprobs: vec![],
             },
+            bias: Bias::of(&options),
             stream: TextStream::new(&options.stop).showing(&options.shown),
             options,
             tokens: prompt.into(),
@@ -178,6 +182,10 @@ impl Request {
         let is_last = position + rows >= self.tokens.len();
         let rows = rows + self.guesses.len();
         self.fed += rows;
+        let added = match &self.bias {
+            Some(bias) if is_last => bias.added(&self.guesses),
+            _ => vec![],
+        };
         SequenceRows {
             rows,
             position,
@@ -186,8 +194,15 @@ impl Request {
             choices: if is_last { 1 + self.guesses.len() } else { 0 },
             sampling: self.options.sampling,
             allowed: if is_last { self.allowed.take() } else { None },
+            added,
             adapter: self.adapter,
         }
+    }
+
+    /// Whether a step's choice depends on what the one before chose, beyond the token itself.
+    pub fn needs_tokens(&self) -> bool {
+        let counts_tokens = self.bias.as_ref().is_some_and(Bias::counts_tokens);
+        self.constraint.is_some() || counts_tokens
     }
 
     /// Guesses what follows all that is known, at most `most` tokens.
@@ -255,7 +270,9 @@ impl Request {
         let Some(mut constraint) = self.constraint.take() else {
             return Ok(ControlFlow::Continue(()));
         };
-        let forced = constraint.add(token, self.options.logprobs.is_none())?;
+        // Tokens may be banned.
+        let may_force = self.options.logprobs.is_none() && self.bias.is_none();
+        let forced = constraint.add(token, may_force)?;
         let is_complete = constraint.is_complete();
         self.constraint = Some(constraint);
         for id in forced {
@@ -327,6 +344,9 @@ impl Request {
         self.answer.decode_time = now - first;
         self.answer.ids.push(id);
         self.tokens.push(id);
+        if let Some(bias) = &mut self.bias {
+            bias.count(id);
+        }
         let n = self.options.logprobs;
         let logprob = n.map(|n| TokenLogprob::of(text, logits, id, n));
         self.answer.logprobs.extend(logprob.clone());

@@ -10,6 +10,7 @@ use siskin_graph::{BLOCK_TOKENS, Capacity};
 
 use crate::adapters::Adapters;
 use crate::answer::{FinishReason, GenerateOptions, check_sampling};
+use crate::bias::check_bias;
 use crate::request::{Request, RequestEvent, RequestId, Update};
 use crate::store::Store;
 use crate::{Error, Result, Session};
@@ -115,7 +116,7 @@ impl Session {
     /// once, the others wait. The same seed gives the same tokens, whatever else runs.
     ///
     /// # Errors
-    /// If a sampling parameter is out of range, or the prompt is empty or longer than the context.
+    /// If a sampling parameter is out of range, a bias is of no token, or the prompt is empty or longer than the context.
     ///
     /// ```
     /// use std::path::Path;
@@ -151,6 +152,7 @@ impl Session {
     pub fn submit(&mut self, prompt: &[u32], options: GenerateOptions) -> Result<RequestId> {
         self.model.check_text()?;
         check_sampling(&options.sampling)?;
+        check_bias(&options, self.model.dims().vocab_size)?;
         self.check_tokens(prompt)?;
         match options.keep {
             Some(keep) => self.check_keep(keep)?,

@@ -13,6 +13,7 @@
 //! ```
 
 mod caches;
+mod certify;
 mod experts;
 mod heads;
 mod learning;
@@ -20,18 +21,18 @@ mod recurrent;
 mod streams;
 mod texts;
 
+pub use certify::{KernelResult, certify, tolerance};
 pub use experts::ExpertsSpec;
 pub use learning::{Learned, Learning, LearningSpec};
 
 use std::collections::HashMap;
 
-use serde::Serialize;
 use siskin_cpu::{CpuDevice, CpuPart, CpuWeight, Precision};
 use siskin_formats::{TensorType, encode};
-use siskin_gpu::{GpuDevice, GpuType, Product, Profile};
+use siskin_gpu::{GpuDevice, GpuType};
 use siskin_graph::{
-    Activation, AttentionSpec, CacheType, CacheTypes, Capacity, Graph, MomentType, NodeId, Op,
-    Pairs, Pooling, RopeSpec, Sampling, StepInput, WeightId, WeightKind,
+    Activation, AttentionSpec, CacheType, CacheTypes, Capacity, Graph, NodeId, Op, Pairs, RopeSpec,
+    Sampling, StepInput, WeightId, WeightKind,
 };
 
 use crate::Result;
@@ -385,47 +386,6 @@ impl Case {
     }
 }
 
-/// The result of one kernel.
-#[derive(Debug, Clone, Serialize)]
-pub struct KernelResult {
-    /// The kernel and what it was run on, for display.
-    pub kernel: String,
-    /// Largest error relative to the largest value.
-    pub error: f32,
-    /// The largest error that is accepted.
-    pub tolerance: f32,
-    /// Whether the error is within the tolerance.
-    pub passed: bool,
-}
-
-impl KernelResult {
-    fn new(kernel: String, error: f32, op: &str, profile: Profile) -> Self {
-        let tolerance = tolerance(op, profile);
-        Self {
-            kernel,
-            error,
-            tolerance,
-            passed: error <= tolerance,
-        }
-    }
-}
-
-/// Largest error of a value relative to the largest value, by what is computed and how.
-pub fn tolerance(op: &str, profile: Profile) -> f32 {
-    let integer = profile.product == Product::Dot4;
-    match op {
-        // Sums of some hundred products; integer activations have 15 bits.
-        "linear" if integer => 1e-4,
-        // exp and tanh differ between drivers.
-        "gated" | "attention" | "recurrent" => 1e-4,
-        // Gradients pass through all of these.
-        "training" => 1e-3,
-        // Keys and values in f16, or with scales in f16.
-        "attention_f16" => 2e-3,
-        _ => 1e-5,
-    }
-}
-
 /// A kernel to test: its name for display, its op, its graph, and the sizes of the steps of each run.
 struct KernelCase {
     kernel: String,
@@ -538,92 +498,4 @@ pub fn recurrent_cases() -> siskin_graph::Result<Vec<(&'static str, Case)>> {
             Case::selective_scan(false)?,
         ),
     ])
-}
-
-/// Runs every kernel on the best adapter and on the CPU; each result is reported as it comes.
-///
-/// # Errors
-/// If there is no adapter, or it fails.
-pub async fn self_test(
-    profile: Option<Profile>,
-    on_result: &mut dyn FnMut(KernelResult),
-) -> Result<()> {
-    let mut gpu = GpuDevice::open(None, profile).await?;
-    for test in cases().map_err(siskin_models::Error::from)? {
-        let KernelCase {
-            kernel,
-            op,
-            case,
-            runs,
-        } = test;
-        let mut error = 0f32;
-        for steps in runs {
-            let tokens = case.tokens(steps.iter().sum());
-            let wanted = case.on_cpu(&tokens, steps)?;
-            let found = case.on_gpu(&mut gpu, &tokens, steps).await?;
-            error = error.max(largest_error(&found, &wanted));
-        }
-        on_result(KernelResult::new(kernel, error, op, gpu.profile()));
-    }
-    for (what, pooling, window) in [
-        ("mean", Pooling::Mean, None),
-        ("last row, window 4", Pooling::Last, Some(4)),
-    ] {
-        let spec = AttentionSpec {
-            n_heads: 4,
-            n_kv_heads: 4,
-            head_dim: 16,
-            scale: 0.3,
-            window,
-            causal: false,
-            soft_cap: None,
-            sinks: None,
-        };
-        let case = Case::texts(TensorType::F32, spec, pooling);
-        let case = case.map_err(siskin_models::Error::from)?;
-        let batch = case.batch(&[20, 1, 9]);
-        let wanted = case.texts_on_cpu(&batch)?;
-        let found = case.texts_on_gpu(&mut gpu, &batch).await?;
-        let kernel = format!("attention both ways, {what} of each text");
-        let error = largest_error(&found, &wanted);
-        on_result(KernelResult::new(kernel, error, "attention", gpu.profile()));
-    }
-    for (ty, window, activation, use_dora) in [
-        (TensorType::Q4_1, None, Activation::Silu, false),
-        (TensorType::F16, Some(5), Activation::GeluTanh, true),
-    ] {
-        let case = Learning::block(LearningSpec {
-            types: [ty, TensorType::F32],
-            window,
-            activation,
-            pairs: Pairs::Halves,
-            rows: 40,
-            use_dora,
-            causal: true,
-            has_layer_norm: false,
-            has_experts: false,
-            moments: MomentType::F32,
-        });
-        let case = case.map_err(siskin_models::Error::from)?;
-        let (wanted, _) = case.on_cpu()?;
-        let (found, _) = case.on_gpu(&mut gpu).await?;
-        let kind = if use_dora { "DoRA" } else { "LoRA" };
-        let kernel = format!("training step, {}, {kind}", ty.name());
-        let error = largest_error(&found.grads, &wanted.grads);
-        on_result(KernelResult::new(kernel, error, "training", gpu.profile()));
-    }
-    Ok(())
-}
-
-/// Relative to the largest value; infinite for a value that is not a number.
-fn largest_error(found: &[f32], wanted: &[f32]) -> f32 {
-    let size = wanted.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
-    let errors = found.iter().zip(wanted).map(|(a, b)| (a - b).abs() / size);
-    errors.fold(0.0, |most, e| {
-        if e.is_nan() {
-            f32::INFINITY
-        } else {
-            most.max(e)
-        }
-    })
 }

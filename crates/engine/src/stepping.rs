@@ -107,6 +107,9 @@ impl Session {
                 continue;
             };
             match constraint.allowed() {
+                Ok(allowed) if request.bias.as_ref().is_some_and(|b| b.bans_all(&allowed)) => {
+                    failed.push((i, "logit_bias bans all tokens that may follow".into()));
+                }
                 Ok(allowed) => request.allowed = Some(allowed),
                 Err(what) => failed.push((i, what)),
             }
@@ -232,7 +235,7 @@ impl Session {
                 let has_block = (r.fed + 1).div_ceil(BLOCK_TOKENS) <= r.blocks.len();
                 r.options.logprobs.is_none()
                     && !r.guesser.is_active()
-                    && r.constraint.is_none()
+                    && !r.needs_tokens()
                     && r.goes_on(self.capacity.context)
                     && (has_block || schedule.store.free() >= schedule.running.len())
             })

@@ -1,11 +1,13 @@
 //! Training runs on a session's device: batches in, losses out, and the adapter changes.
 
 use serde::Serialize;
-use siskin_graph::{AdamW, Batch, Checkpointing, Fusion, Graph, MomentType, Moments, Plan};
+use siskin_graph::{
+    AdamW, Batch, BatchPart, BatchPlan, Checkpointing, Fusion, Graph, MomentType, Moments, Plan,
+    TrainingGraphs,
+};
 use siskin_models::Head;
 
 use crate::adapters::Adapters;
-use crate::training_backend::{BatchPlan, TrainingGraphs};
 use crate::{Adapter, Error, Result, Session};
 
 /// What a session's device is prepared to train.
@@ -26,6 +28,8 @@ pub struct TrainingSetup {
     pub checkpointing: Checkpointing,
     /// How the optimiser stores its moments.
     pub moments: MomentType,
+    /// Whether batches are run without the adapter, too ([`Session::reference_losses`]).
+    pub has_reference: bool,
 }
 
 /// What a checkpoint must contain to continue a training run.
@@ -117,11 +121,13 @@ impl Session {
     pub async fn prepare_training(&mut self, setup: &TrainingSetup) -> Result<()> {
         let adapter = self.adapter().ok_or(Error::NotTraining)?;
         let graph = self.training_graph(adapter, setup)?;
-        let loss = self.loss_graph(adapter, 0.0)?;
+        let score = self.loss_graph(adapter, 0.0)?;
         let TrainingSetup { rows, moments, .. } = *setup;
+        let reference = || Ok::<_, Error>(self.model.graph(Head::Loss)?.without_cache());
         let graphs = TrainingGraphs {
-            backward: graph.clone(),
-            loss,
+            learn: graph.clone(),
+            score,
+            reference: setup.has_reference.then(reference).transpose()?,
         };
         self.device
             .training()
@@ -137,18 +143,49 @@ impl Session {
     /// [`Error::NotTraining`] if nothing was prepared; or if a token is not in the vocabulary, the batch has more rows
     /// than were prepared, or the device fails.
     pub async fn train_batch(&mut self, batch: &Batch) -> Result<f32> {
-        self.run_batch(batch, BatchPlan::Backward).await
+        let whole = BatchPlan::Learn(BatchPart::Whole);
+        Ok(self.run_batch(batch, whole).await?.iter().sum())
     }
 
-    /// The sum of the rows' losses, without dropout and without gradients.
+    /// As [`Self::train_batch`] for objectives that depend on several rows' losses: `weigh` gets each row's loss times
+    /// its weight in the batch, and returns what each row's gradient is to be multiplied by, of either sign. Rows
+    /// whose weight in the batch is 0 have no loss, and get no gradient.
     ///
     /// # Errors
     /// As [`Self::train_batch`].
-    pub async fn loss_of(&mut self, batch: &Batch) -> Result<f32> {
-        self.run_batch(batch, BatchPlan::Loss).await
+    pub async fn train_batch_by(
+        &mut self,
+        mut batch: Batch,
+        weigh: &mut dyn FnMut(&[f32]) -> Vec<f32>,
+    ) -> Result<()> {
+        let losses = BatchPlan::Learn(BatchPart::Losses);
+        let losses = self.run_batch(&batch, losses).await?;
+        let weights = weigh(&losses).into_iter().zip(&batch.weights);
+        batch.weights = weights
+            .map(|(w, before)| if *before == 0.0 { 0.0 } else { w })
+            .collect();
+        let gradients = BatchPlan::Learn(BatchPart::Gradients);
+        self.run_batch(&batch, gradients).await?;
+        Ok(())
     }
 
-    async fn run_batch(&mut self, batch: &Batch, which: BatchPlan) -> Result<f32> {
+    /// Each row's loss times its weight, without dropout and without gradients.
+    ///
+    /// # Errors
+    /// As [`Self::train_batch`].
+    pub async fn losses_of(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        self.run_batch(batch, BatchPlan::Score).await
+    }
+
+    /// As [`Self::losses_of`], of the model without the adapter; [`TrainingSetup::has_reference`] must have been set.
+    ///
+    /// # Errors
+    /// As [`Self::train_batch`].
+    pub async fn reference_losses(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        self.run_batch(batch, BatchPlan::Reference).await
+    }
+
+    async fn run_batch(&mut self, batch: &Batch, which: BatchPlan) -> Result<Vec<f32>> {
         self.check_tokens(&batch.tokens)?;
         self.check_tokens(&batch.targets)?;
         if self.training.is_none() {

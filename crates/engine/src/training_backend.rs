@@ -2,7 +2,7 @@
 
 use siskin_cpu::CpuPlan;
 use siskin_gpu::GpuDevice;
-use siskin_graph::{AdamW, Batch, Graph, MomentType};
+use siskin_graph::{AdamW, Batch, BatchPlan, Graph, MomentType, TrainingGraphs};
 
 use crate::backend::LocalFuture;
 use crate::cpu::{Cpu, done};
@@ -24,8 +24,10 @@ pub trait TrainingBackend {
         moments: MomentType,
     ) -> LocalFuture<'_, ()>;
 
-    /// Runs a batch; gradients are added to those there are. Returns the sum of the rows' losses.
-    fn run_batch<'a>(&'a mut self, which: BatchPlan, batch: &'a Batch) -> LocalFuture<'a, f32>;
+    /// Runs a batch; gradients are added to those there are. Returns each row's loss times its weight; nothing for
+    /// gradients alone.
+    fn run_batch<'a>(&'a mut self, which: BatchPlan, batch: &'a Batch)
+    -> LocalFuture<'a, Vec<f32>>;
 
     /// Clears the gradients.
     fn forget_gradients(&mut self);
@@ -47,40 +49,24 @@ pub trait TrainingBackend {
     fn set_training_state(&mut self, state: TrainingState) -> Result<()>;
 }
 
-/// The graphs that training runs.
-#[derive(Debug)]
-pub struct TrainingGraphs {
-    /// The loss with its backward pass.
-    pub backward: Graph,
-    /// The loss alone, without dropout.
-    pub loss: Graph,
-}
-
-/// Which of the graphs of [`TrainingGraphs`] a batch runs through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BatchPlan {
-    /// Loss and backward pass.
-    Backward,
-    /// The loss alone, without dropout and without gradients.
-    Loss,
-}
-
 /// Plans of a training run on the CPU.
 #[derive(Debug)]
 pub(crate) struct CpuTraining {
-    backward: CpuPlan,
-    loss: CpuPlan,
+    learn: CpuPlan,
+    score: CpuPlan,
+    reference: Option<CpuPlan>,
     moments: MomentType,
 }
 
 impl Cpu {
-    fn run_batch(&mut self, which: BatchPlan, batch: &Batch) -> Result<f32> {
+    fn run_batch(&mut self, which: BatchPlan, batch: &Batch) -> Result<Vec<f32>> {
         let training = self.training.as_ref().ok_or(Error::NotTraining)?;
         let plan = match which {
-            BatchPlan::Backward => &training.backward,
-            BatchPlan::Loss => &training.loss,
+            BatchPlan::Learn(_) => &training.learn,
+            BatchPlan::Score => &training.score,
+            BatchPlan::Reference => training.reference.as_ref().ok_or(Error::NotTraining)?,
         };
-        Ok(self.device.run_batch(plan, batch)?)
+        Ok(self.device.run_batch(plan, which.part(), batch)?)
     }
 }
 
@@ -97,14 +83,19 @@ impl TrainingBackend for Cpu {
         moments: MomentType,
     ) -> LocalFuture<'_, ()> {
         self.training = Some(CpuTraining {
-            backward: self.device.plan(graphs.backward, rows),
-            loss: self.device.plan(graphs.loss, rows),
+            learn: self.device.plan(graphs.learn, rows),
+            score: self.device.plan(graphs.score, rows),
+            reference: graphs.reference.map(|g| self.device.plan(g, rows)),
             moments,
         });
         done(Ok(()))
     }
 
-    fn run_batch<'a>(&'a mut self, which: BatchPlan, batch: &'a Batch) -> LocalFuture<'a, f32> {
+    fn run_batch<'a>(
+        &'a mut self,
+        which: BatchPlan,
+        batch: &'a Batch,
+    ) -> LocalFuture<'a, Vec<f32>> {
         done(self.run_batch(which, batch))
     }
 
@@ -147,16 +138,16 @@ impl TrainingBackend for GpuDevice {
         moments: MomentType,
     ) -> LocalFuture<'_, ()> {
         Box::pin(async move {
-            self.prepare_training(graphs.backward, graphs.loss, rows, moments)?;
+            self.prepare_training(graphs, rows, moments)?;
             Ok(self.settle().await?)
         })
     }
 
-    fn run_batch<'a>(&'a mut self, which: BatchPlan, batch: &'a Batch) -> LocalFuture<'a, f32> {
-        let which = match which {
-            BatchPlan::Backward => 0,
-            BatchPlan::Loss => 1,
-        };
+    fn run_batch<'a>(
+        &'a mut self,
+        which: BatchPlan,
+        batch: &'a Batch,
+    ) -> LocalFuture<'a, Vec<f32>> {
         Box::pin(async move { Ok(self.run_batch(which, batch).await?) })
     }
 

@@ -5,8 +5,9 @@
 //! Layouts: ggml's `ggml-common.h` and the reference decoder `gguf/quants.py`. The order of the
 //! f32 operations is the reference's, so decoded values are bit-exact.
 
-use multiversion::multiversion;
+use multiversion::{multiversion, target::match_target};
 
+use crate::isa::Isa;
 use crate::{Error, Result, TensorType};
 
 /// Length of the runs in which all formats of integers are viewed.
@@ -14,9 +15,9 @@ pub const BLOCK_32: usize = 32;
 
 /// 32 weights as integers with a scale and an offset for each half of 16: `value[i] = d[i / 16] · q[i] + m[i / 16]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Block32 {
-    /// The integers.
-    pub q: [i8; 32],
+pub struct Block32<B> {
+    /// The integers, as a processor has them in its registers.
+    pub q: B,
     /// The scale of each half.
     pub d: [f32; 2],
     /// The offset of each half; −0.0 for formats without one, since adding it changes no bit.
@@ -34,10 +35,14 @@ pub trait Format {
     const LEN: usize;
     /// Bytes of a storage block.
     const BYTES: usize;
+    /// Whether both halves of each run have the same scale and offset.
+    const IS_UNIFORM: bool;
+    /// Whether a run may have an offset.
+    const HAS_OFFSET: bool;
     /// The encoder; `None` for a format that is only read.
     const ENCODE: Option<Encode> = None;
     /// The `run`-th run of 32 weights (`0..LEN / 32`) of one storage block of `BYTES` bytes.
-    fn unpack(block: &[u8], run: usize) -> Block32;
+    fn unpack<I: Isa>(isa: I, block: &[u8], run: usize) -> Block32<I::Bytes>;
 }
 
 /// One storage format whose codes are not integers with scales.
@@ -51,7 +56,7 @@ pub trait Values {
     /// The encoder.
     const ENCODE: Encode;
     /// Decodes whole blocks.
-    fn decode(blocks: &[u8], out: &mut [f32]);
+    fn decode<I: Isa>(isa: I, blocks: &[u8], out: &mut [f32]);
 }
 
 /// Code that is compiled once for each format of integers; [`TensorType::with_format`] runs it.
@@ -76,14 +81,13 @@ pub fn f16_to_f32(bits: u16) -> f32 {
     f32::from_bits(sign | magnitude.to_bits())
 }
 
-/// A scale: [`f16_to_f32`] in fewer instructions and without a branch, but that what is not a number becomes infinite.
+/// [`f16_to_f32`] in fewer instructions and without a branch, but that what is not a number becomes infinite.
 #[inline(always)]
-pub(crate) fn f16_at(block: &[u8], at: usize) -> f32 {
+pub(crate) fn scale_of(bits: u16) -> f32 {
     const UP: f32 = f32::from_bits((127 + 112) << 23);
     const DOWN: f32 = f32::from_bits((127 - 112) << 23);
-    let bits = i32::from(i16::from_le_bytes([block[at], block[at + 1]]));
     // The sign goes to its place, the rest as there.
-    let shifted = f32::from_bits((bits << 13) as u32 & 0x8fff_e000);
+    let shifted = f32::from_bits((i32::from(bits as i16) << 13) as u32 & 0x8fff_e000);
     // By 2^112, on a way that only infinity does not come back from.
     shifted * UP * UP * DOWN
 }
@@ -102,15 +106,30 @@ pub fn decode(ty: TensorType, bytes: &[u8], out: &mut [f32]) {
 }
 
 /// Decodes whole blocks of a format of integers.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2+fma"))]
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma+f16c",
+    "x86_64+avx2+fma+f16c"
+))]
 pub(crate) fn decode_integers<F: Format>(bytes: &[u8], out: &mut [f32]) {
+    match_target! {
+        "x86_64+avx2+fma+f16c" => {
+            // SAFETY: these versions run where the processor has the instructions.
+            let isa = unsafe { crate::isa::Avx2::new() };
+            decode_with::<F, _>(isa, bytes, out);
+        },
+        _ => decode_with::<F, _>(crate::isa::Baseline::default(), bytes, out),
+    }
+}
+
+#[inline(always)]
+fn decode_with<F: Format, I: Isa>(isa: I, bytes: &[u8], out: &mut [f32]) {
     let blocks = bytes
         .chunks_exact(F::BYTES)
         .zip(out.chunks_exact_mut(F::LEN));
     for (block, out) in blocks {
         for (run, out) in out.chunks_exact_mut(BLOCK_32).enumerate() {
-            let Block32 { q, d, m } = F::unpack(block, run);
-            for (i, (out, q)) in out.iter_mut().zip(q).enumerate() {
+            let Block32 { q, d, m } = F::unpack(isa, block, run);
+            for (i, (out, q)) in out.iter_mut().zip(isa.store(q)).enumerate() {
                 *out = d[i / 16] * f32::from(q) + m[i / 16];
             }
         }
@@ -118,9 +137,19 @@ pub(crate) fn decode_integers<F: Format>(bytes: &[u8], out: &mut [f32]) {
 }
 
 /// Decodes whole blocks of a format of values.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl+avx512dq", "x86_64+avx2+fma"))]
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512vl+avx512dq+avx2+fma+f16c",
+    "x86_64+avx2+fma+f16c"
+))]
 pub(crate) fn decode_values<V: Values>(bytes: &[u8], out: &mut [f32]) {
-    V::decode(bytes, out);
+    match_target! {
+        "x86_64+avx2+fma+f16c" => {
+            // SAFETY: as in `decode_integers`.
+            let isa = unsafe { crate::isa::Avx2::new() };
+            V::decode(isa, bytes, out);
+        },
+        _ => V::decode(crate::isa::Baseline::default(), bytes, out),
+    }
 }
 
 /// Encodes f32 values as blocks of `ty`.
@@ -164,7 +193,7 @@ mod tests {
     fn every_f16_becomes_what_it_is() {
         for bits in 0..=u16::MAX {
             let wanted = half::f16::from_bits(bits).to_f32();
-            let (found, scale) = (f16_to_f32(bits), f16_at(&bits.to_le_bytes(), 0));
+            let (found, scale) = (f16_to_f32(bits), scale_of(bits));
             if wanted.is_nan() {
                 assert!(found.is_nan() && scale.is_infinite(), "{bits:04x}");
             } else {

@@ -13,6 +13,7 @@ mod gguf_header;
 mod gguf_write;
 mod integer_tensors;
 mod integers;
+pub mod isa;
 mod mxfp4;
 mod nf4;
 mod offsets;

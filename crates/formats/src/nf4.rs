@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::blocks::{Encode, Values};
 use crate::dynamic::{dynamic_map, nearest_code};
+use crate::isa::Isa;
 use crate::{Error, Result};
 
 /// NF4 as it is in memory: the block's peak as f32, then 32 bytes of codes (Dettmers et al., "QLoRA: Efficient
@@ -22,7 +23,7 @@ impl Values for NF4 {
     /// As `bitsandbytes.functional.quantize_4bit`.
     const ENCODE: Encode = encode;
     #[inline(always)]
-    fn decode(blocks: &[u8], out: &mut [f32]) {
+    fn decode<I: Isa>(_: I, blocks: &[u8], out: &mut [f32]) {
         decode(blocks, out);
     }
 }

@@ -1,6 +1,7 @@
 //! Runs over batches of whole texts: in training, and to embed them.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use siskin_graph::{Batch, Fusion, Graph, Op, Plan, WeightKind};
 
@@ -70,13 +71,14 @@ impl GpuDevice {
         prepared
     }
 
-    /// Runs a prepared plan over a batch.
+    /// Runs some of a prepared plan's dispatches over a batch.
     ///
     /// # Errors
     /// If the batch has more rows than the plan.
     pub(crate) fn submit_batch(
         &mut self,
         prepared: &Prepared,
+        part: Range<usize>,
         buffers: &BatchBuffers,
         batch: &Batch,
     ) -> Result<Extent> {
@@ -115,7 +117,7 @@ impl GpuDevice {
         self.write_uniforms([rows, 1], batch.seed, 0);
         let extent = Extent::of_texts(rows, segments);
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        self.record(&mut encoder, prepared, extent);
+        self.record_part(&mut encoder, prepared, part, extent);
         self.queue.submit([encoder.finish()]);
         self.counts.submits += 1;
         Ok(extent)
@@ -146,7 +148,8 @@ impl GpuDevice {
         let Some((prepared, buffers)) = self.texts.take() else {
             return Err(Error::Unsupported("a batch before prepare_texts".into()));
         };
-        let submitted = self.submit_batch(&prepared, &buffers, batch);
+        let all = 0..prepared.dispatches.len();
+        let submitted = self.submit_batch(&prepared, all, &buffers, batch);
         let mut views = vec![];
         for id in &prepared.plan.graph.outputs {
             views.push(prepared.plan.view(*id));

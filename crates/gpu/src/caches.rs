@@ -207,7 +207,7 @@ impl GpuDevice {
             encoder.copy_buffer_to_buffer(buffer, *from, &staging, at, *len);
             at += len;
         }
-        self.queue.submit([encoder.finish()]);
-        self.map(&staging, bytes).await
+        let submitted = self.queue.submit([encoder.finish()]);
+        self.map(&staging, bytes, submitted).await
     }
 }

@@ -7,6 +7,7 @@ use crate::adapter::Adapter;
 use crate::batch::BatchBuffers;
 use crate::opened::Opened;
 use crate::prepared::{Extent, Prepared};
+use crate::step::Pending;
 #[cfg(feature = "training")]
 use crate::train::Training;
 use crate::weights::GpuWeight;
@@ -87,6 +88,8 @@ pub struct GpuDevice {
     pub(crate) seen: wgpu::Buffer,
     /// The tokens that each slot may choose.
     pub(crate) allowed: wgpu::Buffer,
+    /// What is added to logits, of one choice after another (choose.wgsl).
+    pub(crate) added: wgpu::Buffer,
     pub(crate) seen_words: usize,
     pub(crate) ring: wgpu::Buffer,
     /// What is bound where a kernel does not read.
@@ -94,8 +97,8 @@ pub struct GpuDevice {
     pub(crate) staging: Vec<wgpu::Buffer>,
     /// Where in the ring the next step's tokens go.
     pub(crate) slot: usize,
-    /// Steps whose tokens are pending: their places in the ring, and how many tokens they chose.
-    pub(crate) pending: VecDeque<(usize, usize)>,
+    /// Steps whose tokens have not been taken, the oldest first.
+    pub(crate) pending: VecDeque<Pending>,
     /// By [`Kind`].
     pub(crate) plans: [Option<Prepared>; 3],
     pub(crate) last: Kind,
@@ -130,7 +133,7 @@ impl GpuDevice {
     ) -> Result<Self> {
         let opened = Opened::find_or_open(index, limits).await?;
         let profile = profile.unwrap_or(opened.profile);
-        if profile.needs_subgroups() && !opened.has_subgroups() {
+        if profile.needs_subgroups() && !opened.has_subgroups {
             return Err(Error::Profile {
                 gpu: opened.name.clone(),
                 profile,
@@ -162,6 +165,7 @@ impl GpuDevice {
             max_samples: 1,
             seen: buffer("seen", 16, state),
             allowed: buffer("allowed", 16, state),
+            added: buffer("added to logits", 16, state),
             seen_words: 0,
             ring: buffer("ring", 16, state),
             adapter: Adapter::none(&nothing),
@@ -191,6 +195,11 @@ impl GpuDevice {
     /// The adapter's name.
     pub fn name(&self) -> &str {
         &self.opened.name
+    }
+
+    /// Its place in [`gpus`](crate::gpus).
+    pub fn index(&self) -> usize {
+        self.opened.index
     }
 
     /// The profile whose kernels run.

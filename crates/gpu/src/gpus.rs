@@ -51,17 +51,17 @@ pub(crate) fn is_software(info: &wgpu::AdapterInfo) -> bool {
 
 /// The profile that suits a GPU. `SG_DOT4` is never chosen automatically: whether integer products
 /// are faster differs from GPU to GPU.
-pub(crate) fn profile_of(adapter: &wgpu::Adapter) -> Profile {
-    if is_software(&adapter.get_info()) {
+pub(crate) fn profile_of(info: &wgpu::AdapterInfo, has_subgroups: bool) -> Profile {
+    if is_software(info) {
         Profile::CPU
-    } else if adapter.features().contains(wgpu::Features::SUBGROUP) {
+    } else if has_subgroups {
         Profile::SG
     } else {
         Profile::BASE
     }
 }
 
-fn report(adapter: &wgpu::Adapter) -> GpuReport {
+fn report(adapter: &wgpu::Adapter, subgroups: bool, subgroup_size: (u32, u32)) -> GpuReport {
     let (info, features, limits) = (adapter.get_info(), adapter.features(), adapter.limits());
     GpuReport {
         name: info.name.clone(),
@@ -70,8 +70,8 @@ fn report(adapter: &wgpu::Adapter) -> GpuReport {
             .trim()
             .to_string(),
         software: is_software(&info),
-        subgroups: features.contains(wgpu::Features::SUBGROUP),
-        subgroup_size: (info.subgroup_min_size, info.subgroup_max_size),
+        subgroups,
+        subgroup_size,
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         limits: Limits {
@@ -80,13 +80,24 @@ fn report(adapter: &wgpu::Adapter) -> GpuReport {
             max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
             max_workgroup_memory: limits.max_compute_workgroup_storage_size,
         },
-        profile: profile_of(adapter),
+        profile: profile_of(&info, subgroups),
     }
 }
 
 /// All GPUs of the machine, in the order in which [`GpuDevice::open`](crate::GpuDevice::open) counts them.
 pub async fn gpus() -> Vec<GpuReport> {
     let found = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
+    #[cfg(target_arch = "wasm32")]
+    if let Some(web) = crate::browser::WebAdapter::find().await {
+        let (subgroups, size) = (web.has_subgroups(), web.subgroup_size());
+        return found.iter().map(|a| report(a, subgroups, size)).collect();
+    }
+    let report = |adapter: &wgpu::Adapter| {
+        let info = adapter.get_info();
+        let size = (info.subgroup_min_size, info.subgroup_max_size);
+        let subgroups = adapter.features().contains(wgpu::Features::SUBGROUP);
+        report(adapter, subgroups, size)
+    };
     found.iter().map(report).collect()
 }
 

@@ -3,6 +3,8 @@
 
 mod adapter;
 mod batch;
+#[cfg(target_arch = "wasm32")]
+mod browser;
 mod buffers;
 mod caches;
 mod counts;

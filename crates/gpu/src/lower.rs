@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use siskin_graph::{Activation, Graph, Map, NodeId, Op, Place, Plan, Rows, Step, View, WeightId};
 
 use crate::pipeline::Kernel;
-use crate::prepared::{Dispatch, Prepared, Size};
+use crate::prepared::{Choosing, Dispatch, Prepared, Size};
+use crate::step::ADDED;
 use crate::weights::{GpuWeight, Run};
 use crate::{Error, GpuDevice, Reduce, Result};
 
@@ -37,7 +38,7 @@ pub(crate) struct Bound {
 }
 
 /// What a dispatch binds, by binding.
-type Bindings = Vec<(u32, Bound)>;
+pub(crate) type Bindings = Vec<(u32, Bound)>;
 
 /// What lib/activation.wgsl calls an activation.
 fn code(activation: Activation) -> u8 {
@@ -92,6 +93,7 @@ struct Lowering<'a> {
     #[cfg(feature = "training")]
     between: HashMap<&'static str, wgpu::Buffer>,
     dispatches: Vec<Dispatch>,
+    choosing: Option<Choosing>,
     /// Of the node that is being lowered.
     adapter: Option<u32>,
 }
@@ -110,18 +112,29 @@ impl GpuDevice {
             #[cfg(feature = "training")]
             between: HashMap::new(),
             dispatches: vec![],
+            choosing: None,
             adapter: None,
         };
+        let mut after_output = 0;
         for step in &plan.steps {
             lowering.step(step)?;
+            if plan.graph.outputs.first() == Some(&step.result()) {
+                after_output = lowering.dispatches.len();
+            }
         }
         let factors = lowering.factors()?;
-        let dispatches = lowering.dispatches;
+        let Lowering {
+            dispatches,
+            choosing,
+            ..
+        } = lowering;
         Ok(Prepared {
             plan,
             arena,
             factors,
             dispatches,
+            after_output,
+            choosing,
         })
     }
 
@@ -478,9 +491,10 @@ impl Lowering<'_> {
             .size("N", logits.cols)
             .size("SAMPLES", self.device.max_samples)
             .size("SEEN", self.device.seen_words);
-        let entries = [
+        let entries = vec![
             (0, self.step_uniform(Rows::Last)),
             (1, self.device.allowed.clone().into()),
+            (ADDED, self.device.added.clone().into()),
             (3, self.bound(logits)),
             (4, self.device.seen.clone().into()),
             (5, self.device.tokens.clone().into()),
@@ -489,6 +503,8 @@ impl Lowering<'_> {
         ];
         let bytes = (self.plan.max_samples * logits.cols) as u64 * 4;
         self.push(&kernel, Size::Tokens, Rows::Last, bytes, &entries)?;
+        let dispatch = self.dispatches.len() - 1;
+        self.choosing = Some(Choosing { dispatch, entries });
         Ok(())
     }
 }

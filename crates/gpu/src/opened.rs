@@ -33,12 +33,13 @@ enum Failure {
 /// uses it at a time, so that what the device reports concerns that one.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    index: usize,
+    pub index: usize,
     request: LimitRequest,
     pub name: String,
     pub software: bool,
     /// The profile that suits the GPU.
     pub profile: Profile,
+    pub has_subgroups: bool,
     pub limits: wgpu::Limits,
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
@@ -84,6 +85,35 @@ fn find(index: usize, request: LimitRequest) -> Option<Arc<Opened>> {
     })
 }
 
+type Requested = std::result::Result<(wgpu::Device, wgpu::Queue), wgpu::RequestDeviceError>;
+
+/// A device, and whether it has subgroups.
+#[cfg(not(target_arch = "wasm32"))]
+async fn device_of(
+    adapter: &wgpu::Adapter,
+    descriptor: &wgpu::DeviceDescriptor<'_>,
+) -> (Requested, bool) {
+    let features = descriptor.required_features;
+    let has_subgroups = features.contains(wgpu::Features::SUBGROUP);
+    (adapter.request_device(descriptor).await, has_subgroups)
+}
+
+/// A device, and whether it has subgroups.
+#[cfg(target_arch = "wasm32")]
+async fn device_of(
+    adapter: &wgpu::Adapter,
+    descriptor: &wgpu::DeviceDescriptor<'_>,
+) -> (Requested, bool) {
+    let web = crate::browser::WebAdapter::find().await;
+    if let Some(web) = web.filter(|web| web.has_subgroups())
+        && let Some(requested) = web.with_subgroups(|| adapter.request_device(descriptor))
+        && let Ok(opened) = requested.await
+    {
+        return (Ok(opened), true);
+    }
+    (adapter.request_device(descriptor).await, false)
+}
+
 impl Opened {
     /// The `index`-th GPU, or the best one: one that the process has open already, or a new one.
     pub async fn find_or_open(index: Option<usize>, request: LimitRequest) -> Result<Arc<Self>> {
@@ -114,14 +144,11 @@ impl Opened {
             required_limits: limits.clone(),
             ..Default::default()
         };
-        let (device, queue) =
-            adapter
-                .request_device(&descriptor)
-                .await
-                .map_err(|e| Error::Open {
-                    gpu: info.name.clone(),
-                    what: e.to_string(),
-                })?;
+        let (requested, has_subgroups) = device_of(adapter, &descriptor).await;
+        let (device, queue) = requested.map_err(|e| Error::Open {
+            gpu: info.name.clone(),
+            what: e.to_string(),
+        })?;
         let failure: Arc<Mutex<Option<Failure>>> = Arc::default();
         let sink = failure.clone();
         device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
@@ -141,17 +168,14 @@ impl Opened {
             request,
             name: info.name.clone(),
             software: is_software(&info),
-            profile: profile_of(adapter),
+            profile: profile_of(&info, has_subgroups),
+            has_subgroups,
             limits,
             device,
             queue,
             failure,
             compiled: Mutex::default(),
         })
-    }
-
-    pub fn has_subgroups(&self) -> bool {
-        self.device.features().contains(wgpu::Features::SUBGROUP)
     }
 
     /// The first error that the device reported asynchronously since it was opened.

@@ -1,8 +1,11 @@
 //! Plans that are ready to run, and running them.
 
+use std::ops::Range;
+
 use siskin_graph::{Plan, Rows, Sampling, SequenceRows, StepInput};
 
 use crate::device::Kind;
+use crate::lower::Bindings;
 use crate::pipeline::Kernel;
 use crate::{GpuDevice, KernelTime};
 
@@ -124,6 +127,16 @@ pub(crate) struct Prepared {
     /// Dispatches that compute DoRA's factors, run before all others once the parameters have changed.
     pub factors: Vec<Dispatch>,
     pub dispatches: Vec<Dispatch>,
+    /// The first of the dispatches after those of the first output.
+    pub after_output: usize,
+    pub choosing: Option<Choosing>,
+}
+
+/// The dispatch that chooses tokens, whose bind group changes when more is to be added to logits than ever before.
+#[derive(Debug)]
+pub(crate) struct Choosing {
+    pub dispatch: usize,
+    pub entries: Bindings,
 }
 
 impl Dispatch {
@@ -156,13 +169,24 @@ impl GpuDevice {
         prepared: &Prepared,
         extent: Extent,
     ) {
+        self.record_part(encoder, prepared, 0..prepared.dispatches.len(), extent);
+    }
+
+    /// Records some of a prepared plan's dispatches.
+    pub(crate) fn record_part(
+        &mut self,
+        encoder: &mut wgpu::CommandEncoder,
+        prepared: &Prepared,
+        part: Range<usize>,
+        extent: Extent,
+    ) {
         if extent.begins {
             let states = self.states.iter();
             states.for_each(|state| encoder.clear_buffer(state, 0, None));
         }
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         self.record_factors(&mut pass, prepared);
-        for dispatch in &prepared.dispatches {
+        for dispatch in &prepared.dispatches[part] {
             if extent.samples == 0 && dispatch.rows == Rows::Last {
                 break;
             }
@@ -177,7 +201,8 @@ impl GpuDevice {
 
     /// Computes DoRA's factors if the parameters have changed.
     pub(crate) fn record_factors(&mut self, pass: &mut wgpu::ComputePass<'_>, prepared: &Prepared) {
-        if !std::mem::take(&mut self.adapter.are_stale) {
+        // A plan without magnitudes leaves them to the one that has them.
+        if prepared.factors.is_empty() || !std::mem::take(&mut self.adapter.are_stale) {
             return;
         }
         for dispatch in &prepared.factors {

@@ -7,17 +7,25 @@ use siskin_graph::View;
 use crate::{Error, GpuDevice, Result};
 
 impl GpuDevice {
-    /// Maps a staging buffer and copies `bytes` out of it.
-    pub(crate) async fn map(&mut self, staging: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
+    /// Maps a staging buffer, which `submitted` has filled, and copies `bytes` out of it.
+    pub(crate) async fn map(
+        &mut self,
+        staging: &wgpu::Buffer,
+        bytes: u64,
+        submitted: wgpu::SubmissionIndex,
+    ) -> Result<Vec<u8>> {
         let (sender, receiver) = oneshot::channel();
         staging.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
             let _ = sender.send(result);
         });
         let failed = |what: String| Error::Device(what);
-        // Natively this blocks until the GPU is done; a page's event loop does it by itself.
-        self.device
-            .poll(wgpu::PollType::wait_indefinitely())
-            .map_err(|e| failed(e.to_string()))?;
+        // Natively this blocks until the GPU is done with that, but not with what was submitted later; a page's event loop
+        // does it by itself.
+        let wait = wgpu::PollType::Wait {
+            submission_index: Some(submitted),
+            timeout: None,
+        };
+        self.device.poll(wait).map_err(|e| failed(e.to_string()))?;
         match receiver.await {
             Ok(Ok(())) => {}
             // A mapping fails with its device, or after an error that says more.
@@ -46,8 +54,8 @@ impl GpuDevice {
         let staging = self.buffer("read-back", bytes, usage);
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(source, offset, &staging, 0, bytes);
-        self.queue.submit([encoder.finish()]);
-        let raw = self.map(&staging, bytes).await?;
+        let submitted = self.queue.submit([encoder.finish()]);
+        let raw = self.map(&staging, bytes, submitted).await?;
         Ok(raw
             .chunks_exact(size_of::<T>())
             .map(bytemuck::pod_read_unaligned)

@@ -1,6 +1,7 @@
 //! Converts a file's blocks to what kernels read: values in one buffer, 16 bytes at a time, scales in
 //! another. One row for each type of a file ([`kept`]), and one for each layout on the GPU ([`GpuType`]).
 
+use siskin_formats::isa::Portable;
 use siskin_formats::{Format, TensorType, formats};
 
 /// One layout of a matrix.
@@ -242,7 +243,7 @@ fn bytes<F: Format, const SCALES: usize>(
 ) {
     for b in blocks.chunks_exact(F::BYTES) {
         scales.extend(&b[..SCALES]);
-        values.extend(F::unpack(b, 0).q.map(|q| q as u8));
+        values.extend(F::unpack(Portable, b, 0).q.map(|q| q as u8));
     }
 }
 
@@ -281,7 +282,7 @@ fn q3_k(blocks: &[u8], values: &mut Vec<u8>, scales: &mut Vec<u8>) {
         let (mut low, mut high) = ([0u8; 128], [0u8; 64]);
         for run in 0..8 {
             let (half, j) = (run / 4, run % 4);
-            for (l, q) in formats::Q3_K::unpack(b, run).q.iter().enumerate() {
+            for (l, q) in formats::Q3_K::unpack(Portable, b, run).q.iter().enumerate() {
                 let q = (q + 32) as u8;
                 low[half * 64 + (j % 2) * 32 + l] |= (q & 0xf) << (4 * (j / 2));
                 high[half * 32 + l] |= (q >> 4) << (2 * j);
@@ -301,7 +302,7 @@ fn ternary<F: Format>(blocks: &[u8], values: &mut Vec<u8>, scales: &mut Vec<u8>)
         let mut packed = [0u8; 64];
         for run in 0..8 {
             let packed = &mut packed[(run / 4) * 32..][..32];
-            for (packed, q) in packed.iter_mut().zip(F::unpack(b, run).q) {
+            for (packed, q) in packed.iter_mut().zip(F::unpack(Portable, b, run).q) {
                 *packed |= ((q + 1) as u8) << (2 * (run % 4));
             }
         }
@@ -332,7 +333,9 @@ fn grid<F: formats::Grid, const TABLE: u8>(
         scales.extend([TABLE, 0]);
         scales.extend((0..16).map(|half| F::scale(b, half)));
         for run in 0..8 {
-            let q = F::unpack(b, run).q.map(|q| codes[usize::from(q as u8)]);
+            let q = F::unpack(Portable, b, run)
+                .q
+                .map(|q| codes[usize::from(q as u8)]);
             values.extend((0..16).map(|i| q[i] | (q[i + 16] << 4)));
         }
     }

@@ -3,7 +3,7 @@
 use siskin_graph::{BLOCK_TOKENS, Capacity, Graph, Op, Sampled, StepInput};
 
 use crate::device::Kind;
-use crate::prepared::{Extent, Prepared};
+use crate::prepared::{Choosing, Extent, Prepared};
 use crate::{Error, GpuDevice, Result};
 
 /// How many steps may be waiting for their chosen tokens to be read back.
@@ -12,8 +12,23 @@ const RING: usize = 4;
 /// Of one row in the buffer of rows (lib/rows.wgsl).
 pub(crate) const ROW_WORDS: usize = 4;
 
+/// The binding of what is added to logits (choose.wgsl).
+pub(crate) const ADDED: u32 = 2;
+/// Bytes of each token there.
+const ADDED_BYTES: usize = 8;
+
 /// Of one choice in the buffer of samples.
-const SAMPLE_BYTES: u64 = 44;
+const SAMPLE_WORDS: usize = 13;
+
+/// A step whose tokens have not been taken.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    /// Its place in the ring.
+    slot: usize,
+    /// How many tokens it chose.
+    samples: usize,
+    submitted: wgpu::SubmissionIndex,
+}
 
 impl GpuDevice {
     /// The buffers of what a step reads and of what it chooses.
@@ -34,7 +49,7 @@ impl GpuDevice {
         let words = self.lists + sequences * context.div_ceil(BLOCK_TOKENS);
         self.rows = self.storage("rows", words as u64 * 4)?;
         self.written.clear();
-        self.samples = self.storage("samples", choices as u64 * SAMPLE_BYTES)?;
+        self.samples = self.storage("samples", (4 * choices * SAMPLE_WORDS) as u64)?;
         let bytes = choices as u64 * 4;
         self.ring = self.storage("ring", RING as u64 * bytes)?;
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
@@ -73,8 +88,11 @@ impl GpuDevice {
             write(self.lists, &lists);
             self.written = lists;
         }
-        let sample = |sampled: Sampled<'_>| -> [u32; 11] {
+        let mut added: Vec<[u32; 2]> = vec![];
+        let mut sample = |sampled: Sampled<'_>| -> [u32; SAMPLE_WORDS] {
             let s = sampled.sampling;
+            let first_added = added.len();
+            added.extend(sampled.added.iter().map(|(id, v)| [*id, v.to_bits()]));
             [
                 sampled.row as u32,
                 sampled.slot as u32,
@@ -87,6 +105,8 @@ impl GpuDevice {
                 s.min_p.to_bits(),
                 s.repeat_penalty.to_bits(),
                 u32::from(sampled.allowed.is_some()),
+                first_added as u32,
+                sampled.added.len() as u32,
             ]
         };
         for s in &step.sequences {
@@ -98,9 +118,35 @@ impl GpuDevice {
                     .write_buffer(&self.allowed, at, bytemuck::cast_slice(&words));
             }
         }
-        let samples: Vec<_> = step.sampled().map(sample).collect();
+        let samples: Vec<_> = step.sampled().map(&mut sample).collect();
         self.queue
             .write_buffer(&self.samples, 0, bytemuck::cast_slice(&samples));
+        if !added.is_empty() {
+            self.queue
+                .write_buffer(&self.added, 0, bytemuck::cast_slice(&added));
+        }
+    }
+
+    /// Lets a plan add to as many logits as the step does.
+    fn make_room_for_added(&mut self, prepared: &mut Prepared, step: &StepInput) -> Result<()> {
+        let n: usize = step.sampled().map(|s| s.added.len()).sum();
+        if n == 0 {
+            return Ok(());
+        }
+        let needed = (ADDED_BYTES * n) as u64;
+        if needed > self.added.size() {
+            self.added = self.storage("added to logits", needed.next_power_of_two().max(1024))?;
+        }
+        let Some(Choosing { dispatch, entries }) = &mut prepared.choosing else {
+            return Ok(());
+        };
+        let bound = entries.iter_mut().find(|(binding, _)| *binding == ADDED);
+        if let Some((_, bound)) = bound.filter(|(_, bound)| bound.buffer != self.added) {
+            *bound = self.added.clone().into();
+            let choosing = &mut prepared.dispatches[*dispatch];
+            choosing.bind_group = self.bind_group(&choosing.pipeline, entries);
+        }
+        Ok(())
     }
 
     /// Runs some tokens of one or several sequences. The tokens that it chooses are to be [taken](Self::take). Recurrent
@@ -121,16 +167,16 @@ impl GpuDevice {
                 self.plans[kind as usize] = Some(self.lower_for(graph, rows, self.max_samples)?);
             }
         }
-        let Some(prepared) = self.plans[kind as usize].take() else {
+        let Some(mut prepared) = self.plans[kind as usize].take() else {
             return Err(Error::Unsupported("a run before prepare".into()));
         };
-        let result = self.run(&prepared, step);
+        let result = self.run(&mut prepared, step);
         self.plans[kind as usize] = Some(prepared);
         self.last = kind;
         result
     }
 
-    fn run(&mut self, prepared: &Prepared, step: &StepInput) -> Result<()> {
+    fn run(&mut self, prepared: &mut Prepared, step: &StepInput) -> Result<()> {
         let extent = Extent::of_step(step);
         let Capacity {
             context, blocks, ..
@@ -154,6 +200,7 @@ impl GpuDevice {
             self.queue
                 .write_buffer(&self.tokens, 0, bytemuck::cast_slice(tokens));
         }
+        self.make_room_for_added(prepared, step)?;
         let slot = self.slot;
         self.write_step(step, slot);
         let mut encoder = self.device.create_command_encoder(&Default::default());
@@ -162,11 +209,17 @@ impl GpuDevice {
             let from = (4 * slot * self.max_samples) as u64;
             let bytes = 4 * extent.samples as u64;
             encoder.copy_buffer_to_buffer(&self.ring, from, &self.staging[slot], 0, bytes);
-            self.pending.push_back((slot, extent.samples));
+        }
+        let submitted = self.queue.submit([encoder.finish()]);
+        self.counts.submits += 1;
+        if extent.samples > 0 {
+            self.pending.push_back(Pending {
+                slot,
+                samples: extent.samples,
+                submitted,
+            });
             self.slot = (slot + 1) % RING;
         }
-        self.queue.submit([encoder.finish()]);
-        self.counts.submits += 1;
         Ok(())
     }
 
@@ -176,11 +229,16 @@ impl GpuDevice {
     /// # Errors
     /// If no token is pending, or the GPU was lost or failed.
     pub async fn take(&mut self, logits: bool) -> Result<(Vec<u32>, Vec<f32>)> {
-        let Some((slot, samples)) = self.pending.pop_front() else {
+        let Some(Pending {
+            slot,
+            samples,
+            submitted,
+        }) = self.pending.pop_front()
+        else {
             return Err(Error::Unsupported("no token is pending".into()));
         };
         let staging = self.staging[slot].clone();
-        let bytes = self.map(&staging, 4 * samples as u64).await?;
+        let bytes = self.map(&staging, 4 * samples as u64, submitted).await?;
         self.counts.readbacks += 1;
         let tokens = bytemuck::pod_collect_to_vec(&bytes);
         let Some(prepared) = self.plans[self.last as usize].as_ref().filter(|_| logits) else {

@@ -1,7 +1,10 @@
 //! Training on the GPU: batches, gradients, the optimiser.
 
 use siskin_formats::dynamic_map;
-use siskin_graph::{AdamW, Batch, Fusion, Graph, MOMENT_BLOCK, MomentType, Moments, Plan};
+use siskin_graph::{
+    AdamW, Batch, BatchPart, BatchPlan, Fusion, MOMENT_BLOCK, MomentType, Moments, Plan,
+    TrainingGraphs,
+};
 
 use crate::batch::BatchBuffers;
 use crate::lower::Bound;
@@ -11,6 +14,24 @@ use crate::{Error, GpuDevice, Result};
 
 /// Workgroups that share the sum of squares.
 const PARTIALS: u64 = 256;
+
+/// The plans of the graphs of [`TrainingGraphs`].
+#[derive(Debug, Default)]
+struct Plans {
+    learn: Option<Prepared>,
+    score: Option<Prepared>,
+    reference: Option<Prepared>,
+}
+
+impl Plans {
+    fn of(&mut self, which: BatchPlan) -> &mut Option<Prepared> {
+        match which {
+            BatchPlan::Learn(_) => &mut self.learn,
+            BatchPlan::Score => &mut self.score,
+            BatchPlan::Reference => &mut self.reference,
+        }
+    }
+}
 
 /// The state of a training run on the device.
 #[derive(Debug)]
@@ -29,8 +50,7 @@ pub(crate) struct Training {
     partials: wgpu::Buffer,
     norm: wgpu::Buffer,
     optimiser: wgpu::Buffer,
-    /// The loss with its backward pass, and the loss alone.
-    plans: [Option<Prepared>; 2],
+    plans: Plans,
     /// Whether the moments hold anything yet.
     has_moments: bool,
 }
@@ -49,25 +69,24 @@ impl Training {
             partials: none(),
             norm: none(),
             optimiser: none(),
-            plans: [None, None],
+            plans: Plans::default(),
             has_moments: false,
         }
     }
 }
 
 impl GpuDevice {
-    /// Creates plans for batches of up to `rows` tokens: of a graph with its backward pass, and of the loss alone.
+    /// Creates plans for batches of up to `rows` tokens.
     ///
     /// # Errors
     /// As [`Self::prepare`].
     pub fn prepare_training(
         &mut self,
-        graph: Graph,
-        loss: Graph,
+        graphs: TrainingGraphs,
         rows: usize,
         moments: MomentType,
     ) -> Result<()> {
-        let n = graph.params_len();
+        let n = graphs.learn.params_len();
         self.training.len = n;
         self.training.grads = self.storage("gradients", n as u64 * 4)?;
         self.training.moment_type = moments;
@@ -86,37 +105,48 @@ impl GpuDevice {
         self.training.norm = self.storage("norm", 4)?;
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         self.training.optimiser = self.buffer("optimiser", 32, usage);
-        let buffers = self.batch_buffers(&graph, rows)?;
-        for (i, graph) in [graph, loss].into_iter().enumerate() {
+        let buffers = self.batch_buffers(&graphs.learn, rows)?;
+        let mut prepare = |graph| {
             let plan = Plan::new(graph, rows, Fusion::NONE, |_| false);
-            self.training.plans[i] = Some(self.lower_batch(plan, &buffers)?);
-        }
+            self.lower_batch(plan, &buffers)
+        };
+        self.training.plans = Plans {
+            learn: Some(prepare(graphs.learn)?),
+            score: Some(prepare(graphs.score)?),
+            reference: graphs.reference.map(prepare).transpose()?,
+        };
         self.training.batch = buffers;
         self.check()
     }
 
-    /// Runs a batch, with plan 0 (loss and backward pass; gradients are added to those there are) or plan 1 (loss
-    /// alone). Returns the sum of the rows' losses.
+    /// Runs a batch; gradients are added to those there are. Returns each row's loss times its weight; nothing for
+    /// gradients alone.
     ///
     /// # Errors
-    /// If nothing was prepared, the batch has more rows than the plan, or the GPU was lost or failed.
-    ///
-    /// # Panics
-    /// If `which` is neither 0 nor 1.
-    pub async fn run_batch(&mut self, which: usize, batch: &Batch) -> Result<f32> {
-        let Some(prepared) = self.training.plans[which].take() else {
+    /// If the plan was not prepared, the batch has more rows than it, or the GPU was lost or failed.
+    pub async fn run_batch(&mut self, which: BatchPlan, batch: &Batch) -> Result<Vec<f32>> {
+        let Some(prepared) = self.training.plans.of(which).take() else {
             return Err(Error::Unsupported("a batch before prepare_training".into()));
         };
         let buffers = self.training.batch.clone();
-        let submitted = self.submit_batch(&prepared, &buffers, batch);
+        let (loss_end, end) = (prepared.after_output, prepared.dispatches.len());
+        let part = match which.part() {
+            BatchPart::Whole => 0..end,
+            BatchPart::Losses => 0..loss_end,
+            BatchPart::Gradients => loss_end..end,
+        };
+        let submitted = self.submit_batch(&prepared, part, &buffers, batch);
         let view = prepared.plan.view(prepared.plan.graph.outputs[0]);
         let arena = prepared.arena.clone();
-        self.training.plans[which] = Some(prepared);
+        *self.training.plans.of(which) = Some(prepared);
         let bytes = submitted?.rows as u64 * 8;
+        if which.part() == BatchPart::Gradients {
+            return Ok(vec![]);
+        }
         let at = view.offset as u64 * 4;
         let losses: Vec<f32> = self.read_buffer(&arena, at, bytes).await?;
         self.counts.readbacks += 1;
-        Ok(losses.iter().step_by(2).sum())
+        Ok(losses.into_iter().step_by(2).collect())
     }
 
     /// Updates the parameters by one step of AdamW, and clears the gradients. Returns their norm before clipping; if

@@ -17,6 +17,7 @@ mod sequences;
 mod step;
 mod storage;
 mod streams;
+mod training;
 mod weight;
 
 pub use cache_bytes::CacheBytes;
@@ -32,7 +33,8 @@ pub use op::{
 };
 pub use optimiser::{AdamW, MOMENT_BLOCK, MomentType, Moments};
 pub use plan::{Plan, View};
-pub use sequences::{BLOCK_TOKENS, Capacity, Sampled, SequenceRows, StepInput};
+pub use sequences::{BANNED, BLOCK_TOKENS, Capacity, Sampled, SequenceRows, StepInput};
 pub use step::{Batch, Noise, Sampling, dropout_factor};
 pub use streams::MixSpec;
+pub use training::{BatchPart, BatchPlan, TrainingGraphs};
 pub use weight::{Part, Weight, WeightId, WeightKind};

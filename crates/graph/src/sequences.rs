@@ -9,6 +9,9 @@ use crate::{Rows, Sampling};
 /// Serving with PagedAttention", 2023).
 pub const BLOCK_TOKENS: usize = 16;
 
+/// What is added to the logit of a token that must not be chosen.
+pub const BANNED: f32 = -1e30;
+
 /// What the caches have room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
@@ -52,6 +55,9 @@ pub struct SequenceRows {
     pub sampling: Sampling,
     /// The tokens that may be chosen, a bit each; `None` for all. Only with a single choice.
     pub allowed: Option<Vec<u32>>,
+    /// For each choice, tokens and what is added to their logits before all else ([`BANNED`] bans them), each token once;
+    /// choices without an entry add nothing.
+    pub added: Vec<Vec<(u32, f32)>>,
     /// Which of the graph's adapters is for these rows ([`crate::Lora::adapter`]), apart from those that are for all.
     pub adapter: Option<u32>,
 }
@@ -69,6 +75,8 @@ pub struct Sampled<'a> {
     pub sampling: &'a Sampling,
     /// The tokens that it may be, a bit each; `None` for all.
     pub allowed: Option<&'a [u32]>,
+    /// Tokens and what is added to their logits.
+    pub added: &'a [(u32, f32)],
 }
 
 impl SequenceRows {
@@ -101,6 +109,7 @@ impl StepInput {
                 choices: usize::from(sampling.is_some()),
                 sampling: sampling.unwrap_or_default(),
                 allowed: None,
+                added: vec![],
                 adapter: None,
             }],
         }
@@ -129,6 +138,7 @@ impl StepInput {
                 slot: s.slot,
                 sampling: &s.sampling,
                 allowed: s.allowed.as_deref(),
+                added: (s.added.get(s.choices - 1 - back)).map_or(&[][..], Vec::as_slice),
             })
         })
     }

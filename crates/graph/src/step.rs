@@ -1,5 +1,6 @@
 /// How the next token is chosen. The filters apply in this order, each over what is left by those
-/// before it: repeat penalty, temperature, top-k, top-p, min-p. The default is the likeliest token.
+/// before it: repeat penalty, temperature, top-k, top-p, min-p. What a step adds to logits
+/// ([`crate::SequenceRows::added`]) is added before them. The default is the likeliest token.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
     /// 0 takes the likeliest token, whatever the other fields say (but for the penalty).

@@ -1,11 +1,12 @@
 //! Answers that are being generated, to whichever route.
 
-use siskin_engine::{Answer, Error, RequestEvent, new_seed};
+use siskin_engine::{Answer, RequestEvent};
+use siskin_openai::{ApiError, Prompt};
 use tokio::sync::mpsc::Receiver;
 
-use crate::error::{ApiError, Result};
+use crate::error::{Result, ServeError};
 use crate::served::{Lease, Ticket};
-use crate::worker::{Answered, Event, Prompt};
+use crate::worker::{Answered, Event};
 
 /// Answers to a client's request. Dropping it cancels them.
 pub struct Answering {
@@ -26,9 +27,9 @@ impl Answering {
         }
         let ticket = model.ticket(n)?;
         let accepted = model.worker.answer(prompts).await;
-        let accepted = accepted.map_err(|_| ended())?;
+        let accepted = accepted.map_err(|_| ServeError::ended())?;
         Ok(Self {
-            events: accepted.map_err(|e| refused(e, field))?,
+            events: accepted.map_err(|e| ApiError::refused(e, field))?,
             n,
             _ticket: ticket,
             _model: model,
@@ -40,44 +41,17 @@ impl Answering {
         let mut answers: Vec<Option<Answer>> = vec![None; self.n];
         let mut left = self.n;
         while left > 0 {
-            let (index, event) = self.events.recv().await.ok_or_else(ended)?;
+            let (index, event) = self.events.recv().await.ok_or_else(ServeError::ended)?;
             match event {
                 Event::Request(RequestEvent::Done(answer)) => {
                     answers[index] = Some(*answer);
                     left -= 1;
                 }
-                Event::Request(RequestEvent::Failed(e)) => return Err(failed(&e)),
-                Event::Failed(message) => return Err(ApiError::server(message)),
+                Event::Request(RequestEvent::Failed(e)) => return Err(ApiError::failed(&e).into()),
+                Event::Failed(message) => return Err(ApiError::server(message).into()),
                 Event::Request(_) => {}
             }
         }
         Ok(answers.into_iter().flatten().collect())
     }
-}
-
-/// A new id, such as `chatcmpl-…`.
-pub fn new_id(prefix: &str) -> String {
-    let [a, b, c] = [new_seed(), new_seed(), new_seed()];
-    format!("{prefix}{a:08x}{b:08x}{c:08x}")
-}
-
-pub fn ended() -> ApiError {
-    ApiError::server("the model's thread has ended; restart the server")
-}
-
-/// Why a prompt was not accepted.
-pub fn refused(e: Error, field: &str) -> ApiError {
-    match e {
-        Error::PromptTooLong { .. } | Error::TextTooLong { .. } => {
-            ApiError::too_long(field, e.to_string())
-        }
-        Error::Sampling { field, .. } => ApiError::field(field, e.to_string()),
-        Error::Gpu(_) | Error::Cpu(_) => ApiError::server(e.to_string()),
-        e => ApiError::invalid(e.to_string()),
-    }
-}
-
-/// Why an answer ended.
-pub fn failed(e: &Error) -> ApiError {
-    ApiError::server(e.to_string())
 }

@@ -13,10 +13,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use crate::error::ApiError;
+use crate::error::ServeError;
 use crate::models::Models;
 use crate::page::{self, Page};
-use crate::{ServeOptions, answers, embeddings, origin, responses, tokens};
+use crate::{ServeOptions, answers, embeddings, origin, tokens};
 
 pub struct App {
     pub models: Arc<Models>,
@@ -44,7 +44,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/models", get(models))
         .route("/v1/chat/completions", post(answers::chat))
         .route("/v1/completions", post(answers::text))
-        .route("/v1/responses", post(responses::create))
+        .route("/v1/responses", post(answers::responses))
         .route("/v1/embeddings", post(embeddings::create))
         .route("/metrics", get(metrics_text))
         .route("/tokenize", post(tokens::tokenize))
@@ -58,8 +58,8 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-pub async fn no_route(request: Request) -> ApiError {
-    ApiError::no_route(request.method().as_str(), request.uri().path())
+pub async fn no_route(request: Request) -> ServeError {
+    ServeError::no_route(request.method().as_str(), request.uri().path())
 }
 
 /// As llama-server's router, tells whether each is loaded.
@@ -96,7 +96,7 @@ async fn authorise(
     let given = given.and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
     match &app.options.api_key {
         Some(key) if !given.is_some_and(|given| is_same(given, key)) => {
-            ApiError::not_authorised().into_response()
+            ServeError::not_authorised().into_response()
         }
         _ => next.run(request).await,
     }

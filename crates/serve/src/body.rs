@@ -5,24 +5,28 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
+use siskin_openai::{ApiError, Fields};
 use tokio::time::timeout;
 
 use crate::app::App;
-use crate::error::{ApiError, Result};
-use crate::requests::Fields;
+use crate::error::{Result, ServeError};
 
-impl FromRequest<Arc<App>> for Fields {
-    type Rejection = ApiError;
+/// The fields of a request.
+pub struct Body(pub Fields);
+
+impl FromRequest<Arc<App>> for Body {
+    type Rejection = ServeError;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self> {
         let limit = app.options.client_timeout;
         let read = timeout(limit, Bytes::from_request(request, app)).await;
-        let body = read.map_err(|_| ApiError::too_slow(limit))?;
+        let body = read.map_err(|_| ServeError::too_slow(limit))?;
         let body = body.map_err(|e| match e.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(app.options.max_body),
-            _ => ApiError::invalid(format!("the body cannot be read: {e}")),
+            StatusCode::PAYLOAD_TOO_LARGE => ServeError::too_large(app.options.max_body),
+            _ => ServeError(ApiError::invalid(format!("the body cannot be read: {e}"))),
         })?;
         let json = serde_json::from_slice(&body);
-        Self::of(json.map_err(|e| ApiError::invalid(format!("the body is not JSON: {e}")))?)
+        let wrong = |e| ApiError::invalid(format!("the body is not JSON: {e}"));
+        Ok(Self(Fields::of(json.map_err(wrong)?)?))
     }
 }

@@ -6,13 +6,13 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 use siskin_engine::EmbedOptions;
+use siskin_openai::ApiError;
 
-use crate::answering::{ended, refused};
 use crate::app::App;
-use crate::error::{ApiError, Result};
-use crate::requests::Fields;
+use crate::body::Body;
+use crate::error::{Result, ServeError};
 
-pub async fn create(State(app): State<Arc<App>>, mut fields: Fields) -> Result<Json<Value>> {
+pub async fn create(State(app): State<Arc<App>>, Body(mut fields): Body) -> Result<Json<Value>> {
     let model: Option<String> = fields.take("model")?;
     let texts = match fields.need("input")? {
         Value::String(text) => vec![text],
@@ -29,7 +29,7 @@ pub async fn create(State(app): State<Arc<App>>, mut fields: Fields) -> Result<J
         Some("base64") => true,
         Some(other) => {
             let message = format!("`encoding_format` is `{other}`; use float or base64");
-            return Err(ApiError::field("encoding_format", message));
+            return Err(ApiError::field("encoding_format", message).into());
         }
     };
     let options = EmbedOptions {
@@ -40,17 +40,17 @@ pub async fn create(State(app): State<Arc<App>>, mut fields: Fields) -> Result<J
     };
     fields.finish()?;
     if texts.is_empty() {
-        return Err(ApiError::field("input", "`input` is empty"));
+        return Err(ApiError::field("input", "`input` is empty").into());
     }
     let model = app.models.get(model.as_deref()).await?;
     if let Some(adapter) = model.adapter() {
         let message = format!("`{adapter}` is an adapter, and embeddings are the model's own");
-        return Err(ApiError::field("model", message));
+        return Err(ApiError::field("model", message).into());
     }
     let _ticket = model.ticket(1)?;
     let found = model.worker.embed(texts, options).await;
-    let found = found.map_err(|_| ended())?;
-    let found = found.map_err(|e| refused(e, "input"))?;
+    let found = found.map_err(|_| ServeError::ended())?;
+    let found = found.map_err(|e| ApiError::refused(e, "input"))?;
     let data = found.vectors.iter().enumerate().map(|(index, vector)| {
         let embedding = match is_base64 {
             true => base64(vector).into(),

@@ -1,68 +1,40 @@
-//! Errors in OpenAI's shape: <https://platform.openai.com/docs/guides/error-codes>.
+//! Errors as HTTP answers.
 
 use std::time::Duration;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use siskin_openai::ApiError;
 
-pub type Result<T> = std::result::Result<T, ApiError>;
+pub type Result<T> = std::result::Result<T, ServeError>;
+
+const INVALID: &str = "invalid_request_error";
 
 #[derive(Debug)]
-pub struct ApiError {
-    status: StatusCode,
-    kind: &'static str,
-    code: Option<&'static str>,
-    /// The request's field that is wrong.
-    param: Option<String>,
-    message: String,
+pub struct ServeError(pub ApiError);
+
+impl From<ApiError> for ServeError {
+    fn from(error: ApiError) -> Self {
+        Self(error)
+    }
 }
 
-impl ApiError {
-    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            kind,
-            code: None,
-            param: None,
-            message: message.into(),
-        }
-    }
-
-    /// The request is wrong.
-    pub fn invalid(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message)
-    }
-
-    /// A field of the request is wrong.
-    pub fn field(name: &str, message: impl Into<String>) -> Self {
-        Self {
-            param: Some(name.into()),
-            ..Self::invalid(message)
-        }
-    }
-
+impl ServeError {
     pub fn no_model(name: &str, names: &[String]) -> Self {
         let message = format!("there is no model `{name}`; there are {}", names.join(", "));
-        Self {
-            status: StatusCode::NOT_FOUND,
-            code: Some("model_not_found"),
-            ..Self::field("model", message)
-        }
+        let error = ApiError::new(404, INVALID, message);
+        Self(error.with_code("model_not_found").about("model"))
     }
 
     pub fn model_name(name: &str) -> Self {
         let message = format!("`{name}` is not a model's name: it is a path");
-        Self::field("model", message)
+        Self(ApiError::field("model", message))
     }
 
     pub fn not_loaded(name: &str, why: &str) -> Self {
-        Self {
-            code: Some("model_not_loaded"),
-            param: Some("model".into()),
-            ..Self::server(format!("model `{name}` cannot be loaded: {why}"))
-        }
+        let error = ApiError::server(format!("model `{name}` cannot be loaded: {why}"));
+        Self(error.with_code("model_not_loaded").about("model"))
     }
 
     /// As many models as may be loaded are in use.
@@ -71,113 +43,68 @@ impl ApiError {
             "no other model can be loaded while these are in use: {}; try again later, or raise --max-loaded",
             names.join(", ")
         );
-        Self {
-            code: Some("models_busy"),
-            param: Some("model".into()),
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
-        }
+        let error = ApiError::new(503, "server_error", message);
+        Self(error.with_code("models_busy").about("model"))
     }
 
     pub fn no_route(method: &str, path: &str) -> Self {
         let message = format!("`{method} {path}` is not supported");
-        Self {
-            status: StatusCode::NOT_FOUND,
-            ..Self::invalid(message)
-        }
-    }
-
-    pub fn too_long(field: &str, message: impl Into<String>) -> Self {
-        Self {
-            code: Some("context_length_exceeded"),
-            ..Self::field(field, message)
-        }
+        Self(ApiError::new(404, INVALID, message))
     }
 
     pub fn too_large(max: usize) -> Self {
         let message = format!("the body is larger than {max} bytes");
-        Self {
-            status: StatusCode::PAYLOAD_TOO_LARGE,
-            ..Self::invalid(message)
-        }
+        Self(ApiError::new(413, INVALID, message))
     }
 
     pub fn too_slow(limit: Duration) -> Self {
         let message = format!("the body did not arrive within {} seconds", limit.as_secs());
-        Self {
-            status: StatusCode::REQUEST_TIMEOUT,
-            ..Self::invalid(message)
-        }
+        Self(ApiError::new(408, INVALID, message))
     }
 
     /// The host may be the name of another site, which resolves to this server.
     pub fn other_host(host: &str) -> Self {
-        Self::new(
-            StatusCode::FORBIDDEN,
-            "permission_error",
-            format!(
-                "`{host}` is not this machine's own name; use localhost, or start the server with --api-key"
-            ),
-        )
+        let message = format!(
+            "`{host}` is not this machine's own name; use localhost, or start the server with --api-key"
+        );
+        Self(ApiError::new(403, "permission_error", message))
     }
 
     pub fn other_origin(origin: &str) -> Self {
-        Self::new(
-            StatusCode::FORBIDDEN,
-            "permission_error",
-            format!("pages of `{origin}` may not use this server; start it with --cors {origin}"),
-        )
+        let message =
+            format!("pages of `{origin}` may not use this server; start it with --cors {origin}");
+        Self(ApiError::new(403, "permission_error", message))
     }
 
     pub fn not_authorised() -> Self {
-        Self {
-            code: Some("invalid_api_key"),
-            ..Self::new(
-                StatusCode::UNAUTHORIZED,
-                "authentication_error",
-                "the API key is missing or wrong; send it as `Authorization: Bearer KEY`",
-            )
-        }
+        let message = "the API key is missing or wrong; send it as `Authorization: Bearer KEY`";
+        let error = ApiError::new(401, "authentication_error", message);
+        Self(error.with_code("invalid_api_key"))
     }
 
     pub fn busy(waiting: usize) -> Self {
-        Self {
-            code: Some("too_many_requests"),
-            ..Self::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "rate_limit_error",
-                format!("{waiting} requests are waiting already; try again later"),
-            )
-        }
+        let message = format!("{waiting} requests are waiting already; try again later");
+        let error = ApiError::new(429, "rate_limit_error", message);
+        Self(error.with_code("too_many_requests"))
     }
 
-    /// Not the request's fault.
-    pub fn server(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
-    }
-
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// `{"error": …}`.
-    pub fn json(&self) -> Value {
-        json!({"error": {
-            "message": self.message,
-            "type": self.kind,
-            "param": self.param,
-            "code": self.code,
-        }})
+    /// The thread of a model has ended.
+    pub fn ended() -> Self {
+        let message = "the model's thread has ended; restart the server";
+        Self(ApiError::server(message))
     }
 }
 
-impl IntoResponse for ApiError {
+impl IntoResponse for ServeError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.json())).into_response();
+        let status = StatusCode::from_u16(self.0.status());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self.0.json())).into_response();
         let is_temporary = [
             StatusCode::TOO_MANY_REQUESTS,
             StatusCode::SERVICE_UNAVAILABLE,
         ];
-        if is_temporary.contains(&self.status) {
+        if is_temporary.contains(&status) {
             let headers = response.headers_mut();
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

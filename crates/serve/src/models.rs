@@ -8,9 +8,10 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use siskin_engine::Session;
+use siskin_openai::ApiError;
 use tokio::sync::watch;
 
-use crate::error::{ApiError, Result};
+use crate::error::{Result, ServeError};
 use crate::metrics::{self, Metrics};
 use crate::served::{Lease, Served};
 
@@ -170,8 +171,8 @@ impl Models {
         let loaded = loading.wait_for(Option::is_some).await;
         match loaded.as_deref() {
             Ok(Some(Ok(model))) => Ok(Lease::of(model.clone())),
-            Ok(Some(Err(why))) => Err(ApiError::not_loaded(&name, why)),
-            Ok(None) | Err(_) => Err(ApiError::not_loaded(&name, "its thread has ended")),
+            Ok(Some(Err(why))) => Err(ServeError::not_loaded(&name, why)),
+            Ok(None) | Err(_) => Err(ServeError::not_loaded(&name, "its thread has ended")),
         }
     }
 
@@ -179,8 +180,8 @@ impl Models {
         self.list().into_iter().map(|listed| listed.name).collect()
     }
 
-    fn no_model(&self, name: &str) -> ApiError {
-        ApiError::no_model(name, &self.names())
+    fn no_model(&self, name: &str) -> ServeError {
+        ServeError::no_model(name, &self.names())
     }
 
     fn only(&self) -> Result<String> {
@@ -189,7 +190,7 @@ impl Models {
             (Some(only), true) => Ok(only),
             _ => {
                 let message = "`model` is missing; `GET /v1/models` lists the models";
-                Err(ApiError::field("model", message))
+                Err(ApiError::field("model", message).into())
             }
         }
     }
@@ -199,7 +200,7 @@ impl Models {
             return Err(self.no_model(name));
         };
         if name.contains(['/', '\\']) || name.starts_with('.') {
-            return Err(ApiError::model_name(name));
+            return Err(ServeError::model_name(name));
         }
         let mut states = lock(&self.states);
         match states.get(name) {
@@ -230,7 +231,7 @@ impl Models {
         };
         if let Err(e) = thread.spawn(load) {
             states.remove(name);
-            return Err(ApiError::server(format!("no thread can be started: {e}")));
+            return Err(ApiError::server(format!("no thread can be started: {e}")).into());
         }
         Ok(State::Loading(loading))
     }
@@ -317,7 +318,7 @@ fn make_room(states: &mut States, max_loaded: usize) -> Result<Vec<JoinHandle<()
         });
         let Some(name) = oldest.map(|(name, _)| name.clone()) else {
             let names: Vec<&str> = states.keys().map(String::as_str).collect();
-            return Err(ApiError::no_room(&names));
+            return Err(ServeError::no_room(&names));
         };
         if let Some(State::Ready(model)) = states.remove(&name) {
             dropped.extend(Arc::into_inner(model).map(Served::end));

@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
-use crate::error::{ApiError, Result};
+use crate::error::{Result, ServeError};
 
 /// Whether a request may come from where it comes from.
 fn check_source(app: &App, headers: &HeaderMap) -> Result<()> {
@@ -28,7 +28,7 @@ fn check_source(app: &App, headers: &HeaderMap) -> Result<()> {
         && !is_sure
         && app.address.is_loopback()
     {
-        return Err(ApiError::other_host(host));
+        return Err(ServeError::other_host(host));
     }
     let Some(origin) = origin else {
         return Ok(());
@@ -37,7 +37,7 @@ fn check_source(app: &App, headers: &HeaderMap) -> Result<()> {
     let is_own = is_sure && host.is_some_and(|host| is_same(origin, host));
     match is_own || allowed.is_some_and(|allowed| allowed == "*" || allowed == origin) {
         true => Ok(()),
-        false => Err(ApiError::other_origin(origin)),
+        false => Err(ServeError::other_origin(origin)),
     }
 }
 

@@ -8,12 +8,12 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use siskin_engine::{Grammar, Session};
-use siskin_grammar::{Calls, Grammars};
+use siskin_grammar::{Grammars, Source};
+use siskin_openai::ApiError;
 use siskin_text::TextModel;
 
-use crate::error::{ApiError, Result};
+use crate::error::{Result, ServeError};
 use crate::metrics::Metrics;
-use crate::shape::Wanted;
 use crate::worker::Worker;
 
 /// A model that is loaded.
@@ -51,25 +51,13 @@ impl Served {
     }
 
     /// A request's grammar, for this model's vocabulary.
-    pub fn grammar(&self, (field, shape): &Wanted) -> Result<Arc<dyn Grammar>> {
-        self.compiled(field, |grammars| grammars.compile(shape))
-    }
-
-    /// The grammar of calls, if there can be one.
-    pub fn calls(&self, calls: &Calls) -> Result<Option<Arc<dyn Grammar>>> {
-        self.compiled("tools", |grammars| grammars.calls(calls))
-    }
-
-    fn compiled<T>(
-        &self,
-        field: &str,
-        compile: impl FnOnce(&Grammars) -> std::result::Result<T, siskin_grammar::Error>,
-    ) -> Result<T> {
+    pub fn grammar(&self, field: &str, source: &Source) -> Result<Arc<dyn Grammar>> {
         let grammars = self
             .grammars
             .get_or_init(|| Grammars::new(self.text.clone()));
-        let compiled = grammars.as_ref().map_err(Clone::clone).and_then(compile);
-        compiled.map_err(|e| ApiError::field(field, format!("`{field}`: {e}")))
+        let grammars = grammars.as_ref().map_err(Clone::clone);
+        let compiled = grammars.and_then(|g| g.compile_source(source));
+        Ok(compiled.map_err(|e| ApiError::field(field, format!("`{field}`: {e}")))?)
     }
 
     /// Places for `n` requests.
@@ -80,7 +68,7 @@ impl Served {
             n,
         };
         match before + n > self.max_requests {
-            true => Err(ApiError::busy(before)),
+            true => Err(ServeError::busy(before)),
             false => Ok(ticket),
         }
     }

@@ -8,35 +8,22 @@ use std::time::Duration;
 
 use axum::response::sse::{Event as Sse, KeepAlive, Sse as Response};
 use axum::response::{IntoResponse, Response as HttpResponse};
-use siskin_engine::RequestEvent;
+use siskin_openai::{ApiError, Stream as Sent, StreamEvent};
 use tokio_stream::Stream;
 
-use crate::answering::{Answering, ended};
-use crate::error::ApiError;
+use crate::answering::Answering;
+use crate::error::ServeError;
 use crate::worker::Event;
 
 /// How long a connection may be silent: proxies close those that are longer.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// Events that have not been sent.
-pub type Ready = VecDeque<Sse>;
-
-/// What a route sends of its answers' events.
-pub trait Format: Send + Unpin + 'static {
-    /// What comes before the first event.
-    fn begin(&mut self, ready: &mut Ready);
-    /// An event of the answer of this index. Returns whether the stream has ended.
-    fn take(&mut self, index: usize, event: RequestEvent, ready: &mut Ready) -> bool;
-    /// Ends the stream.
-    fn fail(&mut self, error: &ApiError, ready: &mut Ready);
-}
-
-pub fn stream(answering: Answering, mut format: impl Format) -> HttpResponse {
+pub fn stream(answering: Answering, mut sent: Box<dyn Sent>) -> HttpResponse {
     let mut ready = VecDeque::new();
-    format.begin(&mut ready);
+    sent.begin(&mut ready);
     let stream = Streaming {
         answering,
-        format,
+        sent,
         ready,
         has_ended: false,
     };
@@ -44,30 +31,31 @@ pub fn stream(answering: Answering, mut format: impl Format) -> HttpResponse {
     Response::new(stream).keep_alive(keep_alive).into_response()
 }
 
-struct Streaming<F> {
+struct Streaming {
     answering: Answering,
-    format: F,
-    ready: Ready,
+    sent: Box<dyn Sent>,
+    /// Events that have not been sent.
+    ready: VecDeque<StreamEvent>,
     has_ended: bool,
 }
 
-impl<F: Format> Streaming<F> {
+impl Streaming {
     fn take(&mut self, index: usize, event: Event) {
         match event {
             Event::Request(event) => {
-                self.has_ended = self.format.take(index, event, &mut self.ready);
+                self.has_ended = self.sent.take(index, &event, &mut self.ready);
             }
             Event::Failed(message) => self.fail(&ApiError::server(message)),
         }
     }
 
     fn fail(&mut self, error: &ApiError) {
-        self.format.fail(error, &mut self.ready);
+        self.sent.fail(error, &mut self.ready);
         self.has_ended = true;
     }
 }
 
-impl<F: Format> Stream for Streaming<F> {
+impl Stream for Streaming {
     type Item = Result<Sse, Infallible>;
 
     fn poll_next(
@@ -76,14 +64,18 @@ impl<F: Format> Stream for Streaming<F> {
     ) -> Poll<Option<Result<Sse, Infallible>>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                return Poll::Ready(Some(Ok(event)));
+                let sse = Sse::default().data(event.data);
+                return Poll::Ready(Some(Ok(match event.name {
+                    Some(name) => sse.event(name),
+                    None => sse,
+                })));
             }
             if self.has_ended {
                 return Poll::Ready(None);
             }
             match self.answering.events.poll_recv(context) {
                 Poll::Ready(Some((index, event))) => self.take(index, event),
-                Poll::Ready(None) => self.fail(&ended()),
+                Poll::Ready(None) => self.fail(&ServeError::ended().0),
                 Poll::Pending => return Poll::Pending,
             }
         }

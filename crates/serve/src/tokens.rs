@@ -5,14 +5,14 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
+use siskin_openai::{ApiError, Conversation, Tools};
 
 use crate::app::App;
-use crate::error::{ApiError, Result};
-use crate::requests::{Conversation, Fields};
-use crate::tools::Tools;
+use crate::body::Body;
+use crate::error::Result;
 
 /// `{"content": text}` becomes `{"tokens": [id]}`; with `with_pieces`, `[{"id", "piece"}]`.
-pub async fn tokenize(State(app): State<Arc<App>>, mut fields: Fields) -> Result<Json<Value>> {
+pub async fn tokenize(State(app): State<Arc<App>>, Body(mut fields): Body) -> Result<Json<Value>> {
     let model: Option<String> = fields.take("model")?;
     let content: String = fields.need("content")?;
     let with_pieces = fields.take("with_pieces")?.unwrap_or(false);
@@ -29,7 +29,10 @@ pub async fn tokenize(State(app): State<Arc<App>>, mut fields: Fields) -> Result
 }
 
 /// `{"tokens": [id]}` becomes `{"content": text}`.
-pub async fn detokenize(State(app): State<Arc<App>>, mut fields: Fields) -> Result<Json<Value>> {
+pub async fn detokenize(
+    State(app): State<Arc<App>>,
+    Body(mut fields): Body,
+) -> Result<Json<Value>> {
     let model: Option<String> = fields.take("model")?;
     let tokens: Vec<u32> = fields.need("tokens")?;
     fields.finish()?;
@@ -40,7 +43,7 @@ pub async fn detokenize(State(app): State<Arc<App>>, mut fields: Fields) -> Resu
 /// `{"messages": […]}` becomes `{"prompt": text}`.
 pub async fn apply_template(
     State(app): State<Arc<App>>,
-    mut fields: Fields,
+    Body(mut fields): Body,
 ) -> Result<Json<Value>> {
     let model: Option<String> = fields.take("model")?;
     let tools = Tools::of(&mut fields)?;

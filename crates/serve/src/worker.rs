@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use pollster::block_on;
-use siskin_engine::{
-    EmbedOptions, Embeddings, Error, GenerateOptions, RequestEvent, RequestId, Session, Update,
-};
+use siskin_engine::{EmbedOptions, Embeddings, Error, RequestEvent, RequestId, Session, Update};
+use siskin_openai::Prompt;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::memory;
@@ -26,13 +25,6 @@ pub enum Event {
     Request(RequestEvent),
     /// The device failed, or the client has left too much unread.
     Failed(String),
-}
-
-/// A prompt with how it is answered.
-#[derive(Debug)]
-pub struct Prompt {
-    pub tokens: Arc<[u32]>,
-    pub options: GenerateOptions,
 }
 
 enum Command {

@@ -24,7 +24,7 @@ mod to_folder;
 mod to_gguf;
 mod tokenizer;
 
-pub use calls::{AnswerFormat, AnswerParser, Part, ToolCall, tool_names};
+pub use calls::{AnswerFormat, AnswerParser, CallStart, Part, ToolCall, is_tool_name, tool_names};
 pub use error::{Error, Result};
 pub use inputs::Input;
 pub use merges::MergedWord;

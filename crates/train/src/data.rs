@@ -225,7 +225,7 @@ mod tests {
     fn messages(example: &Example) -> &[Message] {
         match example {
             Example::Chat(c) => &c.messages,
-            Example::Text { .. } => &[],
+            _ => &[],
         }
     }
 

@@ -15,6 +15,16 @@ pub enum Error {
         range: &'static str,
     },
     #[error(
+        "all answers of {name} (records {first} to {last}) have the `label` {label}; the objective kto needs both \
+         kinds"
+    )]
+    OneLabel {
+        name: String,
+        first: usize,
+        last: usize,
+        label: bool,
+    },
+    #[error(
         "the loss of step {step} is {loss}, so training cannot continue; try a lower learning rate \
          (it was {learning_rate:e})"
     )]

@@ -6,14 +6,30 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use siskin_text::Message;
 
+use crate::{Preference, Rated};
+
 /// One example to learn from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Example {
     /// A conversation, of which the assistant's turns are learned.
     Chat(Conversation),
+    /// A better and a worse answer.
+    Preference(Preference),
+    /// A good or a bad answer.
+    Rated(Rated),
     /// Plain text, all of which is learned.
     Text { text: String },
+}
+
+impl Example {
+    /// Reads a record in any of the formats of [`RecordFormat`].
+    ///
+    /// # Errors
+    /// Why it is not a valid example.
+    pub fn read(json: &Json) -> Result<Self, String> {
+        crate::record::example(json).map(|(_, example)| example)
+    }
 }
 
 /// Turns, and the other inputs of the chat template.
@@ -53,6 +69,10 @@ pub enum RecordFormat {
     PromptCompletion,
     /// `{"text"}`, or a text file with an empty line between examples.
     Text,
+    /// `{"prompt", "chosen", "rejected"}`, or without a prompt, with which both then begin.
+    Preference,
+    /// `{"prompt", "completion", "label"}`.
+    Rated,
 }
 
 impl fmt::Display for RecordFormat {
@@ -63,6 +83,8 @@ impl fmt::Display for RecordFormat {
             Self::Alpaca => "Alpaca",
             Self::PromptCompletion => "prompt and completion",
             Self::Text => "text",
+            Self::Preference => "chosen and rejected",
+            Self::Rated => "prompt, completion and label",
         })
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use siskin_engine::{AdamW, AdapterConfig, Checkpointing, MomentType};
 
-use crate::{Error, Result};
+use crate::{Error, LossType, Objective, Result};
 
 /// The learning rate schedule after warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,20 @@ pub enum LossOn {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainOptions {
+    pub objective: Objective,
+    /// How strongly the objective holds on to the reference, or the scale of its rewards; by default 0.1, for SimPO 2.
+    pub beta: Option<f32>,
+    /// Of DPO and CPO; by default the sigmoid.
+    pub loss_type: Option<LossType>,
+    /// The probability that a pair is taken to be the other way round.
+    pub label_smoothing: f32,
+    /// The margin of SimPO's rewards; 1 by default.
+    pub simpo_gamma: Option<f32>,
+    /// The weight of the chosen answers' cross-entropy: of CPO 1 by default, of SimPO 0.
+    pub cpo_alpha: Option<f32>,
+    /// The weights of KTO's desirable and undesirable answers; 1 by default.
+    pub desirable_weight: Option<f32>,
+    pub undesirable_weight: Option<f32>,
     pub rank: usize,
     /// The adapter is scaled by `lora_alpha / rank`, or with rslora by `lora_alpha / √rank`; by default
     /// twice the rank.
@@ -49,7 +63,8 @@ pub struct TrainOptions {
     pub target_modules: Vec<String>,
     pub lora_dropout: f32,
     pub optim: Optim,
-    pub learning_rate: f32,
+    /// By default 1e-3, and 5e-5 for objectives over preferences.
+    pub learning_rate: Option<f32>,
     pub schedule: Schedule,
     /// Steps over which the rate rises to its peak.
     pub warmup_steps: usize,
@@ -77,6 +92,14 @@ pub struct TrainOptions {
 impl Default for TrainOptions {
     fn default() -> Self {
         Self {
+            objective: Objective::Sft,
+            beta: None,
+            loss_type: None,
+            label_smoothing: 0.0,
+            simpo_gamma: None,
+            cpo_alpha: None,
+            desirable_weight: None,
+            undesirable_weight: None,
             rank: 8,
             lora_alpha: None,
             use_rslora: false,
@@ -84,7 +107,7 @@ impl Default for TrainOptions {
             target_modules: vec!["all-linear".into()],
             lora_dropout: 0.0,
             optim: Optim::AdamW,
-            learning_rate: 1e-3,
+            learning_rate: None,
             schedule: Schedule::Cosine,
             warmup_steps: 5,
             weight_decay: 0.0,
@@ -118,7 +141,7 @@ impl TrainOptions {
             })
         };
         let positive = |v: f32| v > 0.0 && v.is_finite();
-        let (rate, decay, clip) = (self.learning_rate, self.weight_decay, self.max_grad_norm);
+        let (rate, decay, clip) = (self.peak_rate(), self.weight_decay, self.max_grad_norm);
         check(
             (1..=1024).contains(&self.rank),
             "rank",
@@ -200,7 +223,8 @@ impl TrainOptions {
             "target_modules",
             "empty".into(),
             "use all-linear, or names such as q_proj",
-        )
+        )?;
+        self.check_objective()
     }
 
     fn alpha(&self) -> f32 {
@@ -212,10 +236,10 @@ impl TrainOptions {
     pub fn rate(&self, step: usize, total: usize) -> f32 {
         let (at, warmup) = (step - 1, self.warmup_steps.min(total / 2));
         if at < warmup {
-            return self.learning_rate * (at + 1) as f32 / (warmup + 1) as f32;
+            return self.peak_rate() * (at + 1) as f32 / (warmup + 1) as f32;
         }
         let done = (at - warmup) as f32 / (total - warmup).max(1) as f32;
-        self.learning_rate
+        self.peak_rate()
             * match self.schedule {
                 Schedule::Constant => 1.0,
                 Schedule::Linear => 1.0 - done,
@@ -280,7 +304,7 @@ mod tests {
     #[test]
     fn the_rate_rises_and_falls() {
         let o = TrainOptions {
-            learning_rate: 1.0,
+            learning_rate: Some(1.0),
             warmup_steps: 3,
             schedule: Schedule::Linear,
             ..TrainOptions::default()

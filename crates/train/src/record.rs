@@ -4,9 +4,9 @@ use serde_json::{Map, Value as Json};
 use siskin_text::Message;
 
 use crate::turns::turns;
-use crate::{Conversation, Example, RecordFormat};
+use crate::{Conversation, Example, RecordFormat, record_preference};
 
-type Result<T> = std::result::Result<T, String>;
+pub(crate) type Result<T> = std::result::Result<T, String>;
 
 /// Fields that describe a record's origin rather than content to learn.
 const ABOUT_THE_RECORD: [&str; 56] = [
@@ -75,12 +75,12 @@ pub(crate) fn is_about_the_record(key: &str) -> bool {
     key.is_empty() || key.starts_with("unnamed: ") || ABOUT_THE_RECORD.contains(&key.as_str())
 }
 
-const SYSTEM: [&str; 3] = ["system", "system_prompt", "system_message"];
-const PROMPT: [&str; 5] = ["prompt", "question", "query", "user", "input"];
+pub(crate) const SYSTEM: [&str; 3] = ["system", "system_prompt", "system_message"];
+pub(crate) const PROMPT: [&str; 5] = ["prompt", "question", "query", "user", "input"];
 const ANSWER: [&str; 5] = ["completion", "response", "output", "answer", "assistant"];
 
 /// A record's fields that have not been read yet.
-struct Fields(Map<String, Json>);
+pub(crate) struct Fields(pub Map<String, Json>);
 
 impl Fields {
     /// The first of the keys that is not empty.
@@ -90,7 +90,7 @@ impl Fields {
         self.0.remove_entry(*key)
     }
 
-    fn text(&mut self, keys: &[&str]) -> Result<Option<String>> {
+    pub fn text(&mut self, keys: &[&str]) -> Result<Option<String>> {
         match self.find(keys) {
             Some((_, Json::String(s))) => Ok(Some(s)),
             Some((key, _)) => Err(format!("`{key}` is not a string")),
@@ -124,7 +124,7 @@ impl Fields {
     fn nothing_is_left(&self, example: &Example) -> Result<()> {
         let messages = match example {
             Example::Chat(c) => &c.messages[..],
-            Example::Text { .. } => &[],
+            _ => &[],
         };
         let is_copy = |key: &str, value: &Json| {
             let Some(value) = value.as_str() else {
@@ -150,7 +150,7 @@ impl Fields {
 
 const IMAGES: [&str; 6] = ["image", "images", "audio", "audios", "video", "videos"];
 
-fn is_empty(value: &Json) -> bool {
+pub(crate) fn is_empty(value: &Json) -> bool {
     match value {
         Json::Null => true,
         Json::String(s) => s.trim().is_empty(),
@@ -167,23 +167,11 @@ pub(crate) fn example(json: &Json) -> Result<(RecordFormat, Example)> {
         Json::Array(_) => Map::from_iter([("messages".to_string(), json.clone())]),
         _ => return Err("it is not an object with named fields".into()),
     };
-    let preference = ["chosen", "rejected"].map(|k| record.contains_key(k));
-    if preference.contains(&true) {
-        return Err(
-            "it is preference data (`chosen` and `rejected`), as used by DPO; here an example has one \
-             answer"
-                .into(),
-        );
-    }
     let mut fields = Fields(record);
-    let (format, example) = read(&mut fields)?;
-    if format == RecordFormat::PromptCompletion
-        && fields.0.get("label").is_some_and(Json::is_boolean)
-    {
-        return Err(
-            "it is preference data (`label`), as used by KTO; here every answer is learned".into(),
-        );
-    }
+    let (format, example) = match record_preference::format(&fields) {
+        Some(format) => (format, record_preference::read(&mut fields, format)?),
+        None => read(&mut fields)?,
+    };
     fields.nothing_is_left(&example)?;
     Ok((format, example))
 }
@@ -245,13 +233,7 @@ fn question(fields: &Map<String, Json>) -> Option<&str> {
 /// A conversation with the fields that accompany its turns.
 fn chat(fields: &mut Fields, mut messages: Vec<Message>) -> Result<Example> {
     if let Some(system) = fields.text(&SYSTEM)? {
-        match messages.first() {
-            Some(first) if first.role() == "system" && first.content().trim() != system.trim() => {
-                return Err("it has a system message and a different one among its turns".into());
-            }
-            Some(first) if first.role() == "system" => (),
-            _ => messages.insert(0, Message::new("system", &system)),
-        }
+        put_system(&system, &mut messages)?;
     }
     let answers = || messages.iter().filter(|m| m.role() == "assistant");
     if answers().next().is_none() {
@@ -260,6 +242,29 @@ fn chat(fields: &mut Fields, mut messages: Vec<Message>) -> Result<Example> {
     if answers().all(|m| m.0.contains_key("weight")) {
         return Err("none of its assistant turns is marked as learned".into());
     }
+    let (tools, chat_template_kwargs) = template_inputs(fields)?;
+    Ok(Example::Chat(Conversation {
+        messages,
+        tools,
+        chat_template_kwargs,
+        is_completion: false,
+    }))
+}
+
+/// Puts a system message in front of turns that have none.
+pub(crate) fn put_system(system: &str, messages: &mut Vec<Message>) -> Result<()> {
+    match messages.first() {
+        Some(first) if first.role() == "system" && first.content().trim() != system.trim() => {
+            return Err("it has a system message and a different one among its turns".into());
+        }
+        Some(first) if first.role() == "system" => (),
+        _ => messages.insert(0, Message::new("system", system)),
+    }
+    Ok(())
+}
+
+/// Tools and what else the chat template reads.
+pub(crate) fn template_inputs(fields: &mut Fields) -> Result<(Vec<Json>, Map<String, Json>)> {
     let mut tools = fields.list("tools")?.unwrap_or_default();
     for tool in &mut tools {
         if let Json::String(text) = tool {
@@ -274,12 +279,7 @@ fn chat(fields: &mut Fields, mut messages: Vec<Message>) -> Result<Example> {
         Some(Json::Object(map)) => map,
         Some(_) => return Err("`chat_template_kwargs` is not an object".into()),
     };
-    Ok(Example::Chat(Conversation {
-        messages,
-        tools,
-        chat_template_kwargs,
-        is_completion: false,
-    }))
+    Ok((tools, chat_template_kwargs))
 }
 
 /// A question and its answer, optionally after earlier ones.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use siskin_text::{Message, TextModel, Token};
 
+use crate::preference::Answered;
 use crate::record::is_about_the_record;
 use crate::spans::{Rendering, request};
 use crate::turns::take_weight;
@@ -54,15 +55,45 @@ impl Tokens {
         loss_on: LossOn,
         limit: impl Into<Limit>,
     ) -> Result<std::result::Result<Self, String>> {
-        let limit = limit.into();
         let found = match example {
-            Example::Chat(conversation) => chat(model, conversation, loss_on)?,
+            Example::Chat(conversation) => chat(model, conversation, Learn::On(loss_on))?,
+            Example::Preference(_) | Example::Rated(_) => {
+                Err("it has preferences, of which each answer has tokens of its own".into())
+            }
             Example::Text { text } => {
                 let tokens = ended(model, text)?;
                 let learned = vec![true; tokens.len()];
                 Ok((text.clone(), tokens, learned))
             }
         };
+        Self::within(limit.into(), found)
+    }
+
+    /// The tokens of a prompt with an answer, of which those after the prompt are learned, as in TRL.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub(crate) fn of_answer(
+        model: &TextModel,
+        answered: &Answered,
+        limit: Limit,
+    ) -> Result<std::result::Result<Self, String>> {
+        let found = match answered {
+            Answered::Chat(conversation, turn) => chat(model, conversation, Learn::From(*turn))?,
+            Answered::Text(text, start) => {
+                let tokens = ended(model, text)?;
+                let learned = inside(&tokens, std::slice::from_ref(&(*start..text.len())));
+                Ok((text.clone(), tokens, learned))
+            }
+        };
+        Self::within(limit, found)
+    }
+
+    /// Truncates what was found.
+    fn within(
+        limit: Limit,
+        found: std::result::Result<Learned, String>,
+    ) -> Result<std::result::Result<Self, String>> {
         let (text, tokens, learned) = match found {
             Ok(found) => found,
             Err(reason) => return Ok(Err(reason)),
@@ -94,6 +125,23 @@ impl Tokens {
         }))
     }
 
+    /// This prompt with the answer of another example, where each answer is learned from its beginning to its end.
+    pub(crate) fn with_answer_of(&self, other: &Self, limit: Limit) -> Self {
+        let start = |t: &Self| t.learned.iter().position(|l| *l).unwrap_or(t.ids.len());
+        let prompt = self.ids[..start(self)].iter();
+        let mut ids: Vec<u32> = prompt.chain(&other.ids[start(other)..]).copied().collect();
+        let cut = ids.len().saturating_sub(limit.tokens);
+        ids.truncate(limit.tokens);
+        let learned = (0..ids.len()).map(|i| i >= start(self)).collect();
+        Self {
+            ids,
+            learned,
+            cut,
+            spans: vec![],
+            text: String::new(),
+        }
+    }
+
     pub fn learned_len(&self) -> usize {
         self.learned.iter().filter(|l| **l).count()
     }
@@ -107,10 +155,18 @@ impl Tokens {
 /// A text, its tokens, and which of them are learned.
 type Learned = (String, Vec<Token>, Vec<bool>);
 
+/// Which tokens of a conversation are learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Learn {
+    On(LossOn),
+    /// All from the beginning of this turn's answer on.
+    From(usize),
+}
+
 fn chat(
     model: &TextModel,
     conversation: &Conversation,
-    loss_on: LossOn,
+    learn: Learn,
 ) -> Result<std::result::Result<Learned, String>> {
     // The keys that mark a turn as learned or not are not for the template.
     let mut conversation = conversation.clone();
@@ -131,7 +187,7 @@ fn chat(
     }
     let rendered = match rendered {
         Ok(rendered) => rendered,
-        Err(siskin_text::Error::NoTemplate) => return completion(model, &conversation, loss_on),
+        Err(siskin_text::Error::NoTemplate) => return completion(model, &conversation, learn),
         Err(e) => return Ok(Err(e.to_string())),
     };
     if let Some(reason) = not_read(model, &conversation, &rendered.text) {
@@ -152,6 +208,19 @@ fn chat(
         let turns = turns.filter(|(i, m)| m.role() == "assistant" && weights[*i] == wanted);
         let spans = turns.map(|(i, _)| place.answer(i));
         spans.collect::<std::result::Result<Vec<_>, _>>()
+    };
+    let loss_on = match learn {
+        Learn::On(loss_on) => loss_on,
+        Learn::From(turn) => {
+            let answer = place.answer(turn);
+            return Ok(answer.map(|answer| {
+                let learned = inside(
+                    &tokens,
+                    std::slice::from_ref(&(answer.start..rendered.text.len())),
+                );
+                (rendered.text.clone(), tokens.clone(), learned)
+            }));
+        }
     };
     let mut learned = match (loss_on, &rendered.generation) {
         (LossOn::All, _) => vec![true; tokens.len()],
@@ -188,7 +257,7 @@ fn fill_contents(conversation: &mut Conversation) -> bool {
 fn completion(
     model: &TextModel,
     conversation: &Conversation,
-    loss_on: LossOn,
+    learn: Learn,
 ) -> Result<std::result::Result<Learned, String>> {
     let [prompt, answer] = &conversation.messages[..] else {
         return Ok(Err(NO_TEMPLATE.into()));
@@ -199,9 +268,11 @@ fn completion(
     let prompt = prompt.content();
     let text = format!("{prompt}{}", answer.content());
     let tokens = ended(model, &text)?;
-    let learned = match loss_on {
-        LossOn::All => vec![true; tokens.len()],
-        LossOn::Assistant => inside(&tokens, std::slice::from_ref(&(prompt.len()..text.len()))),
+    let learned = match learn {
+        Learn::On(LossOn::All) => vec![true; tokens.len()],
+        Learn::On(LossOn::Assistant) | Learn::From(_) => {
+            inside(&tokens, std::slice::from_ref(&(prompt.len()..text.len())))
+        }
     };
     Ok(Ok((text, tokens, learned)))
 }

@@ -7,15 +7,17 @@ use siskin_graph::Noise;
 use web_time::Instant;
 
 use crate::batch::pack;
+use crate::objective::DataKind;
+use crate::preference_step::References;
 use crate::training_checkpoint::TrainingCheckpoint;
-use crate::{Error, Record, Result, Summary, Tokens, TrainOptions, TrainingPlan};
+use crate::{Error, Preferences, Record, Result, Summary, Tokens, TrainOptions, TrainingPlan};
 
 /// The outcome of a step.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct StepReport {
     /// From 1.
     pub step: usize,
-    /// Mean over the step's learned tokens, before the update.
+    /// Before the update: the mean over the step's learned tokens, or of the objective over its examples.
     pub loss: f32,
     pub learning_rate: f32,
     /// Before clipping.
@@ -23,19 +25,38 @@ pub struct StepReport {
     /// Tokens that were processed.
     pub tokens: usize,
     pub seconds: f64,
-    /// Mean loss of the held-out examples after the step, where it was scored.
+    /// What an objective over preferences is made of.
+    #[serde(flatten)]
+    pub preferences: Option<Preferences>,
+    /// Loss of the held-out examples after the step, where it was scored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out: Option<f32>,
+    /// The fraction of held-out pairs whose chosen answer has the greater reward.
+    #[serde(
+        rename = "held_out_rewards/accuracies",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub held_out_accuracies: Option<f32>,
+}
+
+/// What the held-out examples give.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct HeldOut {
+    pub loss: f32,
+    #[serde(flatten)]
+    pub preferences: Option<Preferences>,
 }
 
 /// A training run in progress. Each call takes the session that it was created for, so that the session can answer
 /// with the current adapter between steps.
 #[derive(Debug)]
 pub struct Trainer {
-    plan: TrainingPlan,
+    pub(crate) plan: TrainingPlan,
+    /// Log-probabilities by the model without the adapter.
+    pub(crate) references: References,
     /// Distinguishes the model from others with the same shapes.
     model: String,
-    step: usize,
+    pub(crate) step: usize,
 }
 
 /// Options that determine how long a training run is, not what it does.
@@ -43,8 +64,10 @@ const MAY_CHANGE: [&str; 3] = ["epochs", "steps", "eval_every"];
 
 impl Trainer {
     pub(crate) fn at_start(plan: TrainingPlan, model: String) -> Self {
+        let items = plan.examples.len() + plan.held_out.len();
         Self {
             plan,
+            references: References::of(items),
             model,
             step: 0,
         }
@@ -82,36 +105,66 @@ impl Trainer {
         &self.plan.held_out_places
     }
 
-    /// The examples of a step, counted from 0; each epoch has its own order.
-    fn examples_of(&self, step: usize) -> Vec<&Tokens> {
+    /// The places of the examples of a step, counted from 0; each epoch has its own order.
+    pub(crate) fn examples_of(&self, step: usize) -> Vec<usize> {
         let epoch = step / self.plan.summary.steps_per_epoch;
         let mut order: Vec<usize> = (0..self.plan.examples.len()).collect();
         Noise::new(self.plan.options.seed ^ ((epoch as u64 + 1) << 32)).shuffle(&mut order);
         let at = step % self.plan.summary.steps_per_epoch * self.plan.options.batch_size;
         let end = (at + self.plan.options.batch_size).min(order.len());
-        order[at..end]
-            .iter()
-            .map(|i| &self.plan.examples[*i])
-            .collect()
+        order[at..end].to_vec()
+    }
+
+    fn is_of_answers(&self) -> bool {
+        self.plan.options.objective.data() == DataKind::Answers
+    }
+
+    pub(crate) fn dropout_seed(&self) -> u32 {
+        (self.plan.options.seed as u32).wrapping_add(self.step as u32)
     }
 
     /// The next step's runs.
     fn batches(&self) -> Vec<Batch> {
-        let options = &self.plan.options;
-        let seed = (options.seed as u32).wrapping_add(self.step as u32);
-        let examples = self.examples_of(self.step);
-        pack(&examples, self.plan.setup.rows, options.packing, seed)
+        let examples = self.examples_of(self.step).into_iter();
+        let texts = examples.flat_map(|i| &self.plan.examples[i].texts);
+        let texts: Vec<&Tokens> = texts.collect();
+        let (rows, packing) = (self.plan.setup.rows, self.plan.options.packing);
+        pack(&texts, rows, packing, self.dropout_seed())
+    }
+
+    /// Accumulates the gradients of the next step. Returns its loss, its tokens, and what the loss is made of.
+    async fn accumulate(
+        &mut self,
+        session: &mut Session,
+    ) -> Result<(f32, usize, Option<Preferences>)> {
+        if !self.is_of_answers() {
+            let examples = self.examples_of(self.step);
+            let found = self.accumulate_preferences(session, &examples).await?;
+            return Ok((found.loss, found.tokens, Some(found.preferences)));
+        }
+        let (mut loss, mut tokens) = (0.0, 0);
+        for batch in &self.batches() {
+            loss += session.train_batch(batch).await?;
+            tokens += batch.rows();
+        }
+        Ok((loss, tokens, None))
     }
 
     /// Seconds per step, measured on the next one without an update.
-    pub async fn measure(&self, session: &mut Session) -> Result<f64> {
+    pub async fn measure(&mut self, session: &mut Session) -> Result<f64> {
         let start = Instant::now();
-        for batch in &self.batches() {
-            session.train_batch(batch).await?;
-        }
+        self.accumulate(session).await?;
         let seconds = start.elapsed().as_secs_f64();
         session.forget_gradients();
         Ok(seconds)
+    }
+
+    /// The gradients of the next step, which is not taken, in the place of A, B and magnitudes.
+    pub async fn gradients(&mut self, session: &mut Session) -> Result<Adapter> {
+        self.accumulate(session).await?;
+        let gradients = session.gradients().await?;
+        session.forget_gradients();
+        Ok(gradients)
     }
 
     /// Takes one step on the next examples.
@@ -121,22 +174,20 @@ impl Trainer {
     pub async fn step(&mut self, session: &mut Session) -> Result<StepReport> {
         let start = Instant::now();
         let step = self.step + 1;
-        let batches = self.batches();
-        let (mut loss, mut tokens) = (0.0, 0);
-        for batch in &batches {
-            loss += session.train_batch(batch).await?;
-            tokens += batch.rows();
-        }
+        let (loss, tokens, preferences) = self.accumulate(session).await?;
         let adamw = self.plan.options.adamw(step, self.plan.summary.steps);
-        // Also clears gradients that are not used.
+        let not_finite = |loss| Error::NotFinite {
+            step,
+            loss,
+            learning_rate: adamw.learning_rate,
+        };
+        if !loss.is_finite() {
+            session.forget_gradients();
+            return Err(not_finite(loss));
+        }
         let grad_norm = session.optimise(&adamw).await?;
-        if !loss.is_finite() || !grad_norm.is_finite() {
-            let loss = if loss.is_finite() { grad_norm } else { loss };
-            return Err(Error::NotFinite {
-                step,
-                loss,
-                learning_rate: adamw.learning_rate,
-            });
+        if !grad_norm.is_finite() {
+            return Err(not_finite(grad_norm));
         }
         self.step = step;
         let every = self
@@ -158,16 +209,22 @@ impl Trainer {
             grad_norm,
             tokens,
             seconds,
-            held_out,
+            preferences,
+            held_out: held_out.map(|h| h.loss),
+            held_out_accuracies: held_out.and_then(|h| h.preferences?.accuracies),
         })
     }
 
-    /// Mean loss of the held-out examples; `None` where there are none.
-    pub async fn score(&self, session: &mut Session) -> Result<Option<f32>> {
+    /// Scores the held-out examples; `None` where there are none.
+    pub async fn score(&mut self, session: &mut Session) -> Result<Option<HeldOut>> {
         if self.plan.held_out.is_empty() {
             return Ok(None);
         }
-        let examples: Vec<&Tokens> = self.plan.held_out.iter().collect();
+        if !self.is_of_answers() {
+            return Ok(Some(self.score_preferences(session).await?));
+        }
+        let texts = self.plan.held_out.iter().flat_map(|item| &item.texts);
+        let examples: Vec<&Tokens> = texts.collect();
         let batches: Vec<Batch> = pack(
             &examples,
             self.plan.setup.rows,
@@ -176,9 +233,12 @@ impl Trainer {
         );
         let mut loss = 0.0;
         for batch in &batches {
-            loss += session.loss_of(batch).await?;
+            loss += session.losses_of(batch).await?.iter().sum::<f32>();
         }
-        Ok(Some(loss))
+        Ok(Some(HeldOut {
+            loss,
+            preferences: None,
+        }))
     }
 
     /// The current adapter.
@@ -218,7 +278,14 @@ impl Trainer {
         if checkpoint.made_with["examples"] != mine["examples"] {
             return Err(Error::OtherTraining("examples".into()));
         }
-        let (theirs, mine) = (&checkpoint.made_with["options"], &mine["options"]);
+        // A checkpoint of a version without an option was made with its default.
+        let mut theirs = json!(TrainOptions::default());
+        if let (Json::Object(all), Json::Object(given)) =
+            (&mut theirs, &checkpoint.made_with["options"])
+        {
+            all.extend(given.clone());
+        }
+        let mine = &mine["options"];
         let differs = mine.as_object().into_iter().flatten();
         let differs: Vec<String> = differs
             .filter(|(key, value)| !MAY_CHANGE.contains(&key.as_str()) && theirs[*key] != **value)

@@ -6,7 +6,9 @@ use siskin_models::Head;
 
 use crate::batch::split;
 use crate::identity::{examples_sum, model_sum};
-use crate::{BadRecord, Error, Limit, Record, Result, Tokens, TrainOptions, Trainer};
+use crate::items::{Item, check_labels, mismatch};
+use crate::objective::DataKind;
+use crate::{BadRecord, Error, Limit, Objective, Record, Result, Tokens, TrainOptions, Trainer};
 
 /// A record that cannot be learned from, and why.
 pub type Unusable = BadRecord;
@@ -14,6 +16,7 @@ pub type Unusable = BadRecord;
 /// What a training run consists of.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
+    pub objective: Objective,
     pub examples: usize,
     pub held_out: usize,
     /// Over all examples: tokens, and learned tokens.
@@ -35,8 +38,8 @@ pub struct Summary {
 #[derive(Debug)]
 pub struct TrainingPlan {
     pub(crate) options: TrainOptions,
-    pub(crate) examples: Vec<Tokens>,
-    pub(crate) held_out: Vec<Tokens>,
+    pub(crate) examples: Vec<Item>,
+    pub(crate) held_out: Vec<Item>,
     /// Indices of the held-out examples in the given records.
     pub(crate) held_out_places: Vec<usize>,
     pub(crate) summary: Summary,
@@ -50,9 +53,10 @@ impl TrainingPlan {
     /// Plans the training of a new adapter for the session's model.
     ///
     /// # Errors
-    /// If an option is out of range, or no example can be learned from.
-    pub fn new(session: &Session, records: &[Record], options: TrainOptions) -> Result<Self> {
+    /// If an option is out of range, no example can be learned from, or KTO's have one label only.
+    pub fn new(session: &Session, records: &[Record], mut options: TrainOptions) -> Result<Self> {
         options.check()?;
+        options.learning_rate = Some(options.peak_rate());
         let trained = session.model.dims().context_length;
         let max_len = options.max_seq_len.min(trained);
         let limit = Limit {
@@ -61,9 +65,9 @@ impl TrainingPlan {
         };
         let (mut usable, mut places, mut unusable) = (vec![], vec![], vec![]);
         for (place, record) in records.iter().enumerate() {
-            match Tokens::of(&session.text, &record.example, options.loss_on, limit)? {
-                Ok(tokens) => {
-                    usable.push(tokens);
+            match Item::of(&session.text, &record.example, &options, limit)? {
+                Ok(item) => {
+                    usable.push(item);
                     places.push(place);
                 }
                 Err(reason) => unusable.push(Unusable {
@@ -83,11 +87,26 @@ impl TrainingPlan {
             });
         }
         let (learn, hold) = split(usable.len(), options.validation, options.seed);
-        let examples: Vec<Tokens> = learn.iter().map(|i| usable[*i].clone()).collect();
-        let held_out: Vec<Tokens> = hold.iter().map(|i| usable[*i].clone()).collect();
-        let longest = usable.iter().map(Tokens::rows).max().unwrap_or(1);
+        let mut examples: Vec<Item> = learn.iter().map(|i| usable[*i].clone()).collect();
+        let mut held_out: Vec<Item> = hold.iter().map(|i| usable[*i].clone()).collect();
+        if options.objective.data() == DataKind::Rated {
+            let rated = learn.iter().map(|i| (&records[places[*i]], &usable[*i]));
+            check_labels(&rated.collect::<Vec<_>>())?;
+            mismatch(&mut examples, options.batch_size, limit);
+            mismatch(&mut held_out, options.batch_size, limit);
+        }
+        let mismatched = examples
+            .iter()
+            .chain(&held_out)
+            .filter_map(|i| i.mismatched.as_ref());
+        let longest = usable
+            .iter()
+            .map(Item::rows)
+            .chain(mismatched.map(Tokens::rows))
+            .max();
+        let longest = longest.unwrap_or(1);
         // The examples of a step may add up to less than a run can hold.
-        let mut lengths: Vec<usize> = examples.iter().map(Tokens::rows).collect();
+        let mut lengths: Vec<usize> = examples.iter().map(Item::rows).collect();
         lengths.sort_unstable();
         let step_rows: usize = lengths.iter().rev().take(options.batch_size).sum();
         let rows = if options.packing {
@@ -111,15 +130,21 @@ impl TrainingPlan {
             dropout: options.lora_dropout,
             checkpointing: options.checkpointing(),
             moments: options.moments(),
+            has_reference: options.objective.has_reference(),
         };
         let memory = session.training_memory(&adapter, &setup)?;
         let steps_per_epoch = examples.len().div_ceil(options.batch_size);
+        let texts = || usable.iter().flat_map(|item| &item.texts);
         let summary = Summary {
+            objective: options.objective,
             examples: examples.len(),
             held_out: held_out.len(),
-            tokens: usable.iter().map(|t| t.ids.len()).sum(),
-            learned: usable.iter().map(Tokens::learned_len).sum(),
-            cut: usable.iter().filter(|t| t.cut > 0).count(),
+            tokens: texts().map(|t| t.ids.len()).sum(),
+            learned: texts().map(Tokens::learned_len).sum(),
+            cut: usable
+                .iter()
+                .filter(|i| i.texts.iter().any(|t| t.cut > 0))
+                .count(),
             max_len,
             unusable,
             steps: options.steps.unwrap_or(options.epochs * steps_per_epoch),

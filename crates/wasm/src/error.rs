@@ -74,6 +74,7 @@ fn code(e: &Error) -> &'static str {
         Error::EmptyPrompt
         | Error::Token { .. }
         | Error::Sampling { .. }
+        | Error::Bias { .. }
         | Error::NoAdapter { .. }
         | Error::Keep { .. }
         | Error::Draft { .. }

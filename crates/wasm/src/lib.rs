@@ -6,12 +6,15 @@
 mod adapter;
 mod embed;
 mod error;
+mod exchange;
 mod files;
+mod grammar;
 mod session;
 mod source;
 mod tokenizer;
 #[cfg(feature = "training")]
 mod train;
+mod vector_index;
 
 use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;

@@ -1,6 +1,10 @@
 //! A loaded model.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
 use js_sys::{Array, Float32Array, Function, Reflect};
+use send_wrapper::SendWrapper;
 use serde::Deserialize;
 use serde_json::json as object;
 use siskin_engine::{
@@ -11,6 +15,8 @@ use siskin_gpu::Profile;
 use wasm_bindgen::prelude::*;
 
 use crate::error::{Result, invalid, to_js};
+use crate::exchange::Exchange;
+use crate::grammar::{Compiled, CompiledGrammar};
 use crate::{json, parse};
 
 /// The most answers at once.
@@ -37,6 +43,9 @@ struct Request {
     top_k: u32,
     min_p: f32,
     repeat_penalty: f32,
+    frequency_penalty: f32,
+    presence_penalty: f32,
+    logit_bias: BTreeMap<u32, f32>,
     /// As a string: a 64-bit number exceeds the precision of JSON numbers.
     seed: String,
     max_tokens: usize,
@@ -54,6 +63,9 @@ impl Default for Request {
             top_k: sampling.top_k,
             min_p: sampling.min_p,
             repeat_penalty: sampling.repeat_penalty,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            logit_bias: BTreeMap::new(),
             seed: sampling.seed.to_string(),
             max_tokens: GenerateOptions::default().max_tokens,
             stop: vec![],
@@ -71,6 +83,8 @@ pub fn profile(name: &str) -> Result<Profile> {
 #[derive(Debug)]
 pub struct Session {
     pub(crate) session: siskin_engine::Session,
+    /// The requests that are answers of an exchange, and which.
+    exchanged: HashMap<RequestId, (Exchange, usize)>,
     #[cfg(feature = "training")]
     pub(crate) trainer: Option<siskin_train::Trainer>,
 }
@@ -109,6 +123,7 @@ impl Session {
         let session = session.map_err(to_js)?;
         Ok(Self {
             session,
+            exchanged: HashMap::new(),
             #[cfg(feature = "training")]
             trainer: None,
         })
@@ -147,6 +162,9 @@ impl Session {
                 repeat_penalty: request.repeat_penalty,
                 seed: seed.map_err(|_| invalid("`seed` must be an integer from 0"))?,
             },
+            frequency_penalty: request.frequency_penalty,
+            presence_penalty: request.presence_penalty,
+            logit_bias: request.logit_bias,
             max_tokens: request.max_tokens,
             stop: request.stop,
             logprobs: request.top_logprobs,
@@ -160,11 +178,31 @@ impl Session {
         submitted.map(|id| id.0 as f64).map_err(to_js)
     }
 
+    /// Adds the prompt of an exchange's answer, and what it must look like; returns the request's number.
+    #[wasm_bindgen(js_name = submitExchange)]
+    pub fn submit_exchange(
+        &mut self,
+        exchange: &Exchange,
+        index: usize,
+        grammar: Option<CompiledGrammar>,
+    ) -> Result<f64> {
+        let mut prompt = exchange.prompt(index)?;
+        prompt.options.grammar = match grammar {
+            Some(grammar) => Some(Arc::new(Compiled(SendWrapper::new(grammar)))),
+            None => None,
+        };
+        let id = self.session.submit(&prompt.tokens, prompt.options);
+        let id = id.map_err(to_js)?;
+        self.exchanged.insert(id, (exchange.clone(), index));
+        Ok(id.0 as f64)
+    }
+
     /// Runs one step of all requests. Calls `on_event(request, kind, …)` with `prefill, done, total`; `token, id, text,
-    /// logprob JSON or undefined`; `rest, text`; `lost`; and last for a request, `done, JSON` or `failed, error`.
+    /// logprob JSON or undefined`; `rest, text`; `lost`; and last for a request, `done, JSON` or `failed, error`. Of an
+    /// exchange's answers, what is sent back is told instead of tokens and text: `reply, JSON`.
     pub async fn step(&mut self, on_event: Function) -> Result<()> {
         for update in self.session.step().await.map_err(to_js)? {
-            tell(&on_event, update)?;
+            self.tell(&on_event, update)?;
         }
         Ok(())
     }
@@ -172,7 +210,7 @@ impl Session {
     /// Ends a request; its answer so far is told as by [`Self::step`].
     pub fn cancel(&mut self, request: f64, on_event: Function) -> Result<()> {
         for update in self.session.cancel(RequestId(request as u64)) {
-            tell(&on_event, update)?;
+            self.tell(&on_event, update)?;
         }
         Ok(())
     }
@@ -227,6 +265,50 @@ impl Session {
     }
 }
 
+impl Session {
+    fn tell(&mut self, on_event: &Function, update: Update) -> Result<()> {
+        let Update { request, event } = update;
+        let tell = |args: Array| {
+            args.unshift(&(request.0 as f64).into());
+            on_event.apply(&JsValue::NULL, &args).map(drop)
+        };
+        let exchanged = self.exchanged.get(&request);
+        if let Some((exchange, index)) = exchanged {
+            for reply in exchange.take(*index, &event) {
+                tell(Array::of2(&"reply".into(), &reply.into()))?;
+            }
+        }
+        let is_exchanged = exchanged.is_some();
+        match event {
+            RequestEvent::Prefill { done, total } => tell(Array::of3(
+                &"prefill".into(),
+                &(done as f64).into(),
+                &(total as f64).into(),
+            )),
+            RequestEvent::Token { .. } | RequestEvent::Rest { .. } if is_exchanged => Ok(()),
+            RequestEvent::Token { id, text, logprob } => tell(Array::of4(
+                &"token".into(),
+                &id.into(),
+                &text.into(),
+                &match logprob {
+                    Some(logprob) => json(&logprob)?.into(),
+                    None => JsValue::UNDEFINED,
+                },
+            )),
+            RequestEvent::Rest { text } => tell(Array::of2(&"rest".into(), &text.into())),
+            RequestEvent::DeviceLost => tell(Array::of1(&"lost".into())),
+            RequestEvent::Done(answer) => {
+                self.exchanged.remove(&request);
+                tell(Array::of2(&"done".into(), &answer_json(&answer)?.into()))
+            }
+            RequestEvent::Failed(e) => {
+                self.exchanged.remove(&request);
+                tell(Array::of2(&"failed".into(), &to_js(e)))
+            }
+        }
+    }
+}
+
 /// In the package's names.
 pub(crate) fn memory_json(memory: &MemoryFigure) -> serde_json::Value {
     object!({
@@ -235,31 +317,6 @@ pub(crate) fn memory_json(memory: &MemoryFigure) -> serde_json::Value {
         "activations": memory.activations,
         "total": memory.total,
     })
-}
-
-fn tell(on_event: &Function, update: Update) -> Result<()> {
-    let args = match update.event {
-        RequestEvent::Prefill { done, total } => Array::of3(
-            &"prefill".into(),
-            &(done as f64).into(),
-            &(total as f64).into(),
-        ),
-        RequestEvent::Token { id, text, logprob } => Array::of4(
-            &"token".into(),
-            &id.into(),
-            &text.into(),
-            &match logprob {
-                Some(logprob) => json(&logprob)?.into(),
-                None => JsValue::UNDEFINED,
-            },
-        ),
-        RequestEvent::Rest { text } => Array::of2(&"rest".into(), &text.into()),
-        RequestEvent::DeviceLost => Array::of1(&"lost".into()),
-        RequestEvent::Done(answer) => Array::of2(&"done".into(), &answer_json(&answer)?.into()),
-        RequestEvent::Failed(e) => Array::of2(&"failed".into(), &to_js(e)),
-    };
-    args.unshift(&(update.request.0 as f64).into());
-    on_event.apply(&JsValue::NULL, &args).map(drop)
 }
 
 fn answer_json(answer: &Answer) -> Result<String> {

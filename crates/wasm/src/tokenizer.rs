@@ -1,24 +1,11 @@
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
 use siskin_engine::Error;
 use siskin_text::{Message, RenderRequest, Rendered, TextModel};
 use wasm_bindgen::prelude::*;
 
 use crate::error::{Result, to_js};
 use crate::{json, parse};
-
-/// A prompt for the chat template.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Prompt {
-    messages: Vec<Message>,
-    #[serde(default)]
-    chat_template_kwargs: Map<String, Value>,
-    #[serde(default)]
-    allow_special_tokens: bool,
-}
 
 /// Converts text to tokens and back. Lists are JSON.
 #[wasm_bindgen]
@@ -47,23 +34,6 @@ impl Tokenizer {
     /// The text of each token by itself.
     pub fn texts(&self, ids: &[u32]) -> Vec<String> {
         ids.iter().map(|id| self.0.decode(&[*id])).collect()
-    }
-
-    /// A conversation's text and tokens up to the beginning of the answer: `{ text, ids }` of a [`Prompt`].
-    pub fn prompt(&self, request: &str) -> Result<String> {
-        let request: Prompt = parse(request)?;
-        let fail = |e| to_js(Error::Text(e));
-        let rendered = self.0.render(&RenderRequest {
-            messages: &request.messages,
-            add_generation_prompt: true,
-            kwargs: request.chat_template_kwargs,
-            allow_special_tokens: request.allow_special_tokens,
-            ..RenderRequest::default()
-        });
-        let rendered = rendered.map_err(fail)?;
-        let tokens = self.0.encode_rendered(&rendered).map_err(fail)?;
-        let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
-        json(&serde_json::json!({ "text": rendered.text, "ids": ids }))
     }
 
     /// The text of `[{ role, content }]`.

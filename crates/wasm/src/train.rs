@@ -26,7 +26,7 @@ pub async fn self_test(profile: Option<String>, on_result: &js_sys::Function) ->
             let _ = on_result.call1(&JsValue::NULL, &json.into());
         }
     };
-    siskin_engine::self_test::self_test(profile, &mut report)
+    siskin_engine::self_test::certify(None, profile, &mut report)
         .await
         .map_err(to_js)
 }
@@ -47,8 +47,21 @@ const FIELDS: [&str; 6] = [
     "line",
 ];
 
+/// Fields that only preferences have.
+const PREFERENCE_FIELDS: [&str; 3] = ["chosen", "rejected", "label"];
+
 fn read_example(json: Value, place: &str) -> Result<Example> {
     let mut fields = json.as_object().into_iter().flat_map(|o| o.keys());
+    // Preferences are checked as those of a file are.
+    if fields
+        .clone()
+        .any(|key| PREFERENCE_FIELDS.contains(&key.as_str()))
+    {
+        let mut json = json;
+        json.as_object_mut().map(|fields| fields.remove("line"));
+        let example = Example::read(&json);
+        return example.map_err(|what| invalid(&format!("{place}: {what}")));
+    }
     if let Some(key) = fields.find(|key| !FIELDS.contains(&key.as_str())) {
         return Err(invalid(&format!("{place} has an unknown field `{key}`")));
     }
@@ -158,7 +171,8 @@ impl Session {
     #[wasm_bindgen(js_name = trainScore)]
     pub async fn train_score(&mut self) -> Result<Option<f32>> {
         let (trainer, session) = self.training()?;
-        trainer.score(session).await.map_err(train_to_js)
+        let score = trainer.score(session).await.map_err(train_to_js)?;
+        Ok(score.map(|s| s.loss))
     }
 
     #[wasm_bindgen(js_name = trainCheckpoint)]

@@ -47,7 +47,7 @@ pub fn package() -> Result<()> {
 
 /// The same from the wasm files that were built last: their bindings, then `dist`.
 fn bundle() -> Result<()> {
-    for (name, _) in wasm::FILES {
+    for wasm::File { name, .. } in wasm::FILES {
         let mut bindgen = bindgen()?;
         bindgen
             .arg(wasm::path(name))

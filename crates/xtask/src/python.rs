@@ -1,4 +1,4 @@
-//! OpenAI's Python client, in a virtual environment, against the server.
+//! OpenAI's Python client and jsonschema, in a virtual environment, against the server.
 
 use std::fs;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ pub fn install() -> Result<()> {
     if fs::read(&installed).is_ok_and(|found| found == locked) {
         return Ok(());
     }
-    say("installing OpenAI's Python client");
+    say("installing OpenAI's Python client and jsonschema");
     let mut venv = Command::new("python3");
     run(venv.args(["-m", "venv", "--clear"]).arg(folder()))
         .context("python3 is needed, with its module venv (Debian: python3-venv)")?;
@@ -44,8 +44,12 @@ pub fn install() -> Result<()> {
 pub fn test() -> Result<()> {
     install()?;
     let siskin = format!("target/release/siskin{}", std::env::consts::EXE_SUFFIX);
-    let mut test = python();
-    test.arg(root().join("tests/python/openai_client.py"))
-        .args([root().join(siskin), model::fetch()?]);
-    run(&mut test)
+    let siskin = root().join(siskin);
+    let run_with = |script: &str, more: Option<PathBuf>| {
+        let mut test = python();
+        test.arg(root().join("tests/python").join(script));
+        run(test.arg(&siskin).args(more))
+    };
+    run_with("openai_client.py", Some(model::fetch()?))?;
+    run_with("random_schemas.py", None)
 }

@@ -56,7 +56,7 @@ const STAGES: [Stage; 15] = [
     },
     Stage {
         name: "python",
-        about: "OpenAI's Python client against the server",
+        about: "OpenAI's Python client against the server, and answers of random schemas",
         needs: &["build", "set-up"],
         run: python::test,
     },

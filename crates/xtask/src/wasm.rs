@@ -29,11 +29,31 @@ pub fn wasm_cargo() -> Result<Command> {
     Ok(command)
 }
 
-/// The two files that a page may run, by the names of their bindings, and their features: what it downloads to train is
-/// a file of its own.
-pub const FILES: [(&str, &[&str]); 2] = [
-    ("siskin_wasm", &[]),
-    ("siskin_training", &["--features", "training"]),
+/// A wasm file that a page may download.
+pub struct File {
+    /// Of its bindings.
+    pub name: &'static str,
+    package: &'static str,
+    features: &'static [&'static str],
+}
+
+/// All of them: what answers, and what a page downloads when it first trains, or restricts answers by a grammar.
+pub const FILES: [File; 3] = [
+    File {
+        name: "siskin_wasm",
+        package: "siskin-wasm",
+        features: &[],
+    },
+    File {
+        name: "siskin_training",
+        package: "siskin-wasm",
+        features: &["--features", "training"],
+    },
+    File {
+        name: "siskin_grammar",
+        package: "siskin-grammar-wasm",
+        features: &[],
+    },
 ];
 
 /// Where [`build`] puts a file.
@@ -44,13 +64,16 @@ pub fn path(name: &str) -> PathBuf {
 /// Compiles the wasm that a page runs, and what generates its bindings.
 pub fn build() -> Result<()> {
     bindgen()?;
-    for (name, features) in FILES {
+    for file in FILES {
         let mut command = wasm_cargo()?;
         command.args(["build", "--profile", "wasm", "--target", TARGET]);
-        run(command.args(["--package", "siskin-wasm"]).args(features))?;
-        // Both come out under the crate's name.
-        let built = root().join(format!("target/{TARGET}/wasm/siskin_wasm.wasm"));
-        let to = path(name);
+        run(command
+            .args(["--package", file.package])
+            .args(file.features))?;
+        // They come out under their crates' names.
+        let built = file.package.replace('-', "_");
+        let built = root().join(format!("target/{TARGET}/wasm/{built}.wasm"));
+        let to = path(file.name);
         fs::create_dir_all(to.with_file_name(""))?;
         fs::copy(&built, &to).with_context(|| format!("cannot write {}", to.display()))?;
     }
@@ -64,11 +87,15 @@ pub fn lint() -> Result<()> {
         return Ok(());
     }
     // The second has all of the first.
-    let [_, (_, features)] = FILES;
-    let mut command = wasm_cargo()?;
-    command.args(["clippy", "--profile", "wasm", "--target", TARGET]);
-    command.args(["--package", "siskin-wasm"]).args(features);
-    run(command.args(["--", "-D", "warnings"]))
+    for file in &FILES[1..] {
+        let mut command = wasm_cargo()?;
+        command.args(["clippy", "--profile", "wasm", "--target", TARGET]);
+        command
+            .args(["--package", file.package])
+            .args(file.features);
+        run(command.args(["--", "-D", "warnings"]))?;
+    }
+    Ok(())
 }
 
 fn output(program: &str, args: &[&str]) -> Result<String> {

@@ -9,28 +9,42 @@ function node(name: string, attributes: Record<string, string | number>, text = 
   return element;
 }
 
+/** The names of what is drawn. */
+export interface BoxNames {
+  embedding: string;
+  norm: string;
+  attention: string;
+  mlp: string;
+  experts: string;
+  head: string;
+  vectors: (vocabulary: number, size: number) => string;
+  heads: (heads: number, kvHeads: number, size: number, isNormalised: boolean) => string;
+  chosen: (used: number, count: number) => string;
+  logits: (size: number, vocabulary: number) => string;
+  layers: (count: number) => string;
+}
+
 /** Draws a decoder: embedding, one block with its parts and repeat count, and the head. */
-export function drawArchitecture(svg: SVGSVGElement, m: ModelInfo): void {
+export function drawArchitecture(svg: SVGSVGElement, m: ModelInfo, names: BoxNames): void {
   const layer = m.tensors.filter((t) => /(^|\.)(blk|layers)\.0\./.test(t.name));
   const has = (part: RegExp) => layer.some((t) => part.test(t.name));
-  const kv = m.nHeads === m.nKvHeads ? `${m.nHeads} heads` : `${m.nHeads} heads, ${m.nKvHeads} kv`;
-  const experts = m.experts ? `${m.experts.used} of ${m.experts.count} experts chosen by a router` : "";
-  const norms = has(/(q_norm|attn_q_norm)/) ? ", q and k normalised" : "";
   type Box = { text: string; detail: string; inner?: boolean };
   const boxes: Box[] = [
-    { text: "Embedding", detail: `${m.vocabSize} tokens → ${m.hiddenSize}` },
-    { text: "RMS norm", detail: String(m.hiddenSize), inner: true },
-    { text: "Attention with RoPE", detail: `${kv} of ${m.headDim}${norms}`, inner: true },
-    { text: "RMS norm", detail: String(m.hiddenSize), inner: true },
-    { text: m.experts ? "Mixture of experts" : "Gated MLP", detail: experts || `${m.hiddenSize} → ${m.intermediateSize} → ${m.hiddenSize}`, inner: true },
-    { text: "RMS norm", detail: String(m.hiddenSize) },
-    { text: "Head", detail: `${m.hiddenSize} → ${m.vocabSize} logits` },
+    { text: names.embedding, detail: names.vectors(m.vocabSize, m.hiddenSize) },
+    { text: names.norm, detail: String(m.hiddenSize), inner: true },
+    { text: names.attention, detail: names.heads(m.nHeads, m.nKvHeads, m.headDim, has(/(q_norm|attn_q_norm)/)), inner: true },
+    { text: names.norm, detail: String(m.hiddenSize), inner: true },
+    m.experts
+      ? { text: names.experts, detail: names.chosen(m.experts.used, m.experts.count), inner: true }
+      : { text: names.mlp, detail: `${m.hiddenSize} → ${m.intermediateSize} → ${m.hiddenSize}`, inner: true },
+    { text: names.norm, detail: String(m.hiddenSize) },
+    { text: names.head, detail: names.logits(m.hiddenSize, m.vocabSize) },
   ];
   const [width, step, height] = [360, 58, 40];
   const total = boxes.length * step + 24;
   svg.setAttribute("viewBox", `0 0 ${width + 90} ${total}`);
   svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", `${m.architecture}: ${m.nLayers} layers; ${boxes.map((b) => `${b.text} ${b.detail}`).join("; ")}`);
+  svg.setAttribute("aria-label", `${m.architecture}: ${names.layers(m.nLayers)}; ${boxes.map((b) => `${b.text} ${b.detail}`).join("; ")}`);
   const parts: SVGElement[] = [];
   const first = boxes.findIndex((b) => b.inner);
   const last = boxes.findLastIndex((b) => b.inner);

@@ -17,7 +17,7 @@ export interface Series {
 const MARKS = [1, 2, 5].flatMap((n) => [n, n * 10, n * 100, n * 1000]).sort((a, b) => a - b);
 
 /** Draws the series that have values, by step; calling it again for the same element redraws the chart. */
-export function drawChart(element: HTMLElement, steps: number[], all: readonly Series[]): void {
+export function drawChart(element: HTMLElement, steps: number[], all: readonly Series[], names: { bottom: string; left: string; right: string }): void {
   const series = all.filter((s) => s.values.some((v) => v !== null));
   const style = getComputedStyle(element);
   const axis = { stroke: style.color, grid: { stroke: style.borderTopColor, width: 1 }, ticks: { show: false } };
@@ -35,10 +35,14 @@ export function drawChart(element: HTMLElement, steps: number[], all: readonly S
   new uPlot(
     {
       width: Math.max(element.clientWidth, 200),
-      height: 220,
+      height: 240,
       scales: { x: { time: false } },
-      axes: [{ ...axis, incrs: MARKS }, { ...axis, scale: "y", size: 44 }, ...(hasRight ? [{ ...axis, scale: "right", side: 1 as const, size: 44, grid: { show: false } }] : [])],
-      series: [{ label: "Step" }, ...lines],
+      axes: [
+        { ...axis, incrs: MARKS, label: names.bottom, labelSize: 18, size: 30 },
+        { ...axis, scale: "y", size: 44, label: names.left, labelSize: 18 },
+        ...(hasRight ? [{ ...axis, scale: "right", side: 1 as const, size: 44, label: names.right, labelSize: 18, grid: { show: false } }] : []),
+      ],
+      series: [{ label: names.bottom }, ...lines],
       // Until the pointer is over the chart, the legend shows the last step.
       hooks: { ready: [(chart) => chart.setLegend({ idx: steps.length - 1 }, false)] },
     },

@@ -5,12 +5,14 @@ export interface Heatmap {
   cols: number;
 }
 
-/** The colour of a weight: zero is the background, one is the darkest green. */
-function colour(value: number, dark: boolean): string {
-  // The square root makes small weights visible.
-  const v = Math.sqrt(Math.min(Math.max(value, 0), 1));
+/** The colours of weights from 0 to 1 in 256 steps, as words of a picture: zero is the background, one the strongest green. */
+export function palette(dark: boolean): Uint32Array {
   const [from, to] = dark ? [[30, 33, 38], [143, 226, 158]] : [[255, 255, 255], [20, 82, 42]];
-  return `rgb(${from!.map((f, i) => Math.round(f + v * (to![i]! - f))).join(" ")})`;
+  return Uint32Array.from({ length: 256 }, (_, i) => {
+    // The square root makes small weights visible.
+    const [red, green, blue] = from!.map((f, c) => Math.round(f + Math.sqrt(i / 255) * (to![c]! - f)));
+    return ((255 << 24) | (blue! << 16) | (green! << 8) | red!) >>> 0;
+  });
 }
 
 /** Pixels for the names of rows and columns. */
@@ -27,11 +29,18 @@ export function drawHeatmap(canvas: HTMLCanvasElement, map: Heatmap, names: read
   canvas.height = NAMES + rows * cell;
   const context = canvas.getContext("2d");
   if (!context) return;
-  for (let row = 0; row < rows; row++) {
-    for (let col = 0; col < cols; col++) {
-      context.fillStyle = colour(values[row * cols + col] ?? 0, dark);
-      context.fillRect(NAMES + col * cell, NAMES + row * cell, cell - gap, cell - gap);
-    }
+  const picture = document.createElement("canvas");
+  [picture.width, picture.height] = [cols, rows];
+  const pixels = new ImageData(cols, rows);
+  const words = new Uint32Array(pixels.data.buffer);
+  const colours = palette(dark);
+  for (let i = 0; i < rows * cols; i++) words[i] = colours[Math.round(255 * Math.min(values[i]!, 1))]!;
+  picture.getContext("2d")?.putImageData(pixels, 0, 0);
+  context.imageSmoothingEnabled = false;
+  context.drawImage(picture, NAMES, NAMES, cols * cell, rows * cell);
+  for (let i = 1; gap > 0 && i < Math.max(rows, cols); i++) {
+    context.clearRect(NAMES + i * cell - gap, NAMES, gap, rows * cell);
+    context.clearRect(NAMES, NAMES + i * cell - gap, cols * cell, gap);
   }
   if (cell < 10) return;
   context.fillStyle = getComputedStyle(canvas).color;
@@ -49,6 +58,13 @@ export function drawHeatmap(canvas: HTMLCanvasElement, map: Heatmap, names: read
     context.fillText(names[col] ?? "", 0, 0, NAMES - 6);
     context.restore();
   }
+}
+
+/** Where a square is, in per cent of the drawing. */
+export function cellBox(map: Heatmap, [row, col]: readonly [number, number]): { left: number; top: number; width: number; height: number } {
+  const cell = cellSize(map);
+  const [across, down] = [(NAMES + map.cols * cell) / 100, (NAMES + map.rows * cell) / 100];
+  return { left: (NAMES + col * cell) / across, top: (NAMES + row * cell) / down, width: cell / across, height: cell / down };
 }
 
 /** The row and column under the pointer. */

@@ -1,74 +1,151 @@
-import { Siskin, type Fit, type Info, type ModelSource, type Progress } from "siskin";
+import { Siskin, SiskinError, type Fit, type Info, type ModelSource, type Progress } from "siskin";
 
+import { language } from "../language/language.svelte.js";
+import { drop, read, write } from "./kept-values.js";
 import { restoreSequence } from "./sequence.js";
 import { words } from "./words.js";
 
-/** Served with the page by `cargo xtask web`. */
-export const DEFAULT_MODEL = new URL("models/smollm2-135m-instruct.gguf", document.baseURI).href;
+/** A model to open. */
+export interface Choice {
+  source: ModelSource;
+  name: string;
+  /** In tokens. */
+  context?: number;
+  sha256?: string | null;
+}
+
+/** What is opened at the next visit. */
+interface Remembered extends Choice {
+  source: string;
+  device: Device;
+}
+
+export type Device = "" | "webgpu" | "cpu";
+
+/** The hub of `hf:` references. */
+const HUB = "https://huggingface.co";
+const REMEMBERED = "model";
+/** Set while a remembered model is being opened: a tab that this ends must not try again. */
+const OPENING = "opening";
+/** Held meanwhile, by each tab that does so. */
+const LOCK = "siskin-opening";
 
 /** The page's model, shared by all views. */
 class Model {
-  /** The loaded model's name. */
+  /** The open model's name. */
   name = $state("");
-  /** The name of the chosen model, to be loaded next. */
-  chosen = $state("");
-  fit = $state.raw<Fit | undefined>();
+  /** What is being opened, or does not fit. */
+  chosen = $state.raw<Choice | undefined>();
+  /** Why the chosen model does not fit. */
+  misfit = $state.raw<Fit | undefined>();
+  phase = $state<"" | "checking" | Progress["phase"]>("");
   progress = $state.raw<Progress | undefined>();
   error = $state("");
   notice = $state("");
   siskin = $state.raw<Siskin | undefined>();
+  /** Where the open model is from. */
+  source = $state.raw<ModelSource | undefined>();
   info = $state.raw<Info | undefined>();
-  device = $state<"" | "webgpu" | "cpu">("");
+  device = $state<Device>(read<Device>("device") ?? "");
+  hub = $state(read<string>("hub") ?? HUB);
+  /** Set where the hub could not be reached. */
+  hubFailed = $state(false);
   /** The adapter in use, by name. */
   adapter = $state<string | null>(null);
-  #source: ModelSource | undefined;
   #stop: AbortController | undefined;
 
   get busy(): boolean {
-    return this.progress !== undefined;
+    return this.phase !== "";
   }
 
-  /** Reads the headers and determines whether the model fits. */
-  async choose(source: ModelSource, name: string): Promise<void> {
-    this.error = "";
-    this.fit = undefined;
-    this.chosen = name;
-    this.#source = source;
-    try {
-      const fit = await Siskin.fits(source, { device: this.device || undefined });
-      // Another one may have been chosen in the meantime.
-      if (this.#source === source) this.fit = fit;
-    } catch (thrown) {
-      if (this.#source === source) this.error = words(thrown);
-    }
-  }
-
-  async load(context?: number): Promise<void> {
-    if (!this.#source) return;
-    this.unload();
-    this.name = this.chosen;
+  /** Opens a model if it fits; its headers say so before it is downloaded. */
+  async open(choice: Choice): Promise<void> {
+    if (this.busy) return;
+    const { source, context } = choice;
     this.error = "";
     this.notice = "";
-    this.#stop = new AbortController();
-    this.progress = { phase: "download", loaded: 0, total: 0, rate: 0 };
+    this.hubFailed = false;
+    this.misfit = undefined;
+    this.chosen = choice;
+    this.phase = "checking";
+    const stop = (this.#stop = new AbortController());
+    const device = this.device || undefined;
+    write("device", this.device);
+    write("hub", this.hub);
     try {
-      const siskin = await Siskin.load(this.#source, {
-        device: this.device || undefined,
+      const fit = await Siskin.fits(source, { device, context, hub: this.hub, signal: stop.signal });
+      if (!fit.fits) return void (this.misfit = fit);
+      this.close();
+      this.name = choice.name;
+      const siskin = await Siskin.load(source, {
+        device,
         context,
-        signal: this.#stop.signal,
+        hub: this.hub,
+        sha256: choice.sha256 ?? undefined,
+        signal: stop.signal,
         // Also when the model is opened again to train.
-        onProgress: (p) => (this.progress = p.phase === "ready" ? undefined : p),
-        onDeviceLost: () => (this.notice = "The GPU was lost and is being reopened; the answer will then continue."),
+        onProgress: (p) => this.#report(p),
+        onDeviceLost: () => (this.notice = language.words.open.gpuLost),
       });
       await restoreSequence(siskin);
-      this.siskin = siskin;
       this.info = await siskin.info();
-      this.fit = undefined;
+      [this.siskin, this.source] = [siskin, source];
+      this.chosen = undefined;
+      if (typeof source === "string") write(REMEMBERED, { ...choice, device: this.device });
     } catch (thrown) {
-      this.error = words(thrown);
+      const code = thrown instanceof SiskinError ? thrown.code : undefined;
+      if (code === "network" && String(source).startsWith("hf:")) this.hubFailed = true;
+      if (code !== "aborted") this.error = words(thrown);
     } finally {
+      this.phase = "";
       this.progress = undefined;
     }
+  }
+
+  /** Opens a user's file, or a folder's files. */
+  openFiles(files: File[], context?: number): Promise<void> {
+    const [first] = files;
+    return files.length === 1 ? this.open({ source: first!, name: first!.name, context }) : this.open({ source: files, name: language.words.open.folder, context });
+  }
+
+  #report(progress: Progress): void {
+    if (progress.phase === "ready") [this.phase, this.progress] = ["", undefined];
+    else [this.phase, this.progress] = [progress.phase, progress];
+  }
+
+  /** Opens the model of the last visit, if it is still in the cache. */
+  async reopen(): Promise<void> {
+    const choice = read<Remembered>(REMEMBERED);
+    if (!choice || typeof choice.source !== "string") return;
+    const inOtherTab = (await navigator.locks?.query())?.held?.some(({ name }) => name === LOCK);
+    if (read(OPENING) && !inOtherTab) {
+      drop(OPENING);
+      this.error = language.words.open.brokeDown(choice.name);
+      return;
+    }
+    const address = this.address(choice.source);
+    const kept = await Siskin.cache.list();
+    if (!kept.some(({ url, complete }) => complete && url.startsWith(address))) {
+      this.error = language.words.open.notKept(choice.name);
+      return;
+    }
+    this.device = choice.device;
+    const opened = () => drop(OPENING);
+    write(OPENING, true);
+    // A tab that the user closes is not one that broke down.
+    addEventListener("pagehide", opened);
+    if (navigator.locks) await navigator.locks.request(LOCK, { mode: "shared" }, () => this.open(choice));
+    else await this.open(choice);
+    removeEventListener("pagehide", opened);
+    opened();
+  }
+
+  /** Where a source is downloaded from. */
+  address(source: string): string {
+    const [, owner, repo, revision = "main", file = ""] = /^hf:([^/]+)\/([^/@]+)(?:@([^/]+))?(?:\/(.+))?$/.exec(source) ?? [];
+    const hub = URL.canParse(this.hub) ? this.hub : HUB;
+    const base = hub.endsWith("/") ? hub : `${hub}/`;
+    return owner ? new URL(`${owner}/${repo}/resolve/${revision}/${file}`, base).href : new URL(source, document.baseURI).href;
   }
 
   stop(): void {
@@ -79,11 +156,18 @@ class Model {
     if (this.siskin) this.info = await this.siskin.info();
   }
 
-  unload(): void {
+  close(): void {
     this.siskin?.unload();
     this.siskin = undefined;
+    this.source = undefined;
     this.info = undefined;
     this.adapter = null;
+  }
+
+  /** Closes it, at the next visit too. */
+  forget(): void {
+    drop(REMEMBERED);
+    this.close();
   }
 }
 

@@ -1,10 +1,20 @@
 // The server that the page came from, if it answers requests: `siskin serve`.
 
-/** Part of an answer: its text, or at the end what it took. */
+import type { Passage } from "siskin";
+
+import { language } from "../language/language.svelte.js";
+import { read, write } from "./kept-values.js";
+
+/** Part of an answer: its sources, its text, what is thought before it, or at the end what it took. */
 export interface Part {
-  text?: string;
+  text?: string | null;
+  thought?: string;
+  /** The passages of files that the model got. */
+  sources?: Passage[];
   tokens?: number;
   seconds?: number;
+  /** Whether it ended at its maximum length. */
+  cut?: boolean;
 }
 
 interface Listed {
@@ -25,6 +35,9 @@ async function* events(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGene
     for (const line of lines) if (line.startsWith("data: ")) yield line.slice(6);
   }
 }
+
+/** What is opened at the next visit: a model of the server, or one of the page's own. */
+const REMEMBERED = "model";
 
 class Server {
   names = $state.raw<string[]>([]);
@@ -52,10 +65,23 @@ class Server {
       if (this.needsKey && key) this.error = error?.message ?? "";
       if (!data) return;
       this.names = data.map((model) => model.id);
-      this.chosen ||= data.find((model) => model.status?.value === "loaded")?.id ?? "";
+      const last = read<{ server?: string }>(REMEMBERED);
+      const usual = last ? data.find(({ id }) => id === last.server) : data.find(({ status }) => status?.value === "loaded");
+      this.chosen ||= usual?.id ?? "";
     } catch {
       // The page came from nowhere that answers, such as this browser's cache.
     }
+  }
+
+  /** Answers come from this model, at the next visit too. */
+  choose(name: string): void {
+    this.chosen = name;
+    write(REMEMBERED, { server: name });
+  }
+
+  /** Answers come from the page's own model. */
+  leave(): void {
+    this.chosen = "";
   }
 
   /** An answer of the chosen model. */
@@ -64,27 +90,20 @@ class Server {
     const answer = await this.#fetch("/v1/chat/completions", { method: "POST", body, signal });
     if (!answer.ok || !answer.body) {
       const told = (await answer.json().catch(() => undefined)) as { error?: { message: string } } | undefined;
-      throw new Error(told?.error?.message ?? `The server answered with status ${answer.status}.`);
+      throw new Error(told?.error?.message ?? language.words.chat.status(answer.status));
     }
     let seconds: number | undefined;
-    let isThinking = false;
     for await (const data of events(answer.body)) {
       if (data === "[DONE]") return;
       const chunk = JSON.parse(data);
       if (chunk.error) throw new Error(chunk.error.message);
-      const { content, reasoning_content: thought } = chunk.choices[0]?.delta ?? {};
-      if (thought) {
-        yield { text: isThinking ? thought : `<think>${thought}` };
-        isThinking = true;
-      }
-      if (content) {
-        yield { text: isThinking ? `</think>\n\n${content}` : content };
-        isThinking = false;
-      }
+      const { content: text, reasoning_content: thought } = chunk.choices[0]?.delta ?? {};
+      if (text || thought) yield { text, thought };
+      if (chunk.choices[0]?.finish_reason) yield { cut: chunk.choices[0].finish_reason === "length" };
       seconds = chunk.siskin?.decode_seconds ?? seconds;
       if (chunk.usage) yield { tokens: chunk.usage.completion_tokens, seconds };
     }
-    throw new Error("The server closed the connection before the answer was complete.");
+    throw new Error(language.words.chat.brokeOff);
   }
 }
 

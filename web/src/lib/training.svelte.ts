@@ -1,11 +1,15 @@
 import { SiskinError, type Example, type LoraAdapter, type TrainOptions, type TrainPlan, type TrainStep, type TrainSummary, type Training } from "siskin";
 
+import { language } from "../language/language.svelte.js";
 import { KeptFiles } from "./kept.js";
 import { model } from "./model.svelte.js";
 import { words } from "./words.js";
 
 /** What a run needs to resume after its tab was closed. */
 const stored = new KeptFiles("siskin-training");
+/** The examples as they were edited last. */
+const drafts = new KeptFiles("siskin-examples");
+const DRAFT = "examples.json";
 
 /** The examples that come with the page: they teach a name and a style of answering. */
 export const EXAMPLES = new URL("pip.jsonl", document.baseURI).href;
@@ -59,6 +63,8 @@ class PageTraining {
   /** A training run that was stored when its tab was closed. */
   found = $state.raw<Kept | undefined>();
   adapter = $state.raw<LoraAdapter | undefined>();
+  /** Whether the kept examples have been read: until then they must not be replaced. */
+  #looked = false;
   /** The input of the current plan. */
   #planned = "";
   #run: Training | undefined;
@@ -79,7 +85,7 @@ class PageTraining {
   /** Appends the examples of a file. */
   async read(name: string, text: string): Promise<void> {
     this.error = "";
-    if (!model.siskin) return void (this.error = "Load a model first: it is needed to read the examples.");
+    if (!model.siskin) return void (this.error = language.words.train.needsModel);
     try {
       const data = await model.siskin.dataset(name, text);
       const clean = data.records.map(({ line: _, ...example }) => example as Example);
@@ -90,8 +96,22 @@ class PageTraining {
     }
   }
 
-  /** Looks for an unfinished training run. */
+  /** Keeps the examples for the next visit. */
+  async keepExamples(): Promise<void> {
+    if (!this.#looked) return;
+    if (this.examples.length > 0) await drafts.keep(DRAFT, JSON.stringify(this.examples));
+    else await drafts.drop(DRAFT);
+  }
+
+  /** Looks for the examples of the last visit, and for an unfinished training run. */
   async look(): Promise<void> {
+    const draft = this.examples.length === 0 ? await drafts.kept(DRAFT) : undefined;
+    try {
+      if (draft) this.examples = JSON.parse(await draft.text()) as Example[];
+    } catch {
+      await drafts.forget();
+    }
+    this.#looked = true;
     const found = await stored.kept("training.json");
     try {
       if (found && this.phase === "") this.found = JSON.parse(await found.text()) as Kept;
@@ -161,7 +181,7 @@ class PageTraining {
     if (this.phase === "paused" && this.#run) return this.#go(this.#run, false);
     const { found } = this;
     if (!found) return;
-    if (found.model !== model.name) return void (this.error = `This training run is for ${found.model}: load that model first.`);
+    if (found.model !== model.name) return void (this.error = language.words.train.wrongModel(found.model));
     const run = await this.#fromCheckpoint(found);
     if (!run) return;
     this.examples = found.examples;
@@ -191,7 +211,7 @@ class PageTraining {
           this.error = words(thrown);
         }
       }
-      this.error ||= "Its checkpoint no longer exists.";
+      this.error ||= language.words.train.noCheckpoint;
     } catch (thrown) {
       this.error = words(thrown);
     }
@@ -251,7 +271,7 @@ class PageTraining {
     };
     const name = checkpointAt(this.steps.at(-1)?.step ?? 0);
     const whole = (await stored.keep(name, await run.checkpoint())) && (await stored.keep("training.json", JSON.stringify(state)));
-    if (!whole) return void (this.error = "The browser has no space for a checkpoint: if this tab is closed, progress since the last one is lost.");
+    if (!whole) return void (this.error = language.words.train.noSpace);
     // The previous one is kept in case this one is damaged.
     const older = (await stored.names()).filter((n) => n.startsWith("checkpoint-") && n < name).slice(0, -1);
     await Promise.all(older.map((n) => stored.drop(n)));

@@ -2,7 +2,9 @@
 //! scaled logits, and the choice is the largest of logit + Gumbel noise above it, so nothing is
 //! sorted and no running sum decides.
 
-use siskin_graph::Sampling;
+use std::borrow::Cow;
+
+use siskin_graph::{BANNED, Sampled, Sampling};
 
 /// Some tokens, a bit each.
 pub type TokenSet = [u32];
@@ -11,28 +13,21 @@ fn contains(set: &TokenSet, id: usize) -> bool {
     set.get(id / 32).is_some_and(|w| (w >> (id % 32)) & 1 == 1)
 }
 
-/// In place of the logit of a token that is not allowed.
-const FORBIDDEN: f32 = -1e30;
-
 /// In place of a token where a logit is not finite.
 pub const NOT_FINITE: u32 = u32::MAX;
 
-/// The token for `position`, of equal ones the lowest id; or [`NOT_FINITE`]. `seen` are the tokens of the context, and
-/// `allowed` those that may be chosen.
-pub fn choose(
-    logits: &[f32],
-    seen: &TokenSet,
-    allowed: Option<&TokenSet>,
-    s: &Sampling,
-    position: usize,
-) -> u32 {
+/// The token of a choice, of equal ones the lowest id; or [`NOT_FINITE`]. `seen` are the tokens of the context.
+pub fn choose(logits: &[f32], seen: &TokenSet, choice: &Sampled<'_>) -> u32 {
     if logits.iter().any(|l| !l.is_finite()) {
         return NOT_FINITE;
     }
+    let s = choice.sampling;
+    let logits = with_added(logits, choice.added);
     let penalised = |id: usize| {
         let l = logits[id];
-        if allowed.is_some_and(|allowed| !contains(allowed, id)) {
-            return FORBIDDEN;
+        let is_allowed = choice.allowed.is_none_or(|allowed| contains(allowed, id));
+        if !is_allowed || l <= BANNED {
+            return BANNED;
         }
         match (contains(seen, id), l > 0.0) {
             (false, _) => l,
@@ -52,9 +47,17 @@ pub fn choose(
         if key(*z) < threshold {
             return f32::NEG_INFINITY;
         }
-        let u = s.uniform(position as u32, id as u32);
+        let u = s.uniform(choice.position as u32, id as u32);
         z - (-u.ln()).ln()
     }))
+}
+
+fn with_added<'a>(logits: &'a [f32], added: &[(u32, f32)]) -> Cow<'a, [f32]> {
+    let mut logits = Cow::Borrowed(logits);
+    for (id, value) in added {
+        logits.to_mut()[*id as usize] += value;
+    }
+    logits
 }
 
 fn argmax(values: impl Iterator<Item = f32>) -> u32 {
@@ -121,10 +124,21 @@ fn threshold(z: &[f32], max: f32, s: &Sampling) -> u32 {
 mod tests {
     use super::*;
 
+    fn choice(s: &Sampling, position: usize) -> Sampled<'_> {
+        Sampled {
+            row: 0,
+            position,
+            slot: 0,
+            sampling: s,
+            allowed: None,
+            added: &[],
+        }
+    }
+
     fn draws(logits: &[f32], s: Sampling) -> Vec<usize> {
         let mut counts = vec![0; logits.len()];
         for position in 0..20_000 {
-            counts[choose(logits, &[], None, &s, position) as usize] += 1;
+            counts[choose(logits, &[], &choice(&s, position)) as usize] += 1;
         }
         counts
     }
@@ -164,10 +178,17 @@ mod tests {
     fn only_allowed_tokens_are_chosen() {
         let logits = [3.0, 2.0, 1.0, 9.0];
         let greedy = Sampling::default();
-        let allowed = Some(&[0b0110][..]);
-        assert_eq!(choose(&logits, &[], allowed, &greedy, 0), 1);
+        let chosen = |s: &Sampling, position, allowed| {
+            let allowed = Some(allowed);
+            let choice = Sampled {
+                allowed,
+                ..choice(s, position)
+            };
+            choose(&logits, &[], &choice)
+        };
+        assert_eq!(chosen(&greedy, 0, &[0b0110]), 1);
         // What is beyond the set is not in it.
-        assert_eq!(choose(&logits, &[], Some(&[]), &greedy, 0), 0);
+        assert_eq!(chosen(&greedy, 0, &[]), 0);
         let warm = Sampling {
             temperature: 3.0,
             top_k: 3,
@@ -176,7 +197,7 @@ mod tests {
         };
         let mut counts = [0; 4];
         for position in 0..1000 {
-            counts[choose(&logits, &[], allowed, &warm, position) as usize] += 1;
+            counts[chosen(&warm, position, &[0b0110]) as usize] += 1;
         }
         assert!(counts[1] > counts[2] && counts[2] > 100, "{counts:?}");
         assert_eq!([counts[0], counts[3]], [0, 0]);
@@ -188,7 +209,35 @@ mod tests {
             repeat_penalty: 2.0,
             ..Sampling::default()
         };
-        assert_eq!(choose(&[1.0, 3.0, 2.0, 2.0], &[0], None, &s, 0), 1);
-        assert_eq!(choose(&[1.0, 3.0, 2.0, 2.0], &[0b10], None, &s, 0), 2);
+        let choice = choice(&s, 0);
+        assert_eq!(choose(&[1.0, 3.0, 2.0, 2.0], &[0], &choice), 1);
+        assert_eq!(choose(&[1.0, 3.0, 2.0, 2.0], &[0b10], &choice), 2);
+    }
+
+    #[test]
+    fn logits_are_added_to_before_the_penalty() {
+        let logits = [1.0, 3.0, 2.0, -2.0];
+        let s = Sampling {
+            repeat_penalty: 2.0,
+            ..Sampling::default()
+        };
+        let chosen = |s: &Sampling, position, added| {
+            let choice = Sampled {
+                added,
+                ..choice(s, position)
+            };
+            choose(&logits, &[0b1000], &choice)
+        };
+        assert_eq!(chosen(&s, 0, &[(1, -1.5)]), 2);
+        // 4.5 over the penalty of 2.
+        assert_eq!(chosen(&s, 0, &[(3, 6.5)]), 1);
+        assert_eq!(chosen(&s, 0, &[(3, 8.5)]), 3);
+        // At any temperature.
+        let hot = Sampling {
+            temperature: 100.0,
+            ..s
+        };
+        let others = [(0, BANNED), (2, BANNED), (3, BANNED)];
+        assert!((0..1000).all(|position| chosen(&hot, position, &others) == 1));
     }
 }

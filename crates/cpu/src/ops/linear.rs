@@ -2,6 +2,7 @@ use multiversion::multiversion;
 use siskin_formats::decode;
 
 use super::few_rows::{Packed, few_rows};
+use super::float_rows;
 use crate::ops::attention::dot;
 use crate::ops::gemm::{Blocks, Mat, Output, each_columns};
 use crate::threads::{each_chunk, share};
@@ -93,6 +94,7 @@ pub(super) fn matvec(
     let bytes = part.blocks(first_row, out.len());
     match q16 {
         Some(q16) => q16::matvec(part.ty, bytes, q16, out),
+        None if float_rows::matvec(part.ty, bytes, x, out) => {}
         None => {
             let mut row = vec![0.0; x.len()];
             for (bytes, out) in bytes.chunks_exact(part.row_bytes()).zip(out) {

@@ -19,6 +19,7 @@ pub mod dora;
 /// Linears of the experts that a route chooses, and their gradients.
 pub mod experts;
 mod few_rows;
+mod float_rows;
 /// What of a row is far above its mean.
 pub mod gaussian_top_k;
 /// Views of matrices, and their products.

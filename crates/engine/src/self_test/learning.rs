@@ -3,8 +3,8 @@
 use siskin_formats::TensorType;
 use siskin_gpu::GpuDevice;
 use siskin_graph::{
-    Activation, AdamW, AttentionSpec, Batch, Checkpointing, Experts, Graph, LoraSpec, Map,
-    MomentType, NodeId, Pairs, RopeSpec, RouteSpec, Score, WeightId,
+    Activation, AdamW, AttentionSpec, Batch, BatchPart, BatchPlan, Checkpointing, Experts, Graph,
+    LoraSpec, Map, MomentType, NodeId, Pairs, RopeSpec, RouteSpec, Score, TrainingGraphs, WeightId,
 };
 
 use super::{Case, noise, values};
@@ -317,8 +317,11 @@ impl Learning {
         let mut cpu = self.case.cpu();
         cpu.set_params(self.params()?);
         let plans = self.graphs.clone().map(|g| cpu.plan(g, self.batch.rows()));
-        let plain = cpu.run_batch(&plans[1], &self.batch)?;
-        let loss = cpu.run_batch(&plans[0], &self.batch)?;
+        let [loss, plain] = plans.each_ref().map(|plan| {
+            let losses = cpu.run_batch(plan, BatchPart::Whole, &self.batch);
+            losses.map(|l| l.iter().sum::<f32>())
+        });
+        let (loss, plain) = (loss?, plain?);
         let grads = cpu.grads().to_vec();
         let [norm, _] = steps().map(|step| cpu.optimise(&step, self.spec.moments));
         let learned = Learned {
@@ -337,10 +340,19 @@ impl Learning {
     pub async fn on_gpu(&self, gpu: &mut GpuDevice) -> Result<(Learned, f32)> {
         self.case.load(gpu)?;
         gpu.set_params(&self.graphs[0], &self.params()?)?;
-        let [graph, plain] = self.graphs.clone();
-        gpu.prepare_training(graph, plain, self.batch.rows(), self.spec.moments)?;
-        let plain = gpu.run_batch(1, &self.batch).await?;
-        let loss = gpu.run_batch(0, &self.batch).await?;
+        let [learn, score] = self.graphs.clone();
+        let graphs = TrainingGraphs {
+            learn,
+            score,
+            reference: None,
+        };
+        gpu.prepare_training(graphs, self.batch.rows(), self.spec.moments)?;
+        let plain = gpu.run_batch(BatchPlan::Score, &self.batch).await?;
+        let plain = plain.iter().sum();
+        let losses = BatchPlan::Learn(BatchPart::Losses);
+        let loss = gpu.run_batch(losses, &self.batch).await?.iter().sum();
+        let gradients = BatchPlan::Learn(BatchPart::Gradients);
+        gpu.run_batch(gradients, &self.batch).await?;
         let grads = gpu.grads().await?;
         let [first, second] = steps();
         let norm = gpu.optimise(&first).await?;

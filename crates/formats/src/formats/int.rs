@@ -7,8 +7,9 @@
 //!
 //! torchao's 4-bit integers have an offset of any value instead, `scale code + offset`: a type of its own.
 
-use super::{NO_MIN, nibbles, same};
-use crate::blocks::{Block32, Format, f16_at};
+use super::{NO_MIN, bytes, f16_at, same};
+use crate::blocks::{Block32, Format};
+use crate::isa::Isa;
 
 /// The word of a block whose codes have so many bits.
 pub(crate) fn scale_and_zero(bits: u32, scale: f32, zero: u32) -> u32 {
@@ -31,10 +32,13 @@ impl Format for INT4 {
     const GGML: Option<u32> = None;
     const LEN: usize = 32;
     const BYTES: usize = 20;
+    const IS_UNIFORM: bool = true;
+    const HAS_OFFSET: bool = false;
     #[inline(always)]
-    fn unpack(b: &[u8], _: usize) -> Block32 {
+    fn unpack<I: Isa>(isa: I, b: &[u8], _: usize) -> Block32<I::Bytes> {
         let (d, zero) = parts(b, 4);
-        same!(nibbles(&b[4..20], zero as i8), d, NO_MIN)
+        let q = isa.less(isa.nibbles(bytes(b, 4)), zero as i8);
+        same!(q, d, NO_MIN)
     }
 }
 
@@ -45,9 +49,12 @@ impl Format for INT4_1 {
     const GGML: Option<u32> = None;
     const LEN: usize = 32;
     const BYTES: usize = 20;
+    const IS_UNIFORM: bool = true;
+    const HAS_OFFSET: bool = true;
     #[inline(always)]
-    fn unpack(b: &[u8], _: usize) -> Block32 {
-        same!(nibbles(&b[4..20], 8), f16_at(b, 0), f16_at(b, 2))
+    fn unpack<I: Isa>(isa: I, b: &[u8], _: usize) -> Block32<I::Bytes> {
+        let q = isa.less(isa.nibbles(bytes(b, 4)), 8);
+        same!(q, f16_at(isa, b, 0), f16_at(isa, b, 2))
     }
 }
 
@@ -57,14 +64,12 @@ impl Format for INT8 {
     const GGML: Option<u32> = None;
     const LEN: usize = 32;
     const BYTES: usize = 36;
+    const IS_UNIFORM: bool = true;
+    const HAS_OFFSET: bool = true;
     #[inline(always)]
-    fn unpack(b: &[u8], _: usize) -> Block32 {
+    fn unpack<I: Isa>(isa: I, b: &[u8], _: usize) -> Block32<I::Bytes> {
         let (d, zero) = parts(b, 8);
-        let mut q = [0i8; 32];
-        for (q, b) in q.iter_mut().zip(&b[4..36]) {
-            *q = *b as i8;
-        }
-        same!(q, d, d * (128.0 - zero as f32))
+        same!(isa.load(bytes(b, 4)), d, d * (128.0 - zero as f32))
     }
 }
 

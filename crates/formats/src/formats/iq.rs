@@ -1,9 +1,10 @@
 //! ggml's IQ formats in blocks of 256. Those of 1 to 3 bits store indices of groups of weights in a grid (`grids.rs`),
 //! and signs.
 
-use super::{NO_MIN, grids, looked_up, same};
-use crate::blocks::{Block32, Format, f16_at};
+use super::{NO_MIN, bytes, f16_at, grids, same, u16_at};
+use crate::blocks::{Block32, Format};
 use crate::formats::IQ4_VALUES;
+use crate::isa::Isa;
 
 /// A format of groups of weights from a grid.
 pub trait Grid: Format {
@@ -22,10 +23,10 @@ pub trait Grid: Format {
 
 /// A run with these integers. ggml's `d (s + 1/2) / 4` is `d (2s + 1) / 8`: no such product is rounded.
 #[inline(always)]
-fn block<F: Grid>(b: &[u8], run: usize, q: [i8; 32]) -> Block32 {
-    let d = f16_at(&F::d(b), 0) * F::FRACTION;
+fn block<F: Grid, I: Isa>(isa: I, b: &[u8], run: usize, q: [u8; 32]) -> Block32<I::Bytes> {
+    let d = f16_at(isa, &F::d(b), 0) * F::FRACTION;
     Block32 {
-        q,
+        q: isa.load(&q),
         d: [0, 1].map(|half| d * f32::from(F::scale(b, 2 * run + half))),
         m: [NO_MIN; 2],
     }
@@ -35,12 +36,6 @@ fn block<F: Grid>(b: &[u8], run: usize, q: [i8; 32]) -> Block32 {
 #[inline(always)]
 fn nibble(b: &[u8], i: usize) -> u8 {
     (b[i / 2] >> (4 * (i % 2))) & 0xf
-}
-
-/// A little-endian 16-bit integer.
-#[inline(always)]
-fn u16_at(b: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([b[at], b[at + 1]])
 }
 
 /// A little-endian 32-bit integer.
@@ -94,10 +89,10 @@ fn signed(values: u64, signs: u8) -> [u8; 8] {
 
 /// A run of four groups of 8 weights.
 #[inline(always)]
-fn groups(group: impl Fn(usize) -> [u8; 8]) -> [i8; 32] {
-    let mut q = [0i8; 32];
+fn groups(group: impl Fn(usize) -> [u8; 8]) -> [u8; 32] {
+    let mut q = [0; 32];
     for (g, q) in q.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-        *q = group(g).map(|q| q as i8);
+        *q = group(g);
     }
     q
 }
@@ -130,15 +125,17 @@ impl Format for IQ1_S {
     const GGML: Option<u32> = Some(19);
     const LEN: usize = 256;
     const BYTES: usize = 50;
+    const IS_UNIFORM: bool = false;
+    const HAS_OFFSET: bool = false;
     #[inline(always)]
-    fn unpack(b: &[u8], run: usize) -> Block32 {
+    fn unpack<I: Isa>(isa: I, b: &[u8], run: usize) -> Block32<I::Bytes> {
         let qs = &b[2 + 4 * run..][..4];
         let high = u16_at(b, 34 + 2 * run);
         let q = groups(|g| {
             let index = u16::from(qs[g]) | (((high >> (3 * g)) & 7) << 8);
             group_1(index, high & 0x8000 != 0)
         });
-        block::<Self>(b, run, q)
+        block::<Self, _>(isa, b, run, q)
     }
 }
 
@@ -162,8 +159,10 @@ impl Format for IQ1_M {
     const GGML: Option<u32> = Some(29);
     const LEN: usize = 256;
     const BYTES: usize = 56;
+    const IS_UNIFORM: bool = false;
+    const HAS_OFFSET: bool = false;
     #[inline(always)]
-    fn unpack(b: &[u8], run: usize) -> Block32 {
+    fn unpack<I: Isa>(isa: I, b: &[u8], run: usize) -> Block32<I::Bytes> {
         let qs = &b[4 * run..][..4];
         let high = &b[32 + 2 * run..][..2];
         let q = groups(|g| {
@@ -171,7 +170,7 @@ impl Format for IQ1_M {
             let index = u16::from(qs[g]) | (u16::from(high & 7) << 8);
             group_1(index, high & 8 != 0)
         });
-        block::<Self>(b, run, q)
+        block::<Self, _>(isa, b, run, q)
     }
 }
 
@@ -190,15 +189,17 @@ impl Format for IQ2_XXS {
     const GGML: Option<u32> = Some(16);
     const LEN: usize = 256;
     const BYTES: usize = 66;
+    const IS_UNIFORM: bool = false;
+    const HAS_OFFSET: bool = false;
     #[inline(always)]
-    fn unpack(b: &[u8], run: usize) -> Block32 {
+    fn unpack<I: Isa>(isa: I, b: &[u8], run: usize) -> Block32<I::Bytes> {
         let at = 2 + 8 * run;
         let rest = u32_at(b, at + 4);
         let q = groups(|g| {
             let entry = grids::IQ2_XXS[usize::from(b[at + g])];
             signed(values_2(eight(entry)), even_signs(rest >> (7 * g)))
         });
-        block::<Self>(b, run, q)
+        block::<Self, _>(isa, b, run, q)
     }
 }
 
@@ -217,14 +218,16 @@ impl Format for IQ2_XS {
     const GGML: Option<u32> = Some(17);
     const LEN: usize = 256;
     const BYTES: usize = 74;
+    const IS_UNIFORM: bool = false;
+    const HAS_OFFSET: bool = false;
     #[inline(always)]
-    fn unpack(b: &[u8], run: usize) -> Block32 {
+    fn unpack<I: Isa>(isa: I, b: &[u8], run: usize) -> Block32<I::Bytes> {
         let q = groups(|g| {
             let word = u16_at(b, 2 + 8 * run + 2 * g);
             let entry = grids::IQ2_XS[usize::from(word) & 511];
             signed(values_2(eight(entry)), even_signs(u32::from(word >> 9)))
         });
-        block::<Self>(b, run, q)
+        block::<Self, _>(isa, b, run, q)
     }
 }
 
@@ -243,15 +246,17 @@ impl Format for IQ2_S {
     const GGML: Option<u32> = Some(22);
     const LEN: usize = 256;
     const BYTES: usize = 82;
+    const IS_UNIFORM: bool = false;
+    const HAS_OFFSET: bool = false;
     #[inline(always)]
-    fn unpack(b: &[u8], run: usize) -> Block32 {
+    fn unpack<I: Isa>(isa: I, b: &[u8], run: usize) -> Block32<I::Bytes> {
         let high = u16::from(b[66 + run]);
         let q = groups(|g| {
             let at = u16::from(b[2 + 4 * run + g]) | (((high >> (2 * g)) & 3) << 8);
             let entry = grids::IQ2_S[usize::from(at) & 1023];
             signed(values_2(eight(entry)), b[34 + 4 * run + g])
         });
-        block::<Self>(b, run, q)
+        block::<Self, _>(isa, b, run, q)
     }
 }
 
@@ -272,8 +277,10 @@ impl Format for IQ3_XXS {
     const GGML: Option<u32> = Some(18);
     const LEN: usize = 256;
     const BYTES: usize = 98;
+    const IS_UNIFORM: bool = false;
+    const HAS_OFFSET: bool = false;
     #[inline(always)]
-    fn unpack(b: &[u8], run: usize) -> Block32 {
+    fn unpack<I: Isa>(isa: I, b: &[u8], run: usize) -> Block32<I::Bytes> {
         let qs = &b[2 + 8 * run..][..8];
         let rest = u32_at(b, 66 + 4 * run);
         let q = groups(|g| {
@@ -283,7 +290,7 @@ impl Format for IQ3_XXS {
             let values = 4 * ONES + 8 * i + 2 * (i & (i >> 1) & (i >> 2) & ONES);
             signed(values, even_signs(rest >> (7 * g)))
         });
-        block::<Self>(b, run, q)
+        block::<Self, _>(isa, b, run, q)
     }
 }
 
@@ -302,8 +309,10 @@ impl Format for IQ3_S {
     const GGML: Option<u32> = Some(21);
     const LEN: usize = 256;
     const BYTES: usize = 110;
+    const IS_UNIFORM: bool = false;
+    const HAS_OFFSET: bool = false;
     #[inline(always)]
-    fn unpack(b: &[u8], run: usize) -> Block32 {
+    fn unpack<I: Isa>(isa: I, b: &[u8], run: usize) -> Block32<I::Bytes> {
         let qs = &b[2 + 8 * run..][..8];
         let high = u16::from(b[66 + run]);
         let q = groups(|g| {
@@ -315,7 +324,7 @@ impl Format for IQ3_S {
             let values = ONES + 2 * four([entry(2 * g), entry(2 * g + 1)]);
             signed(values, b[74 + 4 * run + g])
         });
-        block::<Self>(b, run, q)
+        block::<Self, _>(isa, b, run, q)
     }
 }
 
@@ -335,9 +344,12 @@ impl Format for IQ4_XS {
     const GGML: Option<u32> = Some(23);
     const LEN: usize = 256;
     const BYTES: usize = 136;
+    const IS_UNIFORM: bool = true;
+    const HAS_OFFSET: bool = false;
     #[inline(always)]
-    fn unpack(b: &[u8], run: usize) -> Block32 {
-        let d = f16_at(b, 0) * f32::from(Self::scale(b, run));
-        same!(looked_up(&b[8 + 16 * run..][..16], &IQ4_VALUES), d, NO_MIN)
+    fn unpack<I: Isa>(isa: I, b: &[u8], run: usize) -> Block32<I::Bytes> {
+        let d = f16_at(isa, b, 0) * f32::from(Self::scale(b, run));
+        let q = isa.looked_up(isa.nibbles(bytes(b, 8 + 16 * run)), &IQ4_VALUES);
+        same!(q, d, NO_MIN)
     }
 }

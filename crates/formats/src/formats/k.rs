@@ -1,7 +1,8 @@
 //! Formats in blocks of 256, whose scales are quantised, too.
 
-use super::{NO_MIN, same};
-use crate::blocks::{Block32, Format, f16_at};
+use super::{NO_MIN, bytes, f16_at, same};
+use crate::blocks::{Block32, Format};
+use crate::isa::Isa;
 
 /// 16 bytes of 4-bit scale and minimum; 64 bytes of 2-bit values; f16 `d`, `dmin`.
 pub struct Q2_K;
@@ -9,15 +10,13 @@ impl Format for Q2_K {
     const GGML: Option<u32> = Some(10);
     const LEN: usize = 256;
     const BYTES: usize = 84;
+    const IS_UNIFORM: bool = false;
+    const HAS_OFFSET: bool = true;
     #[inline(always)]
-    fn unpack(b: &[u8], run: usize) -> Block32 {
-        let (d, dmin) = (f16_at(b, 80), f16_at(b, 82));
-        let qs = &b[16 + (run / 4) * 32..][..32];
-        let shift = 2 * (run % 4);
-        let mut q = [0i8; 32];
-        for (q, b) in q.iter_mut().zip(qs) {
-            *q = ((b >> shift) & 3) as i8;
-        }
+    fn unpack<I: Isa>(isa: I, b: &[u8], run: usize) -> Block32<I::Bytes> {
+        let (d, dmin) = (f16_at(isa, b, 80), f16_at(isa, b, 82));
+        let qs = isa.load(bytes(b, 16 + (run / 4) * 32));
+        let q = isa.field(qs, 2 * (run % 4), 3);
         let scale = [b[run * 2], b[run * 2 + 1]];
         Block32 {
             q,
@@ -43,16 +42,15 @@ impl Format for Q3_K {
     const GGML: Option<u32> = Some(11);
     const LEN: usize = 256;
     const BYTES: usize = 110;
+    const IS_UNIFORM: bool = false;
+    const HAS_OFFSET: bool = false;
     #[inline(always)]
-    fn unpack(b: &[u8], run: usize) -> Block32 {
-        let d = f16_at(b, 108);
-        let qs = &b[32 + (run / 4) * 32..][..32];
-        let shift = 2 * (run % 4);
-        let mut q = [0i8; 32];
-        for (l, q) in q.iter_mut().enumerate() {
-            let high = (b[l] >> run) & 1;
-            *q = ((qs[l] >> shift) & 3) as i8 - 4 * (1 - high as i8);
-        }
+    fn unpack<I: Isa>(isa: I, b: &[u8], run: usize) -> Block32<I::Bytes> {
+        let d = f16_at(isa, b, 108);
+        let high = isa.field(isa.load(bytes(b, 0)), run, 1);
+        let low = isa.load(bytes(b, 32 + (run / 4) * 32));
+        let low = isa.field(low, 2 * (run % 4), 3);
+        let q = isa.less(isa.join(low, high, 2), 4);
         let scale = |h| d * f32::from(Self::scale(b, run * 2 + h));
         Block32 {
             q,
@@ -78,14 +76,9 @@ pub fn k_scale_min(s: &[u8], run: usize) -> (u8, u8) {
 
 /// Nibbles of a K block: runs 2i and 2i + 1 are the low and high nibbles of the same 32 bytes.
 #[inline(always)]
-fn k_nibbles(qs: &[u8], run: usize) -> [i8; 32] {
-    let qs = &qs[(run / 2) * 32..][..32];
-    let shift = 4 * (run % 2);
-    let mut q = [0i8; 32];
-    for (q, b) in q.iter_mut().zip(qs) {
-        *q = ((b >> shift) & 0xf) as i8;
-    }
-    q
+fn k_nibbles<I: Isa>(isa: I, qs: &[u8], run: usize) -> I::Bytes {
+    let both = isa.load(bytes(qs, (run / 2) * 32));
+    isa.field(both, 4 * (run % 2), 0xf)
 }
 
 /// f16 `d`, `dmin`; 12 bytes of 6-bit scales and minima; 128 bytes of nibbles.
@@ -94,12 +87,14 @@ impl Format for Q4_K {
     const GGML: Option<u32> = Some(12);
     const LEN: usize = 256;
     const BYTES: usize = 144;
+    const IS_UNIFORM: bool = true;
+    const HAS_OFFSET: bool = true;
     #[inline(always)]
-    fn unpack(b: &[u8], run: usize) -> Block32 {
+    fn unpack<I: Isa>(isa: I, b: &[u8], run: usize) -> Block32<I::Bytes> {
         let (scale, min) = k_scale_min(&b[4..16], run);
-        let d = f16_at(b, 0) * f32::from(scale);
-        let m = -(f16_at(b, 2) * f32::from(min));
-        same!(k_nibbles(&b[16..144], run), d, m)
+        let d = f16_at(isa, b, 0) * f32::from(scale);
+        let m = -(f16_at(isa, b, 2) * f32::from(min));
+        same!(k_nibbles(isa, &b[16..144], run), d, m)
     }
 }
 
@@ -109,15 +104,15 @@ impl Format for Q5_K {
     const GGML: Option<u32> = Some(13);
     const LEN: usize = 256;
     const BYTES: usize = 176;
+    const IS_UNIFORM: bool = true;
+    const HAS_OFFSET: bool = true;
     #[inline(always)]
-    fn unpack(b: &[u8], run: usize) -> Block32 {
+    fn unpack<I: Isa>(isa: I, b: &[u8], run: usize) -> Block32<I::Bytes> {
         let (scale, min) = k_scale_min(&b[4..16], run);
-        let d = f16_at(b, 0) * f32::from(scale);
-        let m = -(f16_at(b, 2) * f32::from(min));
-        let mut q = k_nibbles(&b[48..176], run);
-        for (q, high) in q.iter_mut().zip(&b[16..48]) {
-            *q += (((high >> run) & 1) << 4) as i8;
-        }
+        let d = f16_at(isa, b, 0) * f32::from(scale);
+        let m = -(f16_at(isa, b, 2) * f32::from(min));
+        let high = isa.field(isa.load(bytes(b, 16)), run, 1);
+        let q = isa.join(k_nibbles(isa, &b[48..176], run), high, 4);
         same!(q, d, m)
     }
 }
@@ -128,18 +123,16 @@ impl Format for Q6_K {
     const GGML: Option<u32> = Some(14);
     const LEN: usize = 256;
     const BYTES: usize = 210;
+    const IS_UNIFORM: bool = false;
+    const HAS_OFFSET: bool = false;
     #[inline(always)]
-    fn unpack(b: &[u8], run: usize) -> Block32 {
-        let d = f16_at(b, 208);
+    fn unpack<I: Isa>(isa: I, b: &[u8], run: usize) -> Block32<I::Bytes> {
+        let d = f16_at(isa, b, 208);
         let (half, j) = (run / 4, run % 4);
-        let low = &b[half * 64 + (j % 2) * 32..][..32];
-        let high = &b[128 + half * 32..][..32];
-        let (low_shift, high_shift) = (4 * (j / 2), 2 * j);
-        let mut q = [0i8; 32];
-        for (l, q) in q.iter_mut().enumerate() {
-            let bits = ((low[l] >> low_shift) & 0xf) | (((high[l] >> high_shift) & 3) << 4);
-            *q = bits as i8 - 32;
-        }
+        let low = isa.load(bytes(b, half * 64 + (j % 2) * 32));
+        let high = isa.load(bytes(b, 128 + half * 32));
+        let low = isa.field(low, 4 * (j / 2), 0xf);
+        let q = isa.less(isa.join(low, isa.field(high, 2 * j, 3), 4), 32);
         let scale = |h| d * f32::from(b[192 + run * 2 + h] as i8);
         Block32 {
             q,

@@ -11,6 +11,8 @@ mod plain;
 mod small;
 mod ternary;
 
+use crate::isa::Isa;
+
 pub use crate::nf4::NF4;
 pub(crate) use int::scale_and_zero;
 pub use int::{INT4, INT4_1, INT8};
@@ -25,38 +27,22 @@ pub use ternary::{TQ1_0, TQ2_0};
 /// The offset of formats without one: unlike +0.0, adding it changes no value's bits.
 const NO_MIN: f32 = -0.0;
 
-/// Nibbles of 16 bytes: the low ones first, then the high ones.
+/// The bytes of a block from `at` on.
 #[inline(always)]
-fn nibbles(qs: &[u8], offset: i8) -> [i8; 32] {
-    let mut q = [0i8; 32];
-    let qs: &[u8; 16] = qs[..16].try_into().unwrap_or(&[0; 16]);
-    for i in 0..16 {
-        q[i] = (qs[i] & 0xf) as i8 - offset;
-        q[i + 16] = (qs[i] >> 4) as i8 - offset;
-    }
-    q
+fn bytes<const N: usize>(block: &[u8], at: usize) -> &[u8; N] {
+    block[at..].first_chunk().unwrap_or(&[0; N])
 }
 
-/// Values of the nibbles of 16 bytes: of the low ones first, then of the high ones.
+/// The little-endian 16-bit integer at this place of a block.
 #[inline(always)]
-fn looked_up(qs: &[u8], values: &[i8; 16]) -> [i8; 32] {
-    let mut q = nibbles(qs, 0);
-    for q in &mut q {
-        *q = value_of(*q, values);
-    }
-    q
+fn u16_at(block: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([block[at], block[at + 1]])
 }
 
-/// `values[code]`, from one of each two, of each four, … by the code's bits: a loop over it vectorises.
+/// The f16 at this place of a block.
 #[inline(always)]
-fn value_of(code: i8, values: &[i8; 16]) -> i8 {
-    let either = |a: i8, b: i8, bit: i8| a ^ ((a ^ b) & -((code >> bit) & 1));
-    let four = |i: usize| {
-        let low = either(values[i], values[i + 1], 0);
-        either(low, either(values[i + 2], values[i + 3], 0), 1)
-    };
-    let low = either(four(0), four(4), 2);
-    either(low, either(four(8), four(12), 2), 3)
+fn f16_at<I: Isa>(isa: I, block: &[u8], at: usize) -> f32 {
+    isa.f16(u16_at(block, at))
 }
 
 macro_rules! same {

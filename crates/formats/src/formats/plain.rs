@@ -4,6 +4,7 @@ use half::{bf16, f16};
 
 use crate::TensorType;
 use crate::blocks::{Encode, Values, f16_to_f32};
+use crate::isa::Isa;
 
 /// The value of this index, of F32, F16 or BF16.
 pub(crate) fn float_at(ty: TensorType, bytes: &[u8], i: usize) -> f32 {
@@ -25,7 +26,7 @@ impl Values for F32 {
     const BYTES: usize = 4;
     const ENCODE: Encode = |values, out| values.iter().for_each(|v| out.extend(v.to_le_bytes()));
     #[inline(always)]
-    fn decode(bytes: &[u8], out: &mut [f32]) {
+    fn decode<I: Isa>(_: I, bytes: &[u8], out: &mut [f32]) {
         out.iter_mut()
             .zip(bytes.as_chunks::<4>().0)
             .for_each(|(o, b)| *o = f32::from_le_bytes(*b));
@@ -43,10 +44,15 @@ impl Values for F16 {
         bits.for_each(|b| out.extend(b));
     };
     #[inline(always)]
-    fn decode(bytes: &[u8], out: &mut [f32]) {
-        out.iter_mut()
-            .zip(bytes.as_chunks::<2>().0)
-            .for_each(|(o, b)| *o = f16_to_f32(u16::from_le_bytes(*b)));
+    fn decode<I: Isa>(isa: I, bytes: &[u8], out: &mut [f32]) {
+        let (eights, rest) = out.as_chunks_mut::<8>();
+        let (from, from_rest) = bytes.as_chunks::<16>();
+        for (out, bytes) in eights.iter_mut().zip(from) {
+            *out = isa.f16s(bytes);
+        }
+        for (out, bytes) in rest.iter_mut().zip(from_rest.as_chunks::<2>().0) {
+            *out = f16_to_f32(u16::from_le_bytes(*bytes));
+        }
     }
 }
 
@@ -61,7 +67,7 @@ impl Values for BF16 {
         bits.for_each(|b| out.extend(b));
     };
     #[inline(always)]
-    fn decode(bytes: &[u8], out: &mut [f32]) {
+    fn decode<I: Isa>(_: I, bytes: &[u8], out: &mut [f32]) {
         out.iter_mut()
             .zip(bytes.as_chunks::<2>().0)
             .for_each(|(o, b)| *o = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16));

@@ -3,15 +3,15 @@
 
 use half::f16;
 
-use super::{NO_MIN, looked_up, nibbles, same};
-use crate::blocks::{Block32, Encode, Format, f16_at, f16_to_f32};
+use super::{NO_MIN, bytes, f16_at, same};
+use crate::blocks::{Block32, Encode, Format, f16_to_f32};
+use crate::isa::Isa;
 
-/// Adds bit `i` of `high` as the fifth bit of `q[i]`.
+/// The nibbles of 16 bytes from `at` on, and of the word before these a fifth bit of each.
 #[inline(always)]
-fn fifth_bits(q: &mut [i8; 32], high: &[u8]) {
-    for (i, q) in q.iter_mut().enumerate() {
-        *q += (((high[i / 8] >> (i % 8)) & 1) << 4) as i8;
-    }
+fn five_bits<I: Isa>(isa: I, b: &[u8], at: usize) -> I::Bytes {
+    let high = isa.bits(u32::from_le_bytes(*bytes(b, at - 4)));
+    isa.join(isa.nibbles(bytes(b, at)), high, 4)
 }
 
 fn inverse(d: f32) -> f32 {
@@ -24,11 +24,14 @@ impl Format for Q4_0 {
     const GGML: Option<u32> = Some(2);
     const LEN: usize = 32;
     const BYTES: usize = 18;
+    const IS_UNIFORM: bool = true;
+    const HAS_OFFSET: bool = false;
     const ENCODE: Option<Encode> =
         Some(|values, out| values.chunks_exact(32).for_each(|x| q4_0(x, out)));
     #[inline(always)]
-    fn unpack(b: &[u8], _: usize) -> Block32 {
-        same!(nibbles(&b[2..18], 8), f16_at(b, 0), NO_MIN)
+    fn unpack<I: Isa>(isa: I, b: &[u8], _: usize) -> Block32<I::Bytes> {
+        let q = isa.less(isa.nibbles(bytes(b, 2)), 8);
+        same!(q, f16_at(isa, b, 0), NO_MIN)
     }
 }
 
@@ -50,11 +53,14 @@ impl Format for Q4_1 {
     const GGML: Option<u32> = Some(3);
     const LEN: usize = 32;
     const BYTES: usize = 20;
+    const IS_UNIFORM: bool = true;
+    const HAS_OFFSET: bool = true;
     const ENCODE: Option<Encode> =
         Some(|values, out| values.chunks_exact(32).for_each(|x| q4_1(x, out)));
     #[inline(always)]
-    fn unpack(b: &[u8], _: usize) -> Block32 {
-        same!(nibbles(&b[4..20], 0), f16_at(b, 0), f16_at(b, 2))
+    fn unpack<I: Isa>(isa: I, b: &[u8], _: usize) -> Block32<I::Bytes> {
+        let q = isa.nibbles(bytes(b, 4));
+        same!(q, f16_at(isa, b, 0), f16_at(isa, b, 2))
     }
 }
 
@@ -75,11 +81,12 @@ impl Format for Q5_0 {
     const GGML: Option<u32> = Some(6);
     const LEN: usize = 32;
     const BYTES: usize = 22;
+    const IS_UNIFORM: bool = true;
+    const HAS_OFFSET: bool = false;
     #[inline(always)]
-    fn unpack(b: &[u8], _: usize) -> Block32 {
-        let mut q = nibbles(&b[6..22], 16);
-        fifth_bits(&mut q, &b[2..6]);
-        same!(q, f16_at(b, 0), NO_MIN)
+    fn unpack<I: Isa>(isa: I, b: &[u8], _: usize) -> Block32<I::Bytes> {
+        let q = isa.less(five_bits(isa, b, 6), 16);
+        same!(q, f16_at(isa, b, 0), NO_MIN)
     }
 }
 
@@ -89,11 +96,11 @@ impl Format for Q5_1 {
     const GGML: Option<u32> = Some(7);
     const LEN: usize = 32;
     const BYTES: usize = 24;
+    const IS_UNIFORM: bool = true;
+    const HAS_OFFSET: bool = true;
     #[inline(always)]
-    fn unpack(b: &[u8], _: usize) -> Block32 {
-        let mut q = nibbles(&b[8..24], 0);
-        fifth_bits(&mut q, &b[4..8]);
-        same!(q, f16_at(b, 0), f16_at(b, 2))
+    fn unpack<I: Isa>(isa: I, b: &[u8], _: usize) -> Block32<I::Bytes> {
+        same!(five_bits(isa, b, 8), f16_at(isa, b, 0), f16_at(isa, b, 2))
     }
 }
 
@@ -103,15 +110,13 @@ impl Format for Q8_0 {
     const GGML: Option<u32> = Some(8);
     const LEN: usize = 32;
     const BYTES: usize = 34;
+    const IS_UNIFORM: bool = true;
+    const HAS_OFFSET: bool = false;
     const ENCODE: Option<Encode> =
         Some(|values, out| values.chunks_exact(32).for_each(|x| q8_0(x, out)));
     #[inline(always)]
-    fn unpack(b: &[u8], _: usize) -> Block32 {
-        let mut q = [0i8; 32];
-        for (q, b) in q.iter_mut().zip(&b[2..34]) {
-            *q = *b as i8;
-        }
-        same!(q, f16_at(b, 0), NO_MIN)
+    fn unpack<I: Isa>(isa: I, b: &[u8], _: usize) -> Block32<I::Bytes> {
+        same!(isa.load(bytes(b, 2)), f16_at(isa, b, 0), NO_MIN)
     }
 }
 
@@ -137,9 +142,12 @@ impl Format for IQ4_NL {
     const GGML: Option<u32> = Some(20);
     const LEN: usize = 32;
     const BYTES: usize = 18;
+    const IS_UNIFORM: bool = true;
+    const HAS_OFFSET: bool = false;
     #[inline(always)]
-    fn unpack(b: &[u8], _: usize) -> Block32 {
-        same!(looked_up(&b[2..18], &IQ4_VALUES), f16_at(b, 0), NO_MIN)
+    fn unpack<I: Isa>(isa: I, b: &[u8], _: usize) -> Block32<I::Bytes> {
+        let q = isa.looked_up(isa.nibbles(bytes(b, 2)), &IQ4_VALUES);
+        same!(q, f16_at(isa, b, 0), NO_MIN)
     }
 }
 
@@ -150,15 +158,17 @@ impl Format for MXFP4 {
     const GGML: Option<u32> = Some(39);
     const LEN: usize = 32;
     const BYTES: usize = 17;
+    const IS_UNIFORM: bool = true;
+    const HAS_OFFSET: bool = false;
     #[inline(always)]
-    fn unpack(b: &[u8], _: usize) -> Block32 {
+    fn unpack<I: Isa>(isa: I, b: &[u8], _: usize) -> Block32<I::Bytes> {
         // The two smallest are subnormal.
         let scale = match b[0] {
             e @ 0..2 => 0x0020_0000 << e,
             e => u32::from(e - 1) << 23,
         };
         same!(
-            looked_up(&b[1..17], &FP4_VALUES),
+            isa.looked_up(isa.nibbles(bytes(b, 1)), &FP4_VALUES),
             f32::from_bits(scale),
             NO_MIN
         )
@@ -183,14 +193,19 @@ impl Format for NVFP4 {
     const GGML: Option<u32> = Some(40);
     const LEN: usize = 64;
     const BYTES: usize = 36;
+    const IS_UNIFORM: bool = false;
+    const HAS_OFFSET: bool = false;
     #[inline(always)]
-    fn unpack(b: &[u8], run: usize) -> Block32 {
-        let all = looked_up(&b[4 + 16 * run..][..16], &FP4_VALUES);
+    fn unpack<I: Isa>(isa: I, b: &[u8], run: usize) -> Block32<I::Bytes> {
         // Of each 8 bytes, the low nibbles and then the high ones.
-        let mut q = [0i8; 32];
+        let all = isa.store(isa.nibbles(bytes(b, 4 + 16 * run)));
+        let mut codes = [0; 32];
         for (to, from) in [(0, 0), (8, 16), (16, 8), (24, 24)] {
-            q[to..to + 8].copy_from_slice(&all[from..from + 8]);
+            for i in 0..8 {
+                codes[to + i] = all[from + i] as u8;
+            }
         }
+        let q = isa.looked_up(isa.load(&codes), &FP4_VALUES);
         let scale = |half| Self::scale(b[2 * run + half]) * 0.5;
         Block32 {
             q,

@@ -229,6 +229,17 @@ const IN_CHANNEL: Calls = row(
     "commentary to=functions.$N <|constrain|>json<|message|>$A",
 );
 
+/// How a call can be told from other text as it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallStart {
+    /// By this mark.
+    Mark(&'static str),
+    /// It is the whole answer, as JSON that begins with the tool's name.
+    Bare,
+    /// It is a message in a channel of its own: <https://github.com/openai/harmony>.
+    Channel,
+}
+
 /// How a model's answers are written.
 ///
 /// ```
@@ -307,10 +318,19 @@ impl AnswerFormat {
         self.reasoning.is_some() || self.is_harmony
     }
 
-    /// What a call begins with, and where its answer's grammar may wait for it; `None` if calls have no beginning that
-    /// other text has not.
-    pub fn opening(&self) -> Option<&'static str> {
-        (!self.is_bare && !self.is_harmony).then_some(self.calls.marks.open)
+    /// Whether an answer to a rendered prompt that is to be JSON has other parts before it: reasoning that the prompt has
+    /// begun, or channels.
+    pub fn reasons_before_json(&self, prompt: &str) -> bool {
+        self.is_harmony || self.end_of_reasoning(prompt).is_some()
+    }
+
+    /// How a call can be told from other text as it begins.
+    pub fn call_start(&self) -> CallStart {
+        match (self.is_harmony, self.is_bare) {
+            (true, _) => CallStart::Channel,
+            (_, true) => CallStart::Bare,
+            _ => CallStart::Mark(self.calls.marks.open),
+        }
     }
 
     /// A call of a tool as text before and after its arguments, which are JSON.

@@ -11,7 +11,7 @@ mod tags;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
-pub use format::AnswerFormat;
+pub use format::{AnswerFormat, CallStart};
 pub use parser::AnswerParser;
 
 pub(crate) use messages::{Prepared, prepared, without_system};
@@ -48,6 +48,12 @@ pub enum Part {
 /// A tool's name; `{"type": "function", "function": {"name": …}}` and the bare function are both common.
 pub(crate) fn function_of(tool: &Json) -> &Json {
     tool.get("function").unwrap_or(tool)
+}
+
+/// Whether a tool may have this name, as in OpenAI's API: 1 to 64 letters, digits, `_` and `-`.
+pub fn is_tool_name(name: &str) -> bool {
+    let is_right = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    (1..=64).contains(&name.len()) && name.chars().all(is_right)
 }
 
 /// The names of tools.

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::body::json;
-use super::format::{AnswerFormat, Calls, Marks};
+use super::format::{AnswerFormat, CallStart, Calls, Marks};
 use super::harmony::Harmony;
 use super::{Part, tool_names};
 
@@ -23,6 +23,8 @@ pub struct AnswerParser {
     /// Whether spaces are left out: there is no text yet after a mark.
     is_after_mark: bool,
     has_called: bool,
+    /// Whether JSON without marks may be a call.
+    may_be_bare: bool,
 }
 
 /// What some put before JSON.
@@ -57,7 +59,17 @@ impl AnswerParser {
             spaces: String::new(),
             is_after_mark: is_reasoning,
             has_called: false,
+            may_be_bare: !tools.is_empty(),
         }
+    }
+
+    /// For an answer that may be JSON itself: what has no marks is then no call, if this model's calls have some.
+    pub fn of_json(mut self, format: &AnswerFormat) -> Self {
+        self.may_be_bare &= format.call_start() == CallStart::Bare;
+        if self.state == State::Beginning && !self.may_be_bare {
+            self.state = State::Text;
+        }
+        self
     }
 
     /// Adds text in which marks are spelled out ([`AnswerFormat::marks`]), and returns the parts that are final.
@@ -130,9 +142,9 @@ impl AnswerParser {
                     return false;
                 };
                 self.leave(at, close.len(), parts);
-                self.state = match self.tools.is_empty() {
-                    true => State::Text,
-                    false => State::Beginning,
+                self.state = match self.may_be_bare {
+                    true => State::Beginning,
+                    false => State::Text,
                 };
                 true
             }
