@@ -313,7 +313,10 @@ test("a model that is no longer kept, or closed the tab when it was opened, is n
   await opened(page);
   await page.getByRole("button", { name: /^Model:/ }).click();
   await page.getByText("Kept in this browser", { exact: true }).click();
-  await page.getByRole("button", { name: "Delete model.gguf from this browser" }).click();
+  const remove = page.getByRole("button", { name: "Delete model.gguf from this browser" });
+  await remove.click();
+  // A reload would otherwise overtake it.
+  await remove.waitFor({ state: "detached" });
   await page.reload();
   await page.getByRole("alert").getByText("model.gguf is no longer kept in this browser").waitFor();
   await context.close();
