@@ -261,7 +261,7 @@ impl Value {
         Some(match self {
             Self::Undefined(_) => 0,
             Self::Str(s) | Self::Markup(s) => {
-                cx.budget.goes_on(s.len() / 1024);
+                cx.budget.goes_on(s.len() / 512);
                 s.chars().count()
             }
             Self::List(s) | Self::Tuple(s) | Self::View(_, s) => s.items.len(),
