@@ -21,6 +21,7 @@ mod conformance_training;
 mod cpu_grads;
 mod cpu_ops;
 mod encoders;
+mod eval;
 mod examples;
 mod experts;
 mod families;

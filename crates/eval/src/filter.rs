@@ -129,7 +129,10 @@ impl Function {
                 let text = |(from, to): (String, Json)| match to {
                     Json::String(to) => Ok((from, to)),
                     Json::Number(to) => Ok((from, to.to_string())),
-                    _ => bad(key.clone(), "has a value that is neither a text nor a number"),
+                    _ => bad(
+                        key.clone(),
+                        "has a value that is neither a text nor a number",
+                    ),
                 };
                 Self::Map {
                     map: map.map(text).collect::<Result<_>>()?,
@@ -142,7 +145,10 @@ impl Function {
                     return fields.missing("k");
                 };
                 if k == 0 || k > repeats {
-                    return bad(fields.key("k"), format!("is {k}, but `repeats` is {repeats}"));
+                    return bad(
+                        fields.key("k"),
+                        format!("is {k}, but `repeats` is {repeats}"),
+                    );
                 }
                 Self::TakeFirstOf(k)
             }
@@ -252,5 +258,40 @@ impl Comparison {
 
     pub fn is_equal(&self, a: &str, b: &str) -> bool {
         self.reduced(a) == self.reduced(b)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::{Comparison, Filter};
+    use crate::fields::Fields;
+
+    /// Of lm-evaluation-harness: `tests/fixtures/generate_eval.py`.
+    const RECORDED: &str = include_str!("../../../tests/fixtures/eval/filters.json");
+
+    fn texts(json: &Json) -> Vec<String> {
+        serde_json::from_value(json.clone()).unwrap()
+    }
+
+    #[test]
+    fn results_and_comparisons_are_the_recorded_ones() {
+        let recorded: Json = serde_json::from_str(RECORDED).unwrap();
+        for case in recorded["filters"].as_array().unwrap() {
+            let filter = json!({"name": "x", "filter": case["filter"]});
+            let filter = Filter::parse(Fields::of(filter, "").unwrap(), 5).unwrap();
+            let result = filter.apply(&texts(&case["answers"]));
+            assert_eq!(result, case["result"], "{case}");
+        }
+        for case in recorded["comparisons"].as_array().unwrap() {
+            let mut options = Fields::of(case["options"].clone(), "").unwrap();
+            let comparison = Comparison::take(&mut options).unwrap();
+            options.finish().unwrap();
+            let [a, b] = &texts(&case["texts"])[..] else {
+                panic!("{case}");
+            };
+            assert_eq!(comparison.is_equal(a, b), case["equal"], "{case}");
+        }
     }
 }

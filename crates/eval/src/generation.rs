@@ -33,7 +33,12 @@ impl Generation {
             default.until = until.into_iter().filter(|u| !u.is_empty()).collect();
         }
         // The first of them that is there counts.
-        for key in ["max_completion_tokens", "max_tokens", "max_new_tokens", "max_gen_toks"] {
+        for key in [
+            "max_completion_tokens",
+            "max_tokens",
+            "max_new_tokens",
+            "max_gen_toks",
+        ] {
             if let Some(n) = given.count(key)? {
                 default.max_tokens = n;
             }

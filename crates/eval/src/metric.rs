@@ -188,8 +188,16 @@ impl Choices<'_> {
 
     /// Of each choice, if one of them is what follows.
     fn probabilities(&self) -> Vec<f64> {
-        let max = self.log_likelihoods.iter().copied().fold(f64::MIN, f64::max);
-        let exp: Vec<f64> = self.log_likelihoods.iter().map(|ll| (ll - max).exp()).collect();
+        let max = self
+            .log_likelihoods
+            .iter()
+            .copied()
+            .fold(f64::MIN, f64::max);
+        let exp: Vec<f64> = self
+            .log_likelihoods
+            .iter()
+            .map(|ll| (ll - max).exp())
+            .collect();
         let sum: f64 = exp.iter().sum();
         exp.into_iter().map(|e| e / sum).collect()
     }

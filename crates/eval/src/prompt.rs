@@ -92,7 +92,11 @@ impl Task {
     fn split<'a>(&self, data: &'a Data, name: Option<&str>) -> Result<&'a [Document]> {
         let found = data.get(&name.map(String::from)).or(data.get(&None));
         // Without a split of the task, that of the data.
-        let only = || data.values().next().filter(|_| name.is_none() && data.len() == 1);
+        let only = || {
+            data.values()
+                .next()
+                .filter(|_| name.is_none() && data.len() == 1)
+        };
         let found = found.or_else(only);
         found.map(Vec::as_slice).ok_or_else(|| {
             Error::Data(match name {
@@ -107,14 +111,19 @@ impl Task {
         let mut texts = vec![];
         for (i, document) in documents.iter().enumerate() {
             if let Some(field) = &self.text {
-                let text = field.text(document).map_err(|what| Error::record(i, what))?;
+                let text = field
+                    .text(document)
+                    .map_err(|what| Error::record(i, what))?;
                 texts.push(text);
             }
         }
         let text = texts.join(&self.windows.separator);
         let tokens = session.text.encode(&text)?;
         let ids: Vec<u32> = tokens.iter().map(|t| t.id).collect();
-        let bos = tokens.first().filter(|t| t.end == 0 && t.special).map(|t| t.id);
+        let bos = tokens
+            .first()
+            .filter(|t| t.end == 0 && t.special)
+            .map(|t| t.id);
         let windows = self.windows.of(&ids, session.context(), bos)?;
         if windows.is_empty() {
             return Err(Error::Data("the text has no token to score".into()));
@@ -225,7 +234,12 @@ impl Task {
         }
     }
 
-    fn push_example(&self, to: &mut String, example: &Document, is_multiple_input: bool) -> Told<()> {
+    fn push_example(
+        &self,
+        to: &mut String,
+        example: &Document,
+        is_multiple_input: bool,
+    ) -> Told<()> {
         let choices = self.choices_of(example)?;
         let choice = |i: &Json| {
             let place = i.as_u64().map(|i| i as usize);
@@ -243,7 +257,11 @@ impl Task {
                 Some(Json::String(text)) => text.clone(),
                 _ => return Err("an example's first target is not a text".into()),
             },
-            other => return Err(format!("an example's target is {other}, which is not a text")),
+            other => {
+                return Err(format!(
+                    "an example's target is {other}, which is not a text"
+                ));
+            }
         };
         to.push_str(&text);
         if !answer.is_empty() {
@@ -309,7 +327,10 @@ impl Task {
 
     /// Refuses models without which a task has nothing to put before a text.
     pub(crate) fn check_prefix(&self, session: &Session) -> Result<u32> {
-        prefix_token(&session.text)
-            .ok_or_else(|| Error::Data("the model has neither a token that begins a text nor one that ends it".into()))
+        prefix_token(&session.text).ok_or_else(|| {
+            Error::Data(
+                "the model has neither a token that begins a text nor one that ends it".into(),
+            )
+        })
     }
 }

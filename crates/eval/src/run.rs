@@ -93,7 +93,10 @@ impl Task {
             "acc" => Score::of(is_greedy),
             _ => Score::Mean(log_likelihood),
         };
-        self.metrics.iter().map(|m| (m.name.into(), score(m.name))).collect()
+        self.metrics
+            .iter()
+            .map(|m| (m.name.into(), score(m.name)))
+            .collect()
     }
 
     fn choice_scores(
@@ -121,12 +124,7 @@ impl Task {
         Ok(scores)
     }
 
-    async fn rolling(
-        &self,
-        session: &mut Session,
-        index: usize,
-        text: &str,
-    ) -> Result<ItemResult> {
+    async fn rolling(&self, session: &mut Session, index: usize, text: &str) -> Result<ItemResult> {
         let prefix = self.check_prefix(session)?;
         let tokens = tokens(&session.text, text)?;
         if tokens.is_empty() {
@@ -150,7 +148,11 @@ impl Task {
         };
         Ok(ItemResult {
             index,
-            scores: self.metrics.iter().map(|m| (m.name.into(), score(m.name))).collect(),
+            scores: self
+                .metrics
+                .iter()
+                .map(|m| (m.name.into(), score(m.name)))
+                .collect(),
             log_likelihoods: vec![total],
             is_greedy: vec![],
             answers: vec![],
@@ -164,7 +166,10 @@ impl Task {
         index: usize,
         window: &ScoredText,
     ) -> Result<ItemResult> {
-        let scores = session.score(std::slice::from_ref(window)).await?.swap_remove(0);
+        let scores = session
+            .score(std::slice::from_ref(window))
+            .await?
+            .swap_remove(0);
         let total = sum(&scores).0;
         let squares = scores.iter().map(|s| f64::from(s.logprob).powi(2)).sum();
         let score = Score::Tokens([total, scores.len() as f64, squares]);
@@ -186,7 +191,10 @@ impl Task {
         seed: u64,
         on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
-        let Some(room) = session.context().checked_sub(self.generation.max_tokens).filter(|n| *n > 0)
+        let Some(room) = session
+            .context()
+            .checked_sub(self.generation.max_tokens)
+            .filter(|n| *n > 0)
         else {
             return bad(
                 "generation_kwargs.max_gen_toks",
@@ -198,7 +206,10 @@ impl Task {
             );
         };
         if self.repeats > 1 && self.generation.is_greedy() {
-            return bad("repeats", "needs `do_sample: true`: all answers would be the same");
+            return bad(
+                "repeats",
+                "needs `do_sample: true`: all answers would be the same",
+            );
         }
         let mut waiting: VecDeque<usize> = (0..items.len()).collect();
         let mut running: HashMap<RequestId, (usize, usize)> = HashMap::new();
@@ -251,7 +262,9 @@ impl Task {
     }
 
     fn answered(&self, item: &Item, answers: Vec<String>) -> Result<ItemResult> {
-        let targets = self.targets(item).map_err(|what| Error::record(item.index, what))?;
+        let targets = self
+            .targets(item)
+            .map_err(|what| Error::record(item.index, what))?;
         let (mut scores, mut results) = (BTreeMap::new(), BTreeMap::new());
         for filter in &self.filters {
             let result = filter.apply(&answers);
@@ -307,9 +320,17 @@ fn right(target: &Json, choices: &[String]) -> std::result::Result<Vec<usize>, S
     let one = |target: &Json| {
         let place = match target {
             Json::String(text) => choices.iter().position(|c| c == text),
-            other => other.as_u64().map(|i| i as usize).filter(|i| *i < choices.len()),
+            other => other
+                .as_u64()
+                .map(|i| i as usize)
+                .filter(|i| *i < choices.len()),
         };
-        place.ok_or_else(|| format!("its target {target} is none of its {} choices", choices.len()))
+        place.ok_or_else(|| {
+            format!(
+                "its target {target} is none of its {} choices",
+                choices.len()
+            )
+        })
     };
     match target {
         Json::Array(all) => all.iter().map(one).collect(),

@@ -91,7 +91,10 @@ fn ratio_error(scores: &[Score]) -> Option<f64> {
         return None;
     }
     let weight: f64 = scores.iter().map(|s| parts(s)[1]).sum();
-    let rests = scores.iter().map(parts).map(|[a, b]| (a - ratio * b).powi(2));
+    let rests = scores
+        .iter()
+        .map(parts)
+        .map(|[a, b]| (a - ratio * b).powi(2));
     Some((n / (n - 1.0) * rests.sum::<f64>()).sqrt() / weight)
 }
 
@@ -211,8 +214,16 @@ mod tests {
         // scipy.stats.binomtest(1, 9).pvalue, binomtest(5, 10).pvalue, binomtest(20, 60).pvalue
         for (better, worse, p) in [(1, 8, 0.0390625), (5, 5, 1.0), (20, 40, 0.013486)] {
             let differences = differences(better, worse);
-            assert!((mcnemar(&differences) - p).abs() < 1e-5, "{}", mcnemar(&differences));
-            assert!((exchanged(&differences) - p).abs() < 0.02, "{}", exchanged(&differences));
+            assert!(
+                (mcnemar(&differences) - p).abs() < 1e-5,
+                "{}",
+                mcnemar(&differences)
+            );
+            assert!(
+                (exchanged(&differences) - p).abs() < 0.02,
+                "{}",
+                exchanged(&differences)
+            );
         }
         assert_eq!(mcnemar(&[]), 1.0);
         assert!(exchanged(&[0.5; 40]) < 1e-3);

@@ -101,17 +101,29 @@ impl Splits {
     pub fn examples(&self) -> Option<&str> {
         let training = self.training.as_deref();
         let fewshot = self.fewshot.as_deref();
-        fewshot.or(training).or(self.validation.as_deref()).or(self.test.as_deref())
+        fewshot
+            .or(training)
+            .or(self.validation.as_deref())
+            .or(self.test.as_deref())
     }
 }
 
 /// Keys that run Python or read something else than text, with what to do instead.
 const REFUSED: [(&str, &str); 7] = [
-    ("process_docs", "is Python; give data that it has been applied to, and leave the key out"),
-    ("process_results", "is Python; use `metric_list` (for TruthfulQA's mc2: `metric: mc2` with `labels`)"),
+    (
+        "process_docs",
+        "is Python; give data that it has been applied to, and leave the key out",
+    ),
+    (
+        "process_results",
+        "is Python; use `metric_list` (for TruthfulQA's mc2: `metric: mc2` with `labels`)",
+    ),
     ("custom_dataset", "is Python; give a file of data"),
     ("class", "is Python"),
-    ("use_prompt", "needs promptsource; write the template into `doc_to_text`"),
+    (
+        "use_prompt",
+        "needs promptsource; write the template into `doc_to_text`",
+    ),
     ("doc_to_image", "is for models that read images"),
     ("doc_to_audio", "is for models that read sound"),
 ];
@@ -259,7 +271,12 @@ fn data(fields: &mut Fields) -> Result<DataSource> {
             format = match (by.as_str(), format) {
                 ("line", Some(DataFormat::Lines)) => format,
                 ("document", Some(DataFormat::Lines)) => Some(DataFormat::Whole),
-                _ => return bad("dataset_kwargs.sample_by", "must be line or document, of text"),
+                _ => {
+                    return bad(
+                        "dataset_kwargs.sample_by",
+                        "must be line or document, of text",
+                    );
+                }
             };
         }
         let wrong = "is neither a file, nor files by split";
@@ -275,7 +292,8 @@ fn data(fields: &mut Fields) -> Result<DataSource> {
                 }
             }
             Some(Json::Object(map)) => {
-                let mut splits = Fields::of(Json::Object(map.clone()), "dataset_kwargs.data_files.")?;
+                let mut splits =
+                    Fields::of(Json::Object(map.clone()), "dataset_kwargs.data_files.")?;
                 for split in map.keys() {
                     let of = splits.texts(split)?.unwrap_or_default();
                     files.extend(of.into_iter().map(|f| (Some(split.clone()), f)));
@@ -311,7 +329,10 @@ fn fewshot_config(fields: &mut Fields) -> Result<(Sampler, Option<Vec<Document>>
     if let Some(list) = given.list("samples")? {
         let document = |v: Json| match v {
             Json::Object(map) => Ok(map),
-            _ => bad("fewshot_config.samples", "has an example that is not a mapping"),
+            _ => bad(
+                "fewshot_config.samples",
+                "has an example that is not a mapping",
+            ),
         };
         samples = Some(list.into_iter().map(document).collect::<Result<_>>()?);
     }

@@ -97,11 +97,18 @@ mod tests {
     #[test]
     fn what_is_undefined_is_not_printed() {
         let error = |source: &str| render(source).unwrap_err().to_string();
-        assert!(error("{{b}}").contains("'b' is undefined"), "{}", error("{{b}}"));
+        assert!(
+            error("{{b}}").contains("'b' is undefined"),
+            "{}",
+            error("{{b}}")
+        );
         assert!(error("{% if b %}{% endif %}").contains("undefined"));
         assert!(error("{{a").contains("is not Jinja"));
         assert!(error("{{a|sparkle}}").contains("sparkle"));
-        assert_eq!(render("{{b is defined}} {{b|default('c')}}").unwrap(), "False c");
+        assert_eq!(
+            render("{{b is defined}} {{b|default('c')}}").unwrap(),
+            "False c"
+        );
     }
 
     #[test]
@@ -111,7 +118,10 @@ mod tests {
             python_value(&printed),
             Some(json!(["it's", "ü\n", "\u{1f600}\u{200b}"]))
         );
-        assert_eq!(python_value("(1, True, None)"), Some(json!([1, true, null])));
+        assert_eq!(
+            python_value("(1, True, None)"),
+            Some(json!([1, true, null]))
+        );
         assert_eq!(python_value("[1] 2"), None);
         assert_eq!(python_value("['a"), None);
     }

@@ -83,7 +83,10 @@ pub async fn judge(
     let subject = Subject::judge(path)?;
     let mut session = subject.open(args).await?;
     for (task, measured) in tasks.iter().zip(measured) {
-        let items = task.task.items(&task.data, &session).map_err(|e| task.placed(e))?;
+        let items = task
+            .task
+            .items(&task.data, &session)
+            .map_err(|e| task.placed(e))?;
         let own = measured.models[0].results.clone();
         let own_label = measured.models[0].label.clone();
         for of in measured.models.iter_mut().skip(1) {
@@ -92,7 +95,10 @@ pub async fn judge(
                 model: format!("{} judges {own_label} and {}", subject.label, of.label),
             };
             let pairs = own.iter().zip(&of.results);
-            let digest = digest(&[format!("{items:?}"), format!("{:?}", pairs.clone().collect::<Vec<_>>())]);
+            let digest = digest(&[
+                format!("{items:?}"),
+                format!("{:?}", pairs.clone().collect::<Vec<_>>()),
+            ]);
             let mut results = out.begin(&run, &digest)?;
             let bar = bar(own.len(), &format!("{} judged", run.task))?;
             for (a, b) in pairs.skip(results.len()) {

@@ -13,8 +13,8 @@ use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use siskin_eval::{Event, Item, ItemResult};
 use siskin_engine::Session;
+use siskin_eval::{Event, Item, ItemResult};
 
 use crate::args::EvalArgs;
 use crate::stop;
@@ -91,7 +91,10 @@ async fn run(
     session: &mut Session,
     out: &mut ResultsFile,
 ) -> Result<Vec<ItemResult>> {
-    let mut items = task.task.items(&task.data, session).map_err(|e| task.placed(e))?;
+    let mut items = task
+        .task
+        .items(&task.data, session)
+        .map_err(|e| task.placed(e))?;
     let run = Run {
         task: task.task.name.clone(),
         model: subject.label.clone(),

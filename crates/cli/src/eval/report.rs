@@ -114,9 +114,11 @@ pub fn print(out: &mut impl Write, measured: &[Measured]) -> Result<()> {
                 let p = format!("{:.4}  than {}", c.p, of.label);
                 rows.push([m.task.clone(), metric, difference, p]);
             }
-            for (judge, (metric, summary)) in
-                of.judged.iter().flat_map(|j| summaries(&j.results).into_iter().map(move |s| (&j.judge, s)))
-            {
+            for (judge, (metric, summary)) in of.judged.iter().flat_map(|j| {
+                summaries(&j.results)
+                    .into_iter()
+                    .map(move |s| (&j.judge, s))
+            }) {
                 let over = format!("{}  over {}, by {judge}", summary.n, of.label);
                 judged.push([m.task.clone(), metric, with_error(&summary), over]);
             }
@@ -134,7 +136,10 @@ pub fn print(out: &mut impl Write, measured: &[Measured]) -> Result<()> {
 }
 
 fn table(out: &mut impl Write, head: [&str; 4], rows: &[[String; 4]]) -> Result<()> {
-    let rows: Vec<[String; 4]> = rows.iter().map(|r| r.each_ref().map(|c| printable(c))).collect();
+    let rows: Vec<[String; 4]> = rows
+        .iter()
+        .map(|r| r.each_ref().map(|c| printable(c)))
+        .collect();
     let width = |i: usize| {
         let cells = rows.iter().map(|r| r[i].chars().count());
         cells.chain([head[i].len()]).max().unwrap_or(0)
@@ -142,7 +147,11 @@ fn table(out: &mut impl Write, head: [&str; 4], rows: &[[String; 4]]) -> Result<
     let widths = [0, 1, 2].map(width);
     let mut line = |cells: [&str; 4]| {
         let [a, b, c] = widths;
-        writeln!(out, "{:a$}  {:b$}  {:c$}  {}", cells[0], cells[1], cells[2], cells[3])
+        writeln!(
+            out,
+            "{:a$}  {:b$}  {:c$}  {}",
+            cells[0], cells[1], cells[2], cells[3]
+        )
     };
     line(head)?;
     for row in &rows {

@@ -57,7 +57,10 @@ impl ResultsFile {
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         for (i, line) in text[..whole].lines().enumerate() {
             let line: Line = serde_json::from_str(line).with_context(|| {
-                format!("{name}, line {}: no result of `siskin eval`; choose another --out", i + 1)
+                format!(
+                    "{name}, line {}: no result of `siskin eval`; choose another --out",
+                    i + 1
+                )
             })?;
             results.add(line);
         }

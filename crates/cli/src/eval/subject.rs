@@ -35,7 +35,10 @@ fn is_adapter(given: &str) -> bool {
                     gguf.and_then(|g| g.str("general.type")) == Some("adapter")
                 })
     };
-    is(Path::new(given)) || given.rsplit_once(':').is_some_and(|(path, _)| is(Path::new(path)))
+    is(Path::new(given))
+        || given
+            .rsplit_once(':')
+            .is_some_and(|(path, _)| is(Path::new(path)))
 }
 
 impl Subject {

@@ -45,7 +45,9 @@ fn read(path: &Path) -> Result<String> {
         let line = 1 + before.iter().filter(|b| **b == b'\n').count();
         anyhow!("{}, line {line}: not UTF-8", path.display())
     })?;
-    Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), String::from))
+    Ok(text
+        .strip_prefix('\u{feff}')
+        .map_or(text.clone(), String::from))
 }
 
 /// A task's mapping, on top of those that it includes.
@@ -116,7 +118,6 @@ impl TaskFile {
     }
 
     fn read_data(&mut self, given: &GivenData) -> Result<()> {
-        let name = self.path.display();
         let source = &self.task.data;
         let needed = self.task.needed_splits();
         let is_needed = |split: &Option<String>| {
@@ -129,26 +130,36 @@ impl TaskFile {
             .collect();
         let files = if given.is_empty() { &from_task } else { given };
         if files.is_empty() {
-            bail!(
-                "{name}: the data `{}` is not a file; give it as JSON lines with --data {}FILE",
+            let split = needed.first().copied().flatten();
+            let what = format!(
+                "is `{}`, which is not a file; give its records as JSON lines with --data {}FILE",
                 source.path,
-                needed.first().copied().flatten().map_or(String::new(), |s| format!("{s}="))
+                split.map_or(String::new(), |split| format!("{split}="))
             );
+            let key = "dataset_path".into();
+            return Err(placed(&self.path, Error::Key { key, what }));
         }
         let format = match (source.format, given.is_empty()) {
             (Some(format), _) => format,
             (None, false) => DataFormat::Json,
-            (None, true) => bail!(
-                "{name}: `dataset_path` is `{}`, whose files are not read from a hub; use json or text, or --data",
-                source.path
-            ),
+            (None, true) => {
+                let what = format!(
+                    "is `{}`, whose files are not read from a hub; use json or text, or --data",
+                    source.path
+                );
+                let key = "dataset_path".into();
+                return Err(placed(&self.path, Error::Key { key, what }));
+            }
         };
         for (split, file) in files.iter().filter(|(split, _)| is_needed(split)) {
             let records = records(file, format)?;
             let places = records.iter().map(|(line, _)| (file.clone(), *line));
             self.places.entry(split.clone()).or_default().extend(places);
             let documents = records.into_iter().map(|(_, document)| document);
-            self.data.entry(split.clone()).or_default().extend(documents);
+            self.data
+                .entry(split.clone())
+                .or_default()
+                .extend(documents);
         }
         Ok(())
     }
@@ -175,7 +186,9 @@ impl TaskFile {
 fn records(path: &Path, format: DataFormat) -> Result<Vec<(usize, Document)>> {
     let name = path.display();
     if path.extension().is_some_and(|e| e == "parquet") {
-        bail!("{name} is Parquet, which is not read; write it as JSON lines (in pandas, `to_json(orient=\"records\", lines=True)`)");
+        bail!(
+            "{name} is Parquet, which is not read; write it as JSON lines (in pandas, `to_json(orient=\"records\", lines=True)`)"
+        );
     }
     let text = read(path)?;
     let text_record = |text: &str| Map::from_iter([("text".to_string(), Json::from(text))]);
@@ -189,7 +202,8 @@ fn records(path: &Path, format: DataFormat) -> Result<Vec<(usize, Document)>> {
     }
     let not_object = |line: usize| anyhow!("{name}, line {line}: not a JSON object");
     if text.trim_start().starts_with('[') {
-        let list: Vec<Json> = serde_json::from_str(&text).with_context(|| format!("{name}: not JSON"))?;
+        let list: Vec<Json> =
+            serde_json::from_str(&text).with_context(|| format!("{name}: not JSON"))?;
         // All begin at the list's line.
         let object = |v| match v {
             Json::Object(map) => Ok((1, map)),
@@ -198,7 +212,11 @@ fn records(path: &Path, format: DataFormat) -> Result<Vec<(usize, Document)>> {
         return list.into_iter().map(object).collect();
     }
     let mut out = vec![];
-    for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+    for (i, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, l)| !l.trim().is_empty())
+    {
         let json = serde_json::from_str(line);
         match json.with_context(|| format!("{name}, line {}: not JSON", i + 1))? {
             Json::Object(map) => out.push((i + 1, map)),

@@ -56,7 +56,9 @@ impl<'a> Reader<'a> {
         if let Some(tag) = tag {
             let name = format!("{}{}", tag.handle, tag.suffix);
             match name.as_str() {
-                "!function" => bail!("line {line}: `!function` runs Python, which is not supported"),
+                "!function" => {
+                    bail!("line {line}: `!function` runs Python, which is not supported")
+                }
                 _ => bail!("line {line}: the tag `{name}` is not supported"),
             }
         }
@@ -144,7 +146,12 @@ fn number(text: &str) -> Option<Json> {
     if digits.bytes().all(|b| b.is_ascii_digit()) {
         // With a zero in front it is octal, or a text: not what it looks like.
         let is_plain = digits == "0" || !digits.starts_with('0');
-        return is_plain.then(|| text.trim_start_matches('+').parse::<i64>().ok().map(Json::from))?;
+        return is_plain.then(|| {
+            text.trim_start_matches('+')
+                .parse::<i64>()
+                .ok()
+                .map(Json::from)
+        })?;
     }
     // Without a point it is a text there: 1e5.
     let is_float = digits.contains('.') && digits.bytes().any(|b| b.is_ascii_digit());
@@ -171,7 +178,10 @@ mod tests {
     #[test]
     fn what_is_not_supported_is_named_with_its_line() {
         for (text, part) in [
-            ("a: 1\nb: !function utils.f\n", "`b`: line 2: `!function` runs Python"),
+            (
+                "a: 1\nb: !function utils.f\n",
+                "`b`: line 2: `!function` runs Python",
+            ),
             ("a: &x 1\n", "anchors"),
             ("a: 1\na: 2\n", "line 2: `a` is there twice"),
             ("a: [1\nb: 2", "not YAML"),
