@@ -7,7 +7,7 @@ use pollster::block_on;
 use serde_json::{Map, Value as Json, json};
 use siskin_engine::{CacheType, DeviceRequest, OpenOptions, Precision, ScoredText, Session};
 use siskin_eval::{Data, Event, Item, ItemResult, Task, comparisons, summaries};
-use siskin_tests::command::{fails, json, ok, output, path, tiny};
+use siskin_tests::command::{fails, json, ok, path, tiny};
 use siskin_tests::{assert_close, family_folder, fixture};
 
 fn open(folder: &Path, device: DeviceRequest, sequences: usize, scores: usize) -> Session {
@@ -464,26 +464,77 @@ fn runs_continue_and_models_are_compared() {
         error.contains("another task, data or settings; choose another --out"),
         "{error}"
     );
-    // Answers of both, judged by a third.
-    let gsm8k = task_file("gsm8k");
-    let judge = tiny("llama");
-    // Two answers to a long prompt do not fit into the tiny model's context; its words are short.
+}
+
+#[test]
+fn a_judge_prefers_an_answer_whichever_is_first() {
+    let dir = tempfile::tempdir().unwrap();
     let task = path(dir.path(), "short.json");
     let short = json!({"task": "short", "dataset_path": "json", "dataset_kwargs": {"data_files": "short.jsonl"},
-        "doc_to_text": "q", "doc_to_target": "a", "generation_kwargs": {"max_gen_toks": 2}});
+        "doc_to_text": "The {{q}} is", "doc_to_target": "q", "generation_kwargs": {"max_gen_toks": 8}});
     std::fs::write(&task, short.to_string()).unwrap();
-    std::fs::write(
-        path(dir.path(), "short.jsonl"),
-        "{\"q\": \"a\", \"a\": \"b\"}\n",
-    )
-    .unwrap();
-    let judged = ["--task", &task, "--baseline", &lora, "--judge", &judge];
-    let error = fails(&[&["eval", &tiny("llama"), "--device", "cpu"], &judged[..]].concat());
-    assert!(error.contains("the context holds 128"), "{error}");
+    let records = ["red", "moon", "tree"].map(|q| format!("{{\"q\": \"{q}\"}}\n"));
+    std::fs::write(path(dir.path(), "short.jsonl"), records.concat()).unwrap();
+    let [a, b] = ["llama", "qwen2"].map(tiny);
+    // The judge's question is longer than the tiny models' context.
+    let long = [
+        "--rope-scaling",
+        "linear",
+        "--rope-factor",
+        "32",
+        "--ctx",
+        "1024",
+    ];
+    let judged = |one: &str, other: &str, metric: &str| {
+        let args = [
+            "eval",
+            one,
+            "--device",
+            "cpu",
+            "--task",
+            &task,
+            "--baseline",
+            other,
+        ];
+        let report = json(&[&args[..], &long, &["--judge", &a, "--json"]].concat());
+        let judged = &report["tasks"][0]["models"][1]["judged"]["metrics"];
+        judged[metric]["value"].as_f64().unwrap()
+    };
+    let preference = judged(&a, &b, "preference");
+    assert!(preference != 0.5 && (0.0..=1.0).contains(&preference));
+    let swapped = judged(&b, &a, "preference");
     assert!(
-        !output(&["eval", &judge, "--task", &gsm8k, "--judge", &judge])
-            .status
-            .success()
+        (preference + swapped - 1.0).abs() < 1e-3,
+        "{preference} {swapped}"
+    );
+    assert_eq!(judged(&a, &b, "win_rate") + judged(&b, &a, "win_rate"), 1.0);
+    let args = [
+        "eval",
+        &a,
+        "--device",
+        "cpu",
+        "--task",
+        &task,
+        "--baseline",
+        &b,
+    ];
+    let error = fails(&[&args[..], &["--judge", &a]].concat());
+    assert!(error.contains("the context holds 128"), "{error}");
+    let arc = task_file("arc");
+    let args = [
+        "eval",
+        &a,
+        "--device",
+        "cpu",
+        "--task",
+        &arc,
+        "--baseline",
+        &b,
+    ];
+    let error = fails(&[&args[..], &["--judge", &a]].concat());
+    assert!(
+        error.contains("arc_form is not a task of generate_until"),
+        "{error}"
     );
 }
 
@@ -525,7 +576,11 @@ fn bad_files_are_named_with_their_lines() {
         (yaml.into(), "{\"q\": \n", "data.jsonl, line 1: not JSON"),
         (yaml.into(), "[1]", "not a JSON object"),
         (yaml.into(), "", "the data has no records"),
-        (yaml.replace(".jsonl", ".parquet"), record, "cannot read"),
+        (
+            yaml.replace(".jsonl", ".parquet"),
+            record,
+            "is Parquet, which is not read",
+        ),
         (
             yaml.replace("data_files: data.jsonl", ""),
             record,

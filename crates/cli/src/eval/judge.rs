@@ -57,19 +57,32 @@ async fn preference(session: &mut Session, prompt: &str, answers: [&str; 2]) -> 
     Ok(scores[0][0].logprob - scores[1][0].logprob)
 }
 
-/// 1 if the first answer wins in both orders, 0 if the second does, and 1/2 if the order decides.
-async fn verdict(session: &mut Session, item: &Item, answers: [&str; 2]) -> Result<f64> {
+/// `win_rate` is 1 if the first answer wins in both orders, 0 if the second does, and 1/2 if the order decides;
+/// `preference` is how likely the judge finds the first to be the better one, from the mean of its logits in both orders, in
+/// which a liking for A or B cancels out.
+async fn verdict(
+    session: &mut Session,
+    item: &Item,
+    answers: [&str; 2],
+) -> Result<BTreeMap<String, Score>> {
     let [a, b] = answers;
-    if a == b {
-        return Ok(0.5);
-    }
-    let first = preference(session, item.prompt(), [a, b]).await?;
-    let second = preference(session, item.prompt(), [b, a]).await?;
-    Ok(match (first > 0.0, second > 0.0) {
-        (true, false) => 1.0,
-        (false, true) => 0.0,
-        _ => 0.5,
-    })
+    let (won, preferred) = if a == b {
+        (0.5, 0.5)
+    } else {
+        let first = preference(session, item.prompt(), [a, b]).await?;
+        let second = preference(session, item.prompt(), [b, a]).await?;
+        let won = match (first > 0.0, second > 0.0) {
+            (true, false) => 1.0,
+            (false, true) => 0.0,
+            _ => 0.5,
+        };
+        let odds = f64::from(first - second) / 2.0;
+        (won, 1.0 / (1.0 + (-odds).exp()))
+    };
+    let scores = [("win_rate", won), ("preference", preferred)];
+    Ok(scores
+        .map(|(name, v)| (name.to_string(), Score::Mean(v)))
+        .into())
 }
 
 /// Compares the first model's answers with each baseline's.
@@ -104,10 +117,10 @@ pub async fn judge(
             for (a, b) in pairs.skip(results.len()) {
                 bar.set_position(results.len() as u64);
                 let answers = [a, b].map(|r| r.answers.first().map_or("", String::as_str));
-                let won = verdict(&mut session, &items[a.index], answers).await?;
+                let scores = verdict(&mut session, &items[a.index], answers).await?;
                 let result = ItemResult {
                     index: a.index,
-                    scores: BTreeMap::from([("win_rate".into(), Score::Mean(won))]),
+                    scores,
                     log_likelihoods: vec![],
                     is_greedy: vec![],
                     answers: vec![],

@@ -31,7 +31,7 @@ pub struct MeasuredModel {
 #[derive(Debug)]
 pub struct Judged {
     pub judge: String,
-    /// 1 where the first model wins, 0 where this one does, 1/2 where orders disagree.
+    /// How each record was judged.
     pub results: Vec<ItemResult>,
 }
 
