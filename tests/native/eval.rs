@@ -350,6 +350,10 @@ fn what_a_task_has_that_is_not_understood_is_refused_by_name() {
             "record 1: it has no field `gaol`",
         ),
         (json!({"doc_to_choice": "{{sol1}}"}), "which is not a list"),
+        (
+            json!({"fewshot_split": "dev", "num_fewshot": 1}),
+            "no data of the split `dev`",
+        ),
         (json!({"test_split": "dev"}), "no data of the split `dev`"),
     ] {
         let error = items(&multiple_choice(more.clone()), &session)

@@ -89,13 +89,15 @@ impl Task {
         Ok(out)
     }
 
+    /// The records of a split. Those without a split are the ones that are evaluated: as examples, they would tell answers.
     fn split<'a>(&self, data: &'a Data, name: Option<&str>) -> Result<&'a [Document]> {
-        let found = data.get(&name.map(String::from)).or(data.get(&None));
+        let is_evaluated = name == self.splits.evaluated();
+        let unnamed = || data.get(&None).filter(|_| is_evaluated);
+        let found = data.get(&name.map(String::from)).or_else(unnamed);
         // Without a split of the task, that of the data.
         let only = || {
-            data.values()
-                .next()
-                .filter(|_| name.is_none() && data.len() == 1)
+            let has_one = name.is_none() && data.len() == 1;
+            data.values().next().filter(|_| has_one)
         };
         let found = found.or_else(only);
         found.map(Vec::as_slice).ok_or_else(|| {

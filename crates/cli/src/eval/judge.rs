@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use siskin_engine::{Message, ScoredText, Session};
 use siskin_eval::{Item, ItemResult, Kind, Score};
 
@@ -14,7 +14,6 @@ use super::subject::Subject;
 use super::task_file::TaskFile;
 use super::{bar, digest, stopped};
 use crate::args::EvalArgs;
-use crate::remedy::or_raw;
 use crate::stop;
 
 /// Only answers can be judged.
@@ -40,7 +39,8 @@ fn question(prompt: &str, [a, b]: [&str; 2]) -> String {
 /// How much likelier than B the judge finds A.
 async fn preference(session: &mut Session, prompt: &str, answers: [&str; 2]) -> Result<f32> {
     let messages = [Message::new("user", &question(prompt, answers))];
-    let before = session.text.prompt(&messages, false).map_err(or_raw)?;
+    let before = session.text.prompt(&messages, false);
+    let before = before.context("the judge cannot be asked; choose another --judge")?;
     let mut texts = vec![];
     for letter in ["A", "B"] {
         let Some(id) = session.text.id_of(letter) else {
