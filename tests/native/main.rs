@@ -6,6 +6,7 @@ mod beams;
 mod biases;
 mod cli;
 mod cli_embed;
+mod cli_eval;
 mod cli_export;
 mod cli_quantize;
 mod cli_reasoning;

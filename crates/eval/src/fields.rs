@@ -34,6 +34,10 @@ impl Fields {
         self.map.shift_remove(key).filter(|v| !v.is_null())
     }
 
+    pub fn peek(&self, key: &str) -> Option<&Json> {
+        self.map.get(key)
+    }
+
     pub fn ignore(&mut self, keys: &[&str]) {
         for key in keys {
             self.map.shift_remove(*key);

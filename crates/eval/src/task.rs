@@ -152,6 +152,12 @@ impl Task {
             }
         }
         fields.ignore(&HARMLESS);
+        if let Some(Json::Array(_)) = fields.peek("task") {
+            return bad(
+                "task",
+                "is a list, as groups have; give the files of its tasks",
+            );
+        }
         let Some(name) = fields.text("task")? else {
             return fields.missing("task");
         };
