@@ -99,6 +99,15 @@ fn scores_are_those_of_all_logits() {
         let scores = block_on(session.score(&[greedy])).unwrap();
         assert!(!scores[0][1].is_likeliest, "{family}");
     }
+    // What texts begin with alike is in the cache once: 6 blocks of the 32, and one for each text.
+    let mut session = open(&fixture("tiny/llama"), DeviceRequest::Cpu, 4, 16);
+    let alike: Vec<ScoredText> = (0..8).map(|i| text(5, 96, &[i, 7, 8], 97)).collect();
+    block_on(session.score(&alike)).unwrap();
+    assert!(
+        session.cache_free() >= 18.0 / 32.0,
+        "{}",
+        session.cache_free()
+    );
     let mut session = open(&fixture("tiny/llama"), DeviceRequest::Cpu, 1, 0);
     for (tokens, from) in [
         (vec![1, 2], 0),
