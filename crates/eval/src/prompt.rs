@@ -297,21 +297,19 @@ impl Task {
             Kind::Rolling => Request::Rolling(text(&target)?),
             Kind::Generate | Kind::Perplexity => Request::Generate(context),
             Kind::MultipleChoice if choices.is_empty() => return Err("it has no choices".into()),
-            Kind::MultipleChoice if is_multiple_input => {
-                let continuation = format!("{delimiter}{}", text(&target)?);
-                target = self.text_of(document)?;
-                let pair = |context: &String| Pair {
-                    context: context.clone(),
-                    continuation: continuation.clone(),
-                };
-                Request::Pairs(contexts.iter().map(pair).collect())
-            }
             Kind::MultipleChoice => {
-                let pair = |context: &str, choice: &String| Pair {
+                let pair = |context: &str, text: &str| Pair {
                     context: context.into(),
-                    continuation: format!("{delimiter}{choice}"),
+                    continuation: format!("{delimiter}{text}"),
                 };
-                let mut pairs: Vec<Pair> = choices.iter().map(|c| pair(&context, c)).collect();
+                let mut pairs: Vec<Pair> = match is_multiple_input {
+                    true => {
+                        let next = text(&target)?;
+                        target = self.text_of(document)?;
+                        contexts.iter().map(|c| pair(c, &next)).collect()
+                    }
+                    false => choices.iter().map(|c| pair(&context, c)).collect(),
+                };
                 if self.metrics.iter().any(|m| m.name == "acc_mutual_info") {
                     pairs.extend(choices.iter().map(|c| pair("", c)));
                 }

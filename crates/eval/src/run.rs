@@ -9,7 +9,7 @@ use siskin_engine::{RequestEvent, RequestId, ScoredText, Session, TokenScore};
 use crate::encoding::{pair, tokens};
 use crate::error::bad;
 use crate::metric::{Choices, Of, labels};
-use crate::prompt::{Item, Pair, Request};
+use crate::prompt::{Item, Request};
 use crate::record::{ItemResult, Score};
 use crate::task::{Kind, Task};
 use crate::windows::rolling;
@@ -46,34 +46,69 @@ impl Task {
         if self.kind == Kind::Generate {
             return self.generate(session, items, seed, on_event).await;
         }
-        for item in items {
-            let result = match &item.request {
-                Request::Pairs(pairs) => self.pairs(session, item, pairs).await?,
-                Request::Rolling(text) => self.rolling(session, item.index, text).await?,
-                Request::Window(window) => self.window(session, item.index, window).await?,
-                Request::Generate(_) => continue,
+        let mut rest = items;
+        while let Some(item) = rest.first() {
+            let (results, done) = match &item.request {
+                Request::Pairs(_) => self.pairs(session, rest).await?,
+                Request::Rolling(text) => (vec![self.rolling(session, item.index, text).await?], 1),
+                Request::Window(window) => {
+                    (vec![self.window(session, item.index, window).await?], 1)
+                }
+                Request::Generate(_) => (vec![], 1),
             };
-            if on_event(Event::Done(result)).is_break() {
-                return Ok(ControlFlow::Break(()));
+            rest = &rest[done..];
+            for result in results {
+                if on_event(Event::Done(result)).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
             }
         }
         Ok(ControlFlow::Continue(()))
     }
 
+    /// Scores the first of the items. If its texts are one but for their last tokens, further such items run beside it.
     async fn pairs(
         &self,
         session: &mut Session,
-        item: &Item,
-        pairs: &[Pair],
-    ) -> Result<ItemResult> {
+        items: &[&Item],
+    ) -> Result<(Vec<ItemResult>, usize)> {
         let prefix = self.check_prefix(session)?;
-        let mut texts = vec![];
-        for p in pairs {
-            let text = pair(&session.text, p, prefix, session.context())?;
-            texts.push(text.map_err(|what| Error::record(item.index, what))?);
+        let (mut texts, mut counts) = (vec![], vec![]);
+        for item in items.iter().take(session.sequences()) {
+            let Request::Pairs(pairs) = &item.request else {
+                break;
+            };
+            let mut own = vec![];
+            for p in pairs {
+                let text = pair(&session.text, p, prefix, session.context())?;
+                own.push(text.map_err(|what| Error::record(item.index, what))?);
+            }
+            let run = |t: &ScoredText| t.tokens[..t.tokens.len() - 1].to_vec();
+            let is_one = own.iter().all(|t| run(t) == run(&own[0]));
+            if !is_one && !counts.is_empty() {
+                break;
+            }
+            counts.push(own.len());
+            texts.extend(own);
+            if !is_one {
+                break;
+            }
         }
         let scores = session.score(&texts).await?;
-        let (all, greedy): (Vec<f64>, Vec<bool>) = scores.iter().map(|s| sum(s)).unzip();
+        let mut scores = scores.iter().map(|s| sum(s));
+        let mut results = vec![];
+        for (item, n) in items.iter().zip(&counts) {
+            let of = scores.by_ref().take(*n).unzip();
+            results.push(self.pairs_result(item, of)?);
+        }
+        Ok((results, counts.len()))
+    }
+
+    fn pairs_result(
+        &self,
+        item: &Item,
+        (all, greedy): (Vec<f64>, Vec<bool>),
+    ) -> Result<ItemResult> {
         let scores = match self.kind {
             Kind::MultipleChoice => self.choice_scores(item, &all, &greedy),
             _ => Ok(self.likelihood_scores(all[0], greedy[0])),

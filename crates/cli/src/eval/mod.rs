@@ -105,6 +105,7 @@ async fn run(
         args.seed.to_string(),
         session.context().to_string(),
         session.device().profile(),
+        format!("{:?}", session.cache_types()),
     ]);
     items.truncate(args.limit.unwrap_or(items.len()));
     let mut results = out.begin(&run, &digest)?;

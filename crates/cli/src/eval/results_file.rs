@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use siskin_eval::ItemResult;
 
 /// A task with a model.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Run {
     pub task: String,
     pub model: String,
@@ -19,8 +19,8 @@ pub struct Run {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
-    #[serde(flatten)]
-    run: Run,
+    task: String,
+    model: String,
     /// Of the task, its data and what else results depend on: before the results.
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
@@ -75,18 +75,30 @@ impl ResultsFile {
     }
 
     fn add(&mut self, line: Line) {
-        let found = self.found.entry(line.run).or_default();
+        let Line { task, model, .. } = line;
+        let found = self.found.entry(Run { task, model }).or_default();
         if let Some(digest) = line.digest {
             found.0 = digest;
         }
         found.1.extend(line.result);
     }
 
-    fn write(&mut self, line: &Line) -> Result<()> {
+    fn write(
+        &mut self,
+        run: &Run,
+        digest: Option<&str>,
+        result: Option<&ItemResult>,
+    ) -> Result<()> {
         let Some(file) = &mut self.file else {
             return Ok(());
         };
-        let mut text = serde_json::to_string(line)?;
+        let line = Line {
+            task: run.task.clone(),
+            model: run.model.clone(),
+            digest: digest.map(String::from),
+            result: result.cloned(),
+        };
+        let mut text = serde_json::to_string(&line)?;
         text.push('\n');
         let written = file.write_all(text.as_bytes());
         written.with_context(|| format!("cannot write {}", self.path.display()))
@@ -106,19 +118,11 @@ impl ResultsFile {
             }
             return Ok(results.clone());
         }
-        self.write(&Line {
-            run: run.clone(),
-            digest: Some(digest.into()),
-            result: None,
-        })?;
+        self.write(run, Some(digest), None)?;
         Ok(vec![])
     }
 
     pub fn push(&mut self, run: &Run, result: &ItemResult) -> Result<()> {
-        self.write(&Line {
-            run: run.clone(),
-            digest: None,
-            result: Some(result.clone()),
-        })
+        self.write(run, None, Some(result))
     }
 }
