@@ -309,6 +309,9 @@ fn bad_files_are_named_with_their_lines() {
         );
     }
     write(yaml, record);
+    let bert = fixture("encoders/bert/model.gguf").display().to_string();
+    let error = fails(&["eval", &bert, "--device", "cpu", "--task", &task]);
+    assert!(error.contains("use `siskin embed`"), "{error}");
     let error = fails(&[&args[..], &["--out", &data]].concat());
     assert!(error.contains("choose another --out"), "{error}");
     assert_eq!(std::fs::read_to_string(&data).unwrap(), record);

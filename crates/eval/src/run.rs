@@ -30,6 +30,19 @@ fn sum(scores: &[TokenScore]) -> (f64, bool) {
     (sum, scores.iter().all(|s| s.is_likeliest))
 }
 
+/// The texts of an item's contexts and continuations.
+fn texts_of(session: &Session, item: &Item, prefix: u32) -> Result<Vec<ScoredText>> {
+    let Request::Pairs(pairs) = &item.request else {
+        return Ok(vec![]);
+    };
+    let mut texts = vec![];
+    for p in pairs {
+        let text = pair(&session.text, p, prefix, session.context())?;
+        texts.push(text.map_err(|what| Error::record(item.index, what))?);
+    }
+    Ok(texts)
+}
+
 impl Task {
     /// Runs items, which may be done in another order. `on_event` can stop it. Drawn answers depend on the seed and the
     /// record alone.
@@ -75,14 +88,12 @@ impl Task {
         let prefix = self.check_prefix(session)?;
         let (mut texts, mut counts) = (vec![], vec![]);
         for item in items.iter().take(session.sequences()) {
-            let Request::Pairs(pairs) = &item.request else {
-                break;
+            let own = match texts_of(session, item, prefix) {
+                Ok(own) => own,
+                // What is before it is scored first.
+                Err(_) if !counts.is_empty() => break,
+                Err(e) => return Err(e),
             };
-            let mut own = vec![];
-            for p in pairs {
-                let text = pair(&session.text, p, prefix, session.context())?;
-                own.push(text.map_err(|what| Error::record(item.index, what))?);
-            }
             let run = |t: &ScoredText| t.tokens[..t.tokens.len() - 1].to_vec();
             let is_one = own.iter().all(|t| run(t) == run(&own[0]));
             if !is_one && !counts.is_empty() {
