@@ -32,6 +32,7 @@ pub fn open_with(
         sequences,
         cache_tokens: Some(cache_tokens),
         guesses,
+        scores: 0,
         cache_types,
         precision: Precision::F32,
     };

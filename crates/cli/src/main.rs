@@ -10,6 +10,7 @@ mod conversation;
 mod devices;
 mod embed;
 mod encode;
+mod eval;
 mod export;
 mod export_folder;
 mod export_gguf;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
             Command::Imatrix(args) => imatrix::imatrix(args).await,
             Command::Quantize(args) => export::quantize(&args),
             Command::Convert(args) => export::convert(&args),
+            Command::Eval(args) => eval::eval(*args).await,
             Command::Bench(args) => bench::bench(args).await,
             Command::Certify(args) => certify::certify(args).await,
             Command::Devices(args) => devices::devices(&args).await,

@@ -97,6 +97,7 @@ impl Opening {
                 },
                 sequences,
                 cache_tokens: None,
+                scores: 0,
                 guesses: match args.draft {
                     DraftArg::None => 0,
                     DraftArg::Ngram | DraftArg::Model(_) => GUESSES,
@@ -109,6 +110,14 @@ impl Opening {
             }),
             draft,
         })
+    }
+
+    /// Also for texts that are scored: so many tokens in a step. Texts begin alike, so that their cache need not hold a
+    /// context for each.
+    pub fn scoring(mut self, scores: usize, cache_tokens: usize) -> Self {
+        self.options.scores = scores;
+        self.options.cache_tokens = Some(cache_tokens);
+        self
     }
 
     pub async fn open(

@@ -2,6 +2,7 @@
 
 use anyhow::anyhow;
 use siskin_engine::Error as Engine;
+use siskin_eval::Error as Eval;
 use siskin_formats::Error as Formats;
 use siskin_gpu::Error as Gpu;
 use siskin_models::Error as Models;
@@ -26,6 +27,7 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
         e.downcast_ref::<Engine>()
             .and_then(of_engine)
             .or_else(|| e.downcast_ref::<Train>().and_then(of_train))
+            .or_else(|| e.downcast_ref::<Eval>().and_then(of_eval))
             .or_else(|| e.downcast_ref::<Formats>().and_then(of_formats))
             .or_else(|| e.downcast_ref::<Text>().and_then(of_text))
             .or_else(|| e.downcast_ref::<Models>().and_then(of_models))
@@ -90,6 +92,14 @@ fn of_train(e: &Train) -> Option<&'static str> {
         Train::Engine(e) => of_engine(e),
         Train::Text(e) => of_text(e),
         Train::Models(e) => of_models(e),
+        _ => None,
+    }
+}
+
+fn of_eval(e: &Eval) -> Option<&'static str> {
+    match e {
+        Eval::Engine(e) => of_engine(e),
+        Eval::Text(e) => of_text(e),
         _ => None,
     }
 }

@@ -194,7 +194,7 @@ pub(crate) fn logprobs_of(text: &TextModel, logits: &[f32], n: usize) -> Vec<Top
 }
 
 /// `ln Σ exp(x)`.
-fn log_sum_exp(x: &[f32]) -> f32 {
+pub(crate) fn log_sum_exp(x: &[f32]) -> f32 {
     let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = x.iter().map(|x| f64::from(x - max).exp()).sum();
     max + sum.ln() as f32

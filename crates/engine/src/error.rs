@@ -72,6 +72,14 @@ pub enum Error {
     /// A prompt without tokens.
     #[error("the prompt has no tokens")]
     EmptyPrompt,
+    /// A text to be scored that has nothing to score, or nothing before it.
+    #[error("a text of {tokens} tokens cannot be scored from token {from} on")]
+    NothingScored {
+        /// The first token to be scored.
+        from: usize,
+        /// Its tokens.
+        tokens: usize,
+    },
     /// A text to be embedded that has more tokens than the model takes.
     #[error("text {number} has {tokens} tokens, and the model takes {max}")]
     TextTooLong {

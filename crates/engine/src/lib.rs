@@ -30,6 +30,7 @@ mod request;
 mod rerank;
 mod saved;
 mod schedule;
+mod score;
 #[cfg(feature = "training")]
 pub mod self_test;
 mod session;
@@ -59,6 +60,7 @@ pub use look::{Look, LookOptions};
 pub use memory::MemoryFigure;
 pub use request::{RequestEvent, RequestId, Update};
 pub use saved::{Restored, saved_note};
+pub use score::{ScoredText, TokenScore};
 pub use session::Session;
 pub use trace::{TRACE_ROWS, Traced};
 #[cfg(feature = "training")]

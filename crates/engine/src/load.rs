@@ -28,6 +28,9 @@ pub struct OpenOptions {
     /// none. The answers are the same; those that repeat much of their prompts need fewer steps. Requests with a repeat
     /// penalty, and models with recurrent states, do not guess.
     pub guesses: usize,
+    /// The most tokens that one step of [`crate::Session::score`] scores; 0, the default, for as many as steps choose
+    /// anyway.
+    pub scores: usize,
     /// How the KV cache stores keys and values; f16 by default. A quantised type needs heads of a multiple of 32
     /// dimensions.
     pub cache_types: CacheTypes,
@@ -43,6 +46,7 @@ impl Default for OpenOptions {
             sequences: 1,
             cache_tokens: None,
             guesses: 0,
+            scores: 0,
             cache_types: CacheTypes::default(),
             precision: Precision::Fast,
         }

@@ -140,7 +140,7 @@ impl Session {
             context,
             blocks: tokens.max(context).div_ceil(BLOCK_TOKENS),
             sequences,
-            choices: sequences * (1 + guesses),
+            choices: (sequences * (1 + guesses)).max(options.scores),
         };
         let none = Adapters::None;
         let device = open_device(&model, &weights, options, capacity, &none, on_progress).await?;

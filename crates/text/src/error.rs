@@ -43,6 +43,9 @@ pub enum Error {
     /// What would be an exception in Python.
     #[error("the chat template failed: {0}")]
     TemplateFailed(String),
+    /// A template of data that is broken, or cannot be rendered for a record.
+    #[error("the template {0}")]
+    Document(String),
     /// The model's files cannot be read.
     #[error(transparent)]
     Formats(#[from] siskin_formats::Error),

@@ -6,6 +6,7 @@ mod bytes;
 mod calls;
 mod chat;
 mod check;
+mod document;
 mod encode;
 mod ends;
 mod error;
@@ -25,6 +26,7 @@ mod to_gguf;
 mod tokenizer;
 
 pub use calls::{AnswerFormat, AnswerParser, CallStart, Part, ToolCall, is_tool_name, tool_names};
+pub use document::{DocumentTemplate, python_value};
 pub use error::{Error, Result};
 pub use inputs::Input;
 pub use merges::MergedWord;

@@ -83,6 +83,7 @@ impl ChatTemplate {
             budget: Default::default(),
             mask,
             now,
+            strict: false,
         };
         let variable = |name: &str| match name {
             "messages" => Some(messages.clone()),

@@ -62,6 +62,7 @@ fn code(e: &Error) -> &'static str {
     match e {
         Error::PromptTooLong { .. } | Error::TextTooLong { .. } => "prompt_too_long",
         Error::EmptyText(_)
+        | Error::NothingScored { .. }
         | Error::NoPooling { .. }
         | Error::NoPrompt { .. }
         | Error::Dimensions { .. }
@@ -108,6 +109,7 @@ fn code(e: &Error) -> &'static str {
             | siskin_formats::Error::UnknownType { .. }
             | siskin_formats::Error::Quantisation { .. },
         ) => "unsupported_model",
+        Error::Text(siskin_text::Error::Document(_)) => "invalid_request",
         Error::Text(_) | Error::Models(_) | Error::Formats(_) => "invalid_model",
         Error::Gpu(Gpu::NoGpu | Gpu::Open { .. }) => "no_webgpu",
         Error::Gpu(Gpu::Lost) => "device_lost",

@@ -112,6 +112,7 @@ impl Session {
             sequences: SEQUENCES,
             cache_tokens: Some(0),
             guesses: 0,
+            scores: 0,
             cache_types: options.cache_types,
             precision: Precision::Fast,
         };

@@ -3,6 +3,7 @@
 mod chat;
 mod device;
 mod embed;
+mod eval;
 mod export;
 mod inspect;
 mod run;
@@ -19,6 +20,7 @@ pub use device::{
     profile_parser,
 };
 pub use embed::{EmbedArgs, PoolingArg, RerankArgs};
+pub use eval::EvalArgs;
 pub use export::{ConvertArgs, ImatrixArgs, MergeArgs, QuantizeArgs};
 pub use inspect::{BenchArgs, CertifyArgs, DevicesArgs, InspectArgs, LogitsArgs, TokenizeArgs};
 pub use run::RunArgs;
@@ -133,6 +135,16 @@ The file is of the form that llama-imatrix writes, which can be used as well.")]
   siskin convert model.gguf --out model-folder --type bf16
   siskin convert my-adapter --base model.gguf --out my-adapter.gguf")]
     Convert(ConvertArgs),
+    /// Score a model on tasks: multiple choice, perplexity, generated answers
+    #[command(after_help = "Examples:
+  siskin eval smollm2-135m-instruct --task examples/tasks/arc.yaml
+  siskin eval model.gguf --task mmlu.yaml gsm8k.yaml --limit 100 --out results.jsonl --json
+  siskin eval model.gguf --task gsm8k.yaml --data train=train.jsonl --data test=test.jsonl
+  siskin eval model.gguf --adapter my-adapter --task task.yaml --baseline model.gguf
+Tasks have the keys of lm-evaluation-harness's task files, and data is JSON lines, a JSON array or text, whose path is \
+relative to the task's. An interrupted run with --out continues when it is started again. With --baseline, p is how likely \
+so large a difference is by chance: McNemar's exact test where records are right or wrong, otherwise a permutation test.")]
+    Eval(Box<EvalArgs>),
     /// Measure prefill and decode speed, and count exactly what a decode step does
     #[command(after_help = "Examples:
   siskin bench smollm2-135m-instruct

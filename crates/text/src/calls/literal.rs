@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 const MAX_DEPTH: usize = 64;
 
 /// A text that is read from its beginning.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a str,
     /// What strings stand between, apart from quotation marks.
     quote: Option<&'a str>,
@@ -94,8 +94,12 @@ impl<'a> Reader<'a> {
                     'n' => out.push('\n'),
                     't' => out.push('\t'),
                     'r' => out.push('\r'),
-                    kind @ ('x' | 'u') => {
-                        let digits = if kind == 'x' { 2 } else { 4 };
+                    kind @ ('x' | 'u' | 'U') => {
+                        let digits = match kind {
+                            'x' => 2,
+                            'u' => 4,
+                            _ => 8,
+                        };
                         let code: String = chars.by_ref().take(digits).map(|(_, c)| c).collect();
                         out.push(char::from_u32(u32::from_str_radix(&code, 16).ok()?)?);
                     }

@@ -3,7 +3,7 @@
 mod body;
 mod format;
 mod harmony;
-mod literal;
+pub(crate) mod literal;
 mod messages;
 mod parser;
 mod tags;

@@ -9,4 +9,6 @@ pub struct Cx {
     pub budget: Budget,
     pub mask: Mask,
     pub now: DateTime,
+    /// Whether what is undefined can be neither printed nor tested (Jinja2's `StrictUndefined`).
+    pub strict: bool,
 }

@@ -35,15 +35,25 @@ pub fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
-pub fn tokens(source: &str) -> Outcome<Vec<Token>> {
+/// White space around statements and at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Space {
+    /// As in chat templates: Jinja2's `trim_blocks` and `lstrip_blocks`.
+    Trimmed,
+    /// All of it counts: `keep_trailing_newline`.
+    Kept,
+}
+
+pub fn tokens(source: &str, space: Space) -> Outcome<Vec<Token>> {
     let mut source = source.replace("\r\n", "\n").replace('\r', "\n");
-    if source.ends_with('\n') {
+    if space == Space::Trimmed && source.ends_with('\n') {
         source.pop();
     }
     let mut lexer = Lexer {
         source: &source,
         at: 0,
         line: 1,
+        space,
         line_starts: true,
         out: vec![],
     };
@@ -60,6 +70,7 @@ struct Lexer<'a> {
     source: &'a str,
     at: usize,
     line: usize,
+    space: Space,
     /// Whether the consumed source ends with a newline.
     line_starts: bool,
     out: Vec<Token>,
@@ -134,7 +145,7 @@ impl<'a> Lexer<'a> {
     fn before(&self, text: &'a str, sign: Option<u8>, strips: bool) -> &'a str {
         match sign {
             Some(b'-') => text.trim_end_matches(is_space),
-            None if strips => {
+            None if strips && self.space == Space::Trimmed => {
                 let line = text.rfind('\n').map_or(0, |i| i + 1);
                 let indent = &text[line..];
                 if (line > 0 || self.line_starts) && indent.chars().all(is_space) {
@@ -167,6 +178,7 @@ impl<'a> Lexer<'a> {
                 self.take_space(length);
             }
             Some(b'+') => {}
+            _ if self.space == Space::Kept => {}
             _ => self.take_space(usize::from(rest.starts_with('\n'))),
         }
     }

@@ -41,6 +41,7 @@ use serde_json::Value as Json;
 
 pub(crate) use cx::Cx;
 pub(crate) use fault::{Fault, Kind, Outcome};
+use lexer::Space;
 pub(crate) use mask::Mask;
 use value::Value;
 
@@ -57,7 +58,12 @@ pub(crate) struct Output {
 
 impl Template {
     pub fn new(source: &str) -> Outcome<Self> {
-        parser::parse(source).map(Self)
+        parser::parse(source, Space::Trimmed).map(Self)
+    }
+
+    /// A template in which all white space counts.
+    pub fn of_document(source: &str) -> Outcome<Self> {
+        parser::parse(source, Space::Kept).map(Self)
     }
 
     /// Renders with variables that a function returns by name.

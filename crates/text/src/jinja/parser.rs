@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::ast::{Expr, ExprKind, Symbol, Tree};
 use super::fault::{Kind, MAX_HEIGHT, MAX_NESTING, MAX_SOURCE, Outcome, fault, limit, unsupported};
-use super::lexer::{Tok, Token, tokens};
+use super::lexer::{Space, Tok, Token, tokens};
 
 pub(super) struct Parser {
     tokens: Vec<Token>,
@@ -21,12 +21,12 @@ pub(super) struct Parser {
     pub(super) unknown: Vec<String>,
 }
 
-pub fn parse(source: &str) -> Outcome<Tree> {
+pub fn parse(source: &str, space: Space) -> Outcome<Tree> {
     if source.len() > MAX_SOURCE {
         return limit(format!("a source of more than {} KiB", MAX_SOURCE >> 10));
     }
     let mut parser = Parser {
-        tokens: tokens(source)?,
+        tokens: tokens(source, space)?,
         at: 0,
         tree: Tree::default(),
         symbols: HashMap::new(),

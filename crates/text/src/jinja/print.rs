@@ -1,7 +1,7 @@
 //! Prints values as Python does: `str()` and `repr()`.
 
 use super::cx::Cx;
-use super::fault::{MAX_TEXT, Outcome, limit};
+use super::fault::{MAX_TEXT, Outcome, failed, limit};
 use super::value::{Seq, Value};
 
 /// `str(value)`.
@@ -25,6 +25,7 @@ pub fn write_text(cx: &Cx, out: &mut String, value: &Value) -> Outcome<()> {
             out.push_str(s);
             Ok(())
         }
+        Value::Undefined(what) if cx.strict => failed(what.to_string()),
         Value::Undefined(_) => Ok(()),
         other => write_repr(cx, out, other),
     }

@@ -245,6 +245,7 @@ impl Value {
 
     pub fn is_true(&self, cx: &Cx) -> Outcome<bool> {
         Ok(match self {
+            Self::Undefined(what) if cx.strict => return failed(what.to_string()),
             Self::Undefined(_) | Self::None => false,
             Self::Bool(b) => *b,
             Self::Float(f) => *f != 0.0,
