@@ -22,9 +22,10 @@ const KNOWN = {
   "adapters.use": ["scale"],
   train: [
     "rank", "loraAlpha", "useRslora", "useDora", "targetModules", "loraDropout", "optim", "learningRate", "schedule",
-    "warmupSteps", "weightDecay", "maxGradNorm", "epochs", "steps", "batchSize", "maxSeqLen", "packing", "lossOn",
-    "validation", "evalEvery", "gradientCheckpointing", "seed", "objective", "beta", "lossType", "labelSmoothing", "simpoGamma",
-    "cpoAlpha", "desirableWeight", "undesirableWeight",
+    "warmupSteps", "warmupRatio", "numCycles", "numDecaySteps", "minLrRate", "adamBeta1", "adamBeta2", "adamEpsilon",
+    "weightDecay", "maxGradNorm", "epochs", "steps", "batchSize", "maxSeqLen", "packing", "lossOn", "validation",
+    "validationData", "evalEvery", "earlyStoppingPatience", "loadBestModelAtEnd", "gradientCheckpointing", "seed", "objective",
+    "beta", "lossType", "labelSmoothing", "simpoGamma", "cpoAlpha", "desirableWeight", "undesirableWeight",
   ],
   render: ["addGenerationPrompt"],
   create: ["signal"],

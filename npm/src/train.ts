@@ -111,8 +111,22 @@ export interface TrainOptions {
   optim?: "adamw" | "adamw_8bit";
   /** 1e-3 by default, and 5e-5 for objectives over preferences. */
   learningRate?: number;
-  schedule?: "constant" | "linear" | "cosine";
+  /** After warm-up; `cosine` by default. */
+  schedule?: "constant" | "linear" | "cosine" | "cosine_with_restarts" | "warmup_stable_decay";
+  /** Steps over which the rate rises; 5 by default. */
   warmupSteps?: number;
+  /** The same as a fraction of all steps. */
+  warmupRatio?: number;
+  /** How often `cosine_with_restarts` begins at the peak; 1 by default. */
+  numCycles?: number;
+  /** How many of the last steps `warmup_stable_decay` decays in; by default a fifth of those after warm-up. */
+  numDecaySteps?: number;
+  /** What a schedule decays to, as a fraction of the peak; 0 by default. */
+  minLrRate?: number;
+  /** Decays of AdamW's moments per step, 0.9 and 0.999 by default, and what is added to the root of the second, 1e-8. */
+  adamBeta1?: number;
+  adamBeta2?: number;
+  adamEpsilon?: number;
   weightDecay?: number;
   maxGradNorm?: number;
   /** Passes over the examples; 3 by default. */
@@ -127,8 +141,14 @@ export interface TrainOptions {
   lossOn?: "assistant" | "all";
   /** The fraction of the examples that is held out; 0.1 by default. */
   validation?: number;
+  /** Examples that are held out instead. */
+  validationData?: TrainExample[];
   /** Steps between scores of the held-out examples; by default once per epoch. */
   evalEvery?: number;
+  /** The training ends when so many scores in a row were no better than the best one. */
+  earlyStoppingPatience?: number;
+  /** The adapter at the end is the one whose score was the best. */
+  loadBestModelAtEnd?: boolean;
   /** Blocks that are recomputed together in the backward pass, to save memory; 0 keeps all values. */
   gradientCheckpointing?: number;
   seed?: number;
@@ -145,6 +165,8 @@ export interface TrainPlan {
   /** Examples that were truncated to `maxSeqLen`. */
   cut: number;
   unusable: { line: number; reason: string }[];
+  /** The same, of `validationData`. */
+  unusableValidation?: { line: number; reason: string }[];
   steps: number;
   stepsPerEpoch: number;
   parameters: number;
@@ -160,7 +182,7 @@ export interface TrainPlan {
 export interface TrainSummary extends TrainPlan {
   /** Steps already completed, when resuming from a checkpoint. */
   done: number;
-  /** Indices of the held-out examples. */
+  /** Indices of the held-out examples; those of `validationData` follow the others. */
   heldOutExamples: number[];
 }
 

@@ -139,6 +139,11 @@ test("twenty steps on WebGPU and on the CPU lower the loss as the command line d
         const options = { rank: 4, learningRate: 0.01, steps: 20, batchSize: 3, maxSeqLen: 48, validation: 0.2 };
         const plain = (await model.generate("a1 b", { maxTokens: 8 })).ids;
         const plan = await model.planTraining(examples, options);
+        // Examples that are held out by themselves.
+        const { validation, ...rest } = options;
+        const own = await model.planTraining(examples.slice(2), { ...rest, validationData: examples.slice(0, 2) });
+        const both = await model.planTraining(examples, { ...options, validationData: examples }).catch((e) => e.message);
+        const ratio = await model.planTraining(examples, { ...options, warmupSteps: 1, warmupRatio: 0.1 }).catch((e) => e.message);
         const dora = [];
         for await (const step of model.train(examples, { ...options, steps: 3, useDora: true, optim: "adamw_8bit" })) dora.push(step.loss);
         const run = model.train(examples, options);
@@ -175,13 +180,16 @@ test("twenty steps on WebGPU and on the CPU lower the loss as the command line d
         const damaged = await model.train(examples, { ...options, resume: checkpoint.slice(9) }).summary().catch((e) => e.code);
         other.unload();
         model.unload();
-        return { plan, dora, seconds, summary, steps, again, plain, trained, without, used, same, another, held, wrong, stale, misfit, unknown, damaged, bytes: adapter.weights.length };
+        return { plan, own, both, ratio, dora, seconds, summary, steps, again, plain, trained, without, used, same, another, held, wrong, stale, misfit, unknown, damaged, bytes: adapter.weights.length };
       },
       [`${app.url}tiny/llama/model.gguf`, EXAMPLES, device],
     );
     const { plan, summary, steps } = found;
     assert.deepEqual({ ...plan, done: 0, heldOutExamples: summary.heldOutExamples }, summary);
     assert.ok(plan.fits && found.seconds > 0);
+    assert.deepEqual([found.own.examples, found.own.heldOut], [8, 2]);
+    assert.match(found.both, /`validation` and `validationData`/);
+    assert.match(found.ratio, /warmup_ratio is 0\.1/);
     for (const [i, loss] of found.dora.entries()) {
       assert.ok(Math.abs(loss - nativeDora[i].loss) < 1e-2 * nativeDora[0].loss, `${device}: DoRA, step ${i + 1}: ${loss}, natively ${nativeDora[i].loss}`);
     }

@@ -152,6 +152,52 @@ fn an_adapter_is_trained_used_and_merged() {
 }
 
 /// DoRA with moments of 8 bits: trained, applied on both devices, merged; GGUF has no place for magnitudes.
+/// A recipe with its own held-out file, which ends when that is no longer learned.
+#[test]
+fn a_recipe_holds_out_a_file_and_stops_early() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = path(folder.path(), name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let held = file(
+        "held.jsonl",
+        "{\"prompt\":\"z y\",\"completion\":\"x w\"}\n",
+    );
+    let out = path(folder.path(), "adapter");
+    let recipe = |more: &str| {
+        let text = format!(
+            "model = {:?}\ndata = {:?}\nvalidation_data = {held:?}\nout = {out:?}\ndevice = \"cpu\"\nrank = 4\n\
+             learning_rate = 0.1\nsteps = 60\nschedule = \"warmup_stable_decay\"\nwarmup_ratio = 0.02\neval_every = 1\n\
+             early_stopping_patience = 2\nload_best_model_at_end = true\n{more}",
+            tiny("llama"),
+            data(folder.path()),
+        );
+        file("recipe.toml", &text)
+    };
+    let error = fails(&["train", &recipe("validation = 0.1\n")]);
+    assert!(
+        error.contains("`validation` and `validation_data`"),
+        "{error}"
+    );
+    let report: Value = serde_json::from_str(&ok(&["train", &recipe(""), "--json"])).unwrap();
+    let all = metrics(&out);
+    let held_out: Vec<f64> = all.iter().filter_map(|m| m["held_out"].as_f64()).collect();
+    let best = held_out[1..].iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(all.len() < 60, "{held_out:?}");
+    assert_eq!(report["summary"]["examples"], 10);
+    assert_eq!(report["summary"]["held_out"], 1);
+    assert_eq!(
+        report["held_out_after"].as_f64(),
+        Some(best),
+        "{held_out:?}"
+    );
+    let step = report["best_step"].as_u64().unwrap() as usize;
+    assert_eq!(held_out[step], best);
+    assert_eq!(report["samples"][0]["messages"][0]["content"], "z y");
+}
+
 #[test]
 fn magnitudes_are_trained_and_merged() {
     let folder = tempfile::tempdir().unwrap();

@@ -18,7 +18,7 @@ fn recorded() -> Vec<(&'static str, &'static str, TrainOptions)> {
         rank: 4,
         learning_rate: Some(3e-3),
         schedule: Schedule::Constant,
-        warmup_steps: 0,
+        warmup_steps: Some(0),
         weight_decay: 0.01,
         steps: Some(20),
         validation: 0.0,
@@ -376,7 +376,7 @@ fn data_of_another_objective_is_refused() {
 fn a_step_without_a_number_is_not_taken() {
     let options = TrainOptions {
         learning_rate: Some(1e30),
-        warmup_steps: 0,
+        warmup_steps: Some(0),
         max_grad_norm: f32::MAX,
         steps: Some(9),
         ..recorded()[0].2.clone()

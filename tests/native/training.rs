@@ -9,7 +9,7 @@ use siskin_engine::{
 };
 use siskin_gpu::Profile;
 use siskin_tests::{Tensors, assert_close, devices_for, fixture, is_first_driver};
-use siskin_train::{Dataset, Optim, Record, TrainOptions, Trainer};
+use siskin_train::{Dataset, Optim, Record, Schedule, TrainOptions, Trainer};
 
 /// The models and adapters of `generate_lora.py`.
 const RECORDED: [&str; 8] = [
@@ -319,6 +319,48 @@ fn dora_and_moments_of_eight_bits_go_on_too() {
     }
 }
 
+/// The training ends when the held-out loss no longer falls, also if it was resumed, and the best adapter is kept.
+#[test]
+fn a_training_stops_early_and_keeps_the_best_adapter() {
+    let options = TrainOptions {
+        learning_rate: Some(0.1),
+        schedule: Schedule::Constant,
+        steps: Some(60),
+        eval_every: Some(1),
+        early_stopping_patience: Some(3),
+        load_best_model_at_end: true,
+        ..options()
+    };
+    let rest = |run: &mut Run| {
+        let mut held_out = vec![];
+        while !run.trainer.is_finished() {
+            held_out.push(run.step().unwrap().held_out.unwrap());
+        }
+        held_out
+    };
+    let mut whole = trainer(DeviceRequest::Cpu, options.clone());
+    let held_out = rest(&mut whole);
+    let best = held_out.iter().copied().fold(f32::INFINITY, f32::min);
+    let steps = held_out.len();
+    assert!(steps < 60 && held_out[steps - 1] > best, "{held_out:?}");
+    assert_eq!(held_out[steps - 4], best);
+    assert_eq!(whole.trainer.best_step(), Some(steps - 3));
+    let score = block_on(whole.trainer.score(&mut whole.session)).unwrap();
+    assert_eq!(score.unwrap().loss, best);
+
+    let mut part = trainer(DeviceRequest::Cpu, options.clone());
+    losses(&mut part, steps - 1);
+    let bytes = part.checkpoint();
+    let mut part = trainer(DeviceRequest::Cpu, options.clone());
+    part.resume(&bytes).unwrap();
+    assert_eq!(rest(&mut part), held_out[steps - 1..]);
+    assert!(part.adapter() == whole.adapter(), "another adapter is kept");
+
+    let few = Run::new(DeviceRequest::Cpu, &records()[..1], options);
+    let error = few.err().unwrap().to_string();
+    assert!(error.contains("early_stopping_patience is 3"), "{error}");
+}
+
 #[test]
 fn a_checkpoint_of_another_training_is_refused() {
     let mut one = trainer(DeviceRequest::Cpu, options());
@@ -360,7 +402,7 @@ fn packed_and_unpacked_steps_are_the_same() {
 fn a_step_without_a_number_is_not_taken() {
     let wild = TrainOptions {
         learning_rate: Some(1e30),
-        warmup_steps: 0,
+        warmup_steps: Some(0),
         max_grad_norm: f32::MAX,
         ..options()
     };

@@ -15,6 +15,8 @@ use crate::args::{
 pub struct Recipe {
     pub model: ModelArgs,
     pub data: PathBuf,
+    /// What is held out, if it is a file of its own.
+    pub validation_data: Option<PathBuf>,
     pub out: PathBuf,
     pub options: TrainOptions,
 }
@@ -24,7 +26,7 @@ fn name<T: ValueEnum>(value: Option<T>) -> Option<Value> {
     Some(value?.to_possible_value()?.get_name().into())
 }
 
-const OWN_KEYS: [&str; 4] = ["model", "data", "out", "device"];
+const OWN_KEYS: [&str; 5] = ["model", "data", "validation_data", "out", "device"];
 
 impl Recipe {
     pub fn read(args: &TrainArgs) -> Result<Self> {
@@ -44,6 +46,7 @@ impl Recipe {
         let flags = [
             ("model", args.model.clone().map(Value::from)),
             ("data", path(&args.data)),
+            ("validation_data", path(&args.validation_data)),
             ("out", path(&args.out)),
             ("device", args.device.clone().map(Value::from)),
             ("objective", name(args.objective)),
@@ -68,6 +71,16 @@ impl Recipe {
         if args.epochs.is_some() {
             table.remove("steps");
         }
+        // The same of what is held out.
+        if args.validation.is_some() {
+            table.remove("validation_data");
+        }
+        if args.validation_data.is_some() {
+            table.remove("validation");
+        }
+        if table.contains_key("validation") && table.contains_key("validation_data") {
+            bail!("the recipe has `validation` and `validation_data`; give one of them");
+        }
         let mut own = |key: &str| match table.remove(key) {
             Some(Value::String(s)) => Ok(Some(s)),
             None => Ok(None),
@@ -76,7 +89,7 @@ impl Recipe {
                 other.type_str()
             ),
         };
-        let [model, data, out, device] = OWN_KEYS.map(&mut own);
+        let [model, data, validation_data, out, device] = OWN_KEYS.map(&mut own);
         let needed = |v: Option<String>, key: &str| {
             v.with_context(|| format!("no {key}; use --{key}, or a recipe that sets it"))
         };
@@ -98,6 +111,7 @@ impl Recipe {
                 },
             },
             data: needed(data?, "data")?.into(),
+            validation_data: validation_data?.map(PathBuf::from),
             out: needed(out?, "out")?.into(),
             options,
         })

@@ -113,6 +113,14 @@ struct Results {
     answers: Vec<String>,
 }
 
+/// For the report.
+struct Steps {
+    /// The last one that was taken.
+    last: Option<StepReport>,
+    /// After which the held-out loss was lowest.
+    best: Option<usize>,
+}
+
 /// How the steps ended.
 struct Ended {
     was_stopped: bool,
@@ -123,7 +131,18 @@ struct Ended {
 pub async fn train(args: TrainArgs) -> Result<()> {
     stop::install()?;
     let recipe = Recipe::read(&args)?;
-    let records = read_data(&recipe.data, args.skip_bad)?;
+    let mut records = read_data(&recipe.data, args.skip_bad)?;
+    let validation = match &recipe.validation_data {
+        Some(path) => read_data(path, args.skip_bad)?,
+        None => vec![],
+    };
+    if let Some(path) = recipe
+        .validation_data
+        .as_ref()
+        .filter(|_| validation.is_empty())
+    {
+        bail!("{} has no usable examples to hold out", path.display());
+    }
     if args.checkpoint_every == 0 {
         bail!("--checkpoint-every is 0; it must be at least 1");
     }
@@ -135,11 +154,16 @@ pub async fn train(args: TrainArgs) -> Result<()> {
     let folder = TrainFolder::open(&recipe.out, start)?;
     let mut session = open::open(&recipe.model).await?;
     let data = recipe.data.display().to_string();
-    let plan =
-        TrainingPlan::new(&session, &records, recipe.options).map_err(|e| in_file(e, &data))?;
+    let plan = TrainingPlan::with_validation(&session, &records, &validation, recipe.options);
+    let plan = plan.map_err(|e| in_file(e, &data))?;
+    records.extend(validation);
     let trainer = plan.begin(&mut session).await?;
     let summary = trainer.summary().clone();
     tell_bad(&data, &summary.unusable, args.skip_bad)?;
+    if let Some(path) = &recipe.validation_data {
+        let name = path.display().to_string();
+        tell_bad(&name, &summary.unusable_validation, args.skip_bad)?;
+    }
     print_summary(&summary, &session.device().name());
     let questions = questions(&session, &trainer, &records);
     let mut run = Run {
@@ -172,6 +196,12 @@ pub async fn train(args: TrainArgs) -> Result<()> {
         drop(run);
         std::process::exit(130);
     }
+    let (done, best) = (run.trainer.done(), run.trainer.best_step());
+    if let Some(best) = best.filter(|_| done < summary.steps) {
+        eprintln!(
+            "stopped early, after step {done}: the held-out loss was lowest after step {best}"
+        );
+    }
     let after = Results {
         score: run.trainer.score(&mut run.session).await?,
         answers: answers(&mut run.session, &questions).await?,
@@ -183,7 +213,10 @@ pub async fn train(args: TrainArgs) -> Result<()> {
         &summary,
         &questions,
         results,
-        ended.last,
+        Steps {
+            last: ended.last,
+            best,
+        },
     )
 }
 
@@ -342,7 +375,7 @@ fn report(
     summary: &Summary,
     questions: &[Question],
     [before, after]: [&Results; 2],
-    last: Option<StepReport>,
+    steps: Steps,
 ) -> Result<()> {
     let mut stdout = std::io::stdout();
     let samples = || questions.iter().zip(&before.answers).zip(&after.answers);
@@ -356,7 +389,8 @@ fn report(
             "held_out_before": before.score.map(|s| s.loss),
             "held_out_after": after.score.map(|s| s.loss),
             "held_out_rewards": after.score.and_then(|s| s.preferences),
-            "last_step": last,
+            "last_step": steps.last,
+            "best_step": steps.best,
             "samples": samples,
         });
         writeln!(stdout, "{json}")?;

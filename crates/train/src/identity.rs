@@ -16,10 +16,17 @@ fn hex(sum: Sha256) -> String {
     sum.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// A hash of the records as given, and of the template that renders them.
-pub(crate) fn examples_sum(records: &[Record], template: Option<&str>) -> String {
+/// A hash of the records as given, of those that were given to be held out, and of the template that renders them.
+pub(crate) fn examples_sum(
+    records: &[Record],
+    validation: &[Record],
+    template: Option<&str>,
+) -> String {
     let mut sum = Sha256::new();
-    for record in records {
+    for (place, record) in records.iter().chain(validation).enumerate() {
+        if place == records.len() {
+            sum.update("validation");
+        }
         let json = serde_json::to_vec(&record.example).unwrap_or_default();
         sum.update((json.len() as u64).to_le_bytes());
         sum.update(json);

@@ -5,6 +5,7 @@
 //! caller stores checkpoints and adapters.
 
 mod batch;
+mod best;
 mod data;
 mod error;
 mod example;
@@ -18,6 +19,7 @@ mod preference;
 mod preference_step;
 mod record;
 mod record_preference;
+mod schedule;
 mod spans;
 mod tokens;
 mod trainer;
@@ -30,9 +32,10 @@ pub use data::Dataset;
 pub use error::{Error, Result};
 pub use example::{BadRecord, Conversation, Example, Record, RecordFormat};
 pub use objective::{LossType, Objective};
-pub use options::{LossOn, Optim, Schedule, TrainOptions, nearest};
+pub use options::{LossOn, Optim, TrainOptions, nearest};
 pub use preference::{Preference, Rated, Said, TemplateInputs};
 pub use preference_step::Preferences;
+pub use schedule::Schedule;
 pub use tokens::{Limit, Tokens};
 pub use trainer::{HeldOut, StepReport, Trainer};
 pub use training_plan::{Summary, TrainingPlan, Unusable};

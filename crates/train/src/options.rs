@@ -3,18 +3,7 @@
 use serde::{Deserialize, Serialize};
 use siskin_engine::{AdamW, AdapterConfig, Checkpointing, MomentType};
 
-use crate::{Error, LossType, Objective, Result};
-
-/// The learning rate schedule after warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Schedule {
-    Constant,
-    /// Linearly down to 0.
-    Linear,
-    /// Down to 0 along half a cosine.
-    Cosine,
-}
+use crate::{Error, LossType, Objective, Result, Schedule};
 
 /// How the optimiser stores its moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,8 +55,20 @@ pub struct TrainOptions {
     /// By default 1e-3, and 5e-5 for objectives over preferences.
     pub learning_rate: Option<f32>,
     pub schedule: Schedule,
-    /// Steps over which the rate rises to its peak.
-    pub warmup_steps: usize,
+    /// Steps over which the rate rises to its peak; 5 by default.
+    pub warmup_steps: Option<usize>,
+    /// The same as a fraction of all steps.
+    pub warmup_ratio: Option<f32>,
+    /// How often the schedule `cosine_with_restarts` begins at the peak; 1 by default.
+    pub num_cycles: Option<usize>,
+    /// How many of the last steps the schedule `warmup_stable_decay` decays in; by default a fifth of those after warm-up.
+    pub num_decay_steps: Option<usize>,
+    /// What a schedule decays to, as a fraction of the peak.
+    pub min_lr_rate: f32,
+    /// Decays of AdamW's moments per step, and what is added to the root of the second.
+    pub adam_beta1: f32,
+    pub adam_beta2: f32,
+    pub adam_epsilon: f32,
     pub weight_decay: f32,
     pub max_grad_norm: f32,
     pub epochs: usize,
@@ -84,6 +85,10 @@ pub struct TrainOptions {
     pub validation: f32,
     /// Steps between scores of the held-out examples; by default once per epoch.
     pub eval_every: Option<usize>,
+    /// The training ends when so many scores in a row were no better than the best one.
+    pub early_stopping_patience: Option<usize>,
+    /// The adapter at the end is the one whose score was the best.
+    pub load_best_model_at_end: bool,
     /// Blocks that are recomputed together in the backward pass, to save memory; 0 keeps all values.
     pub gradient_checkpointing: usize,
     pub seed: u64,
@@ -109,7 +114,14 @@ impl Default for TrainOptions {
             optim: Optim::AdamW,
             learning_rate: None,
             schedule: Schedule::Cosine,
-            warmup_steps: 5,
+            warmup_steps: None,
+            warmup_ratio: None,
+            num_cycles: None,
+            num_decay_steps: None,
+            min_lr_rate: 0.0,
+            adam_beta1: 0.9,
+            adam_beta2: 0.999,
+            adam_epsilon: 1e-8,
             weight_decay: 0.0,
             max_grad_norm: 1.0,
             epochs: 3,
@@ -120,6 +132,8 @@ impl Default for TrainOptions {
             loss_on: LossOn::Assistant,
             validation: 0.1,
             eval_every: None,
+            early_stopping_patience: None,
+            load_best_model_at_end: false,
             gradient_checkpointing: 0,
             seed: 0,
         }
@@ -224,35 +238,35 @@ impl TrainOptions {
             "empty".into(),
             "use all-linear, or names such as q_proj",
         )?;
+        check(
+            self.early_stopping_patience != Some(0),
+            "early_stopping_patience",
+            "0".into(),
+            "it must be at least 1",
+        )?;
+        self.check_schedule()?;
         self.check_objective()
+    }
+
+    /// The option that needs held-out examples, if one does, and its value.
+    pub(crate) fn needs_held_out(&self) -> Option<(&'static str, String)> {
+        match self.early_stopping_patience {
+            Some(n) => Some(("early_stopping_patience", n.to_string())),
+            None if self.load_best_model_at_end => Some(("load_best_model_at_end", "true".into())),
+            None => None,
+        }
     }
 
     fn alpha(&self) -> f32 {
         self.lora_alpha.unwrap_or(2.0 * self.rank as f32)
     }
 
-    /// The rate of a step, counted from 1, of `total`; as transformers'
-    /// `get_{constant,linear,cosine}_schedule_with_warmup`.
-    pub fn rate(&self, step: usize, total: usize) -> f32 {
-        let (at, warmup) = (step - 1, self.warmup_steps.min(total / 2));
-        if at < warmup {
-            return self.peak_rate() * (at + 1) as f32 / (warmup + 1) as f32;
-        }
-        let done = (at - warmup) as f32 / (total - warmup).max(1) as f32;
-        self.peak_rate()
-            * match self.schedule {
-                Schedule::Constant => 1.0,
-                Schedule::Linear => 1.0 - done,
-                Schedule::Cosine => 0.5 * (1.0 + (std::f32::consts::PI * done).cos()),
-            }
-    }
-
     pub fn adamw(&self, step: usize, total: usize) -> AdamW {
         AdamW {
             learning_rate: self.rate(step, total),
-            beta1: 0.9,
-            beta2: 0.999,
-            eps: 1e-8,
+            beta1: self.adam_beta1,
+            beta2: self.adam_beta2,
+            eps: self.adam_epsilon,
             weight_decay: self.weight_decay,
             max_grad_norm: self.max_grad_norm,
             step: step as u32,
@@ -300,24 +314,6 @@ pub fn nearest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_rate_rises_and_falls() {
-        let o = TrainOptions {
-            learning_rate: Some(1.0),
-            warmup_steps: 3,
-            schedule: Schedule::Linear,
-            ..TrainOptions::default()
-        };
-        let rates: Vec<f32> = (1..=7).map(|s| o.rate(s, 7)).collect();
-        assert_eq!(rates, [0.25, 0.5, 0.75, 1.0, 0.75, 0.5, 0.25]);
-        let cosine = TrainOptions {
-            schedule: Schedule::Cosine,
-            ..o.clone()
-        };
-        assert!((cosine.rate(6, 7) - 0.5).abs() < 1e-6);
-        assert!(cosine.rate(7, 7) > 0.0);
-    }
 
     #[test]
     fn wrong_values_and_names_are_told() {

@@ -7,6 +7,7 @@ use siskin_graph::Noise;
 use web_time::Instant;
 
 use crate::batch::pack;
+use crate::best::Best;
 use crate::objective::DataKind;
 use crate::preference_step::References;
 use crate::training_checkpoint::TrainingCheckpoint;
@@ -57,10 +58,11 @@ pub struct Trainer {
     /// Distinguishes the model from others with the same shapes.
     model: String,
     pub(crate) step: usize,
+    best: Option<Best>,
 }
 
 /// Options that determine how long a training run is, not what it does.
-const MAY_CHANGE: [&str; 3] = ["epochs", "steps", "eval_every"];
+const MAY_CHANGE: [&str; 4] = ["epochs", "steps", "eval_every", "early_stopping_patience"];
 
 impl Trainer {
     pub(crate) fn at_start(plan: TrainingPlan, model: String) -> Self {
@@ -70,6 +72,7 @@ impl Trainer {
             references: References::of(items),
             model,
             step: 0,
+            best: None,
         }
     }
 
@@ -96,11 +99,18 @@ impl Trainer {
         self.step
     }
 
+    /// After the last step, or if `early_stopping_patience` ends the training before it.
     pub fn is_finished(&self) -> bool {
-        self.step >= self.plan.summary.steps
+        let ends = |best: &Best| best.ends(&self.plan.options);
+        self.step >= self.plan.summary.steps || self.best.as_ref().is_some_and(ends)
     }
 
-    /// Which of the given records are held out.
+    /// The step after which the held-out loss was lowest; `None` before it was scored.
+    pub fn best_step(&self) -> Option<usize> {
+        Some(self.best.as_ref()?.step)
+    }
+
+    /// Which of the given records are held out; those that were given to be follow the others.
     pub fn held_out(&self) -> &[usize] {
         &self.plan.held_out_places
     }
@@ -167,7 +177,7 @@ impl Trainer {
         Ok(gradients)
     }
 
-    /// Takes one step on the next examples.
+    /// Takes one step on the next examples. After the last one, the session has the adapter that is to be kept.
     ///
     /// # Errors
     /// If the loss is not finite: the adapter is then unchanged.
@@ -202,6 +212,16 @@ impl Trainer {
         } else {
             None
         };
+        if let Some(score) = held_out {
+            let (best, options) = (self.best.take(), &self.plan.options);
+            let best = Best::after(best, score.loss, step, options, session).await?;
+            self.best = Some(best);
+            if self.is_finished()
+                && let Some(best) = &self.best
+            {
+                best.restore(session).await?;
+            }
+        }
         Ok(StepReport {
             step,
             loss,
@@ -261,6 +281,7 @@ impl Trainer {
             step: self.step,
             made_with: self.made_with(),
             state: session.training_state().await?,
+            best: self.best.clone(),
         };
         checkpoint.to_bytes()
     }
@@ -301,6 +322,7 @@ impl Trainer {
         }
         session.set_training_state(checkpoint.state)?;
         self.step = checkpoint.step;
+        self.best = checkpoint.best;
         Ok(())
     }
 }

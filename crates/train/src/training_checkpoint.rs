@@ -8,6 +8,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 use siskin_engine::{Moments, TrainingState};
 
+use crate::best::Best;
 use crate::{Error, Result};
 
 const SUM: usize = 32;
@@ -18,6 +19,7 @@ pub(crate) struct TrainingCheckpoint {
     /// Options and examples, as JSON.
     pub made_with: serde_json::Value,
     pub state: TrainingState,
+    pub best: Option<Best>,
 }
 
 fn damaged(what: impl std::fmt::Display) -> Error {
@@ -41,15 +43,24 @@ impl TrainingCheckpoint {
                 tensors.push(("peaks", Dtype::F32, shape, bytes(peaks.as_flattened())));
             }
         }
+        let best = self.best.as_ref();
+        if let Some(best) = best.filter(|b| !b.params.is_empty()) {
+            let shape = vec![best.params.len()];
+            tensors.push(("best_params", Dtype::F32, shape, bytes(&best.params)));
+        }
         let mut views = vec![];
         for (name, ty, shape, bytes) in &tensors {
             let view = TensorView::new(*ty, shape.clone(), bytes).map_err(damaged)?;
             views.push((*name, view));
         }
-        let metadata = HashMap::from([
+        let mut metadata = HashMap::from([
             ("step".to_string(), self.step.to_string()),
             ("made_with".to_string(), self.made_with.to_string()),
         ]);
+        if let Some(best) = best {
+            let best = serde_json::to_string(best).map_err(damaged)?;
+            metadata.insert("best".into(), best);
+        }
         let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
         let sum = Sha256::digest(&bytes);
         bytes.extend(sum);
@@ -89,12 +100,26 @@ impl TrainingCheckpoint {
         if step > u32::MAX as usize {
             return Err(damaged(format!("step {step} is not possible")));
         }
+        let params = floats("params")?;
+        let mut best = None;
+        if let Some(text) = metadata.get("best") {
+            let mut read: Best = serde_json::from_str(text).map_err(damaged)?;
+            read.params = match file.names().contains(&"best_params") {
+                true => floats("best_params")?,
+                false => vec![],
+            };
+            if !read.params.is_empty() && read.params.len() != params.len() {
+                return Err(damaged("best_params are not as many as params"));
+            }
+            best = Some(read);
+        }
         let is_finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
+        let best_params = best.as_ref().map_or(&[][..], |b| &b.params);
         let kept = match &moments {
             Moments::F32(moments) => is_finite(moments.as_flattened()),
             Moments::Int8 { peaks, .. } => is_finite(peaks.as_flattened()),
         };
-        if !kept || !is_finite(&floats("params")?) {
+        if !kept || !is_finite(&params) || !is_finite(best_params) {
             return Err(damaged("a parameter or moment is not finite"));
         }
         if step > 0 && moments.is_empty() {
@@ -103,10 +128,8 @@ impl TrainingCheckpoint {
         Ok(Self {
             step,
             made_with: serde_json::from_str(field("made_with")?).map_err(damaged)?,
-            state: TrainingState {
-                params: floats("params")?,
-                moments,
-            },
+            state: TrainingState { params, moments },
+            best,
         })
     }
 }
@@ -129,11 +152,18 @@ mod tests {
                     params: vec![1.0, -2.5],
                     moments,
                 },
+                best: Some(Best {
+                    loss: 0.5,
+                    step: 4,
+                    since: 2,
+                    params: vec![0.25, 1.5],
+                }),
             };
             let bytes = checkpoint.to_bytes().unwrap();
             let back = TrainingCheckpoint::from_bytes(&bytes).unwrap();
             assert_eq!((back.step, back.state), (7, checkpoint.state));
             assert_eq!(back.made_with, checkpoint.made_with);
+            assert_eq!(back.best, checkpoint.best);
             for at in 0..bytes.len() {
                 assert!(
                     TrainingCheckpoint::from_bytes(&bytes[..at]).is_err(),
@@ -158,12 +188,21 @@ mod tests {
                 params: vec![value],
                 moments: Moments::F32(vec![[0.5, 0.25]]),
             },
+            best: None,
         };
         let read = |c: TrainingCheckpoint| TrainingCheckpoint::from_bytes(&c.to_bytes().unwrap());
         assert!(read(made(7, 1.0)).is_ok());
         for wrong in [made(usize::MAX, 1.0), made(7, f32::NAN)] {
             assert!(matches!(read(wrong), Err(Error::Checkpoint(_))));
         }
+        let mut shorter = made(7, 1.0);
+        shorter.best = Some(Best {
+            loss: 0.5,
+            step: 4,
+            since: 2,
+            params: vec![0.25, 1.5],
+        });
+        assert!(matches!(read(shorter), Err(Error::Checkpoint(_))));
         let mut without = made(7, 1.0);
         without.state.moments = Moments::F32(vec![]);
         assert!(read(without).is_err());

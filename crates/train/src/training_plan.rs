@@ -8,6 +8,7 @@ use crate::batch::split;
 use crate::identity::{examples_sum, model_sum};
 use crate::items::{Item, check_labels, mismatch};
 use crate::objective::DataKind;
+use crate::schedule::WARMUP_STEPS;
 use crate::{BadRecord, Error, Limit, Objective, Record, Result, Tokens, TrainOptions, Trainer};
 
 /// A record that cannot be learned from, and why.
@@ -27,6 +28,9 @@ pub struct Summary {
     /// Maximum tokens per example.
     pub max_len: usize,
     pub unusable: Vec<Unusable>,
+    /// The same, of records that were given to be held out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unusable_validation: Vec<Unusable>,
     pub steps: usize,
     /// Steps per pass over the examples.
     pub steps_per_epoch: usize,
@@ -40,7 +44,7 @@ pub struct TrainingPlan {
     pub(crate) options: TrainOptions,
     pub(crate) examples: Vec<Item>,
     pub(crate) held_out: Vec<Item>,
-    /// Indices of the held-out examples in the given records.
+    /// Indices of the held-out examples in the given records, followed by those that were given to be held out.
     pub(crate) held_out_places: Vec<usize>,
     pub(crate) summary: Summary,
     /// A hash of the records as given: what a template renders may depend on the date.
@@ -54,29 +58,54 @@ impl TrainingPlan {
     ///
     /// # Errors
     /// If an option is out of range, no example can be learned from, or KTO's have one label only.
-    pub fn new(session: &Session, records: &[Record], mut options: TrainOptions) -> Result<Self> {
+    pub fn new(session: &Session, records: &[Record], options: TrainOptions) -> Result<Self> {
+        Self::with_validation(session, records, &[], options)
+    }
+
+    /// The same, with records that are held out; if there are none, [`TrainOptions::validation`] says how many of the others
+    /// are.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_validation(
+        session: &Session,
+        records: &[Record],
+        validation: &[Record],
+        mut options: TrainOptions,
+    ) -> Result<Self> {
         options.check()?;
         options.learning_rate = Some(options.peak_rate());
+        if options.warmup_ratio.is_none() {
+            options.warmup_steps.get_or_insert(WARMUP_STEPS);
+        }
         let trained = session.model.dims().context_length;
         let max_len = options.max_seq_len.min(trained);
         let limit = Limit {
             tokens: max_len,
             is_the_models: options.max_seq_len >= trained,
         };
-        let (mut usable, mut places, mut unusable) = (vec![], vec![], vec![]);
-        for (place, record) in records.iter().enumerate() {
+        let (mut usable, mut places) = (vec![], vec![]);
+        let (mut unusable, mut unusable_validation) = (vec![], vec![]);
+        for (place, record) in records.iter().chain(validation).enumerate() {
             match Item::of(&session.text, &record.example, &options, limit)? {
                 Ok(item) => {
                     usable.push(item);
                     places.push(place);
                 }
-                Err(reason) => unusable.push(Unusable {
-                    line: record.line,
-                    reason,
-                }),
+                Err(reason) => {
+                    let unusable = match place < records.len() {
+                        true => &mut unusable,
+                        false => &mut unusable_validation,
+                    };
+                    unusable.push(Unusable {
+                        line: record.line,
+                        reason,
+                    });
+                }
             }
         }
-        if usable.is_empty() {
+        let own = places.partition_point(|place| *place < records.len());
+        if own == 0 {
             let what = match unusable.first() {
                 Some(u) => format!("record {}: {}", u.line, u.reason),
                 None => "there are none".into(),
@@ -86,7 +115,18 @@ impl TrainingPlan {
                 what,
             });
         }
-        let (learn, hold) = split(usable.len(), options.validation, options.seed);
+        if !validation.is_empty() {
+            options.validation = 0.0;
+        }
+        let (learn, mut hold) = split(own, options.validation, options.seed);
+        hold.extend(own..usable.len());
+        if let (true, Some((field, value))) = (hold.is_empty(), options.needs_held_out()) {
+            return Err(Error::Option {
+                field,
+                value,
+                range: "it needs held-out examples, and none are held out",
+            });
+        }
         let mut examples: Vec<Item> = learn.iter().map(|i| usable[*i].clone()).collect();
         let mut held_out: Vec<Item> = hold.iter().map(|i| usable[*i].clone()).collect();
         if options.objective.data() == DataKind::Rated {
@@ -147,6 +187,7 @@ impl TrainingPlan {
                 .count(),
             max_len,
             unusable,
+            unusable_validation,
             steps: options.steps.unwrap_or(options.epochs * steps_per_epoch),
             steps_per_epoch,
             parameters,
@@ -154,7 +195,7 @@ impl TrainingPlan {
         };
         Ok(Self {
             held_out_places: hold.iter().map(|i| places[*i]).collect(),
-            examples_sum: examples_sum(records, session.text.template()),
+            examples_sum: examples_sum(records, validation, session.text.template()),
             options,
             examples,
             held_out,

@@ -2,7 +2,7 @@
 
 use js_sys::{Reflect, Uint8Array};
 use serde::Deserialize;
-use serde_json::{Value, json as object};
+use serde_json::{Map, Value, json as object};
 use siskin_engine::Adapter;
 use siskin_train::{Dataset, Example, LossOn, Record, Tokens, TrainOptions, Trainer, TrainingPlan};
 use wasm_bindgen::prelude::*;
@@ -69,16 +69,55 @@ fn read_example(json: Value, place: &str) -> Result<Example> {
     example.map_err(|_| invalid(&format!("{place} has neither `messages` nor `text`")))
 }
 
-fn read_records(json: &str) -> Result<Vec<Record>> {
-    let examples: Vec<Value> = parse(json)?;
+fn read_records(examples: Vec<Value>, name: &str) -> Result<Vec<Record>> {
     let mut records = vec![];
     for (i, json) in examples.into_iter().enumerate() {
         records.push(Record {
             line: i + 1,
-            example: read_example(json, &format!("examples[{i}]"))?,
+            example: read_example(json, &format!("{name}[{i}]"))?,
         });
     }
     Ok(records)
+}
+
+/// A training run as it is asked for.
+struct Asked {
+    records: Vec<Record>,
+    /// What is held out, if that is given.
+    validation: Vec<Record>,
+    options: TrainOptions,
+}
+
+impl Asked {
+    fn read(records: &str, options: &str) -> Result<Self> {
+        let mut options: Map<String, Value> = parse(options)?;
+        let validation = match options.remove("validation_data") {
+            Some(Value::Array(examples)) if !examples.is_empty() => {
+                if options.contains_key("validation") {
+                    return Err(invalid(
+                        "`validation` and `validationData` are given; give one of them",
+                    ));
+                }
+                read_records(examples, "validationData")?
+            }
+            Some(_) => return Err(invalid("`validationData` is no list of examples")),
+            None => vec![],
+        };
+        Ok(Self {
+            records: read_records(parse(records)?, "examples")?,
+            validation,
+            options: parse(&Value::Object(options).to_string())?,
+        })
+    }
+
+    fn plan(self, session: &siskin_engine::Session) -> Result<TrainingPlan> {
+        let Self {
+            records,
+            validation,
+            options,
+        } = self;
+        TrainingPlan::with_validation(session, &records, &validation, options).map_err(train_to_js)
+    }
 }
 
 /// Both files of an adapter, as PEFT saves them.
@@ -117,8 +156,7 @@ impl Session {
     /// What a training run would do and need, as JSON; nothing runs.
     #[wasm_bindgen(js_name = trainPlan)]
     pub fn train_plan(&self, records: &str, options: &str) -> Result<String> {
-        let (records, options) = (read_records(records)?, parse(options)?);
-        let plan = TrainingPlan::new(&self.session, &records, options).map_err(train_to_js)?;
+        let plan = Asked::read(records, options)?.plan(&self.session)?;
         json(plan.summary())
     }
 
@@ -130,12 +168,11 @@ impl Session {
         options: String,
         checkpoint: Option<Vec<u8>>,
     ) -> Result<String> {
-        let records = read_records(&records)?;
-        let options: TrainOptions = parse(&options)?;
+        let asked = Asked::read(&records, &options)?;
         self.trainer = None;
-        let mut trainer = Trainer::new(&mut self.session, &records, options)
-            .await
-            .map_err(train_to_js)?;
+        let plan = asked.plan(&self.session)?;
+        let begun = plan.begin(&mut self.session).await;
+        let mut trainer = begun.map_err(train_to_js)?;
         if let Some(bytes) = checkpoint {
             trainer
                 .resume(&mut self.session, &bytes)

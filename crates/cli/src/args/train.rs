@@ -50,6 +50,9 @@ pub struct TrainArgs {
     /// Examples: JSONL, JSON, CSV, TSV or text
     #[arg(long)]
     pub data: Option<PathBuf>,
+    /// Examples that are held out, instead of a fraction of the others
+    #[arg(long, conflicts_with = "validation")]
+    pub validation_data: Option<PathBuf>,
     /// A folder for the adapter, its metrics and checkpoints
     #[arg(long)]
     pub out: Option<PathBuf>,
