@@ -306,6 +306,10 @@ impl Trainer {
         {
             all.extend(given.clone());
         }
+        // As numbers are here: reading JSON may change their last digit.
+        if let Ok(options) = serde_json::from_value::<TrainOptions>(theirs.clone()) {
+            theirs = json!(options);
+        }
         let mine = &mine["options"];
         let differs = mine.as_object().into_iter().flatten();
         let differs: Vec<String> = differs
