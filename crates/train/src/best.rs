@@ -1,12 +1,11 @@
 //! The best score of the held-out examples: when to stop early, and which adapter to keep.
 
-use serde::{Deserialize, Serialize};
 use siskin_engine::{Session, TrainingState};
 
 use crate::{Result, TrainOptions};
 
 /// The lowest held-out loss so far.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Best {
     pub loss: f32,
     /// After which step.
@@ -14,7 +13,6 @@ pub(crate) struct Best {
     /// Scores since that were no better.
     pub since: usize,
     /// The parameters of then, if they are wanted at the end.
-    #[serde(skip)]
     pub params: Vec<f32>,
 }
 

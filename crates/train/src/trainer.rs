@@ -64,6 +64,16 @@ pub struct Trainer {
 /// Options that determine how long a training run is, not what it does.
 const MAY_CHANGE: [&str; 4] = ["epochs", "steps", "eval_every", "early_stopping_patience"];
 
+/// Whether two values of an option are the same: numbers of an option are f32, and reading JSON may change their last digit.
+fn is_same(a: &Json, b: &Json) -> bool {
+    match (a, b) {
+        (Json::Number(a), Json::Number(b)) if a.is_f64() && b.is_f64() => {
+            a.as_f64().map(|a| a as f32) == b.as_f64().map(|b| b as f32)
+        }
+        _ => a == b,
+    }
+}
+
 impl Trainer {
     pub(crate) fn at_start(plan: TrainingPlan, model: String) -> Self {
         let items = plan.examples.len() + plan.held_out.len();
@@ -306,14 +316,12 @@ impl Trainer {
         {
             all.extend(given.clone());
         }
-        // As numbers are here: reading JSON may change their last digit.
-        if let Ok(options) = serde_json::from_value::<TrainOptions>(theirs.clone()) {
-            theirs = json!(options);
-        }
         let mine = &mine["options"];
         let differs = mine.as_object().into_iter().flatten();
         let differs: Vec<String> = differs
-            .filter(|(key, value)| !MAY_CHANGE.contains(&key.as_str()) && theirs[*key] != **value)
+            .filter(|(key, value)| {
+                !MAY_CHANGE.contains(&key.as_str()) && !is_same(&theirs[*key], value)
+            })
             .map(|(key, _)| format!("{key} ({})", theirs[key]))
             .collect();
         if !differs.is_empty() {

@@ -58,8 +58,12 @@ impl TrainingCheckpoint {
             ("made_with".to_string(), self.made_with.to_string()),
         ]);
         if let Some(best) = best {
-            let best = serde_json::to_string(best).map_err(damaged)?;
-            metadata.insert("best".into(), best);
+            // The loss as its bits, since digits would be rounded.
+            let loss = best.loss.to_bits();
+            metadata.insert(
+                "best".into(),
+                format!("{loss} {} {}", best.step, best.since),
+            );
         }
         let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
         let sum = Sha256::digest(&bytes);
@@ -103,15 +107,23 @@ impl TrainingCheckpoint {
         let params = floats("params")?;
         let mut best = None;
         if let Some(text) = metadata.get("best") {
-            let mut read: Best = serde_json::from_str(text).map_err(damaged)?;
-            read.params = match file.names().contains(&"best_params") {
+            let numbers: Vec<usize> = text.split(' ').flat_map(str::parse).collect();
+            let [loss, step, since] = numbers[..] else {
+                return Err(damaged("best is not three numbers"));
+            };
+            let params_then = match file.names().contains(&"best_params") {
                 true => floats("best_params")?,
                 false => vec![],
             };
-            if !read.params.is_empty() && read.params.len() != params.len() {
+            if !params_then.is_empty() && params_then.len() != params.len() {
                 return Err(damaged("best_params are not as many as params"));
             }
-            best = Some(read);
+            best = Some(Best {
+                loss: f32::from_bits(loss as u32),
+                step,
+                since,
+                params: params_then,
+            });
         }
         let is_finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
         let best_params = best.as_ref().map_or(&[][..], |b| &b.params);
