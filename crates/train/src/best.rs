@@ -26,13 +26,12 @@ impl Best {
         session: &mut Session,
     ) -> Result<Self> {
         match best {
-            // `<`, as no loss that is not a number is better.
-            Some(best) if loss < best.loss => Self::of(loss, step, options, session).await,
-            Some(mut best) => {
+            // What is not a number is worse than any that is.
+            Some(mut best) if loss.is_nan() || loss >= best.loss => {
                 best.since += 1;
                 Ok(best)
             }
-            None => Self::of(loss, step, options, session).await,
+            _ => Self::of(loss, step, options, session).await,
         }
     }
 
