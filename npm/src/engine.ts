@@ -28,7 +28,7 @@ import type {
   Trace,
   TraceOptions,
 } from "./types.js";
-import { camel, type AnyDataset, type Example, type ExamplePreview, type LoraAdapter, type TrainExample, type TrainPlan, type TrainStep, type TrainSummary } from "./train.js";
+import { camel, type AnyDataset, type DrawnAnswer, type Example, type ExamplePreview, type LoraAdapter, type TrainExample, type TrainPlan, type TrainStep, type TrainSummary } from "./train.js";
 import type { Bindings, GrammarBindings, Purpose } from "./bindings.js";
 import type { Route } from "./exchange.js";
 import { Shelf } from "./documents/shelf.js";
@@ -437,6 +437,14 @@ export class Engine {
       const report = JSON.parse(await session.trainStep());
       return report && (camel(report) as TrainStep);
     });
+  }
+
+  trainDraw(heldOut: boolean): Promise<DrawnAnswer[] | null> {
+    return this.#inTurn(async (session) => JSON.parse(await session.trainDraw(heldOut)));
+  }
+
+  trainLearn(rewards: readonly number[]): Promise<TrainStep> {
+    return this.#inTurn(async (session) => camel(JSON.parse(await session.trainLearn(new Float32Array(rewards)))) as TrainStep);
   }
 
   trainMeasure(): Promise<number> {

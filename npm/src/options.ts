@@ -26,6 +26,8 @@ const KNOWN = {
     "weightDecay", "maxGradNorm", "epochs", "steps", "batchSize", "maxSeqLen", "packing", "lossOn", "validation",
     "validationData", "evalEvery", "earlyStoppingPatience", "loadBestModelAtEnd", "gradientCheckpointing", "seed", "objective",
     "beta", "lossType", "labelSmoothing", "simpoGamma", "cpoAlpha", "desirableWeight", "undesirableWeight",
+    "numGenerations", "maxCompletionLength", "numIterations", "epsilon", "epsilonHigh", "scaleRewards", "importanceSamplingLevel",
+    "maskTruncatedCompletions",
   ],
   render: ["addGenerationPrompt"],
   create: ["signal"],

@@ -24,6 +24,7 @@ import {
   type ExamplePreview,
   type LoraAdapter,
   type PreferenceDataset,
+  type RunOptions,
   type TrainExample,
   type TrainHost,
   type TrainOptions,
@@ -328,7 +329,7 @@ export class Siskin {
    */
   train(
     examples: readonly TrainExample[] | File,
-    options: TrainOptions & { resume?: Uint8Array; signal?: AbortSignal } = {},
+    options: RunOptions = {},
   ): Training {
     const { calls } = this.#host;
     let own: number | undefined;
@@ -344,6 +345,8 @@ export class Siskin {
         return calls.trainStart(...args);
       },
       step: () => mine(() => calls.trainStep()),
+      draw: (heldOut) => mine(() => calls.trainDraw(heldOut)),
+      learn: (rewards) => mine(() => calls.trainLearn(rewards)),
       measure: () => mine(() => calls.trainMeasure()),
       score: () => mine(() => calls.trainScore()),
       checkpoint: () => mine(() => calls.trainCheckpoint()),

@@ -10,6 +10,7 @@ mod cli_eval;
 mod cli_export;
 mod cli_quantize;
 mod cli_reasoning;
+mod cli_rewards;
 mod cli_serve;
 // Its tools are commands of a POSIX shell.
 #[cfg(unix)]
@@ -42,6 +43,7 @@ mod real_encoder;
 mod real_model;
 mod recurrent;
 mod refusals;
+mod rewards;
 mod saved;
 mod sequences;
 mod serve;

@@ -29,6 +29,7 @@ mod printer;
 mod recipe;
 mod remedy;
 mod requantise;
+mod rewards;
 mod rounds;
 mod run;
 mod samples;
@@ -40,6 +41,7 @@ mod tokenize;
 mod tools;
 mod train;
 mod train_folder;
+mod train_rewards;
 
 use std::process::ExitCode;
 

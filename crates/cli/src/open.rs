@@ -120,6 +120,12 @@ impl Opening {
         self
     }
 
+    /// With room for so many tokens of all answers together, at least a context.
+    pub fn with_cache(mut self, tokens: usize) -> Self {
+        self.options.cache_tokens = Some(tokens);
+        self
+    }
+
     pub async fn open(
         &self,
         path: &Path,
@@ -144,8 +150,12 @@ impl Opening {
 
 /// Opens a model for so many answers at once, with a progress bar on stderr if that is a terminal.
 pub async fn open_for(model: &Path, args: &DeviceArgs, sequences: usize) -> Result<Session> {
+    open_as(model, &Opening::of(args, sequences)?).await
+}
+
+/// Opens a model with a progress bar on stderr if that is a terminal.
+pub async fn open_as(model: &Path, opening: &Opening) -> Result<Session> {
     let path = resolve(model)?;
-    let opening = Opening::of(args, sequences)?;
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("loading {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")
             .context("progress style")?,

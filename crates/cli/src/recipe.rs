@@ -10,6 +10,7 @@ use toml::{Table, Value};
 use crate::args::{
     CacheArgs, DeviceArgs, DraftArg, ModelArgs, PrecisionArg, TrainArgs, parse_device,
 };
+use crate::rewards::Rewards;
 
 /// What a recipe sets besides the training options.
 pub struct Recipe {
@@ -18,6 +19,8 @@ pub struct Recipe {
     /// What is held out, if it is a file of its own.
     pub validation_data: Option<PathBuf>,
     pub out: PathBuf,
+    /// What answers are rewarded for, if the objective draws them.
+    pub rewards: Rewards,
     pub options: TrainOptions,
 }
 
@@ -27,6 +30,7 @@ fn name<T: ValueEnum>(value: Option<T>) -> Option<Value> {
 }
 
 const OWN_KEYS: [&str; 5] = ["model", "data", "validation_data", "out", "device"];
+const LISTS: [&str; 2] = ["rewards", "reward_weights"];
 
 impl Recipe {
     pub fn read(args: &TrainArgs) -> Result<Self> {
@@ -53,6 +57,8 @@ impl Recipe {
             ("beta", number(args.beta)),
             ("loss_type", name(args.loss_type)),
             ("label_smoothing", number(args.label_smoothing)),
+            ("num_generations", count(args.num_generations)),
+            ("max_completion_length", count(args.max_completion_length)),
             ("epochs", count(args.epochs)),
             ("steps", count(args.steps)),
             ("rank", count(args.rank)),
@@ -81,6 +87,11 @@ impl Recipe {
         if table.contains_key("validation") && table.contains_key("validation_data") {
             bail!("the recipe has `validation` and `validation_data`; give one of them");
         }
+        if !args.rewards.is_empty() {
+            table.insert("rewards".into(), args.rewards.clone().into());
+            table.remove("reward_weights");
+        }
+        let rewards = rewards(&mut table)?;
         let mut own = |key: &str| match table.remove(key) {
             Some(Value::String(s)) => Ok(Some(s)),
             None => Ok(None),
@@ -95,7 +106,9 @@ impl Recipe {
         };
         let device = device?.unwrap_or_else(|| "auto".into());
         let options = options(table)?;
+        check_rewards(&options, &rewards)?;
         Ok(Self {
+            rewards,
             model: ModelArgs {
                 model: needed(model?, "model")?.into(),
                 on: DeviceArgs {
@@ -118,6 +131,38 @@ impl Recipe {
     }
 }
 
+fn rewards(table: &mut Table) -> Result<Rewards> {
+    let [specs, weights] = LISTS.map(|key| table.remove(key));
+    let specs: Vec<String> = match specs {
+        Some(specs) => specs
+            .try_into()
+            .context("`rewards` must be a list of texts, such as [\"json\"]")?,
+        None => vec![],
+    };
+    let weights: Vec<f32> = match weights {
+        Some(weights) => weights
+            .try_into()
+            .context("`reward_weights` must be a list of numbers")?,
+        None => vec![],
+    };
+    Rewards::parse(&specs, &weights)
+}
+
+fn check_rewards(options: &TrainOptions, rewards: &Rewards) -> Result<()> {
+    let objective = options.objective;
+    match (objective.is_of_rewards(), rewards.is_empty()) {
+        (true, true) => bail!(
+            "the objective {} needs a reward; use --reward, or a recipe with `rewards`",
+            objective.name()
+        ),
+        (false, false) => bail!(
+            "rewards are for the objectives grpo and rloo, and the objective is {}",
+            objective.name()
+        ),
+        _ => Ok(()),
+    }
+}
+
 fn options(table: Table) -> Result<TrainOptions> {
     let known = serde_json::to_value(TrainOptions::default())?;
     let known: Vec<&str> = known
@@ -126,7 +171,8 @@ fn options(table: Table) -> Result<TrainOptions> {
         .flatten()
         .map(|(k, _)| k.as_str())
         .collect();
-    let names: Vec<&str> = known.iter().copied().chain(OWN_KEYS).collect();
+    let names = known.iter().copied().chain(OWN_KEYS).chain(LISTS);
+    let names: Vec<&str> = names.collect();
     if let Some(wrong) = table.keys().find(|k| !known.contains(&k.as_str())) {
         match nearest(wrong, &names) {
             Some(right) => {

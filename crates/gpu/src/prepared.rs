@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use siskin_formats::sort_by;
 use siskin_graph::{Plan, Rows, Sampling, SequenceRows, StepInput};
 
 use crate::device::Kind;
@@ -290,7 +291,9 @@ impl GpuDevice {
                 }),
             }
         }
-        times.sort_by(|a, b| b.microseconds.total_cmp(&a.microseconds));
+        sort_by(&mut times, &mut |a, b| {
+            b.microseconds.total_cmp(&a.microseconds)
+        });
         Ok(times)
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use siskin_engine::{AdamW, AdapterConfig, Checkpointing, MomentType};
 
+use crate::policy_loss::{ImportanceSamplingLevel, ScaleRewards};
 use crate::{Error, LossType, Objective, Result, Schedule};
 
 /// How the optimiser stores its moments.
@@ -30,7 +31,7 @@ pub struct TrainOptions {
     pub objective: Objective,
     /// How strongly the objective holds on to the reference, or the scale of its rewards; by default 0.1, for SimPO 2.
     pub beta: Option<f32>,
-    /// Of DPO and CPO; by default the sigmoid.
+    /// Of DPO and CPO, by default the sigmoid; of GRPO, by default DAPO's.
     pub loss_type: Option<LossType>,
     /// The probability that a pair is taken to be the other way round.
     pub label_smoothing: f32,
@@ -41,6 +42,20 @@ pub struct TrainOptions {
     /// The weights of KTO's desirable and undesirable answers; 1 by default.
     pub desirable_weight: Option<f32>,
     pub undesirable_weight: Option<f32>,
+    /// Answers that are drawn for each prompt, and the most tokens of one; 8 and 128 by default.
+    pub num_generations: Option<usize>,
+    pub max_completion_length: Option<usize>,
+    /// Updates with the answers of a step; 1 by default.
+    pub num_iterations: Option<usize>,
+    /// By how much the probability of what was drawn counts as less or more; 0.2 by default, above as below.
+    pub epsilon: Option<f32>,
+    pub epsilon_high: Option<f32>,
+    /// What GRPO divides advantages by; by default the standard deviation of the group's rewards.
+    pub scale_rewards: Option<ScaleRewards>,
+    /// What GRPO compares probabilities of; by default each token's.
+    pub importance_sampling_level: Option<ImportanceSamplingLevel>,
+    /// Answers that did not end are not learned from.
+    pub mask_truncated_completions: bool,
     pub rank: usize,
     /// The adapter is scaled by `lora_alpha / rank`, or with rslora by `lora_alpha / √rank`; by default
     /// twice the rank.
@@ -52,7 +67,7 @@ pub struct TrainOptions {
     pub target_modules: Vec<String>,
     pub lora_dropout: f32,
     pub optim: Optim,
-    /// By default 1e-3, and 5e-5 for objectives over preferences.
+    /// By default 1e-3, 5e-5 for objectives over preferences, and 1e-4 for those over rewards.
     pub learning_rate: Option<f32>,
     pub schedule: Schedule,
     /// Steps over which the rate rises to its peak; 5 by default.
@@ -105,6 +120,14 @@ impl Default for TrainOptions {
             cpo_alpha: None,
             desirable_weight: None,
             undesirable_weight: None,
+            num_generations: None,
+            max_completion_length: None,
+            num_iterations: None,
+            epsilon: None,
+            epsilon_high: None,
+            scale_rewards: None,
+            importance_sampling_level: None,
+            mask_truncated_completions: false,
             rank: 8,
             lora_alpha: None,
             use_rslora: false,
@@ -245,6 +268,7 @@ impl TrainOptions {
             "it must be at least 1",
         )?;
         self.check_schedule()?;
+        self.check_rollouts()?;
         self.check_objective()
     }
 

@@ -57,7 +57,7 @@ pub(crate) enum Answered {
 
 impl Said {
     /// As turns: a text is one turn of this role.
-    fn turns(&self, role: &str) -> Vec<Message> {
+    pub(crate) fn turns(&self, role: &str) -> Vec<Message> {
         match self {
             Self::Text(text) => vec![Message::new(role, text)],
             Self::Turns(turns) => turns.clone(),
@@ -66,7 +66,7 @@ impl Said {
 }
 
 impl TemplateInputs {
-    fn conversation(&self, messages: Vec<Message>) -> Conversation {
+    pub(crate) fn conversation(&self, messages: Vec<Message>) -> Conversation {
         Conversation {
             messages,
             tools: self.tools.clone(),
@@ -119,8 +119,10 @@ impl Example {
     pub fn question(&self) -> Option<Conversation> {
         let (mut conversation, turn) = match self {
             Self::Chat(c) => {
-                let turn = c.messages.iter().position(|m| m.role() == "assistant")?;
-                (c.clone(), turn)
+                let is_learned = |m: &Message| {
+                    m.role() == "assistant" && m.0.get("weight").is_none_or(|w| *w != 0)
+                };
+                (c.clone(), c.messages.iter().position(is_learned)?)
             }
             Self::Preference(p) => {
                 let [Answered::Chat(conversation, turn), _] = p.answers() else {
@@ -134,6 +136,7 @@ impl Example {
                 };
                 (conversation, turn)
             }
+            Self::Prompt(p) => return Some(p.conversation()),
             Self::Text { .. } => return None,
         };
         conversation.messages.truncate(turn);

@@ -60,6 +60,7 @@ impl Tokens {
             Example::Preference(_) | Example::Rated(_) => {
                 Err("it has preferences, of which each answer has tokens of its own".into())
             }
+            Example::Prompt(_) => Err("it has no answer to learn from".into()),
             Example::Text { text } => {
                 let tokens = ended(model, text)?;
                 let learned = vec![true; tokens.len()];

@@ -8,6 +8,7 @@ use crate::batch::split;
 use crate::identity::{examples_sum, model_sum};
 use crate::items::{Item, check_labels, mismatch};
 use crate::objective::DataKind;
+use crate::rollout::Asked;
 use crate::schedule::WARMUP_STEPS;
 use crate::{BadRecord, Error, Limit, Objective, Record, Result, Tokens, TrainOptions, Trainer};
 
@@ -50,6 +51,8 @@ pub struct TrainingPlan {
     /// A hash of the records as given: what a template renders may depend on the date.
     pub(crate) examples_sum: String,
     adapter: Adapter,
+    /// What rewards need of each example, and of each that is held out.
+    pub(crate) asked: Vec<Asked>,
     pub(crate) setup: TrainingSetup,
 }
 
@@ -148,7 +151,17 @@ impl TrainingPlan {
         // The examples of a step may add up to less than a run can hold.
         let mut lengths: Vec<usize> = examples.iter().map(Item::rows).collect();
         lengths.sort_unstable();
-        let step_rows: usize = lengths.iter().rev().take(options.batch_size).sum();
+        let mut step_rows: usize = lengths.iter().rev().take(options.batch_size).sum();
+        if options.objective.data() == DataKind::Prompts {
+            step_rows *= options.num_generations();
+            if longest > session.context() {
+                return Err(Error::Option {
+                    field: "max_completion_length",
+                    value: options.max_completion_length().to_string(),
+                    range: "with the longest prompt, it does not fit the context that the model was opened with",
+                });
+            }
+        }
         let rows = if options.packing {
             step_rows.min(max_len).max(longest)
         } else {
@@ -170,7 +183,7 @@ impl TrainingPlan {
             dropout: options.lora_dropout,
             checkpointing: options.checkpointing(),
             moments: options.moments(),
-            has_reference: options.objective.has_reference(),
+            has_reference: options.has_reference(),
         };
         let memory = session.training_memory(&adapter, &setup)?;
         let steps_per_epoch = examples.len().div_ceil(options.batch_size);
@@ -193,7 +206,15 @@ impl TrainingPlan {
             parameters,
             memory,
         };
+        let of_records = || records.iter().chain(validation);
+        let all: Vec<&Record> = of_records().collect();
+        let places_of = learn.iter().chain(&hold).map(|i| places[*i]);
+        let asked = match options.objective.data() {
+            DataKind::Prompts => places_of.map(|place| Asked::of(all[place])).collect(),
+            _ => vec![],
+        };
         Ok(Self {
+            asked,
             held_out_places: hold.iter().map(|i| places[*i]).collect(),
             examples_sum: examples_sum(records, validation, session.text.template()),
             options,

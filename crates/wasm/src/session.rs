@@ -87,6 +87,9 @@ pub struct Session {
     exchanged: HashMap<RequestId, (Exchange, usize)>,
     #[cfg(feature = "training")]
     pub(crate) trainer: Option<siskin_train::Trainer>,
+    /// Answers that were drawn and are to be learned from.
+    #[cfg(feature = "training")]
+    pub(crate) drawn: Vec<siskin_train::Rollout>,
 }
 
 impl Session {
@@ -127,6 +130,8 @@ impl Session {
             exchanged: HashMap::new(),
             #[cfg(feature = "training")]
             trainer: None,
+            #[cfg(feature = "training")]
+            drawn: vec![],
         })
     }
 }

@@ -1,4 +1,4 @@
-import { SiskinError, type Example, type LoraAdapter, type TrainOptions, type TrainPlan, type TrainStep, type TrainSummary, type Training } from "siskin";
+import { rewards, SiskinError, type DrawnAnswer, type Example, type LoraAdapter, type Reward, type RunOptions, type TrainOptions, type TrainPlan, type TrainStep, type TrainSummary, type Training } from "siskin";
 
 import { language } from "../language/language.svelte.js";
 import { KeptFiles } from "./kept.js";
@@ -13,6 +13,8 @@ const DRAFT = "examples.json";
 
 /** The examples that come with the page: they teach a name and a style of answering. */
 export const EXAMPLES = new URL("pip.jsonl", document.baseURI).href;
+/** And those whose answers can be judged. */
+export const SUMS = new URL("sums.jsonl", document.baseURI).href;
 /** Steps between checkpoints. */
 const EVERY = 5;
 /** Checkpoint names sort in the order of their steps. */
@@ -26,10 +28,33 @@ export interface Sample {
   after: string;
 }
 
-interface Kept {
-  model: string;
+/** What is learned: the examples' answers, or what is rewarded. */
+export type Goal = "sft" | "grpo";
+
+/** How drawn answers are judged. */
+export interface Judge {
+  by: "answer" | "json" | "matches";
+  /** For `matches`. */
+  expression: string;
+}
+
+/** An answer that was drawn, with its reward. */
+export type Judged = DrawnAnswer & { reward: number };
+
+/** Of the options of all goals, those that differ between them. */
+const DEFAULTS = { sft: { learningRate: 1e-3, batchSize: 4 }, grpo: { learningRate: 5e-4, batchSize: 2 } } as const;
+
+/** What a run is made of. */
+interface Made {
   examples: Example[];
   options: TrainOptions;
+  goal: Goal;
+  judge: Judge;
+  drawing: { numGenerations: number; maxCompletionLength: number };
+}
+
+interface Kept extends Made {
+  model: string;
   steps: TrainStep[];
   heldOutBefore: number | undefined;
   samples: Sample[];
@@ -50,13 +75,20 @@ class PageTraining {
     useDora: false,
     optim: "adamw",
   });
+  goal = $state<Goal>("sft");
+  judge = $state<Judge>({ by: "answer", expression: "^[0-9]+$" });
+  drawing = $state({ numGenerations: 8, maxCompletionLength: 24 });
+  /** Those of the last step. */
+  drawn = $state.raw<Judged[]>([]);
   /** What training on these examples would need, before it starts. */
   plan = $state.raw<TrainPlan | undefined>();
   /** Seconds per step, once measured. */
   secondsPerStep = $state<number | undefined>();
   summary = $state.raw<TrainSummary | undefined>();
   steps = $state.raw<TrainStep[]>([]);
+  /** Loss, or mean reward, of the held-out examples before and after. */
   heldOutBefore = $state<number | undefined>();
+  heldOutAfter = $state<number | undefined>();
   samples = $state.raw<Sample[]>([]);
   phase = $state<"" | "measuring" | "preparing" | "training" | "paused" | "answering" | "done">("");
   error = $state("");
@@ -78,8 +110,14 @@ class PageTraining {
   get left(): number | undefined {
     const last = this.steps.slice(-5);
     if (!this.summary || last.length === 0) return undefined;
-    const mean = last.reduce((sum, s) => sum + s.seconds, 0) / last.length;
+    const mean = last.reduce((sum, s) => sum + s.seconds + (s.drawingSeconds ?? 0), 0) / last.length;
     return mean * (this.summary.steps - (this.steps.at(-1)?.step ?? 0));
+  }
+
+  /** Changes what is learned. */
+  aim(goal: Goal): void {
+    this.goal = goal;
+    Object.assign(this.options, DEFAULTS[goal]);
   }
 
   /** Appends the examples of a file. */
@@ -114,7 +152,9 @@ class PageTraining {
     this.#looked = true;
     const found = await stored.kept("training.json");
     try {
-      if (found && this.phase === "") this.found = JSON.parse(await found.text()) as Kept;
+      // Those of earlier versions learned answers.
+      const before = { goal: "sft", judge: this.judge, drawing: this.drawing };
+      if (found && this.phase === "") this.found = { ...before, ...(JSON.parse(await found.text()) as Kept) };
     } catch {
       await stored.forget();
     }
@@ -129,17 +169,38 @@ class PageTraining {
   async replan(): Promise<void> {
     if (!model.siskin || this.busy || this.phase === "paused") return;
     const { examples, options } = this.#asked();
-    const key = JSON.stringify([model.name, examples, options]);
+    const { reward: _, ...planned } = options;
+    const key = JSON.stringify([model.name, examples, planned]);
     if (key === this.#planned) return;
     this.#planned = key;
     this.secondsPerStep = undefined;
     if (examples.length === 0) return void (this.plan = undefined);
     // The example's preview shows what is wrong with it.
-    this.plan = await model.siskin.planTraining(examples, options).catch(() => undefined);
+    this.plan = await model.siskin.planTraining(examples, planned).catch(() => undefined);
   }
 
-  #asked(): { examples: Example[]; options: TrainOptions } {
-    return { examples: $state.snapshot(this.examples) as Example[], options: $state.snapshot(this.options) };
+  #made(): Made {
+    const { examples, options, goal, judge, drawing } = this;
+    return $state.snapshot({ examples, options, goal, judge, drawing }) as Made;
+  }
+
+  #asked({ examples, options, goal, judge, drawing } = this.#made()): { examples: Example[]; options: RunOptions } {
+    if (goal === "sft") return { examples, options };
+    return { examples, options: { ...options, ...drawing, objective: "grpo", reward: this.#reward(judge) } };
+  }
+
+  /** Judges, and shows the answers of a step with their rewards. */
+  #reward({ by, expression }: Judge): Reward {
+    const judge = by === "matches" ? rewards.matches(new RegExp(expression)) : rewards[by];
+    return async (answers) => {
+      const found = await judge(answers);
+      if (this.phase === "training") this.drawn = answers.map((answer, i) => ({ ...answer, reward: found[i]! }));
+      return found;
+    };
+  }
+
+  #heldOut(run: Training): Promise<number | undefined> {
+    return this.goal === "grpo" ? run.heldOutReward() : run.heldOutLoss();
   }
 
   /** Runs one step without an update, to estimate the time. */
@@ -164,21 +225,25 @@ class PageTraining {
     if (!model.siskin || this.busy) return;
     this.steps = [];
     this.samples = [];
+    this.drawn = [];
     this.adapter = undefined;
     this.heldOutBefore = undefined;
+    this.heldOutAfter = undefined;
     // Files of an older training run must not be mistaken for this one's.
     this.found = undefined;
     await stored.forget();
     await model.siskin.adapters.use(null);
     model.adapter = null;
-    const { examples, options } = this.#asked();
-    await this.#go(model.siskin.train(examples, options), true);
+    await this.#go(() => {
+      const { examples, options } = this.#asked();
+      return model.siskin!.train(examples, options);
+    }, true);
   }
 
   /** Resumes, after a pause or in another tab. */
   async resume(): Promise<void> {
     if (!model.siskin || this.busy) return;
-    if (this.phase === "paused" && this.#run) return this.#go(this.#run, false);
+    if (this.phase === "paused" && this.#run) return this.#go(() => this.#run!, false);
     const { found } = this;
     if (!found) return;
     if (found.model !== model.name) return void (this.error = language.words.train.wrongModel(found.model));
@@ -186,12 +251,13 @@ class PageTraining {
     if (!run) return;
     this.examples = found.examples;
     Object.assign(this.options, found.options);
+    Object.assign(this, { goal: found.goal, judge: found.judge, drawing: found.drawing });
     this.heldOutBefore = found.heldOutBefore;
     this.samples = found.samples;
     this.found = undefined;
     const { done } = await run.summary();
     this.steps = found.steps.filter((s) => s.step <= done);
-    await this.#go(run, false);
+    await this.#go(() => run, false);
   }
 
   /** Resumes from the newest intact checkpoint. */
@@ -201,7 +267,8 @@ class PageTraining {
       for (const name of (await stored.names()).filter((n) => n.startsWith("checkpoint-")).reverse()) {
         const file = await stored.kept(name);
         if (!file) continue;
-        const run = model.siskin!.train(found.examples, { ...found.options, resume: new Uint8Array(await file.arrayBuffer()) });
+        const { examples, options } = this.#asked(found);
+        const run = model.siskin!.train(examples, { ...options, resume: new Uint8Array(await file.arrayBuffer()) });
         try {
           await run.summary();
           return run;
@@ -223,15 +290,16 @@ class PageTraining {
     this.#pausing = true;
   }
 
-  async #go(run: Training, fresh: boolean): Promise<void> {
+  async #go(begin: () => Training, fresh: boolean): Promise<void> {
     this.error = "";
-    this.#run = run;
     this.#pausing = false;
     this.phase = "preparing";
     try {
+      const run = begin();
+      this.#run = run;
       this.summary = await run.summary();
       if (fresh) {
-        this.heldOutBefore = await run.heldOutLoss();
+        this.heldOutBefore = await this.#heldOut(run);
         this.samples = await this.#answers("before");
       }
       this.phase = "training";
@@ -246,6 +314,7 @@ class PageTraining {
       }
       this.phase = "answering";
       this.adapter = await run.adapter();
+      this.heldOutAfter = await this.#heldOut(run);
       this.samples = await this.#answers("after");
       // The user decides whether the other views use it.
       await model.siskin?.adapters.use(null);
@@ -262,9 +331,8 @@ class PageTraining {
 
   async #keep(run: Training): Promise<void> {
     const state: Kept = {
+      ...this.#made(),
       model: model.name,
-      examples: $state.snapshot(this.examples) as Example[],
-      options: $state.snapshot(this.options),
       steps: this.steps,
       heldOutBefore: this.heldOutBefore,
       samples: this.samples,
