@@ -382,3 +382,39 @@ test("the page: what is rewarded is learned, and the answers that were drawn are
   assert.deepEqual(noise, []);
   await context.close();
 });
+
+test("the page: answers that are marked or edited in Chat are learned from", async () => {
+  const { page, noise, context } = await visit(browser, site.url);
+  await loadModel(page, `${site.url}tiny/llama/model.gguf`);
+  const own = await say(page, "a0 b");
+  const answer = page.locator("article.assistant").last();
+  await answer.getByRole("button", { name: "Edit the answer" }).click();
+  await page.getByLabel("Edit the answer").fill("c0 d e");
+  await page.getByRole("button", { name: "Keep", exact: true }).click();
+  await answer.getByText("c0 d e").waitFor();
+  await answer.getByRole("button", { name: "Good answer" }).click();
+  await answer.getByText("Kept as an example:").waitFor();
+  await answer.getByRole("button", { name: "Best version" }).click();
+  await answer.getByText("Kept as the better answer:").waitFor();
+  await answer.getByRole("button", { name: "Previous version" }).click();
+  assert.ok((await answer.innerText()).includes(own.slice(0, 5)));
+  await page.reload();
+  await opened(page);
+  await view(page, "Train");
+  assert.equal(await page.getByLabel("Answer 1", { exact: true }).inputValue(), "c0 d e");
+  await page.getByLabel("What is better").check();
+  assert.equal(await page.getByLabel("Question 1", { exact: true }).inputValue(), "a0 b");
+  assert.equal(await page.getByLabel("Better answer 1", { exact: true }).inputValue(), "c0 d e");
+  // The page shows no control characters.
+  const worse = await page.getByLabel("Worse answer 1", { exact: true }).inputValue();
+  assert.ok(worse.trim().startsWith(own.slice(0, 5)), `${worse} | ${own}`);
+  await page.getByLabel(/^Held out/).fill("0");
+  await page.getByLabel(/^Epochs/).fill("8");
+  await page.getByText(/This run takes 8 steps/).waitFor();
+  await page.getByRole("button", { name: "Start", exact: true }).click();
+  await page.getByText("Done: 8 steps.").waitFor();
+  const margin = /the better answers lead by (-?[\d.]+)\./.exec(await page.locator("section[aria-label=Training]").innerText());
+  assert.ok(Number(margin[1]) > 0, margin[0]);
+  assert.deepEqual(noise, []);
+  await context.close();
+});

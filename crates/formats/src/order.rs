@@ -35,7 +35,7 @@ mod tests {
         fn it_is_that_of_the_standard_library(items: Vec<(u8, u32)>) {
             let (mut ours, mut theirs) = (items.clone(), items);
             sort_by(&mut ours, &mut |a, b| a.0.cmp(&b.0));
-            theirs.sort_by(|a, b| a.0.cmp(&b.0));
+            theirs.sort_by_key(|item| item.0);
             proptest::prop_assert_eq!(ours, theirs);
         }
     }

@@ -20,8 +20,11 @@ const OTHERS: [&str; 7] = [
 
 /// Whether the record has a prompt, and nothing that could be an answer.
 pub(crate) fn is_prompt(fields: &Fields) -> bool {
-    let has = |key: &&str| fields.0.contains_key(*key);
-    if OTHERS.iter().chain(&ANSWER).any(|key| has(&key)) {
+    if OTHERS
+        .iter()
+        .chain(&ANSWER)
+        .any(|key| fields.0.contains_key(*key))
+    {
         return false;
     }
     let asks = |key: &&str| fields.0.get(*key).is_some_and(|v| !is_empty(v));
@@ -30,7 +33,7 @@ pub(crate) fn is_prompt(fields: &Fields) -> bool {
             let turns = list.as_array().and_then(|list| turns(list).ok());
             turns.is_some_and(|t| !t.is_empty() && !t.iter().any(|t| is_answer(Some(t))))
         }
-        None => PROMPT.iter().any(|key| asks(&key)),
+        None => PROMPT.iter().any(asks),
     }
 }
 

@@ -1,6 +1,7 @@
-import { rewards, SiskinError, type DrawnAnswer, type Example, type LoraAdapter, type Reward, type RunOptions, type TrainOptions, type TrainPlan, type TrainStep, type TrainSummary, type Training } from "siskin";
+import { rewards, SiskinError, type DrawnAnswer, type Example, type LoraAdapter, type Message, type Preference, type Reward, type RunOptions, type TrainExample, type TrainOptions, type TrainPlan, type TrainStep, type TrainSummary, type Training } from "siskin";
 
 import { language } from "../language/language.svelte.js";
+import { questionOf } from "./examples.js";
 import { KeptFiles } from "./kept.js";
 import { model } from "./model.svelte.js";
 import { words } from "./words.js";
@@ -10,6 +11,7 @@ const stored = new KeptFiles("siskin-training");
 /** The examples as they were edited last. */
 const drafts = new KeptFiles("siskin-examples");
 const DRAFT = "examples.json";
+const PAIRS = "pairs.json";
 
 /** The examples that come with the page: they teach a name and a style of answering. */
 export const EXAMPLES = new URL("pip.jsonl", document.baseURI).href;
@@ -28,8 +30,8 @@ export interface Sample {
   after: string;
 }
 
-/** What is learned: the examples' answers, or what is rewarded. */
-export type Goal = "sft" | "grpo";
+/** What is learned: the examples' answers, which of two answers is better, or what is rewarded. */
+export type Goal = "sft" | "dpo" | "grpo";
 
 /** How drawn answers are judged. */
 export interface Judge {
@@ -42,11 +44,11 @@ export interface Judge {
 export type Judged = DrawnAnswer & { reward: number };
 
 /** Of the options of all goals, those that differ between them. */
-const DEFAULTS = { sft: { learningRate: 1e-3, batchSize: 4 }, grpo: { learningRate: 5e-4, batchSize: 2 } } as const;
+const DEFAULTS = { sft: { learningRate: 1e-3, batchSize: 4 }, dpo: { learningRate: 1e-4, batchSize: 4 }, grpo: { learningRate: 5e-4, batchSize: 2 } } as const;
 
 /** What a run is made of. */
 interface Made {
-  examples: Example[];
+  examples: TrainExample[];
   options: TrainOptions;
   goal: Goal;
   judge: Judge;
@@ -62,7 +64,10 @@ interface Kept extends Made {
 
 /** The page's training run: its examples, options and results. */
 class PageTraining {
+  /** For answers and rewards. */
   examples = $state<Example[]>([]);
+  /** For preferences. */
+  pairs = $state<Preference[]>([]);
   bad = $state.raw<{ line: number; reason: string }[]>([]);
   options = $state<Required<Pick<TrainOptions, "rank" | "learningRate" | "epochs" | "batchSize" | "maxSeqLen" | "validation" | "seed" | "useDora" | "optim">>>({
     rank: 8,
@@ -102,6 +107,16 @@ class PageTraining {
   #run: Training | undefined;
   #pausing = false;
 
+  /** Those of what is learned. */
+  get given(): (Example | Preference)[] {
+    return this.goal === "dpo" ? this.pairs : this.examples;
+  }
+
+  clear(): void {
+    if (this.goal === "dpo") this.pairs = [];
+    else this.examples = [];
+  }
+
   get busy(): boolean {
     return this.phase === "measuring" || this.phase === "preparing" || this.phase === "training" || this.phase === "answering";
   }
@@ -125,6 +140,14 @@ class PageTraining {
     this.error = "";
     if (!model.siskin) return void (this.error = language.words.train.needsModel);
     try {
+      if (this.goal === "dpo") {
+        const { records, bad } = await model.siskin.preferences(name, text);
+        const pairs = records.flatMap(({ line: _, ...pair }) => ("chosen" in pair ? [pair] : []));
+        const rated = records.filter((record) => !("chosen" in record)).map(({ line }) => ({ line, reason: language.words.train.noPair }));
+        this.pairs = [...this.pairs, ...pairs];
+        this.bad = [...bad, ...rated];
+        return;
+      }
       const data = await model.siskin.dataset(name, text);
       const clean = data.records.map(({ line: _, ...example }) => example as Example);
       this.examples = [...this.examples, ...clean];
@@ -137,15 +160,39 @@ class PageTraining {
   /** Keeps the examples for the next visit. */
   async keepExamples(): Promise<void> {
     if (!this.#looked) return;
-    if (this.examples.length > 0) await drafts.keep(DRAFT, JSON.stringify(this.examples));
-    else await drafts.drop(DRAFT);
+    for (const [name, list] of [[DRAFT, this.examples], [PAIRS, this.pairs]] as const) {
+      if (list.length > 0) await drafts.keep(name, JSON.stringify(list));
+      else await drafts.drop(name);
+    }
+  }
+
+  /** Keeps a conversation whose last answer is good, as an example of that answer. */
+  async collect(prompt: Message[], answer: string): Promise<void> {
+    const before = prompt.map((m) => (m.role === "assistant" ? { ...m, weight: 0 } : m));
+    const messages: Message[] = [...before, { role: "assistant", content: answer }];
+    const known = this.examples.some((e) => "messages" in e && JSON.stringify(e.messages) === JSON.stringify(messages));
+    if (!known) this.examples.push({ messages });
+    await this.keepExamples();
+  }
+
+  /** Keeps an answer that is better than others. */
+  async prefer(prompt: Message[], better: string, others: readonly string[]): Promise<void> {
+    const answer = (content: string): Message[] => [{ role: "assistant", content }];
+    for (const worse of new Set(others)) {
+      if (worse === better) continue;
+      const pair = { prompt, chosen: answer(better), rejected: answer(worse) };
+      if (!this.pairs.some((known) => JSON.stringify(known) === JSON.stringify(pair))) this.pairs.push(pair);
+    }
+    await this.keepExamples();
   }
 
   /** Looks for the examples of the last visit, and for an unfinished training run. */
   async look(): Promise<void> {
     const draft = this.examples.length === 0 ? await drafts.kept(DRAFT) : undefined;
+    const pairs = this.pairs.length === 0 ? await drafts.kept(PAIRS) : undefined;
     try {
       if (draft) this.examples = JSON.parse(await draft.text()) as Example[];
+      if (pairs) this.pairs = JSON.parse(await pairs.text()) as Preference[];
     } catch {
       await drafts.forget();
     }
@@ -180,12 +227,12 @@ class PageTraining {
   }
 
   #made(): Made {
-    const { examples, options, goal, judge, drawing } = this;
+    const { given: examples, options, goal, judge, drawing } = this;
     return $state.snapshot({ examples, options, goal, judge, drawing }) as Made;
   }
 
-  #asked({ examples, options, goal, judge, drawing } = this.#made()): { examples: Example[]; options: RunOptions } {
-    if (goal === "sft") return { examples, options };
+  #asked({ examples, options, goal, judge, drawing } = this.#made()): { examples: TrainExample[]; options: RunOptions } {
+    if (goal !== "grpo") return { examples, options: { ...options, objective: goal } };
     return { examples, options: { ...options, ...drawing, objective: "grpo", reward: this.#reward(judge) } };
   }
 
@@ -249,9 +296,8 @@ class PageTraining {
     if (found.model !== model.name) return void (this.error = language.words.train.wrongModel(found.model));
     const run = await this.#fromCheckpoint(found);
     if (!run) return;
-    this.examples = found.examples;
     Object.assign(this.options, found.options);
-    Object.assign(this, { goal: found.goal, judge: found.judge, drawing: found.drawing });
+    Object.assign(this, { [found.goal === "dpo" ? "pairs" : "examples"]: found.examples, goal: found.goal, judge: found.judge, drawing: found.drawing });
     this.heldOutBefore = found.heldOutBefore;
     this.samples = found.samples;
     this.found = undefined;
@@ -350,10 +396,10 @@ class PageTraining {
     const places = this.summary?.heldOutExamples.slice(0, 3) ?? [];
     const out: Sample[] = [];
     for (const place of places) {
-      const example = this.examples[place];
-      if (!example || !("messages" in example)) continue;
-      const end = example.messages.findIndex((m) => m.role === "assistant");
-      const messages = $state.snapshot(example.messages.slice(0, end));
+      const example = this.given[place];
+      const asked = example && questionOf(example);
+      if (!asked?.length) continue;
+      const messages = $state.snapshot(asked);
       const { choices } = await model.siskin!.chat.completions.create({ messages: messages as never, max_tokens: 48 });
       const answer = choices[0]?.message.content ?? "";
       const question = String(messages.at(-1)?.content ?? "");
