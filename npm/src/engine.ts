@@ -38,7 +38,7 @@ import type { CompiledGrammar } from "./wasm/siskin_grammar.js";
 import type { Files, Session, Tokenizer } from "./wasm/siskin_training.js";
 
 /** What is passed to a worker: no functions, no signals. */
-export type LoadRequest = Pick<LoadOptions, "device" | "profile" | "context" | "cacheType" | "cache" | "sha256">;
+export type LoadRequest = Pick<LoadOptions, "device" | "profile" | "context" | "cacheType" | "draft" | "cache" | "sha256">;
 export type FitRequest = Omit<FitOptions, "signal">;
 export type Source = string | Blob | readonly File[];
 
@@ -197,9 +197,9 @@ export class Engine {
       });
       const model = this.#have(files);
       this.#files = undefined;
-      const { profile, context } = request;
+      const { profile, context, draft } = request;
       if (device === "cpu") this.#checkHeap(files, request);
-      const options = { device, profile, context, cacheTypes: cacheTypes(request.cacheType) };
+      const options = { device, profile, context, cacheTypes: cacheTypes(request.cacheType), draft };
       this.#session = await files.load(JSON.stringify(options), (loaded: number, total: number) => {
         report("upload", loaded, total);
         if (loaded === total) report("compile", 0, 0);

@@ -190,8 +190,8 @@ export class Siskin {
     const { signal, onProgress = () => {}, onDeviceLost = () => {} } = options;
     check("load", options);
     if (signal?.aborted) throw aborted();
-    const { device, profile, context, cacheType, cache, sha256, training = false } = options;
-    const request: LoadRequest = { device, profile, context, cacheType, cache, sha256 };
+    const { device, profile, context, cacheType, draft, cache, sha256, training = false } = options;
+    const request: LoadRequest = { device, profile, context, cacheType, draft, cache, sha256 };
     const opening: Opening = { source: sourceOf(source, options), request, options, onProgress: (p: Progress) => onProgress(p) };
     try {
       const [host, model] = await ModelHost.load(opening, training, (host, { source, request, onProgress }) =>

@@ -188,6 +188,11 @@ export interface TrainOptions {
   batchSize?: number;
   /** Longer examples are truncated to this many tokens; 512 by default. */
   maxSeqLen?: number;
+  /**
+   * Plain texts that are longer become several examples instead, each of which begins with so many tokens of the one before,
+   * which are not learned again.
+   */
+  chunkOverlap?: number;
   packing?: boolean;
   lossOn?: "assistant" | "all";
   /** The fraction of the examples that is held out; 0.1 by default. */

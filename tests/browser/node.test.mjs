@@ -149,6 +149,22 @@ test("answers that the model draws are rewarded by a function", async () => {
   model.unload();
 });
 
+test("guesses of repeated tokens change no answer, and are counted", async () => {
+  const answer = async (draft) => {
+    const model = await Siskin.load(gguf, { draft });
+    const request = { messages: [{ role: "user", content: "a b c d a b c d a b c" }], max_tokens: 48 };
+    const { choices, usage } = await model.chat.completions.create(request);
+    model.unload();
+    return [choices[0].message.content, usage.completion_tokens, usage.completion_tokens_details];
+  };
+  const [plain, guessed] = [await answer(undefined), await answer("ngram")];
+  assert.deepEqual(guessed.slice(0, 2), plain.slice(0, 2));
+  assert.equal(plain[2], undefined);
+  const { accepted_prediction_tokens: right, rejected_prediction_tokens: wrong } = guessed[2];
+  assert.ok(right + wrong > 0 && right >= 0 && wrong >= 0, JSON.stringify(guessed[2]));
+  await assert.rejects(Siskin.load(gguf, { draft: "eagle" }), /there is no draft `eagle`; use ngram/);
+});
+
 test("what is no model is refused in one line", async () => {
   const empty = join(folder, "empty");
   const several = join(folder, "several");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use siskin_engine::{
-    Adapter, DeviceRequest, GenerateOptions, ModelFiles, OpenOptions, Precision, Progress,
+    Adapter, DeviceRequest, GUESSES, GenerateOptions, ModelFiles, OpenOptions, Precision, Progress,
     RopeScaling, Sampling, Session, new_seed,
 };
 use siskin_formats::Checkpoint;
@@ -13,10 +13,6 @@ use siskin_models::Model;
 
 use crate::args::{AdapterArgs, DeviceArgs, DraftArg, ModelArgs, PrecisionArg, SamplingArgs};
 use crate::stop;
-
-/// The most tokens that are guessed at once with `--draft ngram`: a step of some rows costs little more than one of one
-/// row.
-const GUESSES: usize = 8;
 
 /// Where `cargo xtask demo` keeps the models that it downloads; `SISKIN_MODELS` sets another folder.
 fn models_dir() -> PathBuf {

@@ -67,6 +67,7 @@ impl Recipe {
             ("learning_rate", number(args.learning_rate)),
             ("batch_size", count(args.batch_size)),
             ("max_seq_len", count(args.max_seq_len)),
+            ("chunk_overlap", count(args.chunk_overlap)),
             ("validation", number(args.validation)),
             ("seed", args.seed.map(|s| Value::from(s as i64))),
         ];

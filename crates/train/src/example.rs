@@ -9,7 +9,7 @@ use siskin_text::Message;
 use crate::{Preference, Prompt, Rated};
 
 /// One example to learn from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Example {
     /// A conversation, of which the assistant's turns are learned.
@@ -19,7 +19,6 @@ pub enum Example {
     /// A good or a bad answer.
     Rated(Rated),
     /// A question without an answer, which the model is to find.
-    #[serde(skip_deserializing)]
     Prompt(Prompt),
     /// Plain text, all of which is learned.
     Text { text: String },

@@ -75,6 +75,32 @@ impl Item {
         }
     }
 
+    /// All of an example: several of a text that is cut into chunks.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn all_of(
+        model: &TextModel,
+        example: &Example,
+        options: &TrainOptions,
+        limit: Limit,
+    ) -> Result<std::result::Result<Vec<Self>, String>> {
+        if let (Some(overlap), Example::Text { text }) = (options.chunk_overlap, example) {
+            let chunks = Tokens::chunks_of(model, text, limit.tokens, overlap)?;
+            if chunks.len() > 1 {
+                let item = |tokens| Self {
+                    texts: vec![tokens],
+                    label: None,
+                    mismatched: None,
+                    completion: 0,
+                };
+                return Ok(Ok(chunks.into_iter().map(item).collect()));
+            }
+        }
+        let item = Self::of(model, example, options, limit)?;
+        Ok(item.map(|item| vec![item]))
+    }
+
     /// Rows of a run that it takes.
     pub fn rows(&self) -> usize {
         self.texts.iter().map(Tokens::rows).sum::<usize>() + self.completion

@@ -1,13 +1,13 @@
 //! Examples that say which answers are better: pairs of answers, and answers with a rating.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value as Json};
 use siskin_text::Message;
 
 use crate::{Conversation, Example};
 
 /// Plain text, or turns of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Said {
     Text(String),
@@ -15,10 +15,10 @@ pub enum Said {
 }
 
 /// A prompt with two answers, of which one is preferred.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Preference {
     /// None if the answers are whole texts, whose common beginning is the prompt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<Said>,
     pub chosen: Said,
     pub rejected: Said,
@@ -27,7 +27,7 @@ pub struct Preference {
 }
 
 /// A prompt with an answer that is desirable or not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rated {
     pub prompt: Said,
     pub completion: Said,
@@ -38,11 +38,11 @@ pub struct Rated {
 }
 
 /// The other inputs of the chat template.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct TemplateInputs {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<Json>,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub chat_template_kwargs: Map<String, Json>,
 }
 

@@ -1,8 +1,9 @@
 //! The options of objectives over rewards. Names are those of TRL's `GRPOConfig` and `RLOOConfig`.
 
 use crate::objective::DataKind;
+use crate::options::check;
 use crate::policy_loss::{PolicyLoss, Ratio};
-use crate::{Error, ImportanceSamplingLevel, LossType, Objective, Result, TrainOptions};
+use crate::{ImportanceSamplingLevel, LossType, Objective, Result, TrainOptions};
 
 const NUM_GENERATIONS: usize = 8;
 const MAX_COMPLETION_LENGTH: usize = 128;
@@ -50,88 +51,67 @@ impl TrainOptions {
     pub(crate) fn check_rollouts(&self) -> Result<()> {
         let has_rollouts = self.objective.data() == DataKind::Prompts;
         let is_grpo = self.objective == Objective::Grpo;
-        let count = |n: Option<usize>| n.map(|n| n.to_string());
-        let number = |n: Option<f32>| n.map(|n| n.to_string());
-        let set = |is_set: bool| is_set.then(|| "set".to_string());
-        let is_share = |e: Option<f32>| e.is_none_or(|e| e > 0.0 && e.is_finite());
         let most = self.max_completion_length();
-        let checks = [
-            (
-                "num_generations",
-                count(self.num_generations),
-                has_rollouts && self.num_generations() >= 2,
-                "it must be at least 2, and the objective grpo or rloo",
-            ),
-            (
-                "max_completion_length",
-                count(self.max_completion_length),
-                has_rollouts && (1..self.max_seq_len).contains(&most),
-                "it must be at least 1 and less than max_seq_len, and the objective grpo or rloo",
-            ),
-            (
-                "num_iterations",
-                count(self.num_iterations),
-                has_rollouts && self.num_iterations() >= 1,
-                "it must be at least 1, and the objective grpo or rloo",
-            ),
-            (
-                "epsilon",
-                number(self.epsilon),
-                has_rollouts && is_share(self.epsilon) && self.epsilon.is_none_or(|e| e < 1.0),
-                "it must be more than 0 and less than 1, and the objective grpo or rloo",
-            ),
-            (
-                "epsilon_high",
-                number(self.epsilon_high),
-                has_rollouts && is_share(self.epsilon_high),
-                "it must be more than 0, and the objective grpo or rloo",
-            ),
-            (
-                "mask_truncated_completions",
-                set(self.mask_truncated_completions),
-                has_rollouts,
-                "the objective must be grpo or rloo",
-            ),
-            (
-                "scale_rewards",
-                set(self.scale_rewards.is_some()),
-                is_grpo,
-                "the objective must be grpo",
-            ),
+        if let Some(n) = self.num_generations {
+            let range = "it must be at least 2, and the objective grpo or rloo";
+            check(has_rollouts && n >= 2, "num_generations", &n, range)?;
+        }
+        if let Some(n) = self.max_completion_length {
+            let is_in_range = has_rollouts && (1..self.max_seq_len).contains(&n);
+            let range =
+                "it must be at least 1 and less than max_seq_len, and the objective grpo or rloo";
+            check(is_in_range, "max_completion_length", &n, range)?;
+        }
+        if let Some(n) = self.num_iterations {
+            let range = "it must be at least 1, and the objective grpo or rloo";
+            check(has_rollouts && n >= 1, "num_iterations", &n, range)?;
+        }
+        if let Some(e) = self.epsilon {
+            let is_in_range = has_rollouts && e > 0.0 && e < 1.0;
+            let range = "it must be more than 0 and less than 1, and the objective grpo or rloo";
+            check(is_in_range, "epsilon", &e, range)?;
+        }
+        if let Some(e) = self.epsilon_high {
+            let is_in_range = has_rollouts && e > 0.0 && e.is_finite();
+            let range = "it must be more than 0, and the objective grpo or rloo";
+            check(is_in_range, "epsilon_high", &e, range)?;
+        }
+        let grpo_only = [
+            ("scale_rewards", self.scale_rewards.is_some()),
             (
                 "importance_sampling_level",
-                set(self.importance_sampling_level.is_some()),
-                is_grpo,
-                "the objective must be grpo",
-            ),
-            (
-                "early_stopping_patience",
-                count(self.early_stopping_patience),
-                !has_rollouts,
-                "grpo and rloo have no held-out loss",
-            ),
-            (
-                "load_best_model_at_end",
-                set(self.load_best_model_at_end),
-                !has_rollouts,
-                "grpo and rloo have no held-out loss",
+                self.importance_sampling_level.is_some(),
             ),
         ];
-        let wrong = checks.into_iter().find(|c| c.1.is_some() && !c.2);
-        if let Some((field, Some(value), _, range)) = wrong {
-            return Err(Error::Option {
+        for (field, is_set) in grpo_only {
+            check(
+                is_grpo || !is_set,
                 field,
-                value,
-                range,
-            });
+                &"set",
+                "the objective must be grpo",
+            )?;
         }
-        if has_rollouts && most >= self.max_seq_len {
-            return Err(Error::Option {
-                field: "max_seq_len",
-                value: self.max_seq_len.to_string(),
-                range: "prompt and answer must fit: it must be more than max_completion_length",
-            });
+        let is_masked = self.mask_truncated_completions;
+        let range = "the objective must be grpo or rloo";
+        check(
+            has_rollouts || !is_masked,
+            "mask_truncated_completions",
+            &"true",
+            range,
+        )?;
+        if !has_rollouts {
+            return Ok(());
         }
-        Ok(())
+        let range = "grpo and rloo have no held-out loss";
+        if let Some((field, value)) = self.needs_held_out() {
+            return check(false, field, &value, range);
+        }
+        let range = "prompt and answer must fit: it must be more than max_completion_length";
+        check(
+            most < self.max_seq_len,
+            "max_seq_len",
+            &self.max_seq_len,
+            range,
+        )
     }
 }

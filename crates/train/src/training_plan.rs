@@ -90,10 +90,10 @@ impl TrainingPlan {
         let (mut usable, mut places) = (vec![], vec![]);
         let (mut unusable, mut unusable_validation) = (vec![], vec![]);
         for (place, record) in records.iter().chain(validation).enumerate() {
-            match Item::of(&session.text, &record.example, &options, limit)? {
-                Ok(item) => {
-                    usable.push(item);
-                    places.push(place);
+            match Item::all_of(&session.text, &record.example, &options, limit)? {
+                Ok(items) => {
+                    places.resize(places.len() + items.len(), place);
+                    usable.extend(items);
                 }
                 Err(reason) => {
                     let unusable = match place < records.len() {

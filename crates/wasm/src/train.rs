@@ -67,8 +67,11 @@ fn read_example(json: Value, place: &str) -> Result<Example> {
     if let Some(key) = fields.find(|key| !FIELDS.contains(&key.as_str())) {
         return Err(invalid(&format!("{place} has an unknown field `{key}`")));
     }
-    let example = serde_json::from_value(json);
-    example.map_err(|_| invalid(&format!("{place} has neither `messages` nor `text`")))
+    if let (None, Some(text)) = (json.get("messages"), json["text"].as_str()) {
+        return Ok(Example::Text { text: text.into() });
+    }
+    let conversation = serde_json::from_value(json).map(Example::Chat);
+    conversation.map_err(|_| invalid(&format!("{place} has neither `messages` nor `text`")))
 }
 
 fn read_records(examples: Vec<Value>, name: &str) -> Result<Vec<Record>> {

@@ -89,6 +89,8 @@ export const de: Words = {
     device: "Gerät",
     automatic: "automatisch",
     context: "Kontext, in Tokens",
+    guesses: "Tokens raten, die sich wiederholen",
+    guessesHelp: "Mehrere werden dann auf einmal geprüft. Die Antworten sind dieselben, und schneller, wo sie früheren Text wiederholen.",
     hub: "Hub für hf:-Verweise",
     folder: "Ihr Ordner",
     openedBefore: "Wurde hier schon geöffnet.",
@@ -225,6 +227,8 @@ export const de: Words = {
     steps: "Schritte",
     summary: (examples, heldOut, learned, tokens, parameters, memory) =>
       `${examples} Beispiele trainiert, ${heldOut} zurückgehalten; ${learned} von ${tokens} Tokens werden gelernt; ${parameters} Parameter; ${memory} nötig.`,
+    judgedSummary: (examples, heldOut, parameters, memory) =>
+      `${examples} Fragen trainiert, ${heldOut} zurückgehalten; ${parameters} Parameter; ${memory} nötig.`,
     last: (loss, rate) => `Verlust ${loss}, ${rate} Tokens pro Sekunde.`,
     chart: "Verlust, zurückgehaltener Verlust und Gradientennorm nach Schritten",
     axis: "Schritt",

@@ -88,6 +88,8 @@ export const en = {
     device: "Device",
     automatic: "automatic",
     context: "Context, in tokens",
+    guesses: "Guess tokens that repeat",
+    guessesHelp: "Several are then checked at once. Answers are the same, and sooner where they repeat the text before.",
     hub: "Hub of hf: references",
     folder: "your folder",
     openedBefore: "Opened here before.",
@@ -224,6 +226,8 @@ export const en = {
     steps: "Steps",
     summary: (examples: number, heldOut: number, learned: string, tokens: string, parameters: string, memory: string) =>
       `${examples} training examples, ${heldOut} held out; ${learned} of ${tokens} tokens are learned; ${parameters} parameters; ${memory} needed.`,
+    judgedSummary: (examples: number, heldOut: number, parameters: string, memory: string) =>
+      `${examples} training questions, ${heldOut} held out; ${parameters} parameters; ${memory} needed.`,
     last: (loss: string, rate: number) => `Loss ${loss}, ${rate} tokens per second.`,
     chart: "Loss, held-out loss and gradient norm by step",
     axis: "Step",

@@ -118,6 +118,10 @@ pub struct TrainArgs {
     /// Truncate examples to this many tokens [default: 512]
     #[arg(long)]
     pub max_seq_len: Option<usize>,
+    /// Cut plain texts that are longer into several examples instead, each of which begins with so many tokens of the one
+    /// before
+    #[arg(long)]
+    pub chunk_overlap: Option<usize>,
     /// Fraction of the examples that is held out [default: 0.1]
     #[arg(long)]
     pub validation: Option<f32>,

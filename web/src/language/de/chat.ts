@@ -63,6 +63,7 @@ export const chat: Pick<Words, "chat" | "settings" | "files"> = {
     version: (n, all) => `${n} von ${all}`,
     tokens: (n) => `${n} Tokens`,
     perSecond: (rate) => `${rate} pro Sekunde`,
+    guessed: (right, all) => `${right} von ${all} geraten und richtig`,
     cut: "endete bei der größten Länge",
     table: "Tabelle",
     schemaWrong: "Das JSON-Schema in den Einstellungen ist kein JSON: Korrigieren oder entfernen Sie es.",

@@ -63,6 +63,7 @@ export const chat = {
     version: (n: number, all: number) => `${n} of ${all}`,
     tokens: (n: number) => `${n} tokens`,
     perSecond: (rate: string) => `${rate} per second`,
+    guessed: (right: number, all: number) => `${right} of ${all} guesses right`,
     cut: "ended at the maximum length",
     table: "Table",
     schemaWrong: "The JSON schema in the settings is not JSON: correct or remove it.",
