@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::sequences::{ids, requests, run};
 
-const CONTEXT: usize = 800;
+const CONTEXT: usize = 512;
 
 /// With a longer context than its windows of 8 tokens and the rows of a step together.
 fn long(folder: TempDir, context: usize) -> TempDir {
@@ -69,7 +69,7 @@ fn generate(session: &mut Session, prompt: &[u32], options: &GenerateOptions) ->
 
 /// Of which most begin alike, and some together are longer than a context.
 fn prompts() -> Vec<(Vec<u32>, GenerateOptions)> {
-    let shared = tokens(300, 1);
+    let shared = tokens(200, 1);
     let with = |n, from| [&shared[..], &tokens(n, from)].concat();
     let drawn = GenerateOptions {
         sampling: Sampling {
@@ -82,9 +82,9 @@ fn prompts() -> Vec<(Vec<u32>, GenerateOptions)> {
     vec![
         (with(83, 5), options(18)),
         (with(85, 9), drawn.clone()),
-        (tokens(550, 3), options(8)),
+        (tokens(400, 3), options(8)),
         (with(3, 2), options(40)),
-        (with(290, 8), drawn),
+        (with(230, 8), drawn),
     ]
 }
 
@@ -93,7 +93,7 @@ fn answers_in_windows_are_those_of_whole_caches() {
     for (n_devices, folder) in [
         (usize::MAX, copy_of("tiny/gemma3")),
         (1, copy_of("tiny/mistral")),
-        (2, family_folder("gemma3n")),
+        (1, family_folder("gemma3n")),
     ] {
         let folder = long(folder, CONTEXT);
         let path = folder.path();
@@ -104,20 +104,19 @@ fn answers_in_windows_are_those_of_whole_caches() {
         });
         let wanted: Vec<Vec<u32>> = answers.collect();
         for (i, device) in requests().into_iter().take(n_devices).enumerate() {
-            // Room for all; so little that some begin again; one after another.
+            // Room for all; so little that some begin again; one after another. Less on devices that are slow.
             let all = [[3, 3 * CONTEXT, 3], [3, CONTEXT, 0], [1, CONTEXT, 0]];
-            for numbers in &all[..if i == 0 { 3 } else { 1 }] {
-                let start = std::time::Instant::now();
+            let (n_numbers, n_prompts) = if i == 0 { (3, 5) } else { (1, 3) };
+            for numbers in &all[..n_numbers] {
                 let what = format!("{} {device:?} {numbers:?}", path.display());
                 let mut session = open(path, device, *numbers);
-                let opened = start.elapsed();
-                for (prompt, options) in prompts() {
+                for (prompt, options) in prompts().into_iter().take(n_prompts) {
                     session.submit(&prompt, options).unwrap();
                 }
-                assert_eq!(ids(run(&mut session, |_, _| ())), wanted, "{what}");
+                let found = ids(run(&mut session, |_, _| ()));
+                assert_eq!(found, wanted[..n_prompts], "{what}");
                 session.reset();
                 assert_eq!(session.cache_free(), 1.0, "{what}: blocks are lost");
-                eprintln!("{what}: {opened:?} {:?}", start.elapsed());
             }
         }
     }
@@ -136,14 +135,14 @@ fn a_chat_goes_on_where_it_was_left() {
             assert_eq!(answer.ids, wanted.ids, "{device:?}");
             answer
         };
-        let prompt = tokens(330, 1);
-        let first = ask(&prompt, 150);
+        let prompt = tokens(300, 1);
+        let first = ask(&prompt, 130);
         // Another answer, although the windows have left the prompt's end; and what follows the answer.
-        let again = ask(&prompt, 150);
+        let again = ask(&prompt, 130);
         assert_eq!(again.cached_tokens, prompt.len() - 1, "{device:?}");
         let next = [&prompt[..], &first.ids, &tokens(20, 4)].concat();
         let answer = ask(&next, 12);
-        assert_eq!(answer.cached_tokens, prompt.len() + 149, "{device:?}");
+        assert_eq!(answer.cached_tokens, prompt.len() + 129, "{device:?}");
         // Nothing is left of what the middle of the prompt saw.
         let other = [&prompt[..100], &tokens(60, 9)].concat();
         assert_eq!(ask(&other, 12).cached_tokens, 0, "{device:?}");
@@ -191,10 +190,10 @@ fn beams_scores_and_saved_sequences_in_windows() {
         }
         let first = generate(&mut session, &prompt, &options(30));
         let file = block_on(session.save("")).unwrap();
-        // 459 tokens, 2 heads of 32 in f32: keys and values of the global layer in 29 blocks, of two others in 2 each.
-        let kept = (29 + 2 * 2) * 16 * 2 * 2 * 32 * 4;
+        // 459 tokens, 2 heads of 32 in f32: keys and values of the global layer in 29 blocks, of two others in one each.
+        let kept = (29 + 2) * 16 * 2 * 2 * 32 * 4;
         assert!(
-            file.len() > kept && file.len() < kept + 8192,
+            file.len() > kept && file.len() < kept + 4096,
             "{}",
             file.len()
         );

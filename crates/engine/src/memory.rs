@@ -14,7 +14,8 @@ use crate::load::check_cache_types;
 pub struct MemoryFigure {
     /// The tensors of the graph, as the device stores them.
     pub weights: u64,
-    /// Keys and values for the whole context, of layers with a window for little more than the window, and recurrent states with the copy that is kept of them.
+    /// Keys and values for the whole context, or little more than the window of layers that have one, and recurrent
+    /// states with the copy that is kept of them.
     pub kv_cache: u64,
     /// The larger of the prefill's and the decode's arena.
     pub activations: u64,

@@ -192,7 +192,7 @@ impl Session {
                 scored: shared,
                 texts: vec![],
             };
-            let running = self.place(&beginning, &[], shared)?;
+            let running = self.place(&beginning, &mut [], shared)?;
             let mut all = [running.ok_or(self.no_room(shared))?];
             self.run_scored(texts, &mut all, out).await?;
             let cached = all.map(Running::cached);
@@ -200,7 +200,7 @@ impl Session {
         }
         let mut all: Vec<Running> = vec![];
         for run in runs {
-            let Some(running) = self.place(run, &all, shared)? else {
+            let Some(running) = self.place(run, &mut all, shared)? else {
                 break;
             };
             all.push(running);
@@ -265,12 +265,15 @@ impl Session {
     fn place<'a>(
         &mut self,
         run: &'a Run<'a>,
-        others: &[Running<'_>],
+        others: &mut [Running<'_>],
         shared: usize,
     ) -> Result<Option<Running<'a>>> {
         let store = &mut self.schedule.store;
         // One token more than what may be found, since the last one never is.
         let wanted = &run.tokens[..run.tokens.len().min(run.scored + 1)];
+        let blocks = others.iter_mut().map(|o| &mut o.blocks);
+        // Room for a copy of a block.
+        store.trim(&mut blocks.collect::<Vec<_>>(), true);
         let running = others.iter().map(|o| (&o.run.tokens[..o.fed], &o.blocks));
         let found = store.find(wanted, None, running);
         self.device.copy_blocks(found.copies);

@@ -74,6 +74,9 @@ impl Session {
                 out.extend(updates(id, request.finish(&self.text, reason)));
                 continue;
             }
+            let running = schedule.running.iter_mut().map(|r| &mut r.blocks);
+            // Room for a copy of a block.
+            schedule.store.trim(&mut running.collect::<Vec<_>>(), true);
             let (store, tokens, adapter) = (&mut schedule.store, &request.tokens, request.adapter);
             let found = match &mut self.states {
                 Some(states) => states.find(store, tokens, adapter, &mut *self.device),

@@ -198,8 +198,7 @@ impl Store {
             running[i].lists[0].push(block);
         }
         while self.windowed.is_some() && running[i].lists[1].len() < needed {
-            self.give_back_outdated(running);
-            let Some(block) = self.take_of(1) else {
+            let Some(block) = self.take_windowed(running) else {
                 return false;
             };
             running[i].lists[1].push(block);
@@ -207,32 +206,38 @@ impl Store {
         true
     }
 
-    /// If no block of windows is free: gives back some that sequences' windows have left, and drops kept sequences only if
-    /// there are none.
-    pub fn give_back_outdated(&mut self, running: &mut [&mut Blocks]) {
-        let Some(windowed) = self.windowed else {
+    /// A block of windows for one of the sequences that run.
+    fn take_windowed(&mut self, running: &mut [&mut Blocks]) -> Option<u32> {
+        // Kept sequences are dropped rather than the places where the prompts of those that run end.
+        [true, false].into_iter().find_map(|keeps_marks| {
+            self.trim(running, keeps_marks);
+            self.take_of(1)
+        })
+    }
+
+    /// If no block of windows is free: gives back some that the windows of kept sequences have left, and then those of
+    /// sequences that run.
+    pub fn trim(&mut self, running: &mut [&mut Blocks], keeps_marks: bool) {
+        let (Some(windowed), pool) = (self.windowed, &mut self.pools[1]) else {
             return;
         };
-        let is_free = |pool: &Pool| !pool.free.is_empty();
-        for keeps_mark in [true, false] {
-            let kept = self.kept.iter_mut().map(|s| &mut s.blocks);
-            for blocks in kept.chain(running.iter_mut().map(|b| &mut **b)) {
-                if is_free(&self.pools[1]) {
-                    return;
-                }
-                let is_needed = |i: usize, position: usize| {
-                    // A block more than what the token there sees.
-                    windowed.first_block(position) <= i + 1 && i * BLOCK_TOKENS < position
-                };
-                for (i, block) in blocks.lists[1].iter_mut().enumerate() {
-                    let is_next = windowed.first_block(blocks.next) <= i + 1;
-                    if !(is_next || keeps_mark && is_needed(i, blocks.mark)) {
-                        self.pools[1].give_back(&[std::mem::replace(block, NO_BLOCK)]);
-                    }
+        let kept = self.kept.iter_mut().map(|s| &mut s.blocks);
+        for blocks in kept.chain(running.iter_mut().map(|b| &mut **b)) {
+            if !pool.free.is_empty() {
+                return;
+            }
+            let Blocks { lists, next, mark } = blocks;
+            // A block more than what a token there sees, as texts seldom go on just where they were left.
+            let first = |position: usize| windowed.first_block(position).saturating_sub(1);
+            let marked = match keeps_marks {
+                true => first(*mark)..mark.div_ceil(BLOCK_TOKENS),
+                false => 0..0,
+            };
+            for (i, block) in lists[1].iter_mut().enumerate().take(first(*next)) {
+                if !marked.contains(&i) {
+                    pool.give_back(&[std::mem::replace(block, NO_BLOCK)]);
                 }
             }
-            // Rather than the places where the prompts of those that run end.
-            while !is_free(&self.pools[1]) && self.drop_oldest() {}
         }
     }
 

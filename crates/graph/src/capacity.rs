@@ -45,9 +45,9 @@ impl Capacity {
         }
     }
 
-    /// The same, but caches of layers with a window shorter than the context hold of each sequence two windows, with a
-    /// block before either, since texts seldom go on just where they were left: the one that its next token sees, and the
-    /// one at the end of its prompt, from where another answer may begin. And the up to `rows` rows of a step.
+    /// The same, but caches of layers with a window shorter than the context hold two windows of each sequence, and a
+    /// step's `rows` rows: the window of its next token, and the one of its prompt's end, from where another answer may
+    /// begin.
     #[must_use]
     pub fn with_windows(mut self, graph: &Graph, rows: usize) -> Self {
         let windows = graph.windows().into_iter().flatten();
@@ -55,7 +55,7 @@ impl Capacity {
             .filter(|w| (1..self.context).contains(w))
             .max()
             .map(|window| {
-                // What a window and a row after it touch at most, and a block before it.
+                // As many as a window and the row after it touch at most, and one before them.
                 let held = window.div_ceil(BLOCK_TOKENS) + 3;
                 let blocks = 2 * self.sequences * held + rows.div_ceil(BLOCK_TOKENS);
                 Windowed {
