@@ -308,7 +308,7 @@ impl Store {
     fn with_copies(&mut self, tokens: usize, mut blocks: Blocks) -> Found {
         blocks.next = tokens;
         let mut copies = [None; 2];
-        for i in 0..2 {
+        for (i, copy) in copies.iter_mut().enumerate() {
             let last = blocks.lists[i].last().copied();
             let is_shared = |b: &u32| self.pools[i].users[*b as usize] > 1;
             let is_part = !tokens.is_multiple_of(BLOCK_TOKENS);
@@ -329,7 +329,7 @@ impl Store {
             self.pools[i].give_back(&[from]);
             blocks.lists[i].pop();
             blocks.lists[i].push(to);
-            copies[i] = Some((from, to));
+            *copy = Some((from, to));
         }
         Found {
             tokens,
