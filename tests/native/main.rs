@@ -63,3 +63,4 @@ mod tiny_models;
 mod torchao;
 mod training;
 mod turns;
+mod windows;

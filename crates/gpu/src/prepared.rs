@@ -240,6 +240,7 @@ impl GpuDevice {
         position: usize,
     ) -> crate::Result<Vec<KernelTime>> {
         let step = StepInput::alone(&[0], position, Some(Sampling::default()));
+        let step = step.within(self.capacity);
         let extent = Extent::of_step(&step);
         let needed = prepared.dispatches.iter().filter(|d| d.is_needed(extent));
         let needed: Vec<&Dispatch> = needed.collect();
