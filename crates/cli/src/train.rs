@@ -230,11 +230,15 @@ fn mebibytes(bytes: u64) -> f64 {
 
 fn print_summary(summary: &Summary, device: &str) {
     eprintln!(
-        "{} examples, {} held out; {} tokens, {} of them learned{}",
+        "{} examples, {} held out; {} tokens{}{}",
         summary.examples,
         summary.held_out,
         summary.tokens,
-        summary.learned,
+        match summary.learned {
+            // What is learned is drawn later.
+            0 => String::new(),
+            n => format!(", {n} of them learned"),
+        },
         match summary.cut {
             0 => String::new(),
             n => format!(
