@@ -1,0 +1,274 @@
+//! `siskin check-recipe`: the first steps of a project for TRL, beside siskin's own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+use siskin_engine::{CacheType, DeviceRequest, ModelFiles, OpenOptions, Precision, Session};
+use siskin_train::{Prepared, TrainingPlan};
+
+use super::{Examples, OWN, OWN_PROJECT, OWN_RECIPE, data, small_model};
+use crate::args::{CheckRecipeArgs, ToolArg};
+use crate::recipe::Recipe;
+use crate::{open, output, stop};
+
+/// By how much a loss may differ.
+const TOLERANCE: f64 = 1e-3;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Project {
+    tool: String,
+    data: String,
+    validation_data: Option<String>,
+    skip_bad: bool,
+}
+
+/// A Python with TRL.
+pub struct Python<'a> {
+    program: &'a Path,
+    folder: &'a Path,
+}
+
+impl Python<'_> {
+    /// Runs it to the end. What it prints is shown if it fails.
+    pub fn run(&self, args: &[&str]) -> Result<()> {
+        let program = self.program.display();
+        let mut child = Command::new(self.program)
+            .args(args)
+            // Both sides compute in f32, and nothing is downloaded.
+            .env("CUDA_VISIBLE_DEVICES", "")
+            .env("HF_HUB_OFFLINE", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {program}; name a Python with --python"))?;
+        let stderr = child.stderr.take().context("stderr")?;
+        let reader = std::thread::spawn(move || {
+            std::io::read_to_string(stderr).unwrap_or_default()
+        });
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if stop::flow().is_break() {
+                let _ = child.kill();
+                let _ = child.wait();
+                std::process::exit(130);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        let said = reader.join().unwrap_or_default();
+        if status.success() {
+            return Ok(());
+        }
+        let last = said.lines().rev().find(|l| !l.trim().is_empty());
+        let last = last.unwrap_or("it said nothing");
+        if last.starts_with("ModuleNotFoundError") || last.starts_with("ImportError") {
+            let requirements = self.folder.join("requirements.txt");
+            bail!(
+                "{program}: {last}; use `{program} -m pip install -r {}`, or another --python",
+                requirements.display()
+            );
+        }
+        bail!("{program}: {last}");
+    }
+}
+
+/// A folder for what the check writes, which is removed with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
+        let name = format!("siskin-check-{}-{now}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub async fn check(args: &CheckRecipeArgs) -> Result<()> {
+    stop::install()?;
+    let project = project(&args.folder)?;
+    let own = |name: &str| args.folder.join(OWN).join(name);
+    let (data, validation) = (own(&project.data), project.validation_data.as_deref().map(own));
+    let mut replaced = vec![("data", data.as_path())];
+    replaced.extend(validation.as_deref().map(|v| ("validation_data", v)));
+    let recipe = Recipe::of_file(&args.folder.join(OWN_RECIPE), &replaced)?;
+    if args.steps > 1 && recipe.options.lora_dropout > 0.0 {
+        bail!("with lora_dropout, only first losses are comparable; omit --steps");
+    }
+    let examples = Examples::read(&recipe, project.skip_bad)?;
+    let scratch = Scratch::new()?;
+    let python = Python {
+        program: &args.python,
+        folder: &args.folder,
+    };
+    let model = match &args.model {
+        Some(folder) if !folder.is_dir() => {
+            bail!("--model {} is not a folder; `siskin convert` makes one of a GGUF file", folder.display())
+        }
+        Some(folder) => folder.clone(),
+        None => {
+            let path = open::resolve(&recipe.model.model);
+            let path = path.context("the recipe's model, of which a small one is to be made; --model FOLDER names another")?;
+            let folder = scratch.0.join("model");
+            small_model::make(&ModelFiles::open(&path)?, &python, &folder)?;
+            folder
+        }
+    };
+    let files = ModelFiles::open(&model)?;
+    let prepared = examples.prepare(&files, &recipe, project.skip_bad)?;
+    same_tokens(&args.folder, &prepared)?;
+    let initial = scratch.0.join("initial");
+    let ours = ours(files, &examples, &recipe, args.steps, &initial).await?;
+    let out = scratch.0.join("out");
+    let text = |path: &Path| path.display().to_string();
+    python.run(&[
+        &text(&args.folder.join("train.py")),
+        "--model",
+        &text(&model),
+        "--out",
+        &text(&out),
+        "--dtype",
+        "float32",
+        "--steps",
+        &ours.len().to_string(),
+        "--initial-adapter",
+        &text(&initial),
+    ])?;
+    let theirs = losses(&out.join("metrics.jsonl"))?;
+    // The adapter that comes back.
+    siskin_engine::Adapter::open(&out)?;
+    report(args, &ours, &theirs)
+}
+
+fn project(folder: &Path) -> Result<Project> {
+    let path = folder.join(OWN_PROJECT);
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!("{} is not a folder that `siskin recipe` wrote: cannot read {}", folder.display(), path.display())
+    })?;
+    let project: Project = serde_json::from_str(&text)
+        .with_context(|| format!("{} is damaged", path.display()))?;
+    if project.tool != "trl" {
+        bail!(
+            "{} is for {}; only projects for trl are run, since others need a GPU",
+            folder.display(),
+            project.tool
+        );
+    }
+    Ok(project)
+}
+
+/// The project's tokens are those that the recipe gives.
+fn same_tokens(folder: &Path, prepared: &Prepared) -> Result<()> {
+    let kind = prepared.options.objective.data();
+    let (n, seed) = (prepared.examples.len(), prepared.options.seed);
+    let order = siskin_train::epoch_order(n, seed, 0).into_iter();
+    let learned = order.map(|i| &prepared.examples[i]);
+    let same = |name: &str, expected: String| -> Result<()> {
+        let path = folder.join(name);
+        let found = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let mut lines = found.lines().zip(expected.lines());
+        let differs = lines.position(|(a, b)| a != b);
+        let (a, b) = (found.lines().count(), expected.lines().count());
+        if let Some(at) = differs.or((a != b).then_some(a.min(b))) {
+            bail!(
+                "line {} of {} is not what the recipe gives with this tokenizer; write the project again, or name a model \
+                 with its tokenizer",
+                at + 1,
+                path.display()
+            );
+        }
+        Ok(())
+    };
+    same("data.jsonl", data::lines(ToolArg::Trl, kind, learned))?;
+    if prepared.held_out.is_empty() {
+        return Ok(());
+    }
+    same("validation.jsonl", data::lines(ToolArg::Trl, kind, &prepared.held_out))
+}
+
+/// Our losses, from the adapter that is written to a folder.
+async fn ours(
+    files: ModelFiles,
+    examples: &Examples,
+    recipe: &Recipe,
+    steps: usize,
+    initial: &Path,
+) -> Result<Vec<f64>> {
+    let options = OpenOptions {
+        device: DeviceRequest::Cpu,
+        context: Some(recipe.options.max_seq_len.min(files.model.dims().context_length)),
+        cache_types: CacheType::F32.into(),
+        precision: Precision::F32,
+        ..OpenOptions::default()
+    };
+    let mut session = Session::load(files, &options, &mut |_| ()).await?;
+    let (records, validation) = (&examples.records, &examples.validation);
+    let plan =
+        TrainingPlan::with_validation(&session, records, validation, recipe.options.clone())?;
+    let mut trainer = plan.begin(&mut session).await?;
+    std::fs::create_dir_all(initial)?;
+    for (name, bytes) in trainer.adapter(&mut session).await?.to_peft()? {
+        output::whole(&initial.join(name), |part| Ok(std::fs::write(part, bytes)?))?;
+    }
+    let mut losses = vec![];
+    while losses.len() < steps && !trainer.is_finished() {
+        if stop::flow().is_break() {
+            std::process::exit(130);
+        }
+        losses.push(f64::from(trainer.step(&mut session).await?.loss));
+    }
+    Ok(losses)
+}
+
+/// What TRL logged of each step.
+fn losses(path: &Path) -> Result<Vec<f64>> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("train.py has not written {}", path.display()))?;
+    let lines = text.lines().map(serde_json::from_str::<Json>);
+    let lines = lines.collect::<serde_json::Result<Vec<Json>>>()?;
+    Ok(lines.iter().filter_map(|l| l["loss"].as_f64()).collect())
+}
+
+fn report(args: &CheckRecipeArgs, ours: &[f64], theirs: &[f64]) -> Result<()> {
+    if ours.len() != theirs.len() {
+        bail!("train.py took {} steps of {}", theirs.len(), ours.len());
+    }
+    let both = || ours.iter().zip(theirs);
+    let largest = both().map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let is_same = largest <= TOLERANCE;
+    if args.json {
+        let steps: Vec<Json> = both()
+            .enumerate()
+            .map(|(i, (a, b))| json!({"step": i + 1, "siskin": a, "trl": b}))
+            .collect();
+        println!(
+            "{}",
+            json!({"same": is_same, "difference": largest, "tolerance": TOLERANCE, "steps": steps})
+        );
+    } else {
+        println!("step    siskin       TRL  difference");
+        for (i, (a, b)) in both().enumerate() {
+            println!("{:4}  {a:8.5}  {b:8.5}  {:10.1e}", i + 1, (a - b).abs());
+        }
+    }
+    if !is_same {
+        bail!("the losses differ by {largest:.1e}, more than {TOLERANCE}");
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! The settings of projects for TRL and Unsloth: `config.json`, which `train.py` reads.
+
+use anyhow::{Result, bail};
+use serde_json::{Value as Json, json};
+use siskin_train::{Objective, Optim};
+
+use super::Plan;
+
+/// As JSON, in the fewest digits that are this number in f32.
+pub fn number(value: f32) -> Json {
+    value.to_string().parse::<f64>().map_or(Json::Null, Json::from)
+}
+
+/// The name of a variant, as recipes have it.
+pub fn named(value: impl serde::Serialize) -> Json {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+/// The file that has the objective's part of the project.
+pub fn objective_file(objective: Objective) -> Result<&'static str> {
+    Ok(match objective {
+        Objective::Sft => include_str!("files/sft.py"),
+        Objective::Dpo => include_str!("files/dpo.py"),
+        Objective::Kto => include_str!("files/kto.py"),
+        Objective::Cpo | Objective::Simpo => include_str!("files/cpo.py"),
+        Objective::Orpo => include_str!("files/orpo.py"),
+        #[allow(unreachable_patterns)]
+        other => bail!("the objective {} has no form in TRL's projects; train it with `siskin train`", other.name()),
+    })
+}
+
+pub fn config(plan: &Plan<'_>) -> Result<Json> {
+    let o = &plan.options;
+    let optim = match o.optim {
+        Optim::AdamW => "adamw_torch",
+        Optim::AdamW8bit => "adamw_8bit",
+    };
+    let loss_type = match o.objective {
+        Objective::Simpo => json!("simpo"),
+        _ => o.loss_type.map_or(Json::Null, named),
+    };
+    let optional = |v: Option<f32>| v.map_or(Json::Null, number);
+    Ok(json!({
+        "base_model": plan.base.name,
+        "load_in_4bit": plan.base.in_4bit,
+        "objective": o.objective.name(),
+        "beta": optional(o.beta),
+        "loss_type": loss_type,
+        "label_smoothing": number(o.label_smoothing),
+        "simpo_gamma": optional(o.simpo_gamma),
+        "cpo_alpha": optional(o.cpo_alpha),
+        "desirable_weight": optional(o.desirable_weight),
+        "undesirable_weight": optional(o.undesirable_weight),
+        "lora": {
+            "r": o.rank,
+            "lora_alpha": optional(o.lora_alpha),
+            "lora_dropout": number(o.lora_dropout),
+            "target_modules": plan.base.targets,
+            "use_rslora": o.use_rslora,
+            "use_dora": o.use_dora,
+            "bias": "none",
+        },
+        "batch_size": o.batch_size,
+        "steps": o.steps,
+        "max_seq_len": plan.prepared.max_len,
+        "optim": optim,
+        "learning_rate": optional(o.learning_rate),
+        "schedule": named(o.schedule),
+        "warmup_steps": o.warmup_steps,
+        "num_cycles": o.num_cycles,
+        "num_decay_steps": o.num_decay_steps,
+        "min_lr_rate": number(o.min_lr_rate),
+        "adam_beta1": number(o.adam_beta1),
+        "adam_beta2": number(o.adam_beta2),
+        "adam_epsilon": number(o.adam_epsilon),
+        "weight_decay": number(o.weight_decay),
+        "max_grad_norm": number(o.max_grad_norm),
+        "gradient_checkpointing": o.gradient_checkpointing > 0,
+        "eval_steps": plan.eval_steps(),
+        "save_steps": plan.save_steps(),
+        "load_best_model_at_end": o.load_best_model_at_end,
+        "early_stopping_patience": o.early_stopping_patience,
+        "seed": o.seed,
+    }))
+}
