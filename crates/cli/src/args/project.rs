@@ -49,7 +49,7 @@ pub struct CheckRecipeArgs {
     #[arg(long, value_name = "FOLDER")]
     pub model: Option<PathBuf>,
     /// Steps to compare
-    #[arg(long, default_value_t = 1, value_parser = super::at_least_one)]
+    #[arg(long, default_value_t = 3, value_parser = super::at_least_one)]
     pub steps: usize,
     /// Print one JSON object
     #[arg(long)]

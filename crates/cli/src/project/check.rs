@@ -15,8 +15,25 @@ use crate::args::{CheckRecipeArgs, ToolArg};
 use crate::recipe::Recipe;
 use crate::{open, output, stop};
 
-/// By how much a loss may differ.
+/// By how much a loss may differ; other figures, relative to the figure where that is more than 1.
 const TOLERANCE: f64 = 1e-3;
+
+/// What both sides report of a step besides its loss and `rewards/accuracies`, which rounding decides where rewards are the
+/// same. The first loss of an objective with a reference is the same for all
+/// answers; the log-probabilities are not.
+const FIGURES: [&str; 11] = [
+    "grad_norm",
+    "learning_rate",
+    "rewards/chosen",
+    "rewards/rejected",
+    "rewards/margins",
+    "logps/chosen",
+    "logps/rejected",
+    "nll_loss",
+    "log_odds_ratio",
+    "log_odds_chosen",
+    "kl",
+];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,10 +123,9 @@ pub async fn check(args: &CheckRecipeArgs) -> Result<()> {
     let (data, validation) = (own(&project.data), project.validation_data.as_deref().map(own));
     let mut replaced = vec![("data", data.as_path())];
     replaced.extend(validation.as_deref().map(|v| ("validation_data", v)));
-    let recipe = Recipe::of_file(&args.folder.join(OWN_RECIPE), &replaced)?;
-    if args.steps > 1 && recipe.options.lora_dropout > 0.0 {
-        bail!("with lora_dropout, only first losses are comparable; omit --steps");
-    }
+    let mut recipe = Recipe::of_file(&args.folder.join(OWN_RECIPE), &replaced)?;
+    // Each side drops other values.
+    recipe.options.lora_dropout = 0.0;
     let examples = Examples::read(&recipe, project.skip_bad)?;
     let scratch = Scratch::new()?;
     let python = Python {
@@ -144,12 +160,13 @@ pub async fn check(args: &CheckRecipeArgs) -> Result<()> {
         &text(&out),
         "--dtype",
         "float32",
+        "--no-dropout",
         "--steps",
         &ours.len().to_string(),
         "--initial-adapter",
         &text(&initial),
     ])?;
-    let theirs = losses(&out.join("metrics.jsonl"))?;
+    let theirs = steps(&out.join("metrics.jsonl"))?;
     // The adapter that comes back.
     siskin_engine::Adapter::open(&out)?;
     report(args, &ours, &theirs)
@@ -202,14 +219,14 @@ fn same_tokens(folder: &Path, prepared: &Prepared) -> Result<()> {
     same("validation.jsonl", data::lines(ToolArg::Trl, kind, &prepared.held_out))
 }
 
-/// Our losses, from the adapter that is written to a folder.
+/// Our steps, from the adapter that is written to a folder.
 async fn ours(
     files: ModelFiles,
     examples: &Examples,
     recipe: &Recipe,
     steps: usize,
     initial: &Path,
-) -> Result<Vec<f64>> {
+) -> Result<Vec<Json>> {
     let options = OpenOptions {
         device: DeviceRequest::Cpu,
         context: Some(recipe.options.max_seq_len.min(files.model.dims().context_length)),
@@ -226,49 +243,69 @@ async fn ours(
     for (name, bytes) in trainer.adapter(&mut session).await?.to_peft()? {
         output::whole(&initial.join(name), |part| Ok(std::fs::write(part, bytes)?))?;
     }
-    let mut losses = vec![];
-    while losses.len() < steps && !trainer.is_finished() {
+    let mut reports = vec![];
+    while reports.len() < steps && !trainer.is_finished() {
         if stop::flow().is_break() {
             std::process::exit(130);
         }
-        losses.push(f64::from(trainer.step(&mut session).await?.loss));
+        reports.push(serde_json::to_value(trainer.step(&mut session).await?)?);
     }
-    Ok(losses)
+    Ok(reports)
 }
 
 /// What TRL logged of each step.
-fn losses(path: &Path) -> Result<Vec<f64>> {
+fn steps(path: &Path) -> Result<Vec<Json>> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("train.py has not written {}", path.display()))?;
     let lines = text.lines().map(serde_json::from_str::<Json>);
-    let lines = lines.collect::<serde_json::Result<Vec<Json>>>()?;
-    Ok(lines.iter().filter_map(|l| l["loss"].as_f64()).collect())
+    let lines = lines.filter(|l| l.as_ref().map_or(true, |l| l["loss"].is_number()));
+    Ok(lines.collect::<serde_json::Result<Vec<Json>>>()?)
 }
 
-fn report(args: &CheckRecipeArgs, ours: &[f64], theirs: &[f64]) -> Result<()> {
+/// By how much a figure differs on both sides; `None` where one of them does not report it.
+fn difference(name: &str, ours: &Json, theirs: &Json) -> Option<f64> {
+    let (a, b) = (ours[name].as_f64()?, theirs[name].as_f64()?);
+    let scale = if name == "loss" { 1.0 } else { a.abs().max(1.0) };
+    Some((a - b).abs() / scale)
+}
+
+fn report(args: &CheckRecipeArgs, ours: &[Json], theirs: &[Json]) -> Result<()> {
     if ours.len() != theirs.len() {
         bail!("train.py took {} steps of {}", theirs.len(), ours.len());
     }
-    let both = || ours.iter().zip(theirs);
-    let largest = both().map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    let is_same = largest <= TOLERANCE;
+    let mut largest = (0.0, "loss");
+    let mut steps = vec![];
+    for (i, (a, b)) in ours.iter().zip(theirs).enumerate() {
+        let loss = difference("loss", a, b).context("train.py has not reported a loss")?;
+        let others = FIGURES.iter().filter_map(|name| Some((difference(name, a, b)?, *name)));
+        let others: Vec<(f64, &str)> = others.collect();
+        for found in others.iter().copied().chain([(loss, "loss")]) {
+            // Not a number is as wrong as can be.
+            if !(found.0 <= largest.0) {
+                largest = found;
+            }
+        }
+        let most = others.iter().max_by(|x, y| x.0.total_cmp(&y.0));
+        if !args.json {
+            if i == 0 {
+                println!("step  loss here       TRL  difference  largest of other figures");
+            }
+            let [a, b] = [a, b].map(|side| side["loss"].as_f64().unwrap_or(f64::NAN));
+            let most = most.map_or_else(String::new, |(d, name)| format!("{d:.1e} ({name})"));
+            println!("{:4}  {a:9.5} {b:9.5}  {loss:10.1e}  {most}", i + 1);
+        }
+        steps.push(json!({"step": i + 1, "siskin": a["loss"], "trl": b["loss"], "difference": loss,
+            "figures": others.iter().map(|(d, name)| (name.to_string(), json!(d))).collect::<serde_json::Map<_, _>>()}));
+    }
+    let is_same = largest.0 <= TOLERANCE;
     if args.json {
-        let steps: Vec<Json> = both()
-            .enumerate()
-            .map(|(i, (a, b))| json!({"step": i + 1, "siskin": a, "trl": b}))
-            .collect();
         println!(
             "{}",
-            json!({"same": is_same, "difference": largest, "tolerance": TOLERANCE, "steps": steps})
+            json!({"same": is_same, "difference": largest.0, "tolerance": TOLERANCE, "steps": steps})
         );
-    } else {
-        println!("step    siskin       TRL  difference");
-        for (i, (a, b)) in both().enumerate() {
-            println!("{:4}  {a:8.5}  {b:8.5}  {:10.1e}", i + 1, (a - b).abs());
-        }
     }
     if !is_same {
-        bail!("the losses differ by {largest:.1e}, more than {TOLERANCE}");
+        bail!("`{}` differs by {:.1e}, more than {TOLERANCE}", largest.1, largest.0);
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ pub struct Yaml {
 
 impl Yaml {
     pub fn set(&mut self, key: &str, value: impl serde::Serialize) {
-        self.text += &format!("{key}: {}\n", named(value));
+        self.text += &format!("{key}: {}\n", scalar(&named(value)));
     }
 
     pub fn comment(&mut self, text: &str) {
@@ -23,6 +23,28 @@ impl Yaml {
 
     pub fn gap(&mut self) {
         self.text += "\n";
+    }
+}
+
+/// JSON is YAML but for numbers with an exponent and no point, which YAML 1.1 takes for texts.
+fn scalar(value: &Json) -> String {
+    match value {
+        Json::Number(_) => {
+            let text = value.to_string();
+            match text.split_once('e') {
+                Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0e{exponent}"),
+                _ => text,
+            }
+        }
+        Json::Object(map) => {
+            let all = map.iter().map(|(k, v)| format!("{k}: {}", scalar(v)));
+            format!("{{{}}}", all.collect::<Vec<_>>().join(", "))
+        }
+        Json::Array(list) => {
+            let all: Vec<String> = list.iter().map(scalar).collect();
+            format!("[{}]", all.join(", "))
+        }
+        other => other.to_string(),
     }
 }
 

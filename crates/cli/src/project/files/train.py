@@ -32,6 +32,7 @@ def arguments(given=None):
     parser.add_argument("--steps", type=int, help="end after so many steps")
     parser.add_argument("--dtype", choices=["bfloat16", "float16", "float32"], help="of the base model")
     parser.add_argument("--initial-adapter", help="the folder of an adapter to begin with")
+    parser.add_argument("--no-dropout", action="store_true", help="to compare with another training run")
     parser.add_argument("--resume", action="store_true", help="from the last checkpoint, if there is one")
     return parser.parse_args(given)
 
@@ -120,6 +121,8 @@ def begin_with(model, adapter):
 def main(given=None):
     args = arguments(given)
     c = json.loads((HERE / "config.json").read_text())
+    if args.no_dropout:
+        c["lora"]["lora_dropout"] = 0.0
     world = int(os.environ.get("WORLD_SIZE", 1))
     batch = c["batch_size"]
     micro = args.micro_batch_size or batch // world
