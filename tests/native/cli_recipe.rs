@@ -54,7 +54,7 @@ fn examples_are_the_tokens_that_are_learned_here() {
         .records
         .iter()
         .map(|r| {
-            let tokens = Tokens::of(&files.text, &r.example, LossOn::Assistant, 48).unwrap().unwrap();
+            let tokens = Tokens::of(&files.text, &r.example, LossOn::Assistant, 64).unwrap().unwrap();
             let both = tokens.ids.iter().zip(&tokens.learned);
             let labels: Vec<i64> =
                 both.map(|(id, l)| if *l { i64::from(*id) } else { -100 }).collect();
