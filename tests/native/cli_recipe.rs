@@ -15,7 +15,9 @@ fn text(folder: &Path, name: &str) -> String {
 
 fn lines(folder: &Path, name: &str) -> Vec<Value> {
     let text = text(folder, name);
-    text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+    text.lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect()
 }
 
 /// Writes a recipe for the tiny llama.
@@ -35,7 +37,15 @@ const BASE: [&str; 2] = ["--base", "tiny/llama"];
 /// Writes the project of a recipe.
 fn project(folder: &Path, recipe: &str, tool: &str) -> std::path::PathBuf {
     let out = folder.join(tool);
-    let args = ["recipe", recipe, "--to", tool, "--out", out.to_str().unwrap(), "--json"];
+    let args = [
+        "recipe",
+        recipe,
+        "--to",
+        tool,
+        "--out",
+        out.to_str().unwrap(),
+        "--json",
+    ];
     let told = answer(&[&args[..], &BASE].concat());
     assert_eq!(told["tool"], tool);
     assert_eq!(told["base_model"], "tiny/llama");
@@ -47,23 +57,34 @@ fn examples_are_the_tokens_that_are_learned_here() {
     let folder = tempfile::tempdir().unwrap();
     let data = fixture("recipes/sft.jsonl");
     let options = text(&fixture("recipes"), "sft.toml");
-    let out = project(folder.path(), &recipe(folder.path(), &data, &options), "trl");
+    let out = project(
+        folder.path(),
+        &recipe(folder.path(), &data, &options),
+        "trl",
+    );
     let files = ModelFiles::open(Path::new(&tiny("llama"))).unwrap();
     let records = Dataset::parse("sft.jsonl", &std::fs::read_to_string(&data).unwrap()).unwrap();
     let expected: Vec<Value> = records
         .records
         .iter()
         .map(|r| {
-            let tokens = Tokens::of(&files.text, &r.example, LossOn::Assistant, 64).unwrap().unwrap();
+            let tokens = Tokens::of(&files.text, &r.example, LossOn::Assistant, 64)
+                .unwrap()
+                .unwrap();
             let both = tokens.ids.iter().zip(&tokens.learned);
-            let labels: Vec<i64> =
-                both.map(|(id, l)| if *l { i64::from(*id) } else { -100 }).collect();
+            let labels: Vec<i64> = both
+                .map(|(id, l)| if *l { i64::from(*id) } else { -100 })
+                .collect();
             json!({"input_ids": tokens.ids, "labels": labels})
         })
         .collect();
     let (learned, held_out) = (lines(&out, "data.jsonl"), lines(&out, "validation.jsonl"));
     assert_eq!((learned.len(), held_out.len()), (4, 1));
-    let mut found: Vec<String> = learned.iter().chain(&held_out).map(Value::to_string).collect();
+    let mut found: Vec<String> = learned
+        .iter()
+        .chain(&held_out)
+        .map(Value::to_string)
+        .collect();
     let mut all: Vec<String> = expected.iter().map(Value::to_string).collect();
     found.sort();
     all.sort();
@@ -86,13 +107,22 @@ fn examples_are_the_tokens_that_are_learned_here() {
     ] {
         assert_eq!(config[key], value, "{key}");
     }
-    assert_eq!(config["lora"]["target_modules"], json!(["q_proj", "up_proj", "v_proj"]));
+    assert_eq!(
+        config["lora"]["target_modules"],
+        json!(["q_proj", "up_proj", "v_proj"])
+    );
     assert_eq!(config["lora"]["lora_alpha"], 16.0);
     for line in text(&out, "requirements.txt").lines() {
         assert!(line.contains("=="), "{line}");
     }
     let readme = text(&out, "README.md");
-    for launch in ["python train.py", "fsdp.yaml", "deepspeed.yaml", "sbatch", "ray_train.py"] {
+    for launch in [
+        "python train.py",
+        "fsdp.yaml",
+        "deepspeed.yaml",
+        "sbatch",
+        "ray_train.py",
+    ] {
         assert!(readme.contains(launch), "{launch}");
     }
 }
@@ -127,8 +157,14 @@ fn preferences_have_the_forms_of_the_tools() {
         all
     };
     // Each completion is once the answer to another prompt.
-    assert_eq!(completions("completion_ids"), completions("KL_completion_ids"));
-    assert!(trl.iter().all(|l| l["completion_ids"] != l["KL_completion_ids"]));
+    assert_eq!(
+        completions("completion_ids"),
+        completions("KL_completion_ids")
+    );
+    assert!(
+        trl.iter()
+            .all(|l| l["completion_ids"] != l["KL_completion_ids"])
+    );
     assert!(trl.iter().all(|l| l["label"].is_boolean()));
     let other = lines(&project(folder.path(), &kto, "llama-factory"), "data.jsonl");
     for (a, b) in trl.iter().zip(&other) {
@@ -150,18 +186,32 @@ fn yaml_has_the_options() {
     for (out, expected) in [
         (
             axolotl,
-            &["peft_use_rslora: true", "lr_scheduler: \"cosine_with_min_lr\"", "optimizer: \"adamw_8bit\"",
-              "early_stopping_patience: 2", "curriculum_sampling: true"][..],
+            &[
+                "peft_use_rslora: true",
+                "lr_scheduler: \"cosine_with_min_lr\"",
+                "optimizer: \"adamw_8bit\"",
+                "early_stopping_patience: 2",
+                "curriculum_sampling: true",
+            ][..],
         ),
         (
             llama_factory,
-            &["use_rslora: true", "lr_scheduler_type: \"cosine_with_min_lr\"", "optim: \"adamw_8bit\"",
-              "early_stopping_steps: 2", "disable_shuffling: true"],
+            &[
+                "use_rslora: true",
+                "lr_scheduler_type: \"cosine_with_min_lr\"",
+                "optim: \"adamw_8bit\"",
+                "early_stopping_steps: 2",
+                "disable_shuffling: true",
+            ],
         ),
     ] {
         let config = text(&out, "config.yaml");
         // A number with an exponent has a point, without which YAML 1.1 has a text.
-        let common = ["learning_rate: 5.0e-5", "max_steps: 9", "lr_scheduler_kwargs: {min_lr_rate: 0.1}"];
+        let common = [
+            "learning_rate: 5.0e-5",
+            "max_steps: 9",
+            "lr_scheduler_kwargs: {min_lr_rate: 0.1}",
+        ];
         for line in expected.iter().chain(&common) {
             assert!(config.lines().any(|l| l == *line), "{line}\n{config}");
         }
@@ -186,15 +236,48 @@ fn what_a_tool_cannot_do_is_refused() {
     let (pairs, answers) = (pairs(), fixture("recipes/sft.jsonl"));
     for (data, options, tool, expected) in [
         (&pairs, "objective = \"dpo\"", "axolotl", "objective dpo"),
-        (&pairs, "objective = \"orpo\"", "llama-factory", "objective orpo"),
-        (&pairs, "objective = \"cpo\"", "llama-factory", "no objective cpo"),
-        (&pairs, "objective = \"dpo\"\nloss_type = \"robust\"", "llama-factory", "loss_type robust"),
-        (&pairs, "objective = \"simpo\"\ncpo_alpha = 0.5", "llama-factory", "cpo_alpha"),
-        (&answers, "schedule = \"linear\"\nmin_lr_rate = 0.1", "axolotl", "min_lr_rate of the schedule linear"),
-        (&answers, "lora_alpha = 4.5", "llama-factory", "lora_alpha is 4.5"),
+        (
+            &pairs,
+            "objective = \"orpo\"",
+            "llama-factory",
+            "objective orpo",
+        ),
+        (
+            &pairs,
+            "objective = \"cpo\"",
+            "llama-factory",
+            "no objective cpo",
+        ),
+        (
+            &pairs,
+            "objective = \"dpo\"\nloss_type = \"robust\"",
+            "llama-factory",
+            "loss_type robust",
+        ),
+        (
+            &pairs,
+            "objective = \"simpo\"\ncpo_alpha = 0.5",
+            "llama-factory",
+            "cpo_alpha",
+        ),
+        (
+            &answers,
+            "schedule = \"linear\"\nmin_lr_rate = 0.1",
+            "axolotl",
+            "min_lr_rate of the schedule linear",
+        ),
+        (
+            &answers,
+            "lora_alpha = 4.5",
+            "llama-factory",
+            "lora_alpha is 4.5",
+        ),
     ] {
         let error = refused(data, options, tool, &BASE);
-        assert!(error.contains(expected) && error.lines().count() == 1, "{error}");
+        assert!(
+            error.contains(expected) && error.lines().count() == 1,
+            "{error}"
+        );
     }
     let error = refused(&answers, "", "trl", &[]);
     assert!(error.contains("--base OWNER/NAME"), "{error}");
@@ -203,8 +286,15 @@ fn what_a_tool_cannot_do_is_refused() {
     let error = refused(&answers, "packin = true", "trl", &BASE);
     assert!(error.contains("did you mean `packing`"), "{error}");
     let error = fails(&["check-recipe", &tiny("llama")]);
-    assert!(error.contains("not a folder that `siskin recipe` wrote"), "{error}");
-    let axolotl = project(folder.path(), &recipe(folder.path(), &answers, ""), "axolotl");
+    assert!(
+        error.contains("not a folder that `siskin recipe` wrote"),
+        "{error}"
+    );
+    let axolotl = project(
+        folder.path(),
+        &recipe(folder.path(), &answers, ""),
+        "axolotl",
+    );
     let error = fails(&["check-recipe", axolotl.to_str().unwrap()]);
     assert!(error.contains("is for axolotl"), "{error}");
 }
@@ -217,7 +307,10 @@ fn a_merged_folder_says_how_it_is_served() {
     let told = ok(&["merge", &model, &adapter, "--out", &out, "--to", "vllm"]);
     let serve = text(Path::new(&out), "SERVE.md");
     let line = told.lines().last().unwrap();
-    assert!(line.starts_with("vllm serve /") && serve.contains(line), "{told}");
+    assert!(
+        line.starts_with("vllm serve /") && serve.contains(line),
+        "{told}"
+    );
     let gguf = path(folder.path(), "merged.gguf");
     let error = fails(&["merge", &model, &adapter, "--out", &gguf, "--to", "tgi"]);
     assert!(error.contains("needs a folder"), "{error}");
@@ -244,16 +337,34 @@ fn recorded_python(folder: &Path, name: &str, change: &str) -> String {
 #[cfg(unix)]
 #[test]
 fn a_project_trains_in_trl_as_here() {
-    for (name, data) in [("sft", fixture("recipes/sft.jsonl")), ("dpo", fixture("preferences/chats.jsonl"))] {
+    for (name, data) in [
+        ("sft", fixture("recipes/sft.jsonl")),
+        ("dpo", fixture("preferences/chats.jsonl")),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let options = text(&fixture("recipes"), &format!("{name}.toml"));
-        let out = project(folder.path(), &recipe(folder.path(), &data, &options), "trl");
+        let out = project(
+            folder.path(),
+            &recipe(folder.path(), &data, &options),
+            "trl",
+        );
         // What TRL was given when it was recorded.
         let given = text(&fixture("recipes"), &format!("{name}.data.jsonl"));
         assert_eq!(text(&out, "data.jsonl"), given);
         let (out, model) = (out.display().to_string(), tiny("llama"));
         let check = |python: &str| {
-            ["check-recipe", &out, "--python", python, "--model", &model, "--steps", "4", "--json"].map(String::from)
+            [
+                "check-recipe",
+                &out,
+                "--python",
+                python,
+                "--model",
+                &model,
+                "--steps",
+                "4",
+                "--json",
+            ]
+            .map(String::from)
         };
         let python = check(&recorded_python(folder.path(), name, ""));
         let told = answer(&python.each_ref().map(String::as_str));
@@ -263,7 +374,11 @@ fn a_project_trains_in_trl_as_here() {
         assert!(figures.contains_key("grad_norm") && figures.contains_key("learning_rate"));
         assert_eq!(figures.contains_key("logps/chosen"), name == "dpo");
         // A loss that differs is found.
-        let python = check(&recorded_python(folder.path(), name, "2s/\"loss\": /\"loss\": 1/"));
+        let python = check(&recorded_python(
+            folder.path(),
+            name,
+            "2s/\"loss\": /\"loss\": 1/",
+        ));
         let error = fails(&python.each_ref().map(String::as_str));
         assert!(error.contains("`loss` differs by"), "{error}");
         // So are tokens that do.
@@ -283,11 +398,27 @@ fn a_python_without_trl_is_told() {
     let out = project(folder.path(), &recipe, "trl").display().to_string();
     let python = path(folder.path(), "python");
     let model = tiny("llama");
-    let check = ["check-recipe", &out, "--python", &python, "--model", &model, "--steps", "1"];
+    let check = [
+        "check-recipe",
+        &out,
+        "--python",
+        &python,
+        "--model",
+        &model,
+        "--steps",
+        "1",
+    ];
     let error = fails(&check);
     assert!(error.contains("name a Python with --python"), "{error}");
-    std::fs::write(&python, "#!/bin/sh\necho \"ModuleNotFoundError: No module named 'trl'\" >&2\nexit 1\n").unwrap();
+    std::fs::write(
+        &python,
+        "#!/bin/sh\necho \"ModuleNotFoundError: No module named 'trl'\" >&2\nexit 1\n",
+    )
+    .unwrap();
     std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
     let error = fails(&check);
-    assert!(error.contains("pip install -r") && error.lines().count() == 1, "{error}");
+    assert!(
+        error.contains("pip install -r") && error.lines().count() == 1,
+        "{error}"
+    );
 }

@@ -129,8 +129,8 @@ impl Recipe {
 
 fn table(path: &Path) -> Result<Table> {
     let name = path.display();
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the recipe {name}"))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read the recipe {name}"))?;
     text.parse()
         .with_context(|| format!("the recipe {name} is not valid TOML"))
 }

@@ -40,8 +40,10 @@ pub fn write(to: ServerArg, out: &Path) -> Result<String> {
              The server has OpenAI's API at http://localhost:8000/v1.",
         ),
         ServerArg::Tgi => (
-            format!("docker run --gpus all --shm-size 1g -p 8080:80 -v {folder}:/model \
-                 ghcr.io/huggingface/text-generation-inference --model-id /model"),
+            format!(
+                "docker run --gpus all --shm-size 1g -p 8080:80 -v {folder}:/model \
+                 ghcr.io/huggingface/text-generation-inference --model-id /model"
+            ),
             "Several GPUs: `--num-shard N`. The server has OpenAI's API at http://localhost:8080/v1.",
         ),
     };

@@ -34,7 +34,10 @@ impl TrainOptions {
             beta: (self.objective != Objective::Sft).then(|| self.beta()),
             loss_type: self.objective.has_loss_type().then_some(pair.loss_type),
             simpo_gamma: of(&[Objective::Simpo], pair.simpo_gamma as f32),
-            cpo_alpha: of(&[Objective::Cpo, Objective::Simpo], self.nll_weight() as f32),
+            cpo_alpha: of(
+                &[Objective::Cpo, Objective::Simpo],
+                self.nll_weight() as f32,
+            ),
             desirable_weight: of(&[Objective::Kto], rated.desirable_weight as f32),
             undesirable_weight: of(&[Objective::Kto], rated.undesirable_weight as f32),
             lora_alpha: Some(self.alpha()),

@@ -17,7 +17,8 @@ pub fn config(plan: &Plan<'_>) -> Result<String> {
             o.objective.name()
         );
     }
-    let data = |file: &str| json!([{"path": file, "ds_type": "json", "split": "train", "type": null}]);
+    let data =
+        |file: &str| json!([{"path": file, "ds_type": "json", "split": "train", "type": null}]);
     let (schedule, parameters) = scheduler("Axolotl", o)?;
     let mut y = Yaml::default();
     y.set("base_model", &plan.base.name);
@@ -46,7 +47,9 @@ pub fn config(plan: &Plan<'_>) -> Result<String> {
     y.set("shuffle_merged_datasets", false);
     y.set("curriculum_sampling", true);
     y.gap();
-    y.comment("On N GPUs: micro_batch_size × gradient_accumulation_steps × N is the recipe's batch_size.");
+    y.comment(
+        "On N GPUs: micro_batch_size × gradient_accumulation_steps × N is the recipe's batch_size.",
+    );
     y.set("micro_batch_size", o.batch_size);
     y.set("gradient_accumulation_steps", 1);
     y.set("num_epochs", plan.epochs());

@@ -3,7 +3,6 @@
 use anyhow::{Result, bail};
 use siskin_engine::{Adapter, ModelFiles};
 use siskin_formats::TensorType;
-use siskin_graph::NodeId;
 use siskin_models::Head;
 use siskin_train::TrainOptions;
 
@@ -26,7 +25,10 @@ impl Base {
     pub fn of(files: &ModelFiles, given: Option<&str>, options: &TrainOptions) -> Result<Self> {
         let checkpoint = &files.weights.checkpoint;
         if !files.model.makes_text() {
-            bail!("{} makes no text; such models are not trained", checkpoint.name);
+            bail!(
+                "{} makes no text; such models are not trained",
+                checkpoint.name
+            );
         }
         if files.model.is_within_vision() {
             bail!(
@@ -80,7 +82,7 @@ fn targets(files: &ModelFiles, options: &TrainOptions) -> Result<Vec<String>> {
     let graph = files.model.graph(Head::Next)?;
     let config = options.adapter_config("");
     let adapter = Adapter::new("the recipe", &graph, &options.target_modules, config, 0)?;
-    let has_experts = (0..graph.nodes.len()).any(|i| graph.is_router(NodeId(i)));
+    let has_experts = files.model.experts()?.is_some();
     let names = adapter.modules.iter().map(|m| match has_experts {
         true => m.name.as_str(),
         false => m.name.rsplit('.').next().unwrap_or(&m.name),

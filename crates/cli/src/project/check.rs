@@ -65,9 +65,8 @@ impl Python<'_> {
             .spawn()
             .with_context(|| format!("cannot run {program}; name a Python with --python"))?;
         let stderr = child.stderr.take().context("stderr")?;
-        let reader = std::thread::spawn(move || {
-            std::io::read_to_string(stderr).unwrap_or_default()
-        });
+        let reader =
+            std::thread::spawn(move || std::io::read_to_string(stderr).unwrap_or_default());
         let status = loop {
             if let Some(status) = child.try_wait()? {
                 break status;
@@ -120,7 +119,10 @@ pub async fn check(args: &CheckRecipeArgs) -> Result<()> {
     stop::install()?;
     let project = project(&args.folder)?;
     let own = |name: &str| args.folder.join(OWN).join(name);
-    let (data, validation) = (own(&project.data), project.validation_data.as_deref().map(own));
+    let (data, validation) = (
+        own(&project.data),
+        project.validation_data.as_deref().map(own),
+    );
     let mut replaced = vec![("data", data.as_path())];
     replaced.extend(validation.as_deref().map(|v| ("validation_data", v)));
     let mut recipe = Recipe::of_file(&args.folder.join(OWN_RECIPE), &replaced)?;
@@ -134,7 +136,10 @@ pub async fn check(args: &CheckRecipeArgs) -> Result<()> {
     };
     let model = match &args.model {
         Some(folder) if !folder.is_dir() => {
-            bail!("--model {} is not a folder; `siskin convert` makes one of a GGUF file", folder.display())
+            bail!(
+                "--model {} is not a folder; `siskin convert` makes one of a GGUF file",
+                folder.display()
+            )
         }
         Some(folder) => folder.clone(),
         None => {
@@ -175,10 +180,14 @@ pub async fn check(args: &CheckRecipeArgs) -> Result<()> {
 fn project(folder: &Path) -> Result<Project> {
     let path = folder.join(OWN_PROJECT);
     let text = std::fs::read_to_string(&path).with_context(|| {
-        format!("{} is not a folder that `siskin recipe` wrote: cannot read {}", folder.display(), path.display())
+        format!(
+            "{} is not a folder that `siskin recipe` wrote: cannot read {}",
+            folder.display(),
+            path.display()
+        )
     })?;
-    let project: Project = serde_json::from_str(&text)
-        .with_context(|| format!("{} is damaged", path.display()))?;
+    let project: Project =
+        serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
     if project.tool != "trl" {
         bail!(
             "{} is for {}; only projects for trl are run, since others need a GPU",
@@ -216,7 +225,10 @@ fn same_tokens(folder: &Path, prepared: &Prepared) -> Result<()> {
     if prepared.held_out.is_empty() {
         return Ok(());
     }
-    same("validation.jsonl", data::lines(ToolArg::Trl, kind, &prepared.held_out))
+    same(
+        "validation.jsonl",
+        data::lines(ToolArg::Trl, kind, &prepared.held_out),
+    )
 }
 
 /// Our steps, from the adapter that is written to a folder.
@@ -229,7 +241,12 @@ async fn ours(
 ) -> Result<Vec<Json>> {
     let options = OpenOptions {
         device: DeviceRequest::Cpu,
-        context: Some(recipe.options.max_seq_len.min(files.model.dims().context_length)),
+        context: Some(
+            recipe
+                .options
+                .max_seq_len
+                .min(files.model.dims().context_length),
+        ),
         cache_types: CacheType::F32.into(),
         precision: Precision::F32,
         ..OpenOptions::default()
@@ -265,7 +282,11 @@ fn steps(path: &Path) -> Result<Vec<Json>> {
 /// By how much a figure differs on both sides; `None` where one of them does not report it.
 fn difference(name: &str, ours: &Json, theirs: &Json) -> Option<f64> {
     let (a, b) = (ours[name].as_f64()?, theirs[name].as_f64()?);
-    let scale = if name == "loss" { 1.0 } else { a.abs().max(1.0) };
+    let scale = if name == "loss" {
+        1.0
+    } else {
+        a.abs().max(1.0)
+    };
     Some((a - b).abs() / scale)
 }
 
@@ -277,11 +298,13 @@ fn report(args: &CheckRecipeArgs, ours: &[Json], theirs: &[Json]) -> Result<()> 
     let mut steps = vec![];
     for (i, (a, b)) in ours.iter().zip(theirs).enumerate() {
         let loss = difference("loss", a, b).context("train.py has not reported a loss")?;
-        let others = FIGURES.iter().filter_map(|name| Some((difference(name, a, b)?, *name)));
+        let others = FIGURES
+            .iter()
+            .filter_map(|name| Some((difference(name, a, b)?, *name)));
         let others: Vec<(f64, &str)> = others.collect();
         for found in others.iter().copied().chain([(loss, "loss")]) {
             // Not a number is as wrong as can be.
-            if !(found.0 <= largest.0) {
+            if found.0.is_nan() || found.0 > largest.0 {
                 largest = found;
             }
         }
@@ -305,7 +328,11 @@ fn report(args: &CheckRecipeArgs, ours: &[Json], theirs: &[Json]) -> Result<()> 
         );
     }
     if !is_same {
-        bail!("`{}` differs by {:.1e}, more than {TOLERANCE}", largest.1, largest.0);
+        bail!(
+            "`{}` differs by {:.1e}, more than {TOLERANCE}",
+            largest.1,
+            largest.0
+        );
     }
     Ok(())
 }

@@ -25,39 +25,36 @@ pub fn lines<'a>(
 
 fn line(tool: ToolArg, kind: DataKind, item: &Item) -> Json {
     let text = &item.texts[0];
-    match (kind, tool) {
-        (DataKind::Answers, ToolArg::Trl | ToolArg::Unsloth) => {
-            json!({"input_ids": text.ids, "labels": labels(text)})
-        }
-        (DataKind::Answers, _) => json!({
-            "input_ids": text.ids, "attention_mask": vec![1; text.ids.len()], "labels": labels(text),
+    let has_masks = matches!(tool, ToolArg::Axolotl | ToolArg::LlamaFactory);
+    // As TRL does with an example that is alone.
+    let other = item.mismatched.as_ref().unwrap_or(text);
+    match kind {
+        DataKind::Pairs => json!({
+            "chosen_input_ids": text.ids, "chosen_labels": labels(text),
+            "rejected_input_ids": item.texts[1].ids, "rejected_labels": labels(&item.texts[1]),
         }),
-        (DataKind::Pairs, _) => {
-            let other = &item.texts[1];
-            json!({
-                "chosen_input_ids": text.ids, "chosen_labels": labels(text),
-                "rejected_input_ids": other.ids, "rejected_labels": labels(other),
-            })
-        }
-        (DataKind::Rated, ToolArg::Trl | ToolArg::Unsloth) => {
+        DataKind::Rated if has_masks => json!({
+            "input_ids": text.ids, "attention_mask": mask(text), "labels": labels(text),
+            "kl_input_ids": other.ids, "kl_attention_mask": mask(other), "kl_labels": labels(other),
+            "kto_tags": item.label,
+        }),
+        DataKind::Rated => {
             let (prompt, completion) = parts(text);
-            // As TRL does with an example that is alone.
-            let other = item.mismatched.as_ref().map_or(text, |m| m);
             json!({
                 "prompt_ids": prompt, "completion_ids": completion,
                 "KL_completion_ids": other.ids.get(prompt.len()..).unwrap_or_default(),
                 "label": item.label,
             })
         }
-        (DataKind::Rated, _) => {
-            let other = item.mismatched.as_ref().map_or(text, |m| m);
-            json!({
-                "input_ids": text.ids, "attention_mask": vec![1; text.ids.len()], "labels": labels(text),
-                "kl_input_ids": other.ids, "kl_attention_mask": vec![1; other.ids.len()], "kl_labels": labels(other),
-                "kto_tags": item.label,
-            })
+        _ if has_masks => {
+            json!({"input_ids": text.ids, "attention_mask": mask(text), "labels": labels(text)})
         }
+        _ => json!({"input_ids": text.ids, "labels": labels(text)}),
     }
+}
+
+fn mask(tokens: &Tokens) -> Vec<u8> {
+    vec![1; tokens.ids.len()]
 }
 
 fn labels(tokens: &Tokens) -> Vec<i64> {

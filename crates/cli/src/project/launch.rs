@@ -22,14 +22,20 @@ pub fn add(plan: &Plan<'_>, files: &mut Files) {
     let (start, several) = match plan.tool {
         ToolArg::Trl => {
             add("ray_train.py", include_str!("files/ray_train.py"));
-            ("accelerate launch --config_file accelerate/fsdp.yaml", "train.py --resume")
+            (
+                "accelerate launch --config_file accelerate/fsdp.yaml",
+                "train.py --resume",
+            )
         }
         ToolArg::Unsloth => ("python", "train.py --resume"),
         ToolArg::Axolotl => ("accelerate launch", "-m axolotl.cli.train config.fsdp.yaml"),
         ToolArg::LlamaFactory => {
             add("train.py", include_str!("files/train_llama_factory.py"));
             add("deepspeed.json", include_str!("files/deepspeed.json"));
-            ("accelerate launch --config_file accelerate/fsdp.yaml", "train.py config.yaml")
+            (
+                "accelerate launch --config_file accelerate/fsdp.yaml",
+                "train.py config.yaml",
+            )
         }
     };
     if matches!(plan.tool, ToolArg::Trl | ToolArg::LlamaFactory) {
@@ -37,7 +43,10 @@ pub fn add(plan: &Plan<'_>, files: &mut Files) {
     }
     if plan.tool == ToolArg::Trl {
         add("accelerate/ddp.yaml", include_str!("files/ddp.yaml"));
-        add("accelerate/deepspeed.yaml", include_str!("files/deepspeed.yaml"));
+        add(
+            "accelerate/deepspeed.yaml",
+            include_str!("files/deepspeed.yaml"),
+        );
     }
     let slurm = match plan.tool {
         ToolArg::Unsloth => include_str!("files/slurm_one.sh").to_string(),
@@ -78,7 +87,10 @@ fn readme(plan: &Plan<'_>) -> String {
         ToolArg::Trl => ("TRL", include_str!("files/readme_trl.md")),
         ToolArg::Unsloth => ("Unsloth", include_str!("files/readme_unsloth.md")),
         ToolArg::Axolotl => ("Axolotl", include_str!("files/readme_axolotl.md")),
-        ToolArg::LlamaFactory => ("LLaMA-Factory", include_str!("files/readme_llama_factory.md")),
+        ToolArg::LlamaFactory => (
+            "LLaMA-Factory",
+            include_str!("files/readme_llama_factory.md"),
+        ),
     };
     let o = &plan.options;
     let head = format!(
@@ -95,7 +107,9 @@ fn readme(plan: &Plan<'_>) -> String {
     );
     let precision = match plan.base.in_4bit {
         true => "The base model is loaded in NF4, as siskin has it.",
-        false => "The base model is loaded in 16 bits on a GPU, whatever siskin's copy is stored in.",
+        false => {
+            "The base model is loaded in 16 bits on a GPU, whatever siskin's copy is stored in."
+        }
     };
     let notes = include_str!("files/readme_notes.md").replace("PRECISION", precision);
     let fits = o.batch_size;

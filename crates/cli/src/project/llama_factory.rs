@@ -21,7 +21,9 @@ fn stage(o: &TrainOptions) -> Result<(&'static str, Option<&'static str>)> {
         }
         (Objective::Dpo, _) => ("dpo", Some("sigmoid")),
         (Objective::Simpo, _) if o.cpo_alpha != Some(0.0) => {
-            return refuse("weighs the cross-entropy that cpo_alpha adds to simpo by answers, not by tokens");
+            return refuse(
+                "weighs the cross-entropy that cpo_alpha adds to simpo by answers, not by tokens",
+            );
         }
         (Objective::Simpo, _) if o.label_smoothing > 0.0 => {
             return refuse("has no label_smoothing of the objective simpo");
@@ -107,7 +109,10 @@ pub fn config(plan: &Plan<'_>) -> Result<String> {
     y.set("adam_epsilon", number(o.adam_epsilon));
     y.set("weight_decay", number(o.weight_decay));
     y.set("max_grad_norm", number(o.max_grad_norm));
-    y.set("disable_gradient_checkpointing", o.gradient_checkpointing == 0);
+    y.set(
+        "disable_gradient_checkpointing",
+        o.gradient_checkpointing == 0,
+    );
     y.set("bf16", true);
     y.gap();
     match plan.eval_steps() {

@@ -56,11 +56,14 @@ impl Plan<'_> {
 
     /// A checkpoint is kept wherever a score is, so that the best one can be.
     fn save_steps(&self) -> usize {
-        self.eval_steps().unwrap_or_else(|| self.prepared.steps_per_epoch())
+        self.eval_steps()
+            .unwrap_or_else(|| self.prepared.steps_per_epoch())
     }
 
     fn epochs(&self) -> usize {
-        self.prepared.steps().div_ceil(self.prepared.steps_per_epoch())
+        self.prepared
+            .steps()
+            .div_ceil(self.prepared.steps_per_epoch())
     }
 
     /// In the order of the first epoch.
@@ -113,7 +116,10 @@ impl Plan<'_> {
         }
         files.insert("data.jsonl", lines(&mut self.examples()));
         if self.eval_steps().is_some() {
-            files.insert("validation.jsonl", lines(&mut self.prepared.held_out.iter()));
+            files.insert(
+                "validation.jsonl",
+                lines(&mut self.prepared.held_out.iter()),
+            );
         }
         launch::add(self, &mut files);
         Ok(files)
@@ -181,7 +187,11 @@ pub fn recipe(args: &RecipeArgs) -> Result<()> {
     files.insert(OWN_PROJECT, serde_json::to_string_pretty(&own)? + "\n");
     let mut copies = vec![(args.recipe.as_path(), OWN_RECIPE.to_string())];
     copies.push((&recipe.data, format!("{OWN}/{data}")));
-    copies.extend(held_out.zip(validation).map(|(from, to)| (from, format!("{OWN}/{to}"))));
+    copies.extend(
+        held_out
+            .zip(validation)
+            .map(|(from, to)| (from, format!("{OWN}/{to}"))),
+    );
     write(&args.out, &files, &copies)?;
     let (learned, held_out) = (prepared.examples.len(), prepared.held_out.len());
     if args.json {

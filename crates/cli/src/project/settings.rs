@@ -8,7 +8,10 @@ use super::Plan;
 
 /// As JSON, in the fewest digits that are this number in f32.
 pub fn number(value: f32) -> Json {
-    value.to_string().parse::<f64>().map_or(Json::Null, Json::from)
+    value
+        .to_string()
+        .parse::<f64>()
+        .map_or(Json::Null, Json::from)
 }
 
 /// The name of a variant, as recipes have it.
@@ -16,17 +19,23 @@ pub fn named(value: impl serde::Serialize) -> Json {
     serde_json::to_value(value).unwrap_or_default()
 }
 
-/// The file that has the objective's part of the project.
+/// The objective's part of the project.
 pub fn objective_file(objective: Objective) -> Result<&'static str> {
-    Ok(match objective {
-        Objective::Sft => include_str!("files/sft.py"),
-        Objective::Dpo => include_str!("files/dpo.py"),
-        Objective::Kto => include_str!("files/kto.py"),
-        Objective::Cpo | Objective::Simpo => include_str!("files/cpo.py"),
-        Objective::Orpo => include_str!("files/orpo.py"),
-        #[allow(unreachable_patterns)]
-        other => bail!("the objective {} has no form in TRL's projects; train it with `siskin train`", other.name()),
-    })
+    let files = [
+        (Objective::Sft, include_str!("files/sft.py")),
+        (Objective::Dpo, include_str!("files/dpo.py")),
+        (Objective::Kto, include_str!("files/kto.py")),
+        (Objective::Cpo, include_str!("files/cpo.py")),
+        (Objective::Simpo, include_str!("files/cpo.py")),
+        (Objective::Orpo, include_str!("files/orpo.py")),
+    ];
+    match files.iter().find(|f| f.0 == objective) {
+        Some((_, file)) => Ok(file),
+        None => bail!(
+            "a project cannot have the objective {}; train it with `siskin train`",
+            objective.name()
+        ),
+    }
 }
 
 pub fn config(plan: &Plan<'_>) -> Result<Json> {

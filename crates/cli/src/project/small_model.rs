@@ -43,14 +43,18 @@ pub fn make(files: &ModelFiles, python: &Python<'_>, folder: &Path) -> Result<()
     let name = &files.weights.checkpoint.name;
     python
         .run(&["-c", MAKE, &folder.display().to_string()])
-        .with_context(|| format!("cannot make a small model like {name}; name one with --model FOLDER"))
+        .with_context(|| {
+            format!("cannot make a small model like {name}; name one with --model FOLDER")
+        })
 }
 
 /// The same configuration with few layers, heads and columns.
 fn small(mut config: Json) -> Result<Json> {
     let number = |config: &Json, key: &str| config[key].as_u64();
     let Some(heads) = number(&config, "num_attention_heads") else {
-        bail!("a small model of this architecture cannot be made here; name one with --model FOLDER");
+        bail!(
+            "a small model of this architecture cannot be made here; name one with --model FOLDER"
+        );
     };
     let hidden = number(&config, "hidden_size").context("config.json has no hidden_size")?;
     let head = number(&config, "head_dim").unwrap_or(hidden / heads.max(1));

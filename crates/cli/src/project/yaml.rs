@@ -32,7 +32,9 @@ fn scalar(value: &Json) -> String {
         Json::Number(_) => {
             let text = value.to_string();
             match text.split_once('e') {
-                Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0e{exponent}"),
+                Some((digits, exponent)) if !digits.contains('.') => {
+                    format!("{digits}.0e{exponent}")
+                }
                 _ => text,
             }
         }
