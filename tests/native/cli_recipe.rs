@@ -178,7 +178,7 @@ fn preferences_have_the_forms_of_the_tools() {
 #[test]
 fn yaml_has_the_options() {
     let folder = tempfile::tempdir().unwrap();
-    let options = "schedule = \"cosine\"\nmin_lr_rate = 0.1\nlearning_rate = 5e-5\nuse_rslora = true\n\
+    let options = "schedule = \"cosine\"\nmin_lr_rate = 0.1\nuse_rslora = true\n\
                    optim = \"adamw_8bit\"\nearly_stopping_patience = 2\nsteps = 9\n";
     let recipe = recipe(folder.path(), &fixture("recipes/sft.jsonl"), options);
     let axolotl = project(folder.path(), &recipe, "axolotl");

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use serde_json::{Value as Json, json};
-use siskin_train::{Objective, Optim};
+use siskin_train::{Objective, Optim, TrainOptions};
 
 use super::Plan;
 
@@ -35,6 +35,62 @@ pub fn objective_file(objective: Objective) -> Result<&'static str> {
             "a project cannot have the objective {}; train it with `siskin train`",
             objective.name()
         ),
+    }
+}
+
+/// The options that projects have, in their configuration or in their data.
+const KNOWN: [&str; 39] = [
+    "objective",
+    "beta",
+    "loss_type",
+    "label_smoothing",
+    "simpo_gamma",
+    "cpo_alpha",
+    "desirable_weight",
+    "undesirable_weight",
+    "rank",
+    "lora_alpha",
+    "use_rslora",
+    "use_dora",
+    "target_modules",
+    "lora_dropout",
+    "optim",
+    "learning_rate",
+    "schedule",
+    "warmup_steps",
+    "warmup_ratio",
+    "num_cycles",
+    "num_decay_steps",
+    "min_lr_rate",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "weight_decay",
+    "max_grad_norm",
+    "epochs",
+    "steps",
+    "batch_size",
+    "eval_every",
+    "early_stopping_patience",
+    "load_best_model_at_end",
+    "gradient_checkpointing",
+    "seed",
+    // In the data.
+    "max_seq_len",
+    "loss_on",
+    "validation",
+    // Changes no loss.
+    "packing",
+];
+
+/// An option that projects do not have is refused, unless it is off.
+pub fn check_known(options: &TrainOptions) -> Result<()> {
+    let (given, off) = (named(options), named(TrainOptions::default()));
+    let mut given = given.as_object().into_iter().flatten();
+    let lost = given.find(|(key, value)| !KNOWN.contains(&key.as_str()) && off[*key] != **value);
+    match lost {
+        Some((key, value)) => bail!("`{key}` is {value}, which a project cannot have; omit it"),
+        None => Ok(()),
     }
 }
 
@@ -91,4 +147,17 @@ pub fn config(plan: &Plan<'_>) -> Result<Json> {
         "early_stopping_patience": o.early_stopping_patience,
         "seed": o.seed,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_options_exist() {
+        let all = named(TrainOptions::default());
+        let all = all.as_object().unwrap();
+        assert!(KNOWN.iter().all(|key| all.contains_key(*key)));
+        assert!(check_known(&TrainOptions::default()).is_ok());
+    }
 }
