@@ -208,7 +208,7 @@ fn yaml_has_the_options() {
         let config = text(&out, "config.yaml");
         // A number with an exponent has a point, without which YAML 1.1 has a text.
         let common = [
-            "learning_rate: 5.0e-5",
+            "adam_epsilon: 1.0e-8",
             "max_steps: 9",
             "lr_scheduler_kwargs: {min_lr_rate: 0.1}",
         ];
