@@ -19,7 +19,12 @@ pub struct Base {
     pub in_4bit: bool,
     /// Names of the linears to adapt.
     pub targets: Vec<String>,
+    /// The tokens of [`PROBE`].
+    pub probe: Vec<u32>,
 }
+
+/// A text that tokenizers of different models cut in different ways.
+pub const PROBE: &str = "The naïve fox's 12345 jumps:\n\tfn f(x) -> 模型 🦊 {  return x; }";
 
 impl Base {
     pub fn of(files: &ModelFiles, given: Option<&str>, options: &TrainOptions) -> Result<Self> {
@@ -40,8 +45,14 @@ impl Base {
             name: name(files, given)?,
             in_4bit: checkpoint.tensors.iter().any(|t| t.ty == TensorType::NF4),
             targets: targets(files, options)?,
+            probe: probe(files)?,
         })
     }
+}
+
+fn probe(files: &ModelFiles) -> Result<Vec<u32>> {
+    let tokens = files.text.encode(PROBE)?;
+    Ok(tokens.iter().filter(|t| !t.special).map(|t| t.id).collect())
 }
 
 fn name(files: &ModelFiles, given: Option<&str>) -> Result<String> {

@@ -146,6 +146,7 @@ pub async fn check(args: &CheckRecipeArgs) -> Result<()> {
             let path = open::resolve(&recipe.model.model);
             let path = path.context("the recipe's model, of which a small one is to be made; --model FOLDER names another")?;
             let folder = scratch.0.join("model");
+            eprintln!("making a small model");
             small_model::make(&ModelFiles::open(&path)?, &python, &folder)?;
             folder
         }
@@ -154,9 +155,11 @@ pub async fn check(args: &CheckRecipeArgs) -> Result<()> {
     let prepared = examples.prepare(&files, &recipe, project.skip_bad)?;
     same_tokens(&args.folder, &prepared)?;
     let initial = scratch.0.join("initial");
+    eprintln!("training here");
     let ours = ours(files, &examples, &recipe, args.steps, &initial).await?;
     let out = scratch.0.join("out");
     let text = |path: &Path| path.display().to_string();
+    eprintln!("training in TRL");
     python.run(&[
         &text(&args.folder.join("train.py")),
         "--model",

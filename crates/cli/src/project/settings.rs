@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 use siskin_train::{Objective, Optim, TrainOptions};
 
 use super::Plan;
+use super::base::PROBE;
 
 /// As JSON, in the fewest digits that are this number in f32.
 pub fn number(value: f32) -> Json {
@@ -107,6 +108,7 @@ pub fn config(plan: &Plan<'_>) -> Result<Json> {
     let optional = |v: Option<f32>| v.map_or(Json::Null, number);
     Ok(json!({
         "base_model": plan.base.name,
+        "probe": {"text": PROBE, "ids": plan.base.probe},
         "load_in_4bit": plan.base.in_4bit,
         "objective": o.objective.name(),
         "beta": optional(o.beta),

@@ -80,6 +80,10 @@ class Watch(TrainerCallback):
     def __init__(self, path, order, steps_per_epoch):
         self.path, self.order, self.steps_per_epoch = path, order, steps_per_epoch
 
+    def on_train_begin(self, args, state, control, **others):
+        if state.is_world_process_zero and state.global_step == 0:
+            self.path.unlink(missing_ok=True)
+
     def on_epoch_begin(self, args, state, control, **others):
         self.order.epoch = state.global_step // self.steps_per_epoch
 
@@ -137,7 +141,10 @@ def main(given=None):
     if c["eval_steps"]:
         files["validation"] = str(HERE / "validation.jsonl")
     data = load_dataset("json", data_files=files)
-    model, tokenizer, more = models.load(args.model or c["base_model"], c, getattr(torch, dtype))
+    name = args.model or c["base_model"]
+    model, tokenizer, more = models.load(name, c, getattr(torch, dtype))
+    if tokenizer(c["probe"]["text"], add_special_tokens=False)["input_ids"] != c["probe"]["ids"]:
+        sys.exit(f"the tokenizer of {name} is not the one with which data.jsonl was written; use a base model that has it")
     evaluation = dict(eval_strategy="steps", eval_steps=c["eval_steps"]) if c["eval_steps"] else dict(eval_strategy="no")
     config = objective.Config(
         output_dir=str(out), per_device_train_batch_size=micro, per_device_eval_batch_size=micro,
