@@ -82,8 +82,7 @@ impl Python<'_> {
         if status.success() {
             return Ok(());
         }
-        let last = said.lines().rev().find(|l| !l.trim().is_empty());
-        let last = last.unwrap_or("it said nothing");
+        let last = last_words(&said);
         if last.starts_with("ModuleNotFoundError") || last.starts_with("ImportError") {
             let requirements = self.folder.join("requirements.txt");
             bail!(
@@ -93,6 +92,21 @@ impl Python<'_> {
         }
         bail!("{program}: {last}");
     }
+}
+
+/// The line that says what is wrong: an exception, or else the last one. Progress bars may follow it.
+fn last_words(said: &str) -> &str {
+    let is_exception = |line: &&str| {
+        let kind = line.split(':').next().unwrap_or_default();
+        let ends = |end| kind.ends_with(end);
+        !kind.contains(' ') && (ends("Error") || ends("Exception"))
+    };
+    let lines = || {
+        let lines = said.lines().rev().map(str::trim);
+        lines.filter(|l| !l.is_empty() && !l.contains("%|"))
+    };
+    let found = lines().find(is_exception).or_else(|| lines().next());
+    found.unwrap_or("it said nothing")
 }
 
 /// A folder for what the check writes, which is removed with it.
@@ -338,4 +352,20 @@ fn report(args: &CheckRecipeArgs, ours: &[Json], theirs: &[Json]) -> Result<()> 
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_found_among_other_lines() {
+        let said = "Traceback:\n  File x\nRuntimeError: no driver\n  0%|   | 0/2 [00:00<?]\n";
+        assert_eq!(last_words(said), "RuntimeError: no driver");
+        assert_eq!(
+            last_words("note: a\nbatch_size is 3\n\n"),
+            "batch_size is 3"
+        );
+        assert_eq!(last_words(""), "it said nothing");
+    }
 }
