@@ -115,6 +115,8 @@ export interface Usage {
   completion_tokens: number;
   total_tokens: number;
   prompt_tokens_details: { cached_tokens: number };
+  /** Guesses of the next tokens that were right and wrong, if there were any. */
+  completion_tokens_details?: { accepted_prediction_tokens: number; rejected_prediction_tokens: number };
 }
 
 /** Extension: what was generated, what it can be repeated with, and how fast it was. */
@@ -123,6 +125,9 @@ export interface Details {
   seed: number;
   prefill_seconds: number;
   decode_seconds: number;
+  /** Tokens that were guessed (`draft`), and those of them that were right. */
+  guessed_tokens: number;
+  right_guesses: number;
 }
 
 /** An assistant's message. */

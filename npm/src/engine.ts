@@ -28,7 +28,7 @@ import type {
   Trace,
   TraceOptions,
 } from "./types.js";
-import { camel, type AnyDataset, type Example, type ExamplePreview, type LoraAdapter, type TrainExample, type TrainPlan, type TrainStep, type TrainSummary } from "./train.js";
+import { camel, type AnyDataset, type DrawnAnswer, type Example, type ExamplePreview, type LoraAdapter, type TrainExample, type TrainPlan, type TrainStep, type TrainSummary } from "./train.js";
 import type { Bindings, GrammarBindings, Purpose } from "./bindings.js";
 import type { Route } from "./exchange.js";
 import { Shelf } from "./documents/shelf.js";
@@ -38,7 +38,7 @@ import type { CompiledGrammar } from "./wasm/siskin_grammar.js";
 import type { Files, Session, Tokenizer } from "./wasm/siskin_training.js";
 
 /** What is passed to a worker: no functions, no signals. */
-export type LoadRequest = Pick<LoadOptions, "device" | "profile" | "context" | "cacheType" | "cache" | "sha256">;
+export type LoadRequest = Pick<LoadOptions, "device" | "profile" | "context" | "cacheType" | "draft" | "cache" | "sha256">;
 export type FitRequest = Omit<FitOptions, "signal">;
 export type Source = string | Blob | readonly File[];
 
@@ -197,9 +197,9 @@ export class Engine {
       });
       const model = this.#have(files);
       this.#files = undefined;
-      const { profile, context } = request;
+      const { profile, context, draft } = request;
       if (device === "cpu") this.#checkHeap(files, request);
-      const options = { device, profile, context, cacheTypes: cacheTypes(request.cacheType) };
+      const options = { device, profile, context, cacheTypes: cacheTypes(request.cacheType), draft };
       this.#session = await files.load(JSON.stringify(options), (loaded: number, total: number) => {
         report("upload", loaded, total);
         if (loaded === total) report("compile", 0, 0);
@@ -437,6 +437,14 @@ export class Engine {
       const report = JSON.parse(await session.trainStep());
       return report && (camel(report) as TrainStep);
     });
+  }
+
+  trainDraw(heldOut: boolean): Promise<DrawnAnswer[] | null> {
+    return this.#inTurn(async (session) => JSON.parse(await session.trainDraw(heldOut)));
+  }
+
+  trainLearn(rewards: readonly number[]): Promise<TrainStep> {
+    return this.#inTurn(async (session) => camel(JSON.parse(await session.trainLearn(new Float32Array(rewards)))) as TrainStep);
   }
 
   trainMeasure(): Promise<number> {

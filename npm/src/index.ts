@@ -50,12 +50,16 @@ export type * from "./types.js";
 export type {
   Adapters,
   Dataset,
+  DrawnAnswer,
   Example,
   ExamplePreview,
   LoraAdapter,
   Preference,
   PreferenceDataset,
+  Prompt,
   RatedAnswer,
+  Reward,
+  RunOptions,
   TrainExample,
   TrainOptions,
   TrainPlan,
@@ -63,3 +67,4 @@ export type {
   TrainSummary,
   Training,
 } from "./train.js";
+export { rewards } from "./rewards.js";

@@ -8,7 +8,7 @@ const RUNTIME = ["worker", "workerUrl", "trainingWorkerUrl", "pdfWorkerUrl", ...
 
 /** The options of each call. */
 const KNOWN = {
-  load: [...RUNTIME, "device", "profile", "context", "cacheType", "onProgress", "onDeviceLost", "signal", "cache", "sha256", "training"],
+  load: [...RUNTIME, "device", "profile", "context", "cacheType", "draft", "onProgress", "onDeviceLost", "signal", "cache", "sha256", "training"],
   fits: [...RUNTIME, "device", "context", "cacheType", "memory", "signal"],
   inspect: [...RUNTIME, "signal"],
   fit: ["device", "context", "cacheType", "memory"],
@@ -23,9 +23,11 @@ const KNOWN = {
   train: [
     "rank", "loraAlpha", "useRslora", "useDora", "targetModules", "loraDropout", "optim", "learningRate", "schedule",
     "warmupSteps", "warmupRatio", "numCycles", "numDecaySteps", "minLrRate", "adamBeta1", "adamBeta2", "adamEpsilon",
-    "weightDecay", "maxGradNorm", "epochs", "steps", "batchSize", "maxSeqLen", "packing", "lossOn", "validation",
+    "weightDecay", "maxGradNorm", "epochs", "steps", "batchSize", "maxSeqLen", "chunkOverlap", "packing", "lossOn", "validation",
     "validationData", "evalEvery", "earlyStoppingPatience", "loadBestModelAtEnd", "gradientCheckpointing", "seed", "objective",
     "beta", "lossType", "labelSmoothing", "simpoGamma", "cpoAlpha", "desirableWeight", "undesirableWeight",
+    "numGenerations", "maxCompletionLength", "numIterations", "epsilon", "epsilonHigh", "scaleRewards", "importanceSamplingLevel",
+    "maskTruncatedCompletions",
   ],
   render: ["addGenerationPrompt"],
   create: ["signal"],

@@ -24,6 +24,7 @@ import {
   type ExamplePreview,
   type LoraAdapter,
   type PreferenceDataset,
+  type RunOptions,
   type TrainExample,
   type TrainHost,
   type TrainOptions,
@@ -189,8 +190,8 @@ export class Siskin {
     const { signal, onProgress = () => {}, onDeviceLost = () => {} } = options;
     check("load", options);
     if (signal?.aborted) throw aborted();
-    const { device, profile, context, cacheType, cache, sha256, training = false } = options;
-    const request: LoadRequest = { device, profile, context, cacheType, cache, sha256 };
+    const { device, profile, context, cacheType, draft, cache, sha256, training = false } = options;
+    const request: LoadRequest = { device, profile, context, cacheType, draft, cache, sha256 };
     const opening: Opening = { source: sourceOf(source, options), request, options, onProgress: (p: Progress) => onProgress(p) };
     try {
       const [host, model] = await ModelHost.load(opening, training, (host, { source, request, onProgress }) =>
@@ -328,7 +329,7 @@ export class Siskin {
    */
   train(
     examples: readonly TrainExample[] | File,
-    options: TrainOptions & { resume?: Uint8Array; signal?: AbortSignal } = {},
+    options: RunOptions = {},
   ): Training {
     const { calls } = this.#host;
     let own: number | undefined;
@@ -344,6 +345,8 @@ export class Siskin {
         return calls.trainStart(...args);
       },
       step: () => mine(() => calls.trainStep()),
+      draw: (heldOut) => mine(() => calls.trainDraw(heldOut)),
+      learn: (rewards) => mine(() => calls.trainLearn(rewards)),
       measure: () => mine(() => calls.trainMeasure()),
       score: () => mine(() => calls.trainScore()),
       checkpoint: () => mine(() => calls.trainCheckpoint()),

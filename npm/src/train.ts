@@ -24,6 +24,29 @@ export interface RatedAnswer extends TemplateInputs {
   label: boolean;
 }
 
+/** A question that the model is to answer by itself; a reward gets the other fields. */
+export interface Prompt extends TemplateInputs {
+  prompt: string | Message[];
+  [column: string]: unknown;
+}
+
+/** An answer that the model drew. */
+export interface DrawnAnswer {
+  /** The position of the prompt among the examples, from 1. */
+  line: number;
+  prompt: string | Message[];
+  completion: string;
+  /** That of the example, if it has one. */
+  answer?: string;
+  /** Whether it reached `maxCompletionLength` before its end. */
+  truncated: boolean;
+  /** Other fields of the example. */
+  [column: string]: unknown;
+}
+
+/** How good each answer is: the more, the better. Only differences between answers to the same prompt count. */
+export type Reward = (answers: DrawnAnswer[]) => readonly number[] | Promise<readonly number[]>;
+
 /** A conversation, of which the assistant's turns are learned; or plain text, all of which is. */
 export type Example =
   | {
@@ -37,12 +60,15 @@ export type Example =
     }
   | { text: string };
 
-/** What objectives learn from: `sft` from answers, the others from preferences. */
-export type TrainExample = Example | Preference | RatedAnswer;
+/**
+ * What objectives learn from: `sft` from answers, `grpo` and `rloo` from prompts, whose answers, if any, are for the reward, the
+ * others from preferences.
+ */
+export type TrainExample = Example | Preference | RatedAnswer | Prompt;
 
 /** The contents of a file of examples. */
 export interface Dataset {
-  format: "messages" | "share_gpt" | "alpaca" | "prompt_completion" | "text" | "preference" | "rated";
+  format: "messages" | "share_gpt" | "alpaca" | "prompt_completion" | "text" | "preference" | "rated" | "prompt";
   records: (Example & { line: number })[];
   /** Records that are not valid examples, and why. */
   bad: { line: number; reason: string }[];
@@ -61,7 +87,7 @@ export interface AnyDataset extends Omit<Dataset, "records"> {
 type Line = { line: number };
 
 const isPreference = (record: TrainExample & Line): record is (Preference | RatedAnswer) & Line =>
-  "chosen" in record || "label" in record;
+  "chosen" in record || "completion" in record;
 
 /** Records of the other kind are not valid. */
 const ofKind = <T extends TrainExample & Line>(found: AnyDataset, is: (r: TrainExample & Line) => r is T, reason: string) => {
@@ -71,7 +97,11 @@ const ofKind = <T extends TrainExample & Line>(found: AnyDataset, is: (r: TrainE
 
 /** The answers of a file. */
 export const answersOf = (found: AnyDataset): Dataset =>
-  ofKind(found, (r): r is Example & Line => !isPreference(r), "it is a preference, for `preferences` and other objectives than sft");
+  ofKind(
+    found,
+    (r): r is Example & Line => "messages" in r || "text" in r,
+    "it has no answer, or is a preference, for `preferences` and other objectives than sft",
+  );
 
 /** The preferences of a file. */
 export const preferencesOf = (found: AnyDataset): PreferenceDataset =>
@@ -81,13 +111,20 @@ export const preferencesOf = (found: AnyDataset): PreferenceDataset =>
 export interface TrainOptions {
   /**
    * What is learned: answers (`sft`, the default); which of two answers is preferred (`dpo`, `orpo`, `simpo`, `cpo`); or whether
-   * answers are desirable (`kto`). `dpo` and `kto` compare with the model without the adapter.
+   * answers are desirable (`kto`). `dpo` and `kto` compare with the model without the adapter. `grpo` and `rloo` learn from
+   * answers that the model draws, by their `reward`.
    */
-  objective?: "sft" | "dpo" | "orpo" | "simpo" | "cpo" | "kto";
-  /** The scale of rewards; 0.1 by default, for `simpo` 2. */
+  objective?: "sft" | "dpo" | "orpo" | "simpo" | "cpo" | "kto" | "grpo" | "rloo";
+  /**
+   * The scale of rewards; 0.1 by default, for `simpo` 2. For `grpo` (0 by default) and `rloo` (0.05), how closely the adapter
+   * stays to the model without it.
+   */
   beta?: number;
-  /** How `dpo` and `cpo` penalise a margin; `sigmoid` by default. `robust` is for `dpo`. */
-  lossType?: "sigmoid" | "hinge" | "ipo" | "robust";
+  /**
+   * How `dpo` and `cpo` penalise a margin; `sigmoid` by default. `robust` is for `dpo`. What `grpo` divides its tokens' losses by:
+   * `dapo`, the default, `grpo` or `dr_grpo`.
+   */
+  lossType?: "sigmoid" | "hinge" | "ipo" | "robust" | "dapo" | "grpo" | "dr_grpo";
   /** The probability that a pair is taken to be the other way round; 0 by default. */
   labelSmoothing?: number;
   /** The margin of SimPO's rewards; 1 by default. */
@@ -97,6 +134,20 @@ export interface TrainOptions {
   /** The weights of KTO's desirable and undesirable answers; 1 by default. */
   desirableWeight?: number;
   undesirableWeight?: number;
+  /** Answers that are drawn for each prompt, and the most tokens of one; 8 and 128 by default. */
+  numGenerations?: number;
+  maxCompletionLength?: number;
+  /** Updates with the answers of a step; 1 by default. */
+  numIterations?: number;
+  /** By how much the probability of what was drawn counts as less or more; 0.2 by default, above as below. */
+  epsilon?: number;
+  epsilonHigh?: number;
+  /** What `grpo` divides advantages by: the standard deviation of the rewards of a prompt's answers (`group`, the default), … */
+  scaleRewards?: "group" | "batch" | "none";
+  /** What `grpo` compares probabilities of; `token` by default. */
+  importanceSamplingLevel?: "token" | "sequence";
+  /** Answers that did not end are not learned from. */
+  maskTruncatedCompletions?: boolean;
   /** 8 by default. */
   rank?: number;
   /** The adapter is scaled by `loraAlpha / rank`, or with rsLoRA by `loraAlpha / √rank`; `loraAlpha` is twice the rank by default. */
@@ -109,7 +160,7 @@ export interface TrainOptions {
   loraDropout?: number;
   /** `adamw_8bit` stores the optimiser's moments in 8 bits, block-wise; `adamw` by default. */
   optim?: "adamw" | "adamw_8bit";
-  /** 1e-3 by default, and 5e-5 for objectives over preferences. */
+  /** 1e-3 by default, 5e-5 for objectives over preferences, and 1e-4 for those over rewards. */
   learningRate?: number;
   /** After warm-up; `cosine` by default. */
   schedule?: "constant" | "linear" | "cosine" | "cosine_with_restarts" | "warmup_stable_decay";
@@ -137,6 +188,11 @@ export interface TrainOptions {
   batchSize?: number;
   /** Longer examples are truncated to this many tokens; 512 by default. */
   maxSeqLen?: number;
+  /**
+   * Plain texts that are longer become several examples instead, each of which begins with so many tokens of the one before,
+   * which are not learned again.
+   */
+  chunkOverlap?: number;
   packing?: boolean;
   lossOn?: "assistant" | "all";
   /** The fraction of the examples that is held out; 0.1 by default. */
@@ -215,8 +271,20 @@ export interface TrainStep {
   /** ORPO's. */
   logOddsRatio?: number;
   logOddsChosen?: number;
-  /** KTO's estimate of the divergence from the model without the adapter. */
+  /** The divergence from the model without the adapter: of `grpo` and `rloo` per token; KTO's estimate. */
   kl?: number;
+  /** Mean and standard deviation of the rewards of the step's answers. */
+  reward?: number;
+  rewardStd?: number;
+  /** The fraction of prompts whose answers all have the same reward, from which nothing is learned. */
+  fracRewardZeroStd?: number;
+  /** Mean tokens of an answer, and the fraction of answers that reached `maxCompletionLength`. */
+  "completions/meanLength"?: number;
+  "completions/clippedRatio"?: number;
+  /** The fraction of tokens, or answers, whose ratio is clipped, in the last update. */
+  "clipRatio/regionMean"?: number;
+  /** Seconds in which the answers were drawn, which `seconds` does not count. */
+  drawingSeconds?: number;
 }
 
 /** An adapter in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`. */
@@ -234,10 +302,31 @@ export type ExamplePreview =
 export interface TrainHost {
   start(examples: TrainExample[], options: object, checkpoint: Uint8Array | undefined): Promise<TrainSummary>;
   step(): Promise<TrainStep | null>;
+  /** The answers of the next step; null after the last. Or those to the held-out prompts. */
+  draw(heldOut: boolean): Promise<DrawnAnswer[] | null>;
+  learn(rewards: readonly number[]): Promise<TrainStep>;
   measure(): Promise<number>;
   score(): Promise<number | undefined>;
   checkpoint(): Promise<Bytes>;
   adapter(): Promise<LoraAdapter>;
+}
+
+/** How a training run is begun. */
+export type RunOptions = TrainOptions & {
+  /** A checkpoint of the same examples and options. */
+  resume?: Uint8Array;
+  signal?: AbortSignal;
+  /** Judges the answers of `grpo` and `rloo`. */
+  reward?: Reward;
+};
+
+async function rewards(reward: Reward, answers: DrawnAnswer[]): Promise<readonly number[]> {
+  const found = await reward(answers);
+  const wrong = found.findIndex((r) => typeof r !== "number");
+  if (wrong >= 0) {
+    throw new SiskinError("invalid_request", `the reward of answer ${wrong + 1} is ${String(found[wrong])}, which is no number`);
+  }
+  return found;
 }
 
 /** Converts keys to the engine's names: `learningRate` to `learning_rate`. */
@@ -260,14 +349,20 @@ export class Training implements AsyncIterable<TrainStep> {
   readonly #host: TrainHost;
   readonly #signal: AbortSignal | undefined;
   readonly #begin: () => Promise<TrainSummary>;
+  readonly #reward: Reward | undefined;
   #summary: Promise<TrainSummary> | undefined;
 
-  constructor(host: TrainHost, examples: Promise<TrainExample[]>, options: TrainOptions & { resume?: Uint8Array; signal?: AbortSignal }) {
-    const { resume, signal, ...rest } = options;
+  constructor(host: TrainHost, examples: Promise<TrainExample[]>, options: RunOptions) {
+    const { resume, signal, reward, ...rest } = options;
+    this.#reward = reward;
     this.#host = host;
     this.#signal = signal;
     this.#begin = async () => {
       check("train", rest);
+      const isOfRewards = rest.objective === "grpo" || rest.objective === "rloo";
+      if (isOfRewards !== (reward !== undefined)) {
+        throw new SiskinError("invalid_request", "the objectives `grpo` and `rloo` need a `reward`, and no other has one");
+      }
       return host.start(await examples, snake(rest), resume);
     };
     // The rejection is seen by whoever awaits it later.
@@ -290,10 +385,24 @@ export class Training implements AsyncIterable<TrainStep> {
     await this.summary();
     for (;;) {
       if (this.#signal?.aborted) throw aborted();
-      const step = await this.#host.step();
+      const step = await (this.#reward ? this.#rewarded(this.#reward) : this.#host.step());
       if (!step) return;
       yield step;
     }
+  }
+
+  async #rewarded(reward: Reward): Promise<TrainStep | null> {
+    const answers = await this.#host.draw(false);
+    return answers && this.#host.learn(await rewards(reward, answers));
+  }
+
+  /** The mean reward of the likeliest answers to the held-out prompts; undefined if there are none, or no reward. */
+  async heldOutReward(): Promise<number | undefined> {
+    await this.summary();
+    const answers = this.#reward && (await this.#host.draw(true));
+    if (!this.#reward || !answers?.length) return undefined;
+    const found = await rewards(this.#reward, answers);
+    return found.reduce((sum, r) => sum + r, 0) / found.length;
   }
 
   /** Current loss of the held-out examples; undefined if there are none. */

@@ -148,6 +148,11 @@ export interface LoadOptions {
    * two need heads of a multiple of 32 dimensions.
    */
   cacheType?: CacheType | { keys?: CacheType; values?: CacheType };
+  /**
+   * Guesses the next tokens from what followed the last ones before, and checks several at once: the same answers, sooner
+   * where they repeat the prompt or themselves, as corrected texts and code do.
+   */
+  draft?: "ngram";
   onProgress?: (progress: Progress) => void;
   /** The device was lost during an answer and is being reopened. */
   onDeviceLost?: () => void;

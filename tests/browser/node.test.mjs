@@ -9,7 +9,7 @@ import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
 
 import { embed, embedMany } from "ai";
-import { Siskin, SiskinError } from "siskin";
+import { rewards, Siskin, SiskinError } from "siskin";
 import { createSiskin } from "siskin/ai-sdk";
 
 import { nativeRun } from "./native.mjs";
@@ -109,6 +109,60 @@ test("headers alone, and training", async () => {
   for await (const step of model.train(good, options)) margins.push(step["rewards/margins"]);
   assert.ok(Math.abs(margins[0]) < 1e-4 && margins[2] > margins[0], margins.join());
   model.unload();
+});
+
+test("answers that the model draws are rewarded by a function", async () => {
+  const model = await Siskin.load(gguf, { context: 64 });
+  const prompts = [{ prompt: "hello", wanted: 3 }, { prompt: "a b", answer: "c" }, { prompt: [{ role: "user", content: "d" }] }];
+  const options = { objective: "grpo", steps: 2, batchSize: 2, numGenerations: 4, maxCompletionLength: 6, rank: 2, validation: 0.3, warmupSteps: 0 };
+  const seen = [];
+  const letters = async (answers) => {
+    seen.push(answers);
+    return answers.map(({ completion }) => [...completion].filter((c) => /[a-z]/.test(c)).length);
+  };
+  const run = model.train(prompts, { ...options, reward: letters });
+  const steps = [];
+  for await (const step of run) steps.push(step);
+  assert.equal(steps.length, 2);
+  for (const [i, step] of steps.entries()) {
+    const found = await letters(seen[i]);
+    const mean = found.reduce((sum, r) => sum + r, 0) / found.length;
+    assert.equal(seen[i].length, 8);
+    assert.ok(Math.abs(step.reward - mean) < 1e-5 && step.gradNorm > 0 && step.drawingSeconds > 0, JSON.stringify(step));
+    assert.ok(step["completions/meanLength"] <= 6 && step.fracRewardZeroStd <= 1);
+  }
+  const all = seen.flat();
+  assert.ok(all.every((a) => typeof a.completion === "string" && typeof a.truncated === "boolean"));
+  assert.ok(all.some((a) => a.wanted === 3 || a.answer === "c"));
+  assert.equal(typeof (await run.heldOutReward()), "number");
+  const failure = (reward, more = {}) => model.train(prompts, { ...options, ...more, reward })[Symbol.asyncIterator]().next();
+  const judged = JSON.parse(readFileSync(join(root, "tests/fixtures/rewards/judged.json"), "utf8"));
+  for (const { reward, is, ...answer } of judged) assert.deepEqual(rewards[reward]([answer]), [is], JSON.stringify(answer));
+  assert.deepEqual(rewards.matches(/^\d+$/g)([{ completion: "12" }, { completion: "a 12" }, { completion: "3" }]), [1, 0, 1]);
+  assert.throws(() => rewards.answer([{ line: 4, completion: "a" }]), /example 4 has no answer/);
+  await assert.rejects(failure((a) => a.map(() => NaN)), /the reward of an answer to record \d is NaN/);
+  await assert.rejects(failure((a) => a.map(() => 1)), /all 8 answers of the first step have the reward 1/);
+  await assert.rejects(failure((a) => a.map(() => "1")), /the reward of answer 1 is 1, which is no number/);
+  await assert.rejects(failure(() => []), /0 rewards for 8 answers/);
+  await assert.rejects(failure(undefined), /need a `reward`/);
+  await assert.rejects(failure(letters, { objective: "sft" }), /no other has one/);
+  model.unload();
+});
+
+test("guesses of repeated tokens change no answer, and are counted", async () => {
+  const answer = async (draft) => {
+    const model = await Siskin.load(gguf, { draft });
+    const request = { messages: [{ role: "user", content: "a b c d a b c d a b c" }], max_tokens: 48 };
+    const { choices, usage } = await model.chat.completions.create(request);
+    model.unload();
+    return [choices[0].message.content, usage.completion_tokens, usage.completion_tokens_details];
+  };
+  const [plain, guessed] = [await answer(undefined), await answer("ngram")];
+  assert.deepEqual(guessed.slice(0, 2), plain.slice(0, 2));
+  assert.equal(plain[2], undefined);
+  const { accepted_prediction_tokens: right, rejected_prediction_tokens: wrong } = guessed[2];
+  assert.ok(right + wrong > 0 && right >= 0 && wrong >= 0, JSON.stringify(guessed[2]));
+  await assert.rejects(Siskin.load(gguf, { draft: "eagle" }), /there is no draft `eagle`; use ngram/);
 });
 
 test("what is no model is refused in one line", async () => {

@@ -345,3 +345,76 @@ test("the page: two examples and nothing held out end with an adapter too", asyn
   assert.deepEqual(noise, []);
   await context.close();
 });
+
+test("the page: what is rewarded is learned, and the answers that were drawn are shown", async () => {
+  const { page, noise, context } = await visit(browser, site.url, { viewport: { width: 360, height: 740 } });
+  await loadModel(page, `${site.url}tiny/llama/model.gguf`);
+  await view(page, "Train");
+  await page.getByLabel("What is rewarded").check();
+  const input = page.locator("section[aria-label=Examples] input[type=file]");
+  const lines = EXAMPLES.slice(0, 5).map((e) => JSON.stringify(e)).join("\n");
+  await input.setInputFiles({ name: "five.jsonl", mimeType: "", buffer: Buffer.from(lines) });
+  await page.getByLabel("An answer is good if").selectOption("it matches an expression");
+  await page.getByLabel("Regular expression").fill("(");
+  await page.getByText("This is not a regular expression.").waitFor();
+  await page.getByLabel("Regular expression").fill("[a-e]");
+  await page.getByLabel(/^Answers per question/).fill("4");
+  await page.getByLabel(/^Maximum answer length/).fill("8");
+  await page.getByLabel(/^Epochs/).fill("1");
+  await page.getByLabel(/^Held out/).fill("0.2");
+  await page.getByLabel(/^Maximum example length/).fill("64");
+  await page.getByText(/This run takes 2 steps/).waitFor();
+  await page.getByRole("button", { name: "Start", exact: true }).click();
+  await page.getByText("Done: 2 steps.").waitFor();
+  const drawn = page.locator("section[aria-label='Answers of the last step']");
+  assert.equal(await drawn.locator("table").count(), 2);
+  const rows = await drawn.locator("tbody tr").allInnerTexts();
+  assert.equal(rows.length, 8);
+  for (const row of rows) {
+    const [answer, reward] = row.split("\t");
+    assert.equal(Number(reward), /[a-e]/.test(answer) ? 1 : 0, row);
+  }
+  await page.getByText(/Mean reward \d\.\d\d; an answer has \d tokens on average\./).waitFor();
+  await page.locator(".chart[aria-label^='Mean reward'] canvas").waitFor();
+  await page.getByRole("button", { name: "Use it in Chat" }).waitFor();
+  const [scroll, width] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  assert.ok(scroll <= width, `${scroll} wide on a screen of ${width}`);
+  assert.deepEqual(noise, []);
+  await context.close();
+});
+
+test("the page: answers that are marked or edited in Chat are learned from", async () => {
+  const { page, noise, context } = await visit(browser, site.url);
+  await loadModel(page, `${site.url}tiny/llama/model.gguf`);
+  const own = await say(page, "a0 b");
+  const answer = page.locator("article.assistant").last();
+  await answer.getByRole("button", { name: "Edit the answer" }).click();
+  await page.getByLabel("Edit the answer").fill("c0 d e");
+  await page.getByRole("button", { name: "Keep", exact: true }).click();
+  await answer.getByText("c0 d e").waitFor();
+  await answer.getByRole("button", { name: "Good answer" }).click();
+  await answer.getByText("Kept as an example:").waitFor();
+  await answer.getByRole("button", { name: "Best version" }).click();
+  await answer.getByText("Kept as the better answer:").waitFor();
+  await answer.getByRole("button", { name: "Previous version" }).click();
+  assert.ok((await answer.innerText()).includes(own.slice(0, 5)));
+  await page.reload();
+  await opened(page);
+  await view(page, "Train");
+  assert.equal(await page.getByLabel("Answer 1", { exact: true }).inputValue(), "c0 d e");
+  await page.getByLabel("What is better").check();
+  assert.equal(await page.getByLabel("Question 1", { exact: true }).inputValue(), "a0 b");
+  assert.equal(await page.getByLabel("Better answer 1", { exact: true }).inputValue(), "c0 d e");
+  // The page shows no control characters.
+  const worse = await page.getByLabel("Worse answer 1", { exact: true }).inputValue();
+  assert.ok(worse.trim().startsWith(own.slice(0, 5)), `${worse} | ${own}`);
+  await page.getByLabel(/^Held out/).fill("0");
+  await page.getByLabel(/^Epochs/).fill("8");
+  await page.getByText(/This run takes 8 steps/).waitFor();
+  await page.getByRole("button", { name: "Start", exact: true }).click();
+  await page.getByText("Done: 8 steps.").waitFor();
+  const margin = /the better answers lead by (-?[\d.]+)\./.exec(await page.locator("section[aria-label=Training]").innerText());
+  assert.ok(Number(margin[1]) > 0, margin[0]);
+  assert.deepEqual(noise, []);
+  await context.close();
+});

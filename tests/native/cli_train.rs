@@ -397,7 +397,7 @@ fn what_is_wrong_is_told_before_any_step() {
         "--out",
         &out,
     ]);
-    assert!(error.contains("no assistant turn"), "{error}");
+    assert!(error.contains("record 1: it has no answer"), "{error}");
 }
 
 /// PEFT's own files, as it saved them, give PEFT's logits.

@@ -196,6 +196,7 @@ fn attention_of_many_rows_is_that_of_each() {
             position,
             slot: 0,
             blocks: blocks.clone(),
+            windowed: vec![],
             choices: 0,
             sampling: Sampling::default(),
             allowed: None,

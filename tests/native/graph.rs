@@ -1,7 +1,7 @@
 //! Shapes, fusion, liveness: no device.
 
 use siskin_formats::Checkpoint;
-use siskin_graph::{CacheTypes, Fusion, Graph, HeadsSpec, NodeId, Op, Plan, Rows, Step};
+use siskin_graph::{CacheTypes, Capacity, Fusion, Graph, HeadsSpec, NodeId, Op, Plan, Rows, Step};
 use siskin_models::{Head, Model};
 use siskin_tests::fixture;
 
@@ -152,7 +152,7 @@ fn the_arena_does_not_grow_with_depth() {
 fn the_cache_figure() {
     // 2 layers, keys and values, 2 heads of 16, 100 tokens, f16.
     assert_eq!(
-        graph("llama", Head::Next).cache_bytes(100, CacheTypes::default()),
+        graph("llama", Head::Next).cache_bytes(Capacity::alone(100), CacheTypes::default()),
         2 * 2 * 2 * 16 * 100 * 2
     );
 }

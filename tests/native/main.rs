@@ -11,6 +11,7 @@ mod cli_export;
 mod cli_quantize;
 mod cli_reasoning;
 mod cli_recipe;
+mod cli_rewards;
 mod cli_serve;
 // Its tools are commands of a POSIX shell.
 #[cfg(unix)]
@@ -43,6 +44,7 @@ mod real_encoder;
 mod real_model;
 mod recurrent;
 mod refusals;
+mod rewards;
 mod saved;
 mod sequences;
 mod serve;
@@ -62,3 +64,4 @@ mod tiny_models;
 mod torchao;
 mod training;
 mod turns;
+mod windows;

@@ -414,6 +414,9 @@ fn recipes_run() {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("adapter");
+        let is_of_rewards = ["grpo", "rloo"].contains(&name.as_str());
+        // The tiny model never answers well.
+        let reward = ["--reward", "regex:[a-e]"];
         let run = siskin_tests::command::siskin()
             .current_dir(&root)
             .arg("train")
@@ -421,28 +424,37 @@ fn recipes_run() {
             .args(["--model", &siskin_tests::command::tiny("llama")])
             .args(["--device", "cpu", "--steps", "2", "--json", "--out"])
             .arg(&out)
+            .args(reward.iter().filter(|_| is_of_rewards))
             .output()
             .unwrap();
         let error = String::from_utf8_lossy(&run.stderr);
         assert!(run.status.success(), "{name}: {error}");
         let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
         assert_eq!(report["summary"]["objective"], *name);
-        assert!(
-            report["last_step"]["rewards/chosen"].is_number(),
-            "{report}"
-        );
-        assert!(
-            report["held_out_rewards"]["rewards/chosen"].is_number(),
-            "{report}"
-        );
+        let (last, held_out, metric) = match is_of_rewards {
+            true => (
+                &report["last_step"]["reward"],
+                &report["held_out_reward_after"],
+                "reward_std",
+            ),
+            false => (
+                &report["last_step"]["rewards/chosen"],
+                &report["held_out_rewards"]["rewards/chosen"],
+                "rewards/margins",
+            ),
+        };
+        assert!(last.is_number() && held_out.is_number(), "{report}");
         let metrics = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
         assert!(
-            metrics.lines().count() == 3 && metrics.contains("rewards/margins"),
+            metrics.lines().count() == 3 && metrics.contains(metric),
             "{metrics}"
         );
         Adapter::open(&out).unwrap();
         names.push(name);
     }
     names.sort();
-    assert_eq!(names, ["cpo", "dpo", "kto", "orpo", "simpo"]);
+    assert_eq!(
+        names,
+        ["cpo", "dpo", "grpo", "kto", "orpo", "rloo", "simpo"]
+    );
 }

@@ -452,6 +452,43 @@ fn what_cannot_be_learned_from_is_told() {
     );
 }
 
+/// A long text is cut into chunks, and each of its tokens is learned once.
+#[test]
+fn long_texts_are_cut_into_chunks() {
+    let text = format!(
+        "{{\"text\":\"{}\"}}\n{{\"text\":\"a b\"}}",
+        "x y ".repeat(60)
+    );
+    let records = Dataset::parse("a.jsonl", &text).unwrap().records;
+    let summary = |chunk_overlap, max_seq_len| {
+        let options = TrainOptions {
+            chunk_overlap,
+            max_seq_len,
+            validation: 0.0,
+            ..options()
+        };
+        let run = Run::new(DeviceRequest::Cpu, &records, options).unwrap();
+        run.trainer.summary().clone()
+    };
+    let whole = summary(None, 128);
+    assert_eq!((whole.examples, whole.cut), (2, 1));
+    let learned: Vec<usize> = [0, 8, 16]
+        .map(|overlap| {
+            let found = summary(Some(overlap), 32);
+            assert!(found.cut == 0 && found.examples > 4, "{found:?}");
+            found.learned
+        })
+        .to_vec();
+    assert!(learned[0] > whole.learned && learned.iter().all(|n| *n == learned[0]));
+    let options = TrainOptions {
+        chunk_overlap: Some(20),
+        max_seq_len: 32,
+        ..options()
+    };
+    let error = Run::new(DeviceRequest::Cpu, &records, options).err();
+    assert!(error.unwrap().to_string().contains("chunk_overlap is 20"));
+}
+
 /// Saved and read again, in PEFT's layout; and refused by a model of other shapes.
 #[test]
 fn adapters_go_out_and_come_back() {

@@ -30,6 +30,7 @@ mod project;
 mod recipe;
 mod remedy;
 mod requantise;
+mod rewards;
 mod rounds;
 mod run;
 mod samples;
@@ -42,6 +43,7 @@ mod tokenize;
 mod tools;
 mod train;
 mod train_folder;
+mod train_rewards;
 
 use std::process::ExitCode;
 

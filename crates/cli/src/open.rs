@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use siskin_engine::{
-    Adapter, DeviceRequest, GenerateOptions, ModelFiles, OpenOptions, Precision, Progress,
+    Adapter, DeviceRequest, GUESSES, GenerateOptions, ModelFiles, OpenOptions, Precision, Progress,
     RopeScaling, Sampling, Session, new_seed,
 };
 use siskin_formats::Checkpoint;
@@ -13,10 +13,6 @@ use siskin_models::Model;
 
 use crate::args::{AdapterArgs, DeviceArgs, DraftArg, ModelArgs, PrecisionArg, SamplingArgs};
 use crate::stop;
-
-/// The most tokens that are guessed at once with `--draft ngram`: a step of some rows costs little more than one of one
-/// row.
-const GUESSES: usize = 8;
 
 /// Where `cargo xtask demo` keeps the models that it downloads; `SISKIN_MODELS` sets another folder.
 fn models_dir() -> PathBuf {
@@ -120,6 +116,12 @@ impl Opening {
         self
     }
 
+    /// With room for so many tokens of all answers together, at least a context.
+    pub fn with_cache(mut self, tokens: usize) -> Self {
+        self.options.cache_tokens = Some(tokens);
+        self
+    }
+
     pub async fn open(
         &self,
         path: &Path,
@@ -144,8 +146,12 @@ impl Opening {
 
 /// Opens a model for so many answers at once, with a progress bar on stderr if that is a terminal.
 pub async fn open_for(model: &Path, args: &DeviceArgs, sequences: usize) -> Result<Session> {
+    open_as(model, &Opening::of(args, sequences)?).await
+}
+
+/// Opens a model with a progress bar on stderr if that is a terminal.
+pub async fn open_as(model: &Path, opening: &Opening) -> Result<Session> {
     let path = resolve(model)?;
-    let opening = Opening::of(args, sequences)?;
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("loading {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")
             .context("progress style")?,

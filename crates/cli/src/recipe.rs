@@ -11,6 +11,7 @@ use toml::{Table, Value};
 use crate::args::{
     CacheArgs, DeviceArgs, DraftArg, ModelArgs, PrecisionArg, TrainArgs, parse_device,
 };
+use crate::rewards::Rewards;
 
 /// What a recipe sets besides the training options.
 pub struct Recipe {
@@ -19,6 +20,8 @@ pub struct Recipe {
     /// What is held out, if it is a file of its own.
     pub validation_data: Option<PathBuf>,
     pub out: PathBuf,
+    /// What answers are rewarded for, if the objective draws them.
+    pub rewards: Rewards,
     pub options: TrainOptions,
 }
 
@@ -28,6 +31,7 @@ fn name<T: ValueEnum>(value: Option<T>) -> Option<Value> {
 }
 
 const OWN_KEYS: [&str; 5] = ["model", "data", "validation_data", "out", "device"];
+const LISTS: [&str; 2] = ["rewards", "reward_weights"];
 
 impl Recipe {
     pub fn read(args: &TrainArgs) -> Result<Self> {
@@ -48,6 +52,8 @@ impl Recipe {
             ("beta", number(args.beta)),
             ("loss_type", name(args.loss_type)),
             ("label_smoothing", number(args.label_smoothing)),
+            ("num_generations", count(args.num_generations)),
+            ("max_completion_length", count(args.max_completion_length)),
             ("epochs", count(args.epochs)),
             ("steps", count(args.steps)),
             ("rank", count(args.rank)),
@@ -56,6 +62,7 @@ impl Recipe {
             ("learning_rate", number(args.learning_rate)),
             ("batch_size", count(args.batch_size)),
             ("max_seq_len", count(args.max_seq_len)),
+            ("chunk_overlap", count(args.chunk_overlap)),
             ("validation", number(args.validation)),
             ("seed", args.seed.map(|s| Value::from(s as i64))),
         ];
@@ -72,6 +79,10 @@ impl Recipe {
         }
         if args.validation_data.is_some() {
             table.remove("validation");
+        }
+        if !args.rewards.is_empty() {
+            table.insert("rewards".into(), args.rewards.clone().into());
+            table.remove("reward_weights");
         }
         Self::of(table, args.profile)
     }
@@ -90,6 +101,7 @@ impl Recipe {
         if table.contains_key("validation") && table.contains_key("validation_data") {
             bail!("the recipe has `validation` and `validation_data`; give one of them");
         }
+        let rewards = rewards(&mut table)?;
         let mut own = |key: &str| match table.remove(key) {
             Some(Value::String(s)) => Ok(Some(s)),
             None => Ok(None),
@@ -104,7 +116,9 @@ impl Recipe {
         };
         let device = device?.unwrap_or_else(|| "auto".into());
         let options = options(table)?;
+        check_rewards(&options, &rewards)?;
         Ok(Self {
+            rewards,
             model: ModelArgs {
                 model: needed(model?, "model")?.into(),
                 on: DeviceArgs {
@@ -135,6 +149,38 @@ fn table(path: &Path) -> Result<Table> {
         .with_context(|| format!("the recipe {name} is not valid TOML"))
 }
 
+fn rewards(table: &mut Table) -> Result<Rewards> {
+    let [specs, weights] = LISTS.map(|key| table.remove(key));
+    let specs: Vec<String> = match specs {
+        Some(specs) => specs
+            .try_into()
+            .context("`rewards` must be a list of texts, such as [\"json\"]")?,
+        None => vec![],
+    };
+    let weights: Vec<f32> = match weights {
+        Some(weights) => weights
+            .try_into()
+            .context("`reward_weights` must be a list of numbers")?,
+        None => vec![],
+    };
+    Rewards::parse(&specs, &weights)
+}
+
+fn check_rewards(options: &TrainOptions, rewards: &Rewards) -> Result<()> {
+    let objective = options.objective;
+    match (objective.is_of_rewards(), rewards.is_empty()) {
+        (true, true) => bail!(
+            "the objective {} needs a reward; use --reward, or a recipe with `rewards`",
+            objective.name()
+        ),
+        (false, false) => bail!(
+            "rewards are for the objectives grpo and rloo, and the objective is {}",
+            objective.name()
+        ),
+        _ => Ok(()),
+    }
+}
+
 fn options(table: Table) -> Result<TrainOptions> {
     let known = serde_json::to_value(TrainOptions::default())?;
     let known: Vec<&str> = known
@@ -143,7 +189,8 @@ fn options(table: Table) -> Result<TrainOptions> {
         .flatten()
         .map(|(k, _)| k.as_str())
         .collect();
-    let names: Vec<&str> = known.iter().copied().chain(OWN_KEYS).collect();
+    let names = known.iter().copied().chain(OWN_KEYS).chain(LISTS);
+    let names: Vec<&str> = names.collect();
     if let Some(wrong) = table.keys().find(|k| !known.contains(&k.as_str())) {
         match nearest(wrong, &names) {
             Some(right) => {

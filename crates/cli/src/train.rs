@@ -8,16 +8,21 @@ use anyhow::{Context, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use siskin_engine::{GenerateOptions, Session};
-use siskin_text::{Message, RenderRequest};
+use siskin_text::Message;
 use siskin_train::{
     BadRecord, Dataset, Error, HeldOut, Preferences, Record, StepReport, Summary, Trainer,
-    TrainingPlan,
+    TrainingPlan, render_question,
 };
 
 use crate::args::TrainArgs;
+use crate::open::Opening;
 use crate::recipe::Recipe;
+use crate::rewards::Rewards;
 use crate::train_folder::{Start, TrainFolder, resume};
-use crate::{open, stop};
+use crate::{open, stop, train_rewards};
+
+/// Answers that are drawn at once. More take memory, and a step of so many rows is as efficient as longer ones.
+const MOST_AT_ONCE: usize = 16;
 
 /// Any more are counted but not shown.
 const SHOWN: usize = 20;
@@ -64,20 +69,8 @@ fn questions(session: &Session, trainer: &Trainer, records: &[Record]) -> Vec<Qu
     let text = &session.text;
     let question = |record: &Record| {
         let conversation = record.example.question()?;
+        let prompt = render_question(text, &conversation).ok()?.ok()?;
         let messages = conversation.messages;
-        let tokens = if text.template().is_some() {
-            let request = RenderRequest {
-                messages: &messages,
-                tools: &conversation.tools,
-                add_generation_prompt: true,
-                kwargs: conversation.chat_template_kwargs,
-                ..RenderRequest::default()
-            };
-            text.encode_rendered(&text.render(&request).ok()?).ok()?
-        } else {
-            text.encode(messages.first()?.content()).ok()?
-        };
-        let prompt: Vec<u32> = tokens.iter().map(|t| t.id).collect();
         let fits = !messages.is_empty() && prompt.len() + ANSWER <= session.context();
         fits.then_some(Question { messages, prompt })
     };
@@ -110,6 +103,8 @@ async fn answers(session: &mut Session, questions: &[Question]) -> Result<Vec<St
 struct Results {
     /// Of the held-out examples.
     score: Option<HeldOut>,
+    /// The mean reward of the answers to held-out prompts.
+    reward: Option<f32>,
     answers: Vec<String>,
 }
 
@@ -152,7 +147,15 @@ pub async fn train(args: TrainArgs) -> Result<()> {
         _ => Start::New,
     };
     let folder = TrainFolder::open(&recipe.out, start)?;
-    let mut session = open::open(&recipe.model).await?;
+    let model = &recipe.model;
+    let mut opening = Opening::of(&model.on, 1)?;
+    if recipe.options.objective.is_of_rewards() {
+        let drawn = recipe.options.num_generations() * recipe.options.batch_size;
+        let sequences = drawn.min(MOST_AT_ONCE);
+        opening =
+            Opening::of(&model.on, sequences)?.with_cache(sequences * recipe.options.max_seq_len);
+    }
+    let mut session = open::open_as(&model.model, &opening).await?;
     let data = recipe.data.display().to_string();
     let plan = TrainingPlan::with_validation(&session, &records, &validation, recipe.options);
     let plan = plan.map_err(|e| in_file(e, &data))?;
@@ -170,11 +173,9 @@ pub async fn train(args: TrainArgs) -> Result<()> {
         session,
         trainer,
         folder,
+        rewards: recipe.rewards,
     };
-    let before = Results {
-        answers: answers(&mut run.session, &questions).await?,
-        score: run.trainer.score(&mut run.session).await?,
-    };
+    let before = run.results(&questions).await?;
     if args.resume {
         resume(&mut run.trainer, &mut run.session, &recipe.out)?;
         run.folder.forget_after(run.trainer.done())?;
@@ -183,6 +184,7 @@ pub async fn train(args: TrainArgs) -> Result<()> {
         run.folder.metric(&json!({
             "step": 0,
             "held_out": before.score.map(|s| s.loss),
+            "held_out_reward": before.reward,
             "held_out_rewards/accuracies": accuracies(before.score),
         }))?;
     }
@@ -202,10 +204,7 @@ pub async fn train(args: TrainArgs) -> Result<()> {
             "stopped early, after step {done}: the held-out loss was lowest after step {best}"
         );
     }
-    let after = Results {
-        score: run.trainer.score(&mut run.session).await?,
-        answers: answers(&mut run.session, &questions).await?,
-    };
+    let after = run.results(&questions).await?;
     let results = [&before, &after];
     report(
         &args,
@@ -256,9 +255,28 @@ struct Run {
     session: Session,
     trainer: Trainer,
     folder: TrainFolder,
+    rewards: Rewards,
 }
 
 impl Run {
+    /// What the model gives now.
+    async fn results(&mut self, questions: &[Question]) -> Result<Results> {
+        let bar = ProgressBar::new_spinner();
+        let reward = match self.trainer.needs_rewards() {
+            true => {
+                train_rewards::held_out(&self.trainer, &mut self.session, &self.rewards, &bar)
+                    .await?
+            }
+            false => None,
+        };
+        bar.finish_and_clear();
+        Ok(Results {
+            answers: answers(&mut self.session, questions).await?,
+            score: self.trainer.score(&mut self.session).await?,
+            reward,
+        })
+    }
+
     /// Takes the remaining steps with a progress bar.
     async fn steps_with_bar(
         &mut self,
@@ -281,7 +299,7 @@ impl Run {
                 mebibytes(summary.memory.total),
             ));
         };
-        let ended = self.steps(checkpoint_every, show).await;
+        let ended = self.steps(checkpoint_every, &bar, show).await;
         let ended = ended.map_err(|e| {
             bar.abandon();
             anyhow!("{e:#}; {}", self.folder.kept())
@@ -294,16 +312,20 @@ impl Run {
     async fn steps(
         &mut self,
         checkpoint_every: usize,
+        bar: &ProgressBar,
         show: impl Fn(&StepReport),
     ) -> Result<Ended> {
         let mut last = None;
         while !self.trainer.is_finished() {
-            if stop::flow() == ControlFlow::Break(()) {
+            let report = match stop::flow() {
+                ControlFlow::Break(()) => None,
+                ControlFlow::Continue(()) => self.step(bar).await?,
+            };
+            let Some(report) = report else {
                 self.checkpoint().await?;
                 let was_stopped = true;
                 return Ok(Ended { was_stopped, last });
-            }
-            let report = self.trainer.step(&mut self.session).await?;
+            };
             self.folder.metric(&report)?;
             show(&report);
             last = Some(report);
@@ -315,11 +337,26 @@ impl Run {
         Ok(Ended { was_stopped, last })
     }
 
+    /// `None` if the program is stopped before the step is taken.
+    async fn step(&mut self, bar: &ProgressBar) -> Result<Option<StepReport>> {
+        let Self {
+            session,
+            trainer,
+            folder,
+            rewards,
+        } = self;
+        match trainer.needs_rewards() {
+            true => train_rewards::step(trainer, session, rewards, folder, bar).await,
+            false => Ok(Some(trainer.step(session).await?)),
+        }
+    }
+
     async fn checkpoint(&mut self) -> Result<()> {
         let Self {
             session,
             trainer,
             folder,
+            ..
         } = self;
         folder.checkpoint(trainer, session).await
     }
@@ -327,6 +364,9 @@ impl Run {
 
 /// For the progress bar.
 fn rewards(report: &StepReport) -> String {
+    if let Some(rewarded) = &report.rewarded {
+        return format!(" reward {:.3}", rewarded.reward);
+    }
     let found = report.preferences.as_ref();
     let margin = found
         .and_then(|p| p.margins)
@@ -388,6 +428,8 @@ fn report(
             "summary": summary,
             "held_out_before": before.score.map(|s| s.loss),
             "held_out_after": after.score.map(|s| s.loss),
+            "held_out_reward_before": before.reward,
+            "held_out_reward_after": after.reward,
             "held_out_rewards": after.score.and_then(|s| s.preferences),
             "last_step": steps.last,
             "best_step": steps.best,
@@ -405,6 +447,12 @@ fn report(
         if let Some(found) = after.preferences {
             writeln!(stdout, "{}", held_out_rewards(found))?;
         }
+    }
+    if let [Some(before), Some(after)] = [before.reward, after.reward] {
+        writeln!(
+            stdout,
+            "held-out reward: {before:.4} before, {after:.4} after"
+        )?;
     }
     for ((question, before), after) in samples() {
         let question = question.messages.last().map_or("", |m| m.content());

@@ -71,6 +71,8 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 const METRICS: &str = "metrics.jsonl";
+/// Answers that were drawn, with their rewards.
+const COMPLETIONS: &str = "completions.jsonl";
 const LOCK: &str = "training.lock";
 /// Files whose presence makes a folder an adapter folder.
 const ADAPTER: [&str; 3] = [
@@ -94,6 +96,8 @@ pub struct TrainFolder {
     folder: PathBuf,
     /// Set once training has begun.
     metrics: Option<File>,
+    /// Set once an answer was drawn.
+    completions: Option<File>,
     lock: Option<File>,
     was_made: bool,
 }
@@ -108,6 +112,7 @@ impl TrainFolder {
         let mut this = Self {
             folder: folder.into(),
             metrics: None,
+            completions: None,
             lock: None,
             was_made,
         };
@@ -131,7 +136,12 @@ impl TrainFolder {
     /// Begins a new training run: what an earlier one left is removed, and the first checkpoint is written before any
     /// step, so that the run can be resumed from the start.
     pub async fn begin(&mut self, trainer: &Trainer, session: &mut Session) -> Result<()> {
-        let ours = ["adapter_config.json", "adapter_model.safetensors", METRICS];
+        let ours = [
+            "adapter_config.json",
+            "adapter_model.safetensors",
+            METRICS,
+            COMPLETIONS,
+        ];
         let old = ours.map(|file| self.folder.join(file));
         for path in old.into_iter().chain(checkpoints(&self.folder)) {
             if path.exists() {
@@ -144,10 +154,17 @@ impl TrainFolder {
 
     /// Drops what was written after the checkpoint from which training resumes.
     pub fn forget_after(&mut self, step: usize) -> Result<()> {
-        let path = self.folder.join(METRICS);
+        for file in [METRICS, COMPLETIONS] {
+            self.forget_lines_after(file, step)?;
+        }
+        self.open_metrics()
+    }
+
+    fn forget_lines_after(&self, file: &str, step: usize) -> Result<()> {
+        let path = self.folder.join(file);
         let text = match std::fs::read_to_string(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-            text => text.context("cannot read metrics.jsonl")?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            text => text.with_context(|| format!("cannot read {file}"))?,
         };
         let is_kept = |line: &&str| {
             let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
@@ -158,16 +175,30 @@ impl TrainFolder {
             .filter(is_kept)
             .map(|l| format!("{l}\n"))
             .collect();
-        write_whole(&path, kept.as_bytes())?;
-        self.open_metrics()
+        write_whole(&path, kept.as_bytes())
+    }
+
+    fn append(&self, file: &str) -> Result<File> {
+        let path = self.folder.join(file);
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        file.with_context(|| format!("cannot write {}", path.display()))
     }
 
     fn open_metrics(&mut self) -> Result<()> {
-        let path = self.folder.join(METRICS);
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        self.metrics = Some(file);
+        self.metrics = Some(self.append(METRICS)?);
         Ok(())
+    }
+
+    /// Adds an answer that was drawn.
+    pub fn completion(&mut self, line: &impl serde::Serialize) -> Result<()> {
+        let line = serde_json::to_string(line)?;
+        if self.completions.is_none() {
+            self.completions = Some(self.append(COMPLETIONS)?);
+        }
+        let Some(file) = &mut self.completions else {
+            return Ok(());
+        };
+        writeln!(file, "{line}").context("cannot write completions.jsonl")
     }
 
     pub fn metric(&mut self, line: &impl serde::Serialize) -> Result<()> {

@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use siskin_formats::{TensorType, decode, encode};
-use siskin_graph::{BLOCK_TOKENS, Cache, CacheType, CacheTypes};
+use siskin_graph::{BLOCK_TOKENS, Cache, CacheType, CacheTypes, SequenceRows};
 
 /// The keys or the values of one layer: rows of one head each, stored as in files.
 #[derive(Debug)]
@@ -78,6 +78,8 @@ impl Side {
 pub struct KvCache {
     /// Heads and their dimensions.
     pub shape: Cache,
+    /// Whether it holds a window only, so that its blocks are those of [`SequenceRows::windowed`].
+    pub windowed: bool,
     keys: Side,
     values: Side,
 }
@@ -94,6 +96,7 @@ impl KvCache {
         };
         Self {
             shape,
+            windowed: false,
             keys: side(types.keys),
             values: side(types.values),
         }
@@ -102,6 +105,11 @@ impl KvCache {
     fn row(&self, blocks: &[u32], head: usize, position: usize) -> usize {
         let (block, within) = (position / BLOCK_TOKENS, position % BLOCK_TOKENS);
         (blocks[block] as usize * self.shape.n_kv_heads + head) * BLOCK_TOKENS + within
+    }
+
+    /// The blocks of a sequence that are this cache's.
+    pub fn blocks<'a>(&self, sequence: &'a SequenceRows) -> &'a [u32] {
+        sequence.list(self.windowed)
     }
 
     /// Writes the keys and values of a sequence's token, `[n_kv_heads · head_dim]` each.

@@ -1,4 +1,6 @@
-use siskin_graph::{BLOCK_TOKENS, CacheBytes, CacheTypes, Graph, NodeId, Rows, StepInput};
+use siskin_graph::{
+    BLOCK_TOKENS, Cache, CacheBytes, CacheTypes, Capacity, Graph, NodeId, Rows, StepInput,
+};
 
 use crate::nodes::{At, Over, Run, State};
 use crate::plan::CpuPlan;
@@ -11,8 +13,7 @@ pub struct CpuDevice {
     /// The arithmetic of linears over quantised weights.
     pub precision: Precision,
     pub(crate) state: State,
-    /// Of each cache.
-    blocks: usize,
+    capacity: Capacity,
     /// The recurrent states of [`Self::keep_states`].
     kept_states: Vec<Vec<f32>>,
 }
@@ -23,7 +24,7 @@ impl CpuDevice {
         Self {
             precision,
             state: State::default(),
-            blocks: 0,
+            capacity: Capacity::alone(0),
             kept_states: vec![],
         }
     }
@@ -45,16 +46,27 @@ impl CpuDevice {
         CpuPlan::new(graph, [rows, samples], places)
     }
 
-    /// Creates empty caches of `blocks` blocks, and recurrent states.
+    /// Creates empty caches and recurrent states.
     ///
     /// # Panics
     /// If a type cannot store the heads of one ([`siskin_graph::CacheType::stores`]).
-    pub fn set_caches(&mut self, graph: &Graph, blocks: usize, types: CacheTypes) {
-        self.blocks = blocks;
-        let caches = graph.caches.iter();
-        self.state.caches = caches.map(|c| KvCache::new(*c, blocks, types)).collect();
+    pub fn set_caches(&mut self, graph: &Graph, capacity: Capacity, types: CacheTypes) {
+        self.capacity = capacity;
+        let cache = |(shape, window): (&Cache, Option<usize>)| {
+            let windowed = capacity.is_windowed(window);
+            let mut cache = KvCache::new(*shape, capacity.blocks_of(windowed), types);
+            cache.windowed = windowed;
+            cache
+        };
+        let caches = graph.caches.iter().zip(graph.windows());
+        self.state.caches = caches.map(cache).collect();
         self.state.states = graph.states.iter().map(|len| vec![0.0; *len]).collect();
         self.kept_states.clear();
+    }
+
+    /// What the caches have room for.
+    pub fn capacity(&self) -> Capacity {
+        self.capacity
     }
 
     /// Keeps a copy of the recurrent states, in place of the one before.
@@ -72,19 +84,22 @@ impl CpuDevice {
         self.state.weights.bytes()
     }
 
-    /// Copies a block of all caches over another one.
-    pub fn copy_block(&mut self, from: u32, to: u32) {
+    /// Copies a block of all caches that hold a window, or all tokens, over another one.
+    pub fn copy_block(&mut self, windowed: bool, from: u32, to: u32) {
         let caches = self.state.caches.iter_mut();
+        let caches = caches.filter(|cache| cache.windowed == windowed);
         caches.for_each(|cache| cache.copy_block(from, to));
     }
 
-    /// What some blocks of all caches hold, and the recurrent states.
-    pub fn cache_bytes(&self, blocks: &[u32]) -> CacheBytes {
+    /// What some blocks hold, and the recurrent states: blocks of caches that hold all tokens, and of those that hold a
+    /// window.
+    pub fn cache_bytes(&self, [all, windowed]: [&[u32]; 2]) -> CacheBytes {
+        let of = |c: &KvCache| c.block_bytes(if c.windowed { windowed } else { all });
         let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let caches = self.state.caches.iter();
         let states = self.state.states.iter().enumerate();
         CacheBytes {
-            caches: caches.map(|c| c.block_bytes(blocks)).collect(),
+            caches: caches.map(of).collect(),
             states: states
                 .map(|(i, state)| {
                     let kept = self.kept_states.get(i).map_or(&[][..], |kept| kept);
@@ -98,7 +113,11 @@ impl CpuDevice {
     ///
     /// # Errors
     /// If that is of other caches.
-    pub fn set_cache_bytes(&mut self, blocks: &[u32], bytes: &CacheBytes) -> Result<()> {
+    pub fn set_cache_bytes(
+        &mut self,
+        [all, windowed]: [&[u32]; 2],
+        bytes: &CacheBytes,
+    ) -> Result<()> {
         let State { caches, states, .. } = &mut self.state;
         let values = |bytes: &[u8]| -> Vec<f32> {
             let values = bytes.as_chunks().0.iter();
@@ -114,7 +133,10 @@ impl CpuDevice {
             && states.len() == read.len()
             && states.iter().zip(&read).all(is_state);
         let mut caches = caches.iter_mut().zip(&bytes.caches);
-        if !fits || !caches.all(|(cache, bytes)| cache.set_block_bytes(blocks, bytes)) {
+        let mut set = |(cache, bytes): (&mut KvCache, _)| {
+            cache.set_block_bytes(if cache.windowed { windowed } else { all }, bytes)
+        };
+        if !fits || !caches.all(&mut set) {
             return Err(Error::OtherCaches);
         }
         self.kept_states = read.iter().map(|[_, kept]| kept.clone()).collect();
@@ -152,7 +174,7 @@ impl CpuDevice {
     /// If the step does not fit the plan or the caches, or a weight is missing.
     pub fn run(&mut self, plan: &CpuPlan, step: &StepInput) -> Result<()> {
         let (rows, samples) = (step.rows(), step.samples());
-        let has_room = plan.graph.caches.is_empty() || step.fits(self.blocks);
+        let has_room = plan.graph.caches.is_empty() || step.fits(self.capacity);
         let tokens = match &step.tokens {
             Some(tokens) => tokens.clone(),
             None => self.state.chosen.clone(),
@@ -162,7 +184,7 @@ impl CpuDevice {
             return Err(Error::ContextFull {
                 rows,
                 position: step.sequences.first().map_or(0, |s| s.position),
-                context: self.blocks * BLOCK_TOKENS,
+                context: self.capacity.blocks * BLOCK_TOKENS,
             });
         }
         let State {

@@ -308,9 +308,11 @@ impl State {
             Op::KvAppend { cache } => {
                 let (k, v) = (arena.read(at.input(0)), arena.read(at.input(1)));
                 let sequences = run.step(node.op)?.sequences.iter();
-                let blocks = sequences.flat_map(|s| std::iter::repeat_n(&s.blocks, s.rows));
-                for (r, blocks) in blocks.enumerate() {
-                    caches[cache.0].write(blocks, run.position(r), k.row(r), v.row(r));
+                let cache = &mut caches[cache.0];
+                let of_rows = sequences.flat_map(|s| std::iter::repeat_n(s, s.rows));
+                for (r, sequence) in of_rows.enumerate() {
+                    let blocks = cache.blocks(sequence);
+                    cache.write(blocks, run.position(r), k.row(r), v.row(r));
                 }
             }
             Op::Attention { cache, spec } => {

@@ -1,6 +1,6 @@
 //! LoRA adapters in memory, and their application to a model.
 
-use siskin_formats::Checkpoint;
+use siskin_formats::{Checkpoint, sort_by};
 use siskin_graph::{Graph, LoraSpec, NodeId, Op};
 use siskin_models::Model;
 
@@ -242,7 +242,7 @@ impl Adapter {
             .filter(|p| siskin_models::is_in_layer(&p.0))
             .collect();
         let mut known: Vec<String> = projections.iter().map(|p| last(&p.0)).collect();
-        known.sort();
+        sort_by(&mut known, &mut |a, b| a.cmp(b));
         known.dedup();
         if let Some(wrong) = targets
             .iter()
@@ -289,7 +289,7 @@ impl Adapter {
 
 /// In the order in which files have them.
 pub(crate) fn sort(modules: &mut [AdapterModule]) {
-    modules.sort_by(|a, b| a.name.cmp(&b.name));
+    sort_by(modules, &mut |a, b| a.name.cmp(&b.name));
 }
 
 /// Each linear projection of a graph with its shape `[n, k]`. Routers, and the experts that they choose, cannot be

@@ -3,6 +3,7 @@
 //! parts from the base again when it loads one; here the base does not change, and a second low-rank product subtracts
 //! them from the result: `W − c B₀ A₀ + s B A`.
 
+use siskin_formats::sort_by;
 use siskin_models::Model;
 
 use crate::adapter::{EMBEDDING_WEIGHT, HEAD_WEIGHT, Replaced};
@@ -252,7 +253,7 @@ fn rotate(rows: &[Vec<f64>], space: &mut [Vec<f64>]) {
     }
     let mut order: Vec<usize> = (0..space.len()).collect();
     let size = |i: &usize| dot(&images[*i], &images[*i]);
-    order.sort_by(|a, b| size(b).total_cmp(&size(a)));
+    sort_by(&mut order, &mut |a, b| size(b).total_cmp(&size(a)));
     let sorted: Vec<Vec<f64>> = order.iter().map(|i| space[*i].clone()).collect();
     space.clone_from_slice(&sorted);
 }

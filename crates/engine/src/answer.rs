@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use siskin_formats::sort_by;
 use siskin_graph::Sampling;
 use siskin_text::TextModel;
 
@@ -183,7 +184,7 @@ pub(crate) fn logprobs_of(text: &TextModel, logits: &[f32], n: usize) -> Vec<Top
         order.select_nth_unstable_by(n - 1, by_logit);
     }
     order.truncate(n);
-    order.sort_by(by_logit);
+    sort_by(&mut order, &mut |a, b| by_logit(a, b));
     let top = |id: u32| TopLogprob {
         id,
         piece: text.piece(id),

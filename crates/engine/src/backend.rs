@@ -135,17 +135,18 @@ pub trait Backend: Movable {
         rows: usize,
     ) -> LocalFuture<'_, ()>;
 
-    /// Copies a block of all caches over another one.
-    fn copy_block(&mut self, from: u32, to: u32);
+    /// Copies a block of all caches that hold all tokens over another one, and one of those that hold a window.
+    fn copy_blocks(&mut self, copies: [Option<(u32, u32)>; 2]);
 
-    /// What some blocks of all caches hold, and the recurrent states.
-    fn cache_bytes<'a>(&'a mut self, blocks: &'a [u32]) -> LocalFuture<'a, CacheBytes>;
+    /// What some blocks hold, and the recurrent states: blocks of caches that hold all tokens, and of those that hold a
+    /// window.
+    fn cache_bytes<'a>(&'a mut self, blocks: [&'a [u32]; 2]) -> LocalFuture<'a, CacheBytes>;
 
     /// Sets them to what [`Self::cache_bytes`] returned.
     ///
     /// # Errors
     /// If that is of other caches.
-    fn set_cache_bytes(&mut self, blocks: &[u32], bytes: &CacheBytes) -> Result<()>;
+    fn set_cache_bytes(&mut self, blocks: [&[u32]; 2], bytes: &CacheBytes) -> Result<()>;
 
     /// Keeps a copy of the recurrent states, in place of the one before.
     fn keep_states(&mut self);

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use crate::answer::{FinishReason, GenerateOptions};
 use crate::request::RequestEvent;
 use crate::{Error, Result, Session};
+use siskin_formats::sort_by;
 
 /// How a beam search runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -106,7 +107,7 @@ impl Session {
         }];
         for length in 1..=max_tokens {
             let mut candidates = self.continuations(prompt, &running, kept).await?;
-            candidates.sort_by(|a, b| b.logprob.total_cmp(&a.logprob));
+            sort_by(&mut candidates, &mut |a, b| b.logprob.total_cmp(&a.logprob));
             candidates.truncate(kept);
             running.clear();
             for (rank, candidate) in candidates.into_iter().enumerate() {

@@ -63,7 +63,8 @@ impl Cpu {
     ) -> Result<Vec<Vec<f32>>> {
         let plan = self.device.plan(graph.clone(), tokens.len());
         let step = StepInput::alone(tokens, position, Some(Sampling::default()));
-        self.device.run(&plan, &step)?;
+        self.device
+            .run(&plan, &step.within(self.device.capacity()))?;
         let read = |id| self.device.read(&plan, id, tokens.len());
         Ok(graph.outputs.iter().map(|id| read(*id)).collect())
     }
@@ -122,22 +123,21 @@ impl Backend for Cpu {
         cache_types: CacheTypes,
         rows: usize,
     ) -> LocalFuture<'_, ()> {
-        let Capacity {
-            blocks, choices, ..
-        } = capacity;
-        self.device.set_caches(&graph, blocks, cache_types);
+        self.device.set_caches(&graph, capacity, cache_types);
         self.inference = Some(Inference {
-            prefill: self.device.plan_sequences(graph.clone(), rows, choices),
+            prefill: self
+                .device
+                .plan_sequences(graph.clone(), rows, capacity.choices),
             decode: self.device.plan(graph, 1),
         });
         done(Ok(()))
     }
 
-    fn cache_bytes<'a>(&'a mut self, blocks: &'a [u32]) -> LocalFuture<'a, CacheBytes> {
+    fn cache_bytes<'a>(&'a mut self, blocks: [&'a [u32]; 2]) -> LocalFuture<'a, CacheBytes> {
         done(Ok(self.device.cache_bytes(blocks)))
     }
 
-    fn set_cache_bytes(&mut self, blocks: &[u32], bytes: &CacheBytes) -> Result<()> {
+    fn set_cache_bytes(&mut self, blocks: [&[u32]; 2], bytes: &CacheBytes) -> Result<()> {
         Ok(self.device.set_cache_bytes(blocks, bytes)?)
     }
 
@@ -149,8 +149,12 @@ impl Backend for Cpu {
         self.device.restore_states();
     }
 
-    fn copy_block(&mut self, from: u32, to: u32) {
-        self.device.copy_block(from, to);
+    fn copy_blocks(&mut self, copies: [Option<(u32, u32)>; 2]) {
+        for (copy, windowed) in copies.into_iter().zip([false, true]) {
+            if let Some((from, to)) = copy {
+                self.device.copy_block(windowed, from, to);
+            }
+        }
     }
 
     fn step(&mut self, step: &StepInput) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Embeddings of texts: whole texts are segments of a batch, and come back as one row each.
 
+use siskin_formats::sort_by;
 use siskin_graph::{Batch, Graph};
 use siskin_models::{Head, Pooling, Sentence};
 use siskin_text::Input;
@@ -142,7 +143,9 @@ impl Session {
     pub(crate) async fn run(&mut self, head: Head, inputs: &[Input]) -> Result<Vec<Vec<f32>>> {
         let mut order: Vec<usize> = (0..inputs.len()).collect();
         // Texts of like lengths together, the longest first, for which the plan is made.
-        order.sort_by_key(|i| std::cmp::Reverse(inputs[*i].ids.len()));
+        sort_by(&mut order, &mut |a, b| {
+            inputs[*b].ids.len().cmp(&inputs[*a].ids.len())
+        });
         let longest = order.first().map_or(0, |i| inputs[*i].ids.len());
         let rows = longest.max(BATCH_ROWS);
         let mut out = vec![vec![]; inputs.len()];

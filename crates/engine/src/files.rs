@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use siskin_formats::{
     ByteSource, Checkpoint, Gguf, Parsed, SideFiles, TensorInfo, Value, decode, parse_header,
-    part_of, quant_states,
+    part_of, quant_states, sort_by,
 };
 use siskin_models::{Model, RopeScaling};
 use siskin_text::TextModel;
@@ -133,7 +133,8 @@ impl ModelFiles {
             parts.push((gguf, Box::new(ahead), source));
         }
         // In the order of the checkpoint's files.
-        parts.sort_by_key(|p| part_of(&p.0).map_or(0, |part| part.0));
+        let number = |gguf: &Gguf| part_of(gguf).map_or(0, |part| part.0);
+        sort_by(&mut parts, &mut |a, b| number(&a.0).cmp(&number(&b.0)));
         let (mut headers, mut sources) = (vec![], vec![]);
         for (gguf, ahead, source) in parts {
             headers.push((gguf, ahead));

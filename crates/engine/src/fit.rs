@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::load::read_cache_types;
+use crate::memory::capacity_of;
 use crate::session::DEFAULT_CONTEXT;
 use crate::{CacheTypes, MemoryFigure, ModelFiles, Result};
 
@@ -71,16 +72,13 @@ impl Fit {
             .unwrap_or(trained_context.min(DEFAULT_CONTEXT));
         let types = request.cache_types;
         let figure = |context| MemoryFigure::of(model, checkpoint, context, types, !request.cpu);
-        let [keys, values] = [types.keys, types.values].map(|ty| {
-            let bytes = ty.row_bytes(model.dims().head_dim);
-            bytes as u64
-        });
+        let graph = model.graph(model.head())?;
         let holds = |context| -> Result<bool> {
-            let memory = figure(context)?;
-            let layer = memory.kv_cache / model.dims().n_layers as u64;
-            let layer = layer * keys.max(values) / (keys + values).max(1);
-            Ok(request.memory.is_none_or(|m| memory.total <= m)
-                && request.max_buffer.is_none_or(|m| layer <= m))
+            let caches = graph.bytes_of_caches(capacity_of(&graph, context), types);
+            let largest = caches.into_iter().flatten().max().unwrap_or(0);
+            let total = figure(context)?.total;
+            Ok(request.memory.is_none_or(|m| total <= m)
+                && request.max_buffer.is_none_or(|m| largest <= m))
         };
         // Memory grows with the context, so bisection finds the longest one.
         let (mut low, mut high) = (0, trained_context);

@@ -55,11 +55,11 @@ impl Backend for GpuDevice {
         })
     }
 
-    fn cache_bytes<'a>(&'a mut self, blocks: &'a [u32]) -> LocalFuture<'a, CacheBytes> {
+    fn cache_bytes<'a>(&'a mut self, blocks: [&'a [u32]; 2]) -> LocalFuture<'a, CacheBytes> {
         Box::pin(async move { Ok(self.cache_bytes(blocks).await?) })
     }
 
-    fn set_cache_bytes(&mut self, blocks: &[u32], bytes: &CacheBytes) -> Result<()> {
+    fn set_cache_bytes(&mut self, blocks: [&[u32]; 2], bytes: &CacheBytes) -> Result<()> {
         Ok(self.set_cache_bytes(blocks, bytes)?)
     }
 
@@ -71,8 +71,12 @@ impl Backend for GpuDevice {
         self.restore_states();
     }
 
-    fn copy_block(&mut self, from: u32, to: u32) {
-        self.copy_block(from, to);
+    fn copy_blocks(&mut self, copies: [Option<(u32, u32)>; 2]) {
+        for (copy, windowed) in copies.into_iter().zip([false, true]) {
+            if let Some((from, to)) = copy {
+                self.copy_block(windowed, from, to);
+            }
+        }
     }
 
     fn step(&mut self, step: &StepInput) -> Result<()> {

@@ -9,6 +9,8 @@ use crate::answer::GenerateOptions;
 use crate::request::{RequestEvent, RequestId};
 use crate::{Error, Result, Session};
 
+/// The most tokens to guess at once from those before: a step of some rows costs little more than one of one row.
+pub const GUESSES: usize = 8;
 /// How many of the last tokens must have stood elsewhere. Fewer are often a coincidence.
 const MATCHED: usize = 3;
 /// Guesses of a request's first step.

@@ -54,6 +54,7 @@ pub use embed::{EmbedOptions, Embeddings};
 pub use error::{Error, Result};
 pub use files::{AsyncSource, ModelFiles, Reading, WeightFiles, read_text, read_text_of};
 pub use fit::{Fit, FitRequest};
+pub use guess::GUESSES;
 pub use importance::{ColumnSquares, Squares};
 pub use load::{CacheType, CacheTypes, OpenOptions, Precision, Progress, read_cache_types};
 pub use look::{Look, LookOptions};

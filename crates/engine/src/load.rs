@@ -22,7 +22,8 @@ pub struct OpenOptions {
     /// The most requests that run at once, 1 by default. A model with recurrent states runs one whatever this says.
     pub sequences: usize,
     /// Tokens that the KV cache can hold, for all requests together: at least one context, and by default one for each of
-    /// `sequences`. A request that finds no room waits.
+    /// `sequences`. A request that finds no room waits. Layers with a window hold little more than it for each of
+    /// `sequences`.
     pub cache_tokens: Option<usize>,
     /// The most tokens that a request guesses in a step from what followed the same tokens before; 0, the default, for
     /// none. The answers are the same; those that repeat much of their prompts need fewer steps. Requests with a repeat

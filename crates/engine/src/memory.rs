@@ -1,7 +1,7 @@
 use serde::Serialize;
 use siskin_formats::Checkpoint;
 use siskin_gpu::GpuType;
-use siskin_graph::{CacheTypes, Fusion, Plan, WeightKind};
+use siskin_graph::{CacheTypes, Capacity, Fusion, Graph, Plan, WeightKind};
 use siskin_models::Model;
 
 use crate::Result;
@@ -14,12 +14,22 @@ use crate::load::check_cache_types;
 pub struct MemoryFigure {
     /// The tensors of the graph, as the device stores them.
     pub weights: u64,
-    /// Keys and values for the whole context, and recurrent states with the copy that is kept of them.
+    /// Keys and values for the whole context, or little more than the window of layers that have one, and recurrent
+    /// states with the copy that is kept of them.
     pub kv_cache: u64,
     /// The larger of the prefill's and the decode's arena.
     pub activations: u64,
     /// Weights, KV cache and activations together.
     pub total: u64,
+}
+
+/// The caches of a session that answers one request at a time.
+pub(crate) fn capacity_of(graph: &Graph, context: usize) -> Capacity {
+    let alone = Capacity::alone(context);
+    match graph.states.is_empty() {
+        true => alone.with_windows(graph, PREFILL_ROWS.min(context)),
+        false => alone,
+    }
 }
 
 impl MemoryFigure {
@@ -52,7 +62,8 @@ impl MemoryFigure {
                 };
             }
         }
-        let kv_cache = graph.cache_bytes(context, cache_types) + 2 * graph.state_bytes();
+        let capacity = capacity_of(&graph, context);
+        let kv_cache = graph.cache_bytes(capacity, cache_types) + 2 * graph.state_bytes();
         let plan = Plan::new(graph, PREFILL_ROWS.min(context), Fusion::NONE, |_| false);
         let activations = plan.arena_bytes();
         Ok(Self {

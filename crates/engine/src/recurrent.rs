@@ -35,7 +35,7 @@ impl StateMarks {
         Found {
             tokens,
             blocks,
-            copy: None,
+            copies: [None; 2],
         }
     }
 

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use siskin_graph::{BLOCK_TOKENS, SequenceRows};
+use siskin_graph::SequenceRows;
 use siskin_text::{TextModel, TextStream};
 use web_time::Instant;
 
@@ -12,7 +12,7 @@ use crate::backend::{Chosen, NOT_FINITE};
 use crate::bias::Bias;
 use crate::constraint::Constraint;
 use crate::guess::{Guesser, repeated};
-use crate::store::Cached;
+use crate::store::{Blocks, Cached};
 use crate::{Error, Event};
 
 /// The number of a request, from [`crate::Session::submit`].
@@ -108,7 +108,7 @@ pub(crate) struct Request {
     /// Tokens that are in the cache, or will be after the steps that were started: at most one of them per such step is
     /// not in `tokens` yet.
     pub fed: usize,
-    pub blocks: Vec<u32>,
+    pub blocks: Blocks,
     /// Its set of tokens on the device.
     pub slot: usize,
     /// The number of its adapter.
@@ -152,7 +152,7 @@ impl Request {
             options,
             tokens: prompt.into(),
             fed: 0,
-            blocks: vec![],
+            blocks: Blocks::default(),
             slot: 0,
             adapter: None,
             guesser: Guesser::new(if may_guess { guesses } else { 0 }),
@@ -175,6 +175,11 @@ impl Request {
         (self.fed + 1).saturating_sub(self.tokens.len())
     }
 
+    /// Blocks that it has.
+    pub fn n_blocks(&self) -> usize {
+        self.blocks.lists[0].len()
+    }
+
     /// Its next `rows` rows, and its guesses behind them, which are then fed. Tokens are chosen if these rows are all that
     /// are known.
     pub fn feed(&mut self, rows: usize) -> SequenceRows {
@@ -186,11 +191,13 @@ impl Request {
             Some(bias) if is_last => bias.added(&self.guesses),
             _ => vec![],
         };
+        let [blocks, windowed] = self.blocks.of(self.fed);
         SequenceRows {
             rows,
             position,
             slot: self.slot,
-            blocks: self.blocks[..self.fed.div_ceil(BLOCK_TOKENS)].to_vec(),
+            blocks,
+            windowed,
             choices: if is_last { 1 + self.guesses.len() } else { 0 },
             sampling: self.options.sampling,
             allowed: if is_last { self.allowed.take() } else { None },

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
-use siskin_graph::{BLOCK_TOKENS, CacheBytes, Part, WeightKind};
+use siskin_graph::{CacheBytes, Part, WeightKind};
 
 use crate::load::{WeightSource, read_part};
 use crate::store::Cached;
@@ -64,8 +64,14 @@ impl Session {
     /// If the device fails.
     pub async fn save(&mut self, note: &str) -> Result<Vec<u8>> {
         let empty = Cached::default();
-        let last = self.schedule.store.last().unwrap_or(&empty).clone();
-        let bytes = self.device.cache_bytes(&last.blocks).await?;
+        let store = &self.schedule.store;
+        let mut last = store.last().unwrap_or(&empty).clone();
+        last.tokens
+            .truncate(store.reach(&last.blocks, last.tokens.len()));
+        let [all, windowed] = last.blocks.of(last.tokens.len());
+        // Of windows what the next token sees.
+        let seen = store.first_block(last.tokens.len()).min(windowed.len());
+        let bytes = self.device.cache_bytes([&all, &windowed[seen..]]).await?;
         let mut metadata = self.identity(last.adapter).await?;
         metadata.insert("note".into(), note.into());
         if let Some(states) = self.states {
@@ -146,15 +152,13 @@ impl Session {
             // There is one set of states.
             self.forget().await?;
         }
-        let needed = tokens.len().div_ceil(BLOCK_TOKENS);
-        let store = &mut self.schedule.store;
-        let blocks: Vec<u32> = (0..needed).map_while(|_| store.take()).collect();
-        if blocks.len() < needed {
-            store.give_back(&blocks);
+        let Some((blocks, seen)) = self.schedule.place(tokens.len()) else {
             return Err(refused("running requests leave no room for it"));
-        }
-        if let Err(e) = self.device.set_cache_bytes(&blocks, &bytes) {
-            self.schedule.store.give_back(&blocks);
+        };
+        let [all, windowed] = &blocks.lists;
+        let set = (self.device).set_cache_bytes([all, &windowed[seen..]], &bytes);
+        if let Err(e) = set {
+            self.schedule.store.give_back(blocks);
             return Err(e);
         }
         if let Some(states) = &mut self.states {

@@ -6,13 +6,13 @@
 
 use std::collections::VecDeque;
 
-use siskin_graph::{BLOCK_TOKENS, Capacity};
+use siskin_graph::{Capacity, NO_BLOCK};
 
 use crate::adapters::Adapters;
 use crate::answer::{FinishReason, GenerateOptions, check_sampling};
 use crate::bias::check_bias;
 use crate::request::{Request, RequestEvent, RequestId, Update};
-use crate::store::Store;
+use crate::store::{Blocks, Store};
 use crate::{Error, Result, Session};
 
 /// The requests of a session.
@@ -39,7 +39,7 @@ pub(crate) struct Schedule {
 impl Schedule {
     pub fn new(capacity: Capacity, guesses: usize) -> Self {
         Self {
-            store: Store::new(capacity.blocks),
+            store: Store::new(capacity),
             waiting: VecDeque::new(),
             running: vec![],
             started: VecDeque::new(),
@@ -89,24 +89,45 @@ impl Schedule {
             self.preempt(self.running.len() - 1);
         }
         self.started.clear();
-        self.store = Store::new(self.store.blocks());
+        self.store.reset();
+    }
+
+    /// Blocks for a sequence that comes with its keys and values, and the first of its blocks of windows: those before
+    /// hold nothing.
+    pub fn place(&mut self, tokens: usize) -> Option<(Blocks, usize)> {
+        let mut own = Blocks::default();
+        let seen = self.store.first_block(tokens);
+        own.lists[1] = vec![NO_BLOCK; seen];
+        let i = self.running.len();
+        let running = self.running.iter_mut().map(|r| &mut r.blocks);
+        let mut all: Vec<&mut Blocks> = running.chain([&mut own]).collect();
+        match self.store.extend(&mut all, i, tokens) {
+            true => Some((own, seen)),
+            false => {
+                self.store.give_back(own);
+                None
+            }
+        }
+    }
+
+    /// Notes where all that run go on, before a step is put together: what rows of it see must stay.
+    pub fn begin_step(&mut self) {
+        self.running.iter_mut().for_each(|r| r.blocks.next = r.fed);
     }
 
     /// Blocks for a request's next `rows` rows. The one admitted last makes room for the others; `false` if that is this
     /// one.
     pub fn make_room(&mut self, id: RequestId, rows: usize) -> bool {
         loop {
-            let Some(request) = self.running.iter_mut().find(|r| r.id == id) else {
+            let Some(i) = self.running.iter().position(|r| r.id == id) else {
                 return false;
             };
-            let needed = (request.fed + rows).div_ceil(BLOCK_TOKENS);
-            if request.blocks.len() >= needed {
+            let tokens = self.running[i].fed + rows;
+            let mut blocks: Vec<_> = self.running.iter_mut().map(|r| &mut r.blocks).collect();
+            if self.store.extend(&mut blocks, i, tokens) {
                 return true;
             }
-            match self.store.take() {
-                Some(block) => request.blocks.push(block),
-                None => self.preempt(self.running.len() - 1),
-            }
+            self.preempt(self.running.len() - 1);
         }
     }
 }
@@ -190,7 +211,7 @@ impl Session {
 
     /// The part of the caches that no running or answered sequence occupies, from 0 to 1.
     pub fn cache_free(&self) -> f64 {
-        self.schedule.store.free() as f64 / self.schedule.store.blocks().max(1) as f64
+        self.schedule.store.free_part()
     }
 
     /// Ends a request; its answer so far has [`FinishReason::Cancelled`]. Nothing is returned if it has ended already.

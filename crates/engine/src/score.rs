@@ -8,7 +8,7 @@ use siskin_graph::{BLOCK_TOKENS, Sampling, SequenceRows, StepInput};
 use crate::answer::log_sum_exp;
 use crate::backend::NOT_FINITE;
 use crate::recurrent::StateMarks;
-use crate::store::{Cached, common};
+use crate::store::{Blocks, Cached, common};
 use crate::{Error, Result, Session};
 
 /// A text whose end is scored.
@@ -45,7 +45,7 @@ struct Run<'a> {
 struct Running<'a> {
     run: &'a Run<'a>,
     fed: usize,
-    blocks: Vec<u32>,
+    blocks: Blocks,
 }
 
 fn runs(texts: &[ScoredText]) -> Vec<Run<'_>> {
@@ -192,7 +192,7 @@ impl Session {
                 scored: shared,
                 texts: vec![],
             };
-            let running = self.place(&beginning, &[])?;
+            let running = self.place(&beginning, &mut [], shared)?;
             let mut all = [running.ok_or(self.no_room(shared))?];
             self.run_scored(texts, &mut all, out).await?;
             let cached = all.map(Running::cached);
@@ -200,7 +200,7 @@ impl Session {
         }
         let mut all: Vec<Running> = vec![];
         for run in runs {
-            let Some(running) = self.place(run, &all)? else {
+            let Some(running) = self.place(run, &mut all, shared)? else {
                 break;
             };
             all.push(running);
@@ -226,10 +226,9 @@ impl Session {
         let shared = if runs.len() > 1 { shared(runs) } else { 0 };
         let longest = runs.iter().map(|r| r.tokens.len()).max().unwrap_or(0);
         self.schedule.store.clear();
-        let mut blocks = vec![];
-        for _ in 0..longest.div_ceil(BLOCK_TOKENS) {
-            let block = self.schedule.store.take();
-            blocks.push(block.ok_or_else(|| self.no_room(longest))?);
+        let mut blocks = Blocks::default();
+        if !(self.schedule.store).extend(&mut [&mut blocks], 0, longest) {
+            return Err(self.no_room(longest));
         }
         if shared > 0 {
             let beginning = Run {
@@ -256,38 +255,40 @@ impl Session {
             };
             self.run_scored(texts, &mut [running], out).await?;
         }
-        self.schedule.store.give_back(&blocks);
+        self.schedule.store.give_back(blocks);
         self.states = Some(StateMarks::default());
         Ok(runs.len())
     }
 
-    /// A run with blocks for all of its tokens, beside others; `None` if there are not enough.
+    /// A run with blocks for all of its tokens, beside others; `None` if there are not enough. Further runs may begin with
+    /// the same `shared` tokens.
     fn place<'a>(
         &mut self,
         run: &'a Run<'a>,
-        others: &[Running<'_>],
+        others: &mut [Running<'_>],
+        shared: usize,
     ) -> Result<Option<Running<'a>>> {
         let store = &mut self.schedule.store;
         // One token more than what may be found, since the last one never is.
         let wanted = &run.tokens[..run.tokens.len().min(run.scored + 1)];
-        let running = others
-            .iter()
-            .map(|o| (&o.run.tokens[..o.fed], &o.blocks[..]));
+        let blocks = others.iter_mut().map(|o| &mut o.blocks);
+        // Room for a copy of a block.
+        store.trim(&mut blocks.collect::<Vec<_>>(), true);
+        let running = others.iter().map(|o| (&o.run.tokens[..o.fed], &o.blocks));
         let found = store.find(wanted, None, running);
-        if let Some((from, to)) = found.copy {
-            self.device.copy_block(from, to);
-        }
+        self.device.copy_blocks(found.copies);
         let mut running = Running {
             run,
             fed: found.tokens,
             blocks: found.blocks,
         };
+        running.blocks.mark = shared;
         let store = &mut self.schedule.store;
-        while running.blocks.len() < run.tokens.len().div_ceil(BLOCK_TOKENS) {
+        while running.blocks.lists[0].len() < run.tokens.len().div_ceil(BLOCK_TOKENS) {
             match store.take() {
-                Some(block) => running.blocks.push(block),
+                Some(block) => running.blocks.lists[0].push(block),
                 None => {
-                    store.give_back(&running.blocks);
+                    store.give_back(running.blocks);
                     return Ok(None);
                 }
             }
@@ -314,22 +315,30 @@ impl Session {
         while all.iter().any(|r| r.rest() > 0) {
             let (mut rows_left, mut scores_left) = (most, self.capacity.choices);
             let (mut tokens, mut sequences, mut parts) = (vec![], vec![], vec![]);
-            for (i, running) in all.iter_mut().enumerate() {
-                let (rows, choices) = running.part(rows_left, scores_left);
+            all.iter_mut().for_each(|r| r.blocks.next = r.fed);
+            for i in 0..all.len() {
+                let (rows, choices) = all[i].part(rows_left, scores_left);
                 if rows == 0 {
                     continue;
                 }
-                let position = running.fed;
+                let (position, length) = (all[i].fed, all[i].run.tokens.len());
+                let mut blocks: Vec<_> = all.iter_mut().map(|r| &mut r.blocks).collect();
+                if !(self.schedule.store).extend(&mut blocks, i, position + rows) {
+                    return Err(self.no_room(length));
+                }
+                let running = &mut all[i];
                 running.fed += rows;
                 rows_left -= rows;
                 scores_left -= choices;
                 tokens.extend(&running.run.tokens[position..running.fed]);
                 parts.push((i, running.fed - choices..running.fed));
+                let [blocks, windowed] = running.blocks.of(running.fed);
                 sequences.push(SequenceRows {
                     rows,
                     position,
                     slot: i,
-                    blocks: running.blocks[..running.fed.div_ceil(BLOCK_TOKENS)].to_vec(),
+                    blocks,
+                    windowed,
                     choices,
                     sampling: Sampling::default(),
                     allowed: None,

@@ -177,7 +177,7 @@ impl Case {
         for (name, weight) in &self.weights {
             cpu.add_weight(name, weight.clone());
         }
-        cpu.set_caches(&self.graph, Capacity::alone(CONTEXT).blocks, self.cache);
+        cpu.set_caches(&self.graph, Capacity::alone(CONTEXT), self.cache);
         cpu
     }
 

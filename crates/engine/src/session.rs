@@ -136,12 +136,17 @@ impl Session {
         };
         let guesses = if has_states { 0 } else { options.guesses };
         let tokens = options.cache_tokens.unwrap_or(context * sequences);
-        let capacity = Capacity {
+        let mut capacity = Capacity {
             context,
             blocks: tokens.max(context).div_ceil(BLOCK_TOKENS),
+            windowed: None,
             sequences,
             choices: (sequences * (1 + guesses)).max(options.scores),
         };
+        // Where recurrent states can be cut back to is known for whole sequences.
+        if !has_states {
+            capacity = capacity.with_windows(&graph, max_rows(capacity));
+        }
         let none = Adapters::None;
         let device = open_device(&model, &weights, options, capacity, &none, on_progress).await?;
         Ok(Self {
@@ -274,7 +279,8 @@ impl Session {
             return Ok(None);
         };
         gpu.take_counts();
-        gpu.step(&StepInput::alone(&[0], position, Some(Sampling::default())))?;
+        let step = StepInput::alone(&[0], position, Some(Sampling::default()));
+        gpu.step(&step.within(self.capacity))?;
         gpu.take(false).await?;
         let counts = gpu.take_counts();
         self.note_fed(1);

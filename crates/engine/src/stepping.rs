@@ -50,7 +50,7 @@ impl Session {
     fn admit(&mut self, out: &mut Vec<Update>) {
         let schedule = &mut self.schedule;
         while let Some(next) = schedule.waiting.front() {
-            let occupied: usize = schedule.running.iter().map(|r| r.blocks.len()).sum();
+            let occupied: usize = schedule.running.iter().map(Request::n_blocks).sum();
             let needed = next.tokens.len() / BLOCK_TOKENS + 1;
             // What another prompt is about to put into the cache need not run twice.
             let wanted = &next.tokens[..next.tokens.len() - 1];
@@ -74,22 +74,24 @@ impl Session {
                 out.extend(updates(id, request.finish(&self.text, reason)));
                 continue;
             }
+            let running = schedule.running.iter_mut().map(|r| &mut r.blocks);
+            // Room for a copy of a block.
+            schedule.store.trim(&mut running.collect::<Vec<_>>(), true);
             let (store, tokens, adapter) = (&mut schedule.store, &request.tokens, request.adapter);
             let found = match &mut self.states {
                 Some(states) => states.find(store, tokens, adapter, &mut *self.device),
                 None => {
                     let running = schedule.running.iter().filter(|r| r.adapter == adapter);
                     let cached =
-                        running.map(|r| (&r.tokens[..r.fed.min(r.tokens.len())], &r.blocks[..]));
+                        running.map(|r| (&r.tokens[..r.fed.min(r.tokens.len())], &r.blocks));
                     store.find(tokens, adapter, cached)
                 }
             };
-            if let Some((from, to)) = found.copy {
-                self.device.copy_block(from, to);
-            }
+            self.device.copy_blocks(found.copies);
             let taken = |slot: &usize| schedule.running.iter().any(|r| r.slot == *slot);
             request.slot = (0..).find(|slot| !taken(slot)).unwrap_or_default();
             (request.fed, request.blocks) = (found.tokens, found.blocks);
+            request.blocks.mark = request.answer.prompt_tokens.min(request.tokens.len());
             if request.answer.ids.is_empty() {
                 request.answer.cached_tokens = found.tokens;
             }
@@ -134,6 +136,7 @@ impl Session {
     fn start(&mut self, out: &mut Vec<Update>) -> Result<()> {
         let most = self.device.prefill_rows().min(self.max_rows());
         let schedule = &mut self.schedule;
+        schedule.begin_step();
         let decodes = schedule.running.iter().filter(|r| r.waiting() == 1).count();
         let mut room = match decodes {
             0 => most,
@@ -197,7 +200,7 @@ impl Session {
             *room -= rows;
         } else if !request.answer.ids.is_empty() {
             // Nobody makes room for guesses.
-            let most = (request.blocks.len() * BLOCK_TOKENS + free).min(context);
+            let most = (request.n_blocks() * BLOCK_TOKENS + free).min(context);
             request.guess(most - request.fed - 1);
         }
         let rows_and_guesses = rows + request.guesses.len();
@@ -232,7 +235,7 @@ impl Session {
                 .map(|r| (r.id, 1))
                 .eq(last.iter().copied())
             && schedule.running.iter().all(|r| {
-                let has_block = (r.fed + 1).div_ceil(BLOCK_TOKENS) <= r.blocks.len();
+                let has_block = (r.fed + 1).div_ceil(BLOCK_TOKENS) <= r.n_blocks();
                 r.options.logprobs.is_none()
                     && !r.guesser.is_active()
                     && !r.needs_tokens()
@@ -244,6 +247,7 @@ impl Session {
     /// Starts the step that feeds the tokens which the last one chooses.
     fn start_ahead(&mut self) -> Result<()> {
         let schedule = &mut self.schedule;
+        schedule.begin_step();
         let ids: Vec<RequestId> = schedule.running.iter().map(|r| r.id).collect();
         let mut sequences = vec![];
         for id in &ids {
@@ -293,7 +297,7 @@ impl Session {
             }
         }
         for mut request in failed {
-            self.schedule.store.give_back(&request.leave().blocks);
+            self.schedule.store.give_back(request.leave().blocks);
             let event = RequestEvent::Failed(self.not_finite(&request.tokens).await);
             out.push(Update {
                 request: request.id,

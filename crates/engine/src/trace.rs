@@ -134,7 +134,9 @@ impl Session {
         self.check_tokens(tokens)?;
         self.check_length(tokens.len())?;
         self.forget().await?;
-        let rows = rows.max(1);
+        // Caches that hold a window have room for no more rows beside it.
+        let windowed = self.capacity.windowed;
+        let rows = rows.clamp(1, windowed.map_or(usize::MAX, |_| self.max_rows()));
         let mut at = 0;
         let mut lost = false;
         while at < tokens.len() {

@@ -1,6 +1,8 @@
 //! The dynamic 8-bit type of Dettmers et al., "8-bit Optimizers via Block-wise Quantization" (2021): values of a
 //! block relative to its peak, in codes that are dense about 0.
 
+use crate::order::sort_by;
+
 /// The values of the 256 codes in ascending order: between −1 and 1, or between 0 and 1 without `signed`.
 ///
 /// Source: `bitsandbytes.functional.create_dynamic_map`.
@@ -19,7 +21,7 @@ pub fn dynamic_map(signed: bool) -> [f32; 256] {
             }
         }
     }
-    values.sort_by(f32::total_cmp);
+    sort_by(&mut values, &mut f32::total_cmp);
     let mut map = [0.0; 256];
     map.copy_from_slice(&values);
     map

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use crate::gguf::{Array, Header, Value};
+use crate::order::sort_by;
 use crate::{Error, Result, TensorInfo, TensorType, UnreadTensor, ggml_types};
 
 /// Bytes that metadata and tensor names may take together. The largest vocabularies take 20 MB.
@@ -362,7 +363,7 @@ impl<'a> Cursor<'a> {
 
     fn check_overlaps(&self, tensors: &[TensorInfo]) -> Step<()> {
         let mut in_order: Vec<&TensorInfo> = tensors.iter().collect();
-        in_order.sort_by_key(|t| t.offset);
+        sort_by(&mut in_order, &mut |a, b| a.offset.cmp(&b.offset));
         for pair in in_order.windows(2) {
             if pair[0].offset + pair[0].bytes > pair[1].offset {
                 let (a, b) = (&pair[0].name, &pair[1].name);

@@ -6,6 +6,7 @@ use safetensors::tensor::Dtype;
 
 use crate::checkpoint::Apart;
 use crate::integers::{Axis, Check, Field, Integers, LEN, Order, Scales};
+use crate::order::sort_by;
 use crate::quantisation::Scheme;
 use crate::safetensors::{Entries, Stored, plain_type};
 use crate::{Error, Place, Result, TensorInfo, TensorType};
@@ -30,7 +31,7 @@ impl Scheme {
     ) -> Result<(Vec<TensorInfo>, HashSet<String>)> {
         let (mut tensors, mut used) = (vec![], HashSet::new());
         let mut names: Vec<_> = entries.keys().collect();
-        names.sort();
+        sort_by(&mut names, &mut |a, b| a.cmp(b));
         for name in names {
             let has = |module: &str, part: &str| entries.contains_key(&format!("{module}.{part}"));
             let codes = match self {

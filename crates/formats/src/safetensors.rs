@@ -7,6 +7,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo as Entry};
 use crate::checkpoint::Apart;
 use crate::mxfp4::{self, Scales};
 use crate::nf4::{self, Nested, Peaks, Range};
+use crate::order::sort_by;
 use crate::{ByteSource, Error, Place, Result, TensorInfo, TensorType, UnreadTensor, fp8};
 
 /// Bytes of a header, as the reference implementation limits them.
@@ -278,8 +279,8 @@ impl Header {
                 },
             }
         }
-        tensors.sort_by_key(|t| t.offset);
-        unread.sort_by(|a, b| a.name.cmp(&b.name));
+        sort_by(&mut tensors, &mut |a, b| a.offset.cmp(&b.offset));
+        sort_by(&mut unread, &mut |a, b| a.name.cmp(&b.name));
         Ok((tensors, unread))
     }
 }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use crate::order::sort_by;
 use crate::{ByteSource, Error, FileSource, Gguf, Result};
 
 type Part = (Gguf, Box<dyn ByteSource>);
@@ -72,7 +73,8 @@ pub(crate) fn open(path: &Path) -> Result<Vec<Part>> {
 
 /// One header and its files, from all parts in any order.
 pub(crate) fn join(mut parts: Vec<Part>) -> Result<(Gguf, Vec<Box<dyn ByteSource>>)> {
-    parts.sort_by_key(|p| part_of(&p.0).map_or(0, |part| part.0));
+    let number = |part: &Part| part_of(&part.0).map_or(0, |part| part.0);
+    sort_by(&mut parts, &mut |a, b| number(a).cmp(&number(b)));
     let numbers: Vec<u64> = parts
         .iter()
         .map(|p| part_of(&p.0).map_or(0, |p| p.0))

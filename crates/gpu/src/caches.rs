@@ -4,6 +4,21 @@ use siskin_graph::{BLOCK_TOKENS, CacheBytes, CacheTypes, Capacity, Graph, Op, We
 
 use crate::{Error, GpuDevice, Result};
 
+/// One layer's keys and values.
+#[derive(Debug, Clone)]
+pub(crate) struct CacheBuffers {
+    pub keys: wgpu::Buffer,
+    pub values: wgpu::Buffer,
+    /// Whether they are those of a window only, whose blocks sequences list apart.
+    pub windowed: bool,
+}
+
+impl CacheBuffers {
+    fn both(&self) -> [&wgpu::Buffer; 2] {
+        [&self.keys, &self.values]
+    }
+}
+
 impl GpuDevice {
     /// Creates empty caches of these types, recurrent states, and the tables of rotations.
     ///
@@ -22,17 +37,22 @@ impl GpuDevice {
         self.caches.clear();
         // Their length is the context's, and another model's frequencies may have the same name.
         self.tables.clear();
-        for cache in &graph.caches {
+        for (cache, window) in graph.caches.iter().zip(graph.windows()) {
             let d = cache.head_dim;
             if let Some(ty) = types.unable(d) {
                 let what = format!("a cache of {ty} with heads of {d} dimensions");
                 return Err(Error::Unsupported(what));
             }
-            let rows = capacity.blocks * cache.n_kv_heads * BLOCK_TOKENS;
+            let windowed = capacity.is_windowed(window);
+            let rows = capacity.blocks_of(windowed) * cache.n_kv_heads * BLOCK_TOKENS;
             let [keys, values] =
                 [types.keys, types.values].map(|ty| (rows * ty.row_bytes(d)) as u64);
-            let pair = (self.storage("keys", keys)?, self.storage("values", values)?);
-            self.caches.push(pair);
+            let buffers = CacheBuffers {
+                keys: self.storage("keys", keys)?,
+                values: self.storage("values", values)?,
+                windowed,
+            };
+            self.caches.push(buffers);
         }
         self.states.clear();
         self.kept_states.clear();
@@ -97,11 +117,12 @@ impl GpuDevice {
         self.queue.submit([encoder.finish()]);
     }
 
-    /// Copies a block of all caches over another one.
-    pub fn copy_block(&mut self, from: u32, to: u32) {
+    /// Copies a block of all caches that hold a window, or all tokens, over another one.
+    pub fn copy_block(&mut self, windowed: bool, from: u32, to: u32) {
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        for cache in self.caches.iter().flat_map(|(keys, values)| [keys, values]) {
-            let bytes = self.block_len(cache);
+        let caches = self.caches.iter().filter(|c| c.windowed == windowed);
+        for cache in caches.flat_map(CacheBuffers::both) {
+            let bytes = self.block_len(windowed, cache);
             let between = self.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("block"),
                 size: bytes,
@@ -114,19 +135,21 @@ impl GpuDevice {
         self.queue.submit([encoder.finish()]);
     }
 
-    /// What some blocks of all caches hold, and the recurrent states.
+    /// What some blocks hold, and the recurrent states: blocks of caches that hold all tokens, and of those that hold a
+    /// window.
     ///
     /// # Errors
     /// If the GPU was lost or failed.
-    pub async fn cache_bytes(&mut self, blocks: &[u32]) -> Result<CacheBytes> {
+    pub async fn cache_bytes(&mut self, blocks: [&[u32]; 2]) -> Result<CacheBytes> {
         let mut out = CacheBytes::default();
-        for (keys, values) in self.caches.clone() {
+        for cache in self.caches.clone() {
+            let windowed = cache.windowed;
             let of = |cache: &wgpu::Buffer| -> Vec<Piece> {
-                let len = self.block_len(cache);
+                let len = self.block_len(windowed, cache);
                 let at = |b: &u32| (cache.clone(), u64::from(*b) * len, len);
-                blocks.iter().map(at).collect()
+                blocks[usize::from(windowed)].iter().map(at).collect()
             };
-            let [keys, values] = [of(&keys), of(&values)];
+            let [keys, values] = cache.both().map(of);
             let n: u64 = keys.iter().map(|piece| piece.2).sum();
             let mut both = self.read_pieces(&[keys, values].concat()).await?;
             let rest = both.split_off(n as usize);
@@ -150,10 +173,10 @@ impl GpuDevice {
     ///
     /// # Errors
     /// If that is of other caches.
-    pub fn set_cache_bytes(&mut self, blocks: &[u32], bytes: &CacheBytes) -> Result<()> {
-        let n = blocks.len() as u64;
-        let is_cache = |(ours, saved): (&(wgpu::Buffer, wgpu::Buffer), &[Vec<u8>; 2])| {
-            let lens = [&ours.0, &ours.1].map(|cache| n * self.block_len(cache));
+    pub fn set_cache_bytes(&mut self, blocks: [&[u32]; 2], bytes: &CacheBytes) -> Result<()> {
+        let is_cache = |(ours, saved): (&CacheBuffers, &[Vec<u8>; 2])| {
+            let n = blocks[usize::from(ours.windowed)].len() as u64;
+            let lens = (ours.both()).map(|cache| n * self.block_len(ours.windowed, cache));
             lens == [0, 1].map(|i| saved[i].len() as u64)
         };
         let is_state = |(ours, saved): (&wgpu::Buffer, &[Vec<u8>; 2])| {
@@ -166,9 +189,10 @@ impl GpuDevice {
         {
             return Err(Error::Unsupported("saved caches of another shape".into()));
         }
-        for ((keys, values), saved) in self.caches.iter().zip(&bytes.caches) {
-            for (cache, saved) in [keys, values].into_iter().zip(saved) {
-                let len = self.block_len(cache);
+        for (ours, saved) in self.caches.iter().zip(&bytes.caches) {
+            let blocks = blocks[usize::from(ours.windowed)];
+            for (cache, saved) in ours.both().into_iter().zip(saved) {
+                let len = self.block_len(ours.windowed, cache);
                 for (block, saved) in blocks.iter().zip(saved.chunks_exact(len as usize)) {
                     let at = u64::from(*block) * len;
                     self.queue.write_buffer(cache, at, saved);
@@ -184,8 +208,8 @@ impl GpuDevice {
     }
 
     /// Bytes of one block of a layer's keys or values.
-    fn block_len(&self, cache: &wgpu::Buffer) -> u64 {
-        cache.size() / self.capacity.blocks as u64
+    fn block_len(&self, windowed: bool, cache: &wgpu::Buffer) -> u64 {
+        cache.size() / self.capacity.blocks_of(windowed) as u64
     }
 }
 

@@ -5,6 +5,7 @@ use siskin_graph::{CacheTypes, Capacity, Fusion, Graph, Plan, Sampling, StepInpu
 
 use crate::adapter::Adapter;
 use crate::batch::BatchBuffers;
+use crate::caches::CacheBuffers;
 use crate::opened::Opened;
 use crate::prepared::{Extent, Prepared};
 use crate::step::Pending;
@@ -61,7 +62,7 @@ pub struct GpuDevice {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(crate) weights: HashMap<String, GpuWeight>,
-    pub(crate) caches: Vec<(wgpu::Buffer, wgpu::Buffer)>,
+    pub(crate) caches: Vec<CacheBuffers>,
     /// Recurrent states, and the copies of [`Self::keep_states`].
     pub(crate) states: Vec<wgpu::Buffer>,
     pub(crate) kept_states: Vec<wgpu::Buffer>,
@@ -77,9 +78,11 @@ pub struct GpuDevice {
     pub(crate) tokens: wgpu::Buffer,
     /// Each row's place in its sequence, and from word `lists` on the blocks of all sequences (lib/rows.wgsl).
     pub(crate) rows: wgpu::Buffer,
+    /// The same with the sequences' blocks of caches that hold a window.
+    pub(crate) windowed_rows: wgpu::Buffer,
     pub(crate) lists: usize,
-    /// The blocks that were written last.
-    pub(crate) written: Vec<u32>,
+    /// The blocks that were written last to either.
+    pub(crate) written: [Vec<u32>; 2],
     /// How each sequence's token is chosen (lib/samples.wgsl).
     pub(crate) samples: wgpu::Buffer,
     /// The most tokens that a step chooses.
@@ -159,8 +162,9 @@ impl GpuDevice {
             last_step: buffer("step of last rows", 16, Use::UNIFORM | Use::COPY_DST),
             tokens: buffer("tokens", 16, state),
             rows: buffer("rows", 16, state),
+            windowed_rows: nothing.clone(),
             lists: 0,
-            written: vec![],
+            written: [vec![], vec![]],
             samples: buffer("samples", 16, state),
             max_samples: 1,
             seen: buffer("seen", 16, state),
@@ -262,6 +266,7 @@ impl GpuDevice {
         position: usize,
     ) -> Result<Vec<Vec<f32>>> {
         let step = StepInput::alone(tokens, position, Some(Sampling::default()));
+        let step = step.within(self.capacity);
         let rows = tokens.len();
         if self.lists < crate::step::ROW_WORDS * rows {
             self.make_step_buffers(graph, rows)?;

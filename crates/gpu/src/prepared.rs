@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use siskin_formats::sort_by;
 use siskin_graph::{Plan, Rows, Sampling, SequenceRows, StepInput};
 
 use crate::device::Kind;
@@ -239,6 +240,7 @@ impl GpuDevice {
         position: usize,
     ) -> crate::Result<Vec<KernelTime>> {
         let step = StepInput::alone(&[0], position, Some(Sampling::default()));
+        let step = step.within(self.capacity);
         let extent = Extent::of_step(&step);
         let needed = prepared.dispatches.iter().filter(|d| d.is_needed(extent));
         let needed: Vec<&Dispatch> = needed.collect();
@@ -290,7 +292,9 @@ impl GpuDevice {
                 }),
             }
         }
-        times.sort_by(|a, b| b.microseconds.total_cmp(&a.microseconds));
+        sort_by(&mut times, &mut |a, b| {
+            b.microseconds.total_cmp(&a.microseconds)
+        });
         Ok(times)
     }
 }

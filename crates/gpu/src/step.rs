@@ -48,7 +48,11 @@ impl GpuDevice {
         self.lists = ROW_WORDS * rows;
         let words = self.lists + sequences * context.div_ceil(BLOCK_TOKENS);
         self.rows = self.storage("rows", words as u64 * 4)?;
-        self.written.clear();
+        self.windowed_rows = match self.capacity.windowed {
+            Some(_) => self.storage("rows in windows", words as u64 * 4)?,
+            None => self.nothing.clone(),
+        };
+        self.written = Default::default();
         self.samples = self.storage("samples", (4 * choices * SAMPLE_WORDS) as u64)?;
         let bytes = choices as u64 * 4;
         self.ring = self.storage("ring", RING as u64 * bytes)?;
@@ -70,23 +74,31 @@ impl GpuDevice {
     /// What kernels read of a step, apart from its tokens.
     pub(crate) fn write_step(&mut self, step: &StepInput, slot: usize) {
         self.write_uniforms([step.rows(), step.samples()], 0, slot);
-        let (mut rows, mut lists) = (vec![], vec![]);
-        for s in &step.sequences {
-            let list = (self.lists + lists.len()) as u32;
-            let positions = s.position as u32..s.end() as u32;
-            let adapter = s.adapter.unwrap_or(u32::MAX);
-            rows.extend(positions.flat_map(|p| [p, list, s.slot as u32, adapter]));
-            lists.extend(&s.blocks[..s.end().div_ceil(BLOCK_TOKENS)]);
-        }
-        let write = |at: usize, words: &[u32]| {
-            self.queue
-                .write_buffer(&self.rows, at as u64 * 4, bytemuck::cast_slice(words));
-        };
-        write(0, &rows);
-        // They change once in a block's tokens.
-        if self.written != lists {
-            write(self.lists, &lists);
-            self.written = lists;
+        for windowed in [false, true] {
+            let buffer = match windowed {
+                false => &self.rows,
+                true if self.capacity.windowed.is_some() => &self.windowed_rows,
+                true => continue,
+            };
+            let (mut rows, mut lists) = (vec![], vec![]);
+            for s in &step.sequences {
+                let list = (self.lists + lists.len()) as u32;
+                let positions = s.position as u32..s.end() as u32;
+                let adapter = s.adapter.unwrap_or(u32::MAX);
+                rows.extend(positions.flat_map(|p| [p, list, s.slot as u32, adapter]));
+                lists.extend(&s.list(windowed)[..s.end().div_ceil(BLOCK_TOKENS)]);
+            }
+            let write = |at: usize, words: &[u32]| {
+                self.queue
+                    .write_buffer(buffer, at as u64 * 4, bytemuck::cast_slice(words));
+            };
+            write(0, &rows);
+            // They change once in a block's tokens.
+            let written = &mut self.written[usize::from(windowed)];
+            if *written != lists {
+                write(self.lists, &lists);
+                *written = lists;
+            }
         }
         let mut added: Vec<[u32; 2]> = vec![];
         let mut sample = |sampled: Sampled<'_>| -> [u32; SAMPLE_WORDS] {
@@ -178,12 +190,10 @@ impl GpuDevice {
 
     fn run(&mut self, prepared: &mut Prepared, step: &StepInput) -> Result<()> {
         let extent = Extent::of_step(step);
-        let Capacity {
-            context, blocks, ..
-        } = self.capacity;
+        let context = self.capacity.context;
         let plan = &prepared.plan;
         let fits_plan = extent.rows <= plan.max_rows && extent.samples <= plan.max_samples;
-        let fits_cache = plan.graph.caches.is_empty() || step.fits(blocks);
+        let fits_cache = plan.graph.caches.is_empty() || step.fits(self.capacity);
         if !fits_plan || !fits_cache || step.sequences.iter().any(|s| s.end() > context) {
             return Err(Error::ContextFull {
                 rows: extent.rows,

@@ -105,7 +105,7 @@ impl Step {
                 all.into_iter().flatten().collect()
             }
         };
-        nodes.sort();
+        nodes.sort_unstable();
         nodes
     }
 

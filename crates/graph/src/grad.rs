@@ -220,7 +220,7 @@ impl Backward<'_> {
 
     /// The gradients of slices, by their first columns, as the gradient of the whole value.
     fn join(&mut self, mut pieces: Vec<(usize, NodeId)>, cols: usize) -> Result<NodeId> {
-        pieces.sort();
+        pieces.sort_unstable();
         let mut at = 0;
         for (start, piece) in &pieces {
             self.graph.check("slice", "", *start == at, || {

@@ -1,6 +1,6 @@
 //! Nodes, the weights and caches that they refer to, and the names of their values.
 
-use crate::{CacheTypes, Lora, Op, Part, Weight, WeightId, WeightKind};
+use crate::{Lora, Op, Part, Weight, WeightId, WeightKind};
 
 /// The result of building or rewriting a graph.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -199,12 +199,6 @@ impl Graph {
             head_dim,
         });
         CacheId(self.caches.len() - 1)
-    }
-
-    /// Bytes of keys and values for `context` tokens.
-    pub fn cache_bytes(&self, context: usize, types: CacheTypes) -> u64 {
-        let token = |c: &Cache| types.token_bytes(c) as u64;
-        self.caches.iter().map(token).sum::<u64>() * context as u64
     }
 
     /// Declares a recurrent state of `len` values.

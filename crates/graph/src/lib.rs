@@ -4,6 +4,7 @@
 mod build;
 mod cache_bytes;
 mod cache_type;
+mod capacity;
 mod experts;
 mod fusion;
 mod grad;
@@ -22,6 +23,7 @@ mod weight;
 
 pub use cache_bytes::CacheBytes;
 pub use cache_type::{CacheType, CacheTypes};
+pub use capacity::{Capacity, Windowed};
 pub use experts::{Experts, RouteSpec, Score};
 pub use fusion::{Fusion, Step};
 pub use grad::Checkpointing;
@@ -33,7 +35,7 @@ pub use op::{
 };
 pub use optimiser::{AdamW, MOMENT_BLOCK, MomentType, Moments};
 pub use plan::{Plan, View};
-pub use sequences::{BANNED, BLOCK_TOKENS, Capacity, Sampled, SequenceRows, StepInput};
+pub use sequences::{BANNED, BLOCK_TOKENS, NO_BLOCK, Sampled, SequenceRows, StepInput};
 pub use step::{Batch, Noise, Sampling, dropout_factor};
 pub use streams::MixSpec;
 pub use training::{BatchPart, BatchPlan, TrainingGraphs};

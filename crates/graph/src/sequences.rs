@@ -2,40 +2,18 @@
 
 use std::ops::Range;
 
-use crate::{Rows, Sampling};
+use crate::{Capacity, Rows, Sampling};
 
 /// Tokens of one block of a KV cache. A sequence's keys and values are in blocks that can be anywhere in the caches, and
 /// that sequences with the same beginning share (W. Kwon et al., "Efficient Memory Management for Large Language Model
 /// Serving with PagedAttention", 2023).
 pub const BLOCK_TOKENS: usize = 16;
 
+/// In a sequence's list, a block that holds nothing of it any more.
+pub const NO_BLOCK: u32 = u32::MAX;
+
 /// What is added to the logit of a token that must not be chosen.
 pub const BANNED: f32 = -1e30;
-
-/// What the caches have room for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Capacity {
-    /// The most tokens of one sequence.
-    pub context: usize,
-    /// Blocks of each cache, for all sequences together.
-    pub blocks: usize,
-    /// The most sequences of one step.
-    pub sequences: usize,
-    /// The most tokens that one step chooses.
-    pub choices: usize,
-}
-
-impl Capacity {
-    /// For a single sequence of up to `context` tokens.
-    pub fn alone(context: usize) -> Self {
-        Self {
-            context,
-            blocks: context.div_ceil(BLOCK_TOKENS),
-            sequences: 1,
-            choices: 1,
-        }
-    }
-}
 
 /// Rows of one sequence in a step: consecutive tokens of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +26,9 @@ pub struct SequenceRows {
     pub slot: usize,
     /// The blocks of the caches that hold the sequence, first to last; those of these rows too.
     pub blocks: Vec<u32>,
+    /// The same for caches that hold a window ([`Capacity::windowed`]); empty if there are none. Blocks that none of these
+    /// rows sees may be [`NO_BLOCK`].
+    pub windowed: Vec<u32>,
     /// How many of the last rows choose the token after them: 1, or more if guesses of the next tokens are among the rows,
     /// to be compared with what is chosen. 0 if the sequence goes on in a later step.
     pub choices: usize,
@@ -84,6 +65,15 @@ impl SequenceRows {
     pub fn end(&self) -> usize {
         self.position + self.rows
     }
+
+    /// Its blocks of a cache that holds all tokens, or a window.
+    pub fn list(&self, windowed: bool) -> &[u32] {
+        if windowed {
+            &self.windowed
+        } else {
+            &self.blocks
+        }
+    }
 }
 
 /// What a step runs: the rows of each sequence, one sequence after another.
@@ -106,6 +96,7 @@ impl StepInput {
                 position,
                 slot: 0,
                 blocks: (0..(position + rows).div_ceil(BLOCK_TOKENS) as u32).collect(),
+                windowed: vec![],
                 choices: usize::from(sampling.is_some()),
                 sampling: sampling.unwrap_or_default(),
                 allowed: None,
@@ -113,6 +104,18 @@ impl StepInput {
                 adapter: None,
             }],
         }
+    }
+
+    /// The same over caches of which some hold a window: their blocks are used again and again.
+    #[must_use]
+    pub fn within(mut self, capacity: Capacity) -> Self {
+        if let Some(windowed) = capacity.windowed {
+            for s in &mut self.sequences {
+                let n = s.blocks.len() as u32;
+                s.windowed = (0..n).map(|i| i % windowed.blocks as u32).collect();
+            }
+        }
+        self
     }
 
     /// How many rows it has.
@@ -171,11 +174,18 @@ impl StepInput {
         self.sequences.iter().flat_map(of).collect()
     }
 
-    /// Whether every sequence has blocks for its rows, of the `blocks` that the caches have.
-    pub fn fits(&self, blocks: usize) -> bool {
+    /// Whether every sequence has blocks for its rows and what they see, of those that the caches have.
+    pub fn fits(&self, capacity: Capacity) -> bool {
+        let is_in = |list: &[u32], from: usize, end: usize, blocks: usize| {
+            let seen = list.get(from..end.div_ceil(BLOCK_TOKENS));
+            seen.is_some_and(|seen| seen.iter().all(|b| (*b as usize) < blocks))
+        };
         self.sequences.iter().all(|s| {
-            s.end() <= s.blocks.len() * BLOCK_TOKENS
-                && s.blocks.iter().all(|b| (*b as usize) < blocks)
+            is_in(&s.blocks, 0, s.end(), capacity.blocks)
+                && capacity.windowed.is_none_or(|windowed| {
+                    let from = windowed.first_block(s.position);
+                    is_in(&s.windowed, from, s.end(), windowed.blocks)
+                })
         })
     }
 }

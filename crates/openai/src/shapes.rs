@@ -158,12 +158,21 @@ pub fn usage(answers: &[Answer], per_prompt: usize) -> Value {
         cached += answer.cached_tokens;
     }
     let completion: usize = answers.iter().map(|a| a.ids.len()).sum();
-    json!({
+    let mut usage = json!({
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": cached},
-    })
+    });
+    let guessed: usize = answers.iter().map(|a| a.guessed_tokens).sum();
+    let right: usize = answers.iter().map(|a| a.right_guesses).sum();
+    if guessed > 0 {
+        usage["completion_tokens_details"] = json!({
+            "accepted_prediction_tokens": right,
+            "rejected_prediction_tokens": guessed - right,
+        });
+    }
+    usage
 }
 
 /// An extension: the tokens of the first answer, what it can be repeated with, and how fast it was.
@@ -176,5 +185,7 @@ fn details(answers: &[Answer]) -> Value {
         "seed": answer.seed,
         "prefill_seconds": answer.prefill_time.as_secs_f64(),
         "decode_seconds": answer.decode_time.as_secs_f64(),
+        "guessed_tokens": answer.guessed_tokens,
+        "right_guesses": answer.right_guesses,
     })
 }

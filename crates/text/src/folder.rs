@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value as Json};
-use siskin_formats::SideFiles;
+use siskin_formats::{SideFiles, sort_by};
 use tokenizers::{AddedToken, Tokenizer};
 
 use crate::tokenizer::{Parts, Templates};
@@ -159,7 +159,7 @@ fn add_tokens(
             listed.push((id.as_u64().unwrap_or(0), added));
         }
     }
-    listed.sort_by_key(|(id, _)| *id);
+    sort_by(&mut listed, &mut |a, b| a.0.cmp(&b.0));
     let known =
         |t: &Tokenizer, token: &str| t.get_added_vocabulary().get_vocab().contains_key(token);
     // Listed tokens take precedence over those that are only named, except in older folders.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json, json};
-use siskin_formats::{Array, Gguf};
+use siskin_formats::{Array, Gguf, sort_by};
 use tokenizers::models::bpe::{BPE, BpeBuilder};
 use tokenizers::models::unigram::Unigram;
 use tokenizers::normalizers::{Precompiled, Sequence};
@@ -221,14 +221,14 @@ fn sentence_piece_bpe(file: &Gguf, pieces: &[String]) -> Result<Tokenizer> {
             .map(|(i, _)| piece.split_at(i))
             .filter_map(|(l, r)| Some((*vocab.get(l)?, *vocab.get(r)?, l, r)))
             .collect();
-        splits.sort_by_key(|s| (s.0, s.1));
+        sort_by(&mut splits, &mut |a, b| (a.0, a.1).cmp(&(b.0, b.1)));
         merges.extend(
             splits
                 .into_iter()
                 .map(|(_, _, l, r)| (*score, l.to_string(), r.to_string())),
         );
     }
-    merges.sort_by(|a, b| b.0.total_cmp(&a.0));
+    sort_by(&mut merges, &mut |a, b| b.0.total_cmp(&a.0));
     let unk = file.uint("tokenizer.ggml.unknown_token_id").unwrap_or(0) as usize;
     let mut builder = BPE::builder()
         .vocab_and_merges(

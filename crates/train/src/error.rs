@@ -33,6 +33,19 @@ pub enum Error {
         loss: f32,
         learning_rate: f32,
     },
+    #[error("a step of this objective needs rewards: draw its answers, and learn from them")]
+    NoRewards,
+    #[error("there are {found} rewards for {wanted} answers")]
+    Rewards { found: usize, wanted: usize },
+    #[error(
+        "the reward of an answer to record {line} is {reward}, which is no number to learn from"
+    )]
+    Reward { line: usize, reward: f32 },
+    #[error(
+        "all {answers} answers of the first step have the reward {reward}, so there is nothing to learn: use prompts that \
+         the model sometimes answers well, a reward with degrees, or more `num_generations`"
+    )]
+    ConstantReward { answers: usize, reward: f32 },
     #[error("the checkpoint is damaged: {0}")]
     Checkpoint(String),
     #[error("the checkpoint was made with other {0}; start over, or use what it was made with")]

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use siskin_text::Message;
 
-use crate::{Preference, Rated};
+use crate::{Preference, Prompt, Rated};
 
 /// One example to learn from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Example {
     /// A conversation, of which the assistant's turns are learned.
@@ -18,6 +18,8 @@ pub enum Example {
     Preference(Preference),
     /// A good or a bad answer.
     Rated(Rated),
+    /// A question without an answer, which the model is to find.
+    Prompt(Prompt),
     /// Plain text, all of which is learned.
     Text { text: String },
 }
@@ -73,6 +75,8 @@ pub enum RecordFormat {
     Preference,
     /// `{"prompt", "completion", "label"}`.
     Rated,
+    /// `{"prompt"}` without an answer, and further columns that a reward may read.
+    Prompt,
 }
 
 impl fmt::Display for RecordFormat {
@@ -85,6 +89,7 @@ impl fmt::Display for RecordFormat {
             Self::Text => "text",
             Self::Preference => "chosen and rejected",
             Self::Rated => "prompt, completion and label",
+            Self::Prompt => "prompt",
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use siskin_engine::Session;
-use siskin_formats::TensorInfo;
+use siskin_formats::{TensorInfo, sort_by};
 
 use crate::{Record, Result};
 
@@ -39,7 +39,7 @@ pub(crate) fn examples_sum(
 pub(crate) async fn model_sum(session: &Session) -> Result<String> {
     let files = session.files();
     let mut tensors: Vec<&TensorInfo> = files.checkpoint.tensors.iter().collect();
-    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    sort_by(&mut tensors, &mut |a, b| a.name.cmp(&b.name));
     let mut sum = Sha256::new();
     for tensor in &tensors {
         sum.update(format!(

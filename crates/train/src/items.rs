@@ -3,6 +3,7 @@
 use siskin_text::TextModel;
 
 use crate::objective::DataKind;
+use crate::prompt::prompt_tokens;
 use crate::{Error, Example, Limit, Objective, Record, Result, Tokens, TrainOptions};
 
 /// An example's texts, which run together.
@@ -14,6 +15,8 @@ pub struct Item {
     pub label: Option<bool>,
     /// The prompt with the answer to another one, by which KTO estimates the divergence from the reference.
     pub mismatched: Option<Tokens>,
+    /// The most tokens that an answer to a prompt may have.
+    pub completion: usize,
 }
 
 impl Item {
@@ -31,6 +34,7 @@ impl Item {
             texts,
             label,
             mismatched: None,
+            completion: 0,
         };
         match (options.objective.data(), example) {
             (DataKind::Answers, Example::Chat(_) | Example::Text { .. }) => {
@@ -58,18 +62,60 @@ impl Item {
                 let tokens = tokens.map_err(|reason| format!("`completion`: {reason}"));
                 Ok(tokens.map(|t| item(vec![t], Some(rated.label))))
             }
+            (DataKind::Prompts, Example::Chat(_) | Example::Prompt(_)) => {
+                let most = options.max_completion_length();
+                Ok(
+                    prompt_tokens(model, example, most, limit)?.map(|tokens| Self {
+                        completion: most,
+                        ..item(vec![tokens], None)
+                    }),
+                )
+            }
             _ => Ok(Err(other_data(options.objective, example))),
         }
     }
 
+    /// All of an example: several of a text that is cut into chunks.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub(crate) fn all_of(
+        model: &TextModel,
+        example: &Example,
+        options: &TrainOptions,
+        limit: Limit,
+    ) -> Result<std::result::Result<Vec<Self>, String>> {
+        if let (Some(overlap), Example::Text { text }) = (options.chunk_overlap, example) {
+            let chunks = Tokens::chunks_of(model, text, limit.tokens, overlap)?;
+            if chunks.len() > 1 {
+                let item = |tokens| Self {
+                    texts: vec![tokens],
+                    label: None,
+                    mismatched: None,
+                    completion: 0,
+                };
+                return Ok(Ok(chunks.into_iter().map(item).collect()));
+            }
+        }
+        let item = Self::of(model, example, options, limit)?;
+        Ok(item.map(|item| vec![item]))
+    }
+
     /// Rows of a run that it takes.
     pub fn rows(&self) -> usize {
-        self.texts.iter().map(Tokens::rows).sum()
+        self.texts.iter().map(Tokens::rows).sum::<usize>() + self.completion
     }
 }
 
 /// Why an example is not for the objective.
 fn other_data(objective: Objective, example: &Example) -> String {
+    let columns = match example {
+        Example::Prompt(p) if !p.columns.is_empty() => {
+            let names: Vec<&str> = p.columns.keys().map(String::as_str).collect();
+            format!(" (its other fields are {})", names.join(", "))
+        }
+        _ => String::new(),
+    };
     let has = match example {
         Example::Chat(_) => "an answer without a `label`, which is for the objective sft",
         Example::Text { .. } => "`text`, which is for the objective sft",
@@ -77,14 +123,16 @@ fn other_data(objective: Objective, example: &Example) -> String {
             "`chosen` and `rejected`, which are for the objectives dpo, orpo, simpo and cpo"
         }
         Example::Rated(_) => "a `label`, which is for the objective kto",
+        Example::Prompt(_) => "no answer, which is for the objectives grpo and rloo",
     };
     let needs = match objective.data() {
         DataKind::Answers => "answers without a `label`",
         DataKind::Pairs => "`chosen` and `rejected`",
         DataKind::Rated => "`prompt`, `completion` and `label`",
+        DataKind::Prompts => "prompts, with or without an answer",
     };
     format!(
-        "it has {has}; the objective {} needs {needs}",
+        "it has {has}{columns}; the objective {} needs {needs}",
         objective.name()
     )
 }

@@ -21,6 +21,10 @@ pub enum Objective {
     Cpo,
     /// Ethayarajh et al., "KTO: Model Alignment as Prospect Theoretic Optimization" (2024).
     Kto,
+    /// Shao et al., "DeepSeekMath" (2024): the model's own answers, which are rewarded.
+    Grpo,
+    /// Ahmadian et al., "Back to Basics: Revisiting REINFORCE Style Optimization" (2024).
+    Rloo,
 }
 
 /// What examples an objective learns from.
@@ -32,6 +36,7 @@ pub enum DataKind {
     Pairs,
     /// An answer with a label.
     Rated,
+    Prompts,
 }
 
 impl Objective {
@@ -43,6 +48,8 @@ impl Objective {
             Self::Simpo => "simpo",
             Self::Cpo => "cpo",
             Self::Kto => "kto",
+            Self::Grpo => "grpo",
+            Self::Rloo => "rloo",
         }
     }
 
@@ -51,22 +58,23 @@ impl Objective {
         match self {
             Self::Sft => DataKind::Answers,
             Self::Kto => DataKind::Rated,
+            Self::Grpo | Self::Rloo => DataKind::Prompts,
             Self::Dpo | Self::Orpo | Self::Simpo | Self::Cpo => DataKind::Pairs,
         }
     }
 
-    /// Whether it compares with the model without the adapter.
-    pub(crate) fn has_reference(self) -> bool {
-        matches!(self, Self::Dpo | Self::Kto)
+    /// Whether it learns from answers that the model draws.
+    pub fn is_of_rewards(self) -> bool {
+        self.data() == DataKind::Prompts
     }
 
     /// Objectives that take a loss type.
     pub(crate) fn has_loss_type(self) -> bool {
-        matches!(self, Self::Dpo | Self::Cpo)
+        matches!(self, Self::Dpo | Self::Cpo | Self::Grpo)
     }
 }
 
-/// How DPO and CPO penalise a margin.
+/// How DPO and CPO penalise a margin, and what GRPO divides the sum of its tokens' losses by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossType {
@@ -81,6 +89,19 @@ pub enum LossType {
     /// Chowdhury et al., "Provably Robust DPO" (2024): unbiased if labels are flipped with the probability that is the label
     /// smoothing. For DPO.
     Robust,
+    /// The tokens of the step's answers: Yu et al., "DAPO" (2025). GRPO's default.
+    Dapo,
+    /// The tokens of each answer, and the number of answers, as GRPO's authors have it.
+    Grpo,
+    /// The most tokens that the step's answers could have: Liu et al., "Understanding R1-Zero-Like Training" (2025).
+    DrGrpo,
+}
+
+impl LossType {
+    /// Those of GRPO, as against those of pairs.
+    pub(crate) fn is_of_rewards(self) -> bool {
+        matches!(self, Self::Dapo | Self::Grpo | Self::DrGrpo)
+    }
 }
 
 /// The log-probability of an answer: the sum over its tokens, of which there are `len`.
@@ -165,7 +186,10 @@ impl PairLoss {
     fn margin(&self, margin: f64) -> (f64, f64) {
         let beta = self.beta;
         match self.loss_type {
-            LossType::Sigmoid => self.sigmoid(beta * margin),
+            // The others are not of pairs, which the options' check tells.
+            LossType::Sigmoid | LossType::Dapo | LossType::Grpo | LossType::DrGrpo => {
+                self.sigmoid(beta * margin)
+            }
             LossType::Hinge if beta * margin < 1.0 => (1.0 - beta * margin, -beta),
             LossType::Hinge => (0.0, 0.0),
             LossType::Ipo => {

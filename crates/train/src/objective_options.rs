@@ -7,11 +7,15 @@ use crate::{Error, LossOn, LossType, Objective, Result, TrainOptions};
 /// another, not how likely: at the rate of answers they lead a model away from both within 30 steps.
 const LEARNING_RATE: f32 = 1e-3;
 const PREFERENCE_RATE: f32 = 5e-5;
+const REWARD_RATE: f32 = 1e-4;
 
 /// Of SimPO, as its authors use them; TRL's defaults are CPO's.
 const SIMPO_BETA: f32 = 2.0;
 const SIMPO_GAMMA: f32 = 1.0;
 const BETA: f32 = 0.1;
+/// Those of TRL's `GRPOConfig` and `RLOOConfig`.
+const GRPO_BETA: f32 = 0.0;
+const RLOO_BETA: f32 = 0.05;
 
 impl TrainOptions {
     /// The learning rate after warm-up.
@@ -19,6 +23,7 @@ impl TrainOptions {
         let default = match self.objective.data() {
             DataKind::Answers => LEARNING_RATE,
             DataKind::Pairs | DataKind::Rated => PREFERENCE_RATE,
+            DataKind::Prompts => REWARD_RATE,
         };
         self.learning_rate.unwrap_or(default)
     }
@@ -47,9 +52,20 @@ impl TrainOptions {
         }
     }
 
-    fn beta(&self) -> f32 {
+    /// Whether the objective compares with the model without the adapter.
+    pub(crate) fn has_reference(&self) -> bool {
+        match self.objective {
+            Objective::Dpo | Objective::Kto => true,
+            Objective::Grpo | Objective::Rloo => self.beta() > 0.0,
+            Objective::Sft | Objective::Orpo | Objective::Simpo | Objective::Cpo => false,
+        }
+    }
+
+    pub(crate) fn beta(&self) -> f32 {
         let default = match self.objective {
             Objective::Simpo => SIMPO_BETA,
+            Objective::Grpo => GRPO_BETA,
+            Objective::Rloo => RLOO_BETA,
             _ => BETA,
         };
         self.beta.unwrap_or(default)
@@ -80,14 +96,18 @@ impl TrainOptions {
             Objective::Orpo => 1.0,
             Objective::Cpo => f64::from(self.cpo_alpha.unwrap_or(1.0)),
             Objective::Simpo => f64::from(self.cpo_alpha.unwrap_or(0.0)),
-            Objective::Sft | Objective::Dpo | Objective::Kto => 0.0,
+            Objective::Sft
+            | Objective::Dpo
+            | Objective::Kto
+            | Objective::Grpo
+            | Objective::Rloo => 0.0,
         }
     }
 
     /// # Errors
     /// If an option is out of range, or is not one of the objective's.
     pub(crate) fn check_objective(&self) -> Result<()> {
-        use Objective::{Cpo, Dpo, Kto, Orpo, Sft, Simpo};
+        use Objective::{Cpo, Dpo, Grpo, Kto, Orpo, Rloo, Sft, Simpo};
         let objective = self.objective;
         let wrong = |field, value: String, range| {
             Err(Error::Option {
@@ -105,8 +125,11 @@ impl TrainOptions {
                 "beta",
                 self.beta,
                 objective != Sft,
-                "it must be more than 0, and the objective dpo, orpo, simpo, cpo or kto",
-                in_range(self.beta, positive),
+                "it must be more than 0 (or 0 for grpo and rloo), and the objective not sft",
+                match objective {
+                    Grpo | Rloo => in_range(self.beta, at_least_0),
+                    _ => in_range(self.beta, positive),
+                },
             ),
             (
                 "simpo_gamma",
@@ -146,7 +169,12 @@ impl TrainOptions {
         let named = serde_json::to_value(loss_type).unwrap_or_default();
         let named = named.as_str().unwrap_or_default().to_string();
         if self.loss_type.is_some() && !objective.has_loss_type() {
-            let range = "only the objectives dpo and cpo have one";
+            let range = "only the objectives dpo, cpo and grpo have one";
+            return wrong("loss_type", named, range);
+        }
+        if self.loss_type.is_some() && loss_type.is_of_rewards() != (objective == Grpo) {
+            let range =
+                "dapo, grpo and dr_grpo are of the objective grpo, the others of dpo and cpo";
             return wrong("loss_type", named, range);
         }
         if loss_type == LossType::Robust && objective != Dpo {
@@ -155,7 +183,7 @@ impl TrainOptions {
         let smoothed = match objective {
             Dpo | Cpo => matches!(loss_type, LossType::Sigmoid | LossType::Robust),
             Simpo => true,
-            Sft | Orpo | Kto => false,
+            Sft | Orpo | Kto | Grpo | Rloo => false,
         };
         let smoothing = self.label_smoothing;
         if !(0.0..0.5).contains(&smoothing) || smoothing > 0.0 && !smoothed {

@@ -1,8 +1,11 @@
 //! Training options. Names are those of PEFT's `LoraConfig` and transformers' `TrainingArguments`.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 use siskin_engine::{AdamW, AdapterConfig, Checkpointing, MomentType};
 
+use crate::policy_loss::{ImportanceSamplingLevel, ScaleRewards};
 use crate::{Error, LossType, Objective, Result, Schedule};
 
 /// How the optimiser stores its moments.
@@ -30,7 +33,7 @@ pub struct TrainOptions {
     pub objective: Objective,
     /// How strongly the objective holds on to the reference, or the scale of its rewards; by default 0.1, for SimPO 2.
     pub beta: Option<f32>,
-    /// Of DPO and CPO; by default the sigmoid.
+    /// Of DPO and CPO, by default the sigmoid; of GRPO, by default DAPO's.
     pub loss_type: Option<LossType>,
     /// The probability that a pair is taken to be the other way round.
     pub label_smoothing: f32,
@@ -41,6 +44,20 @@ pub struct TrainOptions {
     /// The weights of KTO's desirable and undesirable answers; 1 by default.
     pub desirable_weight: Option<f32>,
     pub undesirable_weight: Option<f32>,
+    /// Answers that are drawn for each prompt, and the most tokens of one; 8 and 128 by default.
+    pub num_generations: Option<usize>,
+    pub max_completion_length: Option<usize>,
+    /// Updates with the answers of a step; 1 by default.
+    pub num_iterations: Option<usize>,
+    /// By how much the probability of what was drawn counts as less or more; 0.2 by default, above as below.
+    pub epsilon: Option<f32>,
+    pub epsilon_high: Option<f32>,
+    /// What GRPO divides advantages by; by default the standard deviation of the group's rewards.
+    pub scale_rewards: Option<ScaleRewards>,
+    /// What GRPO compares probabilities of; by default each token's.
+    pub importance_sampling_level: Option<ImportanceSamplingLevel>,
+    /// Answers that did not end are not learned from.
+    pub mask_truncated_completions: bool,
     pub rank: usize,
     /// The adapter is scaled by `lora_alpha / rank`, or with rslora by `lora_alpha / √rank`; by default
     /// twice the rank.
@@ -52,7 +69,7 @@ pub struct TrainOptions {
     pub target_modules: Vec<String>,
     pub lora_dropout: f32,
     pub optim: Optim,
-    /// By default 1e-3, and 5e-5 for objectives over preferences.
+    /// By default 1e-3, 5e-5 for objectives over preferences, and 1e-4 for those over rewards.
     pub learning_rate: Option<f32>,
     pub schedule: Schedule,
     /// Steps over which the rate rises to its peak; 5 by default.
@@ -78,6 +95,9 @@ pub struct TrainOptions {
     pub batch_size: usize,
     /// Longer examples are truncated; packed runs have at most this many tokens.
     pub max_seq_len: usize,
+    /// Plain texts that are longer become several examples instead, each of which begins with so many tokens of the one
+    /// before, which are not learned again.
+    pub chunk_overlap: Option<usize>,
     /// Put several examples into one run; they do not attend to each other.
     pub packing: bool,
     pub loss_on: LossOn,
@@ -105,6 +125,14 @@ impl Default for TrainOptions {
             cpo_alpha: None,
             desirable_weight: None,
             undesirable_weight: None,
+            num_generations: None,
+            max_completion_length: None,
+            num_iterations: None,
+            epsilon: None,
+            epsilon_high: None,
+            scale_rewards: None,
+            importance_sampling_level: None,
+            mask_truncated_completions: false,
             rank: 8,
             lora_alpha: None,
             use_rslora: false,
@@ -128,6 +156,7 @@ impl Default for TrainOptions {
             steps: None,
             batch_size: 4,
             max_seq_len: 512,
+            chunk_overlap: None,
             packing: true,
             loss_on: LossOn::Assistant,
             validation: 0.1,
@@ -144,107 +173,96 @@ impl TrainOptions {
     /// # Errors
     /// If a value is out of range.
     pub fn check(&self) -> Result<()> {
-        let check = |ok: bool, field, value: String, range| {
-            if ok {
-                return Ok(());
-            }
-            Err(Error::Option {
-                field,
-                value,
-                range,
-            })
-        };
         let positive = |v: f32| v > 0.0 && v.is_finite();
         let (rate, decay, clip) = (self.peak_rate(), self.weight_decay, self.max_grad_norm);
         check(
             (1..=1024).contains(&self.rank),
             "rank",
-            self.rank.to_string(),
+            &self.rank,
             "it must be from 1 to 1024",
         )?;
         check(
             positive(self.alpha()),
             "lora_alpha",
-            self.alpha().to_string(),
+            &self.alpha(),
             "it must be more than 0",
         )?;
         check(
             positive(rate),
             "learning_rate",
-            rate.to_string(),
+            &rate,
             "it must be more than 0, such as 1e-3",
         )?;
         let drop = self.lora_dropout;
         check(
             (0.0..1.0).contains(&drop),
             "lora_dropout",
-            drop.to_string(),
+            &drop,
             "it must be at least 0 and less than 1",
         )?;
         check(
             (0.0..1.0).contains(&decay),
             "weight_decay",
-            decay.to_string(),
+            &decay,
             "it must be at least 0 and less than 1",
         )?;
         check(
             clip > 0.0 && !clip.is_nan(),
             "max_grad_norm",
-            clip.to_string(),
+            &clip,
             "it must be more than 0",
         )?;
         check(
             self.batch_size > 0,
             "batch_size",
-            self.batch_size.to_string(),
+            &self.batch_size,
             "it must be at least 1",
         )?;
         check(
             self.max_seq_len > 1,
             "max_seq_len",
-            self.max_seq_len.to_string(),
+            &self.max_seq_len,
             "it must be at least 2",
         )?;
-        check(
-            self.steps != Some(0),
-            "steps",
-            "0".into(),
-            "it must be at least 1",
-        )?;
+        if let Some(overlap) = self.chunk_overlap {
+            check(
+                2 * overlap <= self.max_seq_len && self.objective == Objective::Sft,
+                "chunk_overlap",
+                &overlap,
+                "it must be at most half of max_seq_len, and the objective sft",
+            )?;
+        }
+        check(self.steps != Some(0), "steps", &0, "it must be at least 1")?;
         check(
             self.eval_every != Some(0),
             "eval_every",
-            "0".into(),
+            &0,
             "it must be at least 1",
         )?;
         let epochs = self.epochs > 0 || self.steps.is_some();
-        check(
-            epochs,
-            "epochs",
-            self.epochs.to_string(),
-            "it must be at least 1",
-        )?;
+        check(epochs, "epochs", &self.epochs, "it must be at least 1")?;
         let held = self.validation;
         check(
             (0.0..=0.9).contains(&held),
             "validation",
-            held.to_string(),
+            &held,
             "it must be from 0 to 0.9",
         )?;
         let targets = !self.target_modules.is_empty();
         check(
             targets,
             "target_modules",
-            "empty".into(),
+            &"empty",
             "use all-linear, or names such as q_proj",
         )?;
         check(
             self.early_stopping_patience != Some(0),
             "early_stopping_patience",
-            "0".into(),
+            &0,
             "it must be at least 1",
         )?;
         self.check_schedule()?;
+        self.check_rollouts()?;
         self.check_objective()
     }
 
@@ -302,6 +320,24 @@ impl TrainOptions {
             ..AdapterConfig::plain(self.rank, self.alpha())
         }
     }
+}
+
+/// # Errors
+/// If an option's value is not `ok`.
+pub(crate) fn check(
+    ok: bool,
+    field: &'static str,
+    value: &dyn Display,
+    range: &'static str,
+) -> Result<()> {
+    if ok {
+        return Ok(());
+    }
+    Err(Error::Option {
+        field,
+        value: value.to_string(),
+        range,
+    })
 }
 
 /// The `known` name most similar to a wrong one, if any is similar enough.

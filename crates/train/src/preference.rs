@@ -1,13 +1,13 @@
 //! Examples that say which answers are better: pairs of answers, and answers with a rating.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value as Json};
 use siskin_text::Message;
 
 use crate::{Conversation, Example};
 
 /// Plain text, or turns of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Said {
     Text(String),
@@ -15,10 +15,10 @@ pub enum Said {
 }
 
 /// A prompt with two answers, of which one is preferred.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Preference {
     /// None if the answers are whole texts, whose common beginning is the prompt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<Said>,
     pub chosen: Said,
     pub rejected: Said,
@@ -27,7 +27,7 @@ pub struct Preference {
 }
 
 /// A prompt with an answer that is desirable or not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rated {
     pub prompt: Said,
     pub completion: Said,
@@ -38,11 +38,11 @@ pub struct Rated {
 }
 
 /// The other inputs of the chat template.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct TemplateInputs {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<Json>,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub chat_template_kwargs: Map<String, Json>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) enum Answered {
 
 impl Said {
     /// As turns: a text is one turn of this role.
-    fn turns(&self, role: &str) -> Vec<Message> {
+    pub(crate) fn turns(&self, role: &str) -> Vec<Message> {
         match self {
             Self::Text(text) => vec![Message::new(role, text)],
             Self::Turns(turns) => turns.clone(),
@@ -66,7 +66,7 @@ impl Said {
 }
 
 impl TemplateInputs {
-    fn conversation(&self, messages: Vec<Message>) -> Conversation {
+    pub(crate) fn conversation(&self, messages: Vec<Message>) -> Conversation {
         Conversation {
             messages,
             tools: self.tools.clone(),
@@ -119,8 +119,10 @@ impl Example {
     pub fn question(&self) -> Option<Conversation> {
         let (mut conversation, turn) = match self {
             Self::Chat(c) => {
-                let turn = c.messages.iter().position(|m| m.role() == "assistant")?;
-                (c.clone(), turn)
+                let is_learned = |m: &Message| {
+                    m.role() == "assistant" && m.0.get("weight").is_none_or(|w| *w != 0)
+                };
+                (c.clone(), c.messages.iter().position(is_learned)?)
             }
             Self::Preference(p) => {
                 let [Answered::Chat(conversation, turn), _] = p.answers() else {
@@ -134,6 +136,7 @@ impl Example {
                 };
                 (conversation, turn)
             }
+            Self::Prompt(p) => return Some(p.conversation()),
             Self::Text { .. } => return None,
         };
         conversation.messages.truncate(turn);

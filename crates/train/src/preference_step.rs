@@ -1,13 +1,12 @@
 //! Steps of objectives over preferences. A run has whole examples: its first half gives the answers' log-probabilities, the
 //! objective turns them into weights, and its second half is the backward pass of a cross-entropy with these weights.
 
-use std::ops::Range;
-
 use serde::Serialize;
-use siskin_engine::{Batch, Session};
+use siskin_engine::Session;
 
 use crate::items::Item;
-use crate::objective::{DataKind, Score};
+use crate::objective::DataKind;
+use crate::texts::Texts;
 use crate::{Objective, Result, Tokens, Trainer};
 
 /// What the loss of preferences is made of: means over the examples of a step, under TRL's names.
@@ -62,55 +61,6 @@ impl References {
     }
 }
 
-/// Texts of one run.
-struct Texts<'a> {
-    batch: Batch,
-    /// Each with its rows.
-    texts: Vec<(&'a Tokens, Range<usize>)>,
-}
-
-impl<'a> Texts<'a> {
-    /// Every row that `is_scored` has a loss.
-    fn new(texts: &[&'a Tokens], is_scored: impl Fn(usize, usize) -> bool, seed: u32) -> Self {
-        let mut this = Self {
-            batch: Batch {
-                seed,
-                ..Batch::default()
-            },
-            texts: vec![],
-        };
-        for (i, tokens) in texts.iter().enumerate() {
-            let (start, rows) = (this.batch.rows(), tokens.rows());
-            this.batch.push(&tokens.ids[..rows], &[]);
-            this.batch.targets.extend(&tokens.ids[1..]);
-            let weights = (1..=rows).map(|t| f32::from(is_scored(i, t)));
-            this.batch.weights.extend(weights);
-            this.texts.push((tokens, start..start + rows));
-        }
-        this
-    }
-
-    /// Only learned tokens have a loss.
-    fn of_learned(texts: &[&'a Tokens], seed: u32) -> Self {
-        Self::new(texts, |i, t| texts[i].learned[t], seed)
-    }
-
-    /// The log-probability of each text's learned tokens.
-    fn scores(&self, losses: &[f32]) -> Vec<Score> {
-        let texts = self.texts.iter();
-        texts
-            .map(|(tokens, rows)| score(tokens, &losses[rows.clone()]))
-            .collect()
-    }
-}
-
-fn score(tokens: &Tokens, losses: &[f32]) -> Score {
-    let learned = losses.iter().zip(&tokens.learned[1..]).filter(|l| *l.1);
-    let sum = learned.map(|(loss, _)| -f64::from(*loss)).sum();
-    let len = tokens.learned_len();
-    Score { sum, len }
-}
-
 /// Sums over the examples of a step.
 #[derive(Debug, Default)]
 struct Tally {
@@ -163,7 +113,7 @@ impl Tally {
 
 impl Trainer {
     /// An example, or a held-out one, whose places follow.
-    fn item(&self, place: usize) -> &Item {
+    pub(crate) fn item(&self, place: usize) -> &Item {
         let examples = &self.plan.examples;
         match place.checked_sub(examples.len()) {
             Some(held_out) => &self.plan.held_out[held_out],
@@ -171,13 +121,9 @@ impl Trainer {
         }
     }
 
-    fn data(&self) -> DataKind {
-        self.plan.options.objective.data()
-    }
-
     /// Computes those log-probabilities by the reference that are not known yet.
     async fn refer(&mut self, session: &mut Session, places: &[usize]) -> Result<()> {
-        if !self.plan.options.objective.has_reference() {
+        if !self.plan.options.has_reference() {
             return Ok(());
         }
         for place in places {
@@ -204,7 +150,7 @@ impl Trainer {
     }
 
     /// Places in groups whose rows fit a run.
-    fn runs(&self, places: &[usize], rows: impl Fn(usize) -> usize) -> Vec<Vec<usize>> {
+    pub(crate) fn runs(&self, places: &[usize], rows: impl Fn(usize) -> usize) -> Vec<Vec<usize>> {
         let mut runs: Vec<(usize, Vec<usize>)> = vec![];
         for place in places {
             let n = rows(*place);
@@ -346,11 +292,7 @@ impl Trainer {
             .iter()
             .enumerate()
         {
-            let seed = self
-                .dropout_seed()
-                .wrapping_mul(0x9e37_79b9)
-                .wrapping_add(at as u32);
-            let texts = self.texts(run, seed);
+            let texts = self.texts(run, self.run_seed(at));
             tokens += texts.batch.rows();
             let mut weigh = |losses: &[f32]| self.tally(run, &texts, losses, &step, &mut tally);
             session

@@ -16,8 +16,9 @@ pub struct Prepared {
     pub options: TrainOptions,
     pub examples: Vec<Item>,
     pub held_out: Vec<Item>,
-    /// Indices of the held-out examples in the given records, followed by those that were given to be held out.
-    pub held_out_places: Vec<usize>,
+    /// Of each example, and then of each held-out one, the index in the given records, which those that were given to be
+    /// held out follow.
+    pub(crate) places: Vec<usize>,
     pub unusable: Vec<Unusable>,
     /// The same, of records that were given to be held out.
     pub unusable_validation: Vec<Unusable>,
@@ -51,10 +52,10 @@ impl Prepared {
         let (mut usable, mut places) = (vec![], vec![]);
         let (mut unusable, mut unusable_validation) = (vec![], vec![]);
         for (place, record) in records.iter().chain(validation).enumerate() {
-            match Item::of(model, &record.example, &options, limit)? {
-                Ok(item) => {
-                    usable.push(item);
-                    places.push(place);
+            match Item::all_of(model, &record.example, &options, limit)? {
+                Ok(items) => {
+                    places.resize(places.len() + items.len(), place);
+                    usable.extend(items);
                 }
                 Err(reason) => {
                     let unusable = match place < records.len() {
@@ -103,7 +104,7 @@ impl Prepared {
             options,
             examples,
             held_out,
-            held_out_places: hold.iter().map(|i| places[*i]).collect(),
+            places: learn.iter().chain(&hold).map(|i| places[*i]).collect(),
             unusable,
             unusable_validation,
             max_len,

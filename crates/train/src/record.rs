@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json};
 use siskin_text::Message;
 
 use crate::turns::turns;
-use crate::{Conversation, Example, RecordFormat, record_preference};
+use crate::{Conversation, Example, RecordFormat, record_preference, record_prompt};
 
 pub(crate) type Result<T> = std::result::Result<T, String>;
 
@@ -77,7 +77,7 @@ pub(crate) fn is_about_the_record(key: &str) -> bool {
 
 pub(crate) const SYSTEM: [&str; 3] = ["system", "system_prompt", "system_message"];
 pub(crate) const PROMPT: [&str; 5] = ["prompt", "question", "query", "user", "input"];
-const ANSWER: [&str; 5] = ["completion", "response", "output", "answer", "assistant"];
+pub(crate) const ANSWER: [&str; 5] = ["completion", "response", "output", "answer", "assistant"];
 
 /// A record's fields that have not been read yet.
 pub(crate) struct Fields(pub Map<String, Json>);
@@ -170,6 +170,9 @@ pub(crate) fn example(json: &Json) -> Result<(RecordFormat, Example)> {
     let mut fields = Fields(record);
     let (format, example) = match record_preference::format(&fields) {
         Some(format) => (format, record_preference::read(&mut fields, format)?),
+        None if record_prompt::is_prompt(&fields) => {
+            (RecordFormat::Prompt, record_prompt::read(&mut fields)?)
+        }
         None => read(&mut fields)?,
     };
     fields.nothing_is_left(&example)?;

@@ -73,7 +73,7 @@ fn as_turns(key: &str, list: &[Json]) -> Result<Said> {
     }
 }
 
-fn prompt(fields: &mut Fields) -> Result<Option<(String, Said)>> {
+pub(crate) fn prompt(fields: &mut Fields) -> Result<Option<(String, Said)>> {
     let keys = PROMPT.into_iter().chain(["instruction"]);
     for key in keys {
         if fields.0.get(key).is_some_and(|v| !is_empty(v)) {
@@ -84,7 +84,7 @@ fn prompt(fields: &mut Fields) -> Result<Option<(String, Said)>> {
 }
 
 /// Puts the text of a field for the system in front of the prompt.
-fn with_system(fields: &mut Fields, prompt: Said) -> Result<Said> {
+pub(crate) fn with_system(fields: &mut Fields, prompt: Said) -> Result<Said> {
     let Some(system) = fields.text(&SYSTEM)? else {
         return Ok(prompt);
     };
@@ -96,7 +96,7 @@ fn with_system(fields: &mut Fields, prompt: Said) -> Result<Said> {
     Ok(Said::Turns(turns))
 }
 
-fn is_answer(turn: Option<&Message>) -> bool {
+pub(crate) fn is_answer(turn: Option<&Message>) -> bool {
     turn.is_some_and(|t| t.role() == "assistant")
 }
 
@@ -256,7 +256,7 @@ fn rated(fields: &mut Fields) -> Result<Example> {
     }))
 }
 
-fn inputs(fields: &mut Fields) -> Result<TemplateInputs> {
+pub(crate) fn inputs(fields: &mut Fields) -> Result<TemplateInputs> {
     let (tools, chat_template_kwargs) = template_inputs(fields)?;
     Ok(TemplateInputs {
         tools,

@@ -60,6 +60,7 @@ impl Tokens {
             Example::Preference(_) | Example::Rated(_) => {
                 Err("it has preferences, of which each answer has tokens of its own".into())
             }
+            Example::Prompt(_) => Err("it has no answer to learn from".into()),
             Example::Text { text } => {
                 let tokens = ended(model, text)?;
                 let learned = vec![true; tokens.len()];
@@ -67,6 +68,39 @@ impl Tokens {
             }
         };
         Self::within(limit.into(), found)
+    }
+
+    /// A text in chunks of at most `limit` tokens, of which each begins with `overlap` tokens of the one before, as context
+    /// that is not learned again.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub(crate) fn chunks_of(
+        model: &TextModel,
+        text: &str,
+        limit: usize,
+        overlap: usize,
+    ) -> Result<Vec<Self>> {
+        let tokens = ended(model, text)?;
+        // The first token of a chunk is never learned.
+        let overlap = overlap.clamp(1, (limit / 2).max(1));
+        let (mut chunks, mut at) = (vec![], 0);
+        loop {
+            let end = (at + limit).min(tokens.len());
+            let context = if at == 0 { 1 } else { overlap };
+            let part = &tokens[at..end];
+            chunks.push(Self {
+                ids: part.iter().map(|t| t.id).collect(),
+                learned: (0..part.len()).map(|i| i >= context).collect(),
+                cut: 0,
+                spans: vec![],
+                text: String::new(),
+            });
+            if end == tokens.len() {
+                return Ok(chunks);
+            }
+            at = end - overlap;
+        }
     }
 
     /// The tokens of a prompt with an answer, of which those after the prompt are learned, as in TRL.

@@ -10,7 +10,9 @@ use crate::best::Best;
 use crate::objective::DataKind;
 use crate::preference_step::References;
 use crate::training_checkpoint::TrainingCheckpoint;
-use crate::{Error, Preferences, Record, Result, Summary, Tokens, TrainOptions, TrainingPlan};
+use crate::{
+    Error, Preferences, Record, Result, Rewarded, Summary, Tokens, TrainOptions, TrainingPlan,
+};
 
 /// The outcome of a step.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -24,10 +26,14 @@ pub struct StepReport {
     pub grad_norm: f32,
     /// Tokens that were processed.
     pub tokens: usize,
+    /// Without drawing answers, and without judging them.
     pub seconds: f64,
     /// What an objective over preferences is made of.
     #[serde(flatten)]
     pub preferences: Option<Preferences>,
+    /// What the rewards of an objective over rewards are.
+    #[serde(flatten)]
+    pub rewarded: Option<Rewarded>,
     /// Loss of the held-out examples after the step, where it was scored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out: Option<f32>,
@@ -47,6 +53,20 @@ pub struct HeldOut {
     pub preferences: Option<Preferences>,
 }
 
+/// What a step's gradients are of.
+pub(crate) struct Accumulated {
+    pub loss: f32,
+    pub tokens: usize,
+    pub preferences: Option<Preferences>,
+    pub rewarded: Option<Rewarded>,
+}
+
+/// What became of an update.
+pub(crate) struct Updated {
+    pub learning_rate: f32,
+    pub grad_norm: f32,
+}
+
 /// A training run in progress. Each call takes the session that it was created for, so that the session can answer
 /// with the current adapter between steps.
 #[derive(Debug)]
@@ -57,6 +77,8 @@ pub struct Trainer {
     /// Distinguishes the model from others with the same shapes.
     model: String,
     pub(crate) step: usize,
+    /// In which the last answers were drawn.
+    pub(crate) drawing_seconds: f64,
     best: Option<Best>,
 }
 
@@ -81,6 +103,7 @@ impl Trainer {
             references: References::of(items),
             model,
             step: 0,
+            drawing_seconds: 0.0,
             best: None,
         }
     }
@@ -133,12 +156,23 @@ impl Trainer {
         order[at..end].to_vec()
     }
 
-    fn is_of_answers(&self) -> bool {
-        self.plan.options.objective.data() == DataKind::Answers
+    pub(crate) fn data(&self) -> DataKind {
+        self.plan.options.objective.data()
+    }
+
+    /// Whether steps are taken with [`Self::roll_out`] and [`Self::learn`] instead of [`Self::step`].
+    pub fn needs_rewards(&self) -> bool {
+        self.data() == DataKind::Prompts
     }
 
     pub(crate) fn dropout_seed(&self) -> u32 {
         (self.plan.options.seed as u32).wrapping_add(self.step as u32)
+    }
+
+    /// Of the next step's run at this place.
+    pub(crate) fn run_seed(&self, at: usize) -> u32 {
+        let seed = self.dropout_seed().wrapping_mul(0x9e37_79b9);
+        seed.wrapping_add(at as u32)
     }
 
     /// The next step's runs.
@@ -150,28 +184,39 @@ impl Trainer {
         pack(&texts, rows, packing, self.dropout_seed())
     }
 
-    /// Accumulates the gradients of the next step. Returns its loss, its tokens, and what the loss is made of.
-    async fn accumulate(
-        &mut self,
-        session: &mut Session,
-    ) -> Result<(f32, usize, Option<Preferences>)> {
-        if !self.is_of_answers() {
-            let examples = self.examples_of(self.step);
-            let found = self.accumulate_preferences(session, &examples).await?;
-            return Ok((found.loss, found.tokens, Some(found.preferences)));
+    /// Accumulates the gradients of the next step.
+    async fn accumulate(&mut self, session: &mut Session) -> Result<Accumulated> {
+        let mut out = Accumulated {
+            loss: 0.0,
+            tokens: 0,
+            preferences: None,
+            rewarded: None,
+        };
+        match self.data() {
+            DataKind::Prompts => return Err(Error::NoRewards),
+            DataKind::Answers => {
+                for batch in &self.batches() {
+                    out.loss += session.train_batch(batch).await?;
+                    out.tokens += batch.rows();
+                }
+            }
+            DataKind::Pairs | DataKind::Rated => {
+                let examples = self.examples_of(self.step);
+                let found = self.accumulate_preferences(session, &examples).await?;
+                (out.loss, out.tokens) = (found.loss, found.tokens);
+                out.preferences = Some(found.preferences);
+            }
         }
-        let (mut loss, mut tokens) = (0.0, 0);
-        for batch in &self.batches() {
-            loss += session.train_batch(batch).await?;
-            tokens += batch.rows();
-        }
-        Ok((loss, tokens, None))
+        Ok(out)
     }
 
     /// Seconds per step, measured on the next one without an update.
     pub async fn measure(&mut self, session: &mut Session) -> Result<f64> {
         let start = Instant::now();
-        self.accumulate(session).await?;
+        match self.data() {
+            DataKind::Prompts => self.measure_answers(session).await?,
+            _ => _ = self.accumulate(session).await?,
+        }
         let seconds = start.elapsed().as_secs_f64();
         session.forget_gradients();
         Ok(seconds)
@@ -191,9 +236,21 @@ impl Trainer {
     /// If the loss is not finite: the adapter is then unchanged.
     pub async fn step(&mut self, session: &mut Session) -> Result<StepReport> {
         let start = Instant::now();
+        let found = self.accumulate(session).await?;
+        let updated = self.update(session, found.loss, self.step + 1).await?;
+        self.report(session, start, found, updated).await
+    }
+
+    /// Updates the parameters with the gradients of the next step's loss. `updates` counts this one too.
+    pub(crate) async fn update(
+        &self,
+        session: &mut Session,
+        loss: f32,
+        updates: usize,
+    ) -> Result<Updated> {
         let step = self.step + 1;
-        let (loss, tokens, preferences) = self.accumulate(session).await?;
-        let adamw = self.plan.options.adamw(step, self.plan.summary.steps);
+        let mut adamw = self.plan.options.adamw(step, self.plan.summary.steps);
+        adamw.step = updates as u32;
         let not_finite = |loss| Error::NotFinite {
             step,
             loss,
@@ -207,7 +264,22 @@ impl Trainer {
         if !grad_norm.is_finite() {
             return Err(not_finite(grad_norm));
         }
-        self.step = step;
+        Ok(Updated {
+            learning_rate: adamw.learning_rate,
+            grad_norm,
+        })
+    }
+
+    /// Ends a step after its update.
+    pub(crate) async fn report(
+        &mut self,
+        session: &mut Session,
+        start: Instant,
+        found: Accumulated,
+        updated: Updated,
+    ) -> Result<StepReport> {
+        self.step += 1;
+        let step = self.step;
         let every = self
             .plan
             .options
@@ -232,12 +304,13 @@ impl Trainer {
         }
         Ok(StepReport {
             step,
-            loss,
-            learning_rate: adamw.learning_rate,
-            grad_norm,
-            tokens,
+            loss: found.loss,
+            learning_rate: updated.learning_rate,
+            grad_norm: updated.grad_norm,
+            tokens: found.tokens,
             seconds,
-            preferences,
+            preferences: found.preferences,
+            rewarded: found.rewarded,
             held_out: held_out.map(|h| h.loss),
             held_out_accuracies: held_out.and_then(|h| h.preferences?.accuracies),
         })
@@ -245,10 +318,10 @@ impl Trainer {
 
     /// Scores the held-out examples; `None` where there are none.
     pub async fn score(&mut self, session: &mut Session) -> Result<Option<HeldOut>> {
-        if self.plan.held_out.is_empty() {
+        if self.plan.held_out.is_empty() || self.needs_rewards() {
             return Ok(None);
         }
-        if !self.is_of_answers() {
+        if self.data() != DataKind::Answers {
             return Ok(Some(self.score_preferences(session).await?));
         }
         let texts = self.plan.held_out.iter().flat_map(|item| &item.texts);

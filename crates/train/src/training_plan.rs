@@ -6,8 +6,10 @@ use siskin_models::Head;
 
 use crate::identity::{examples_sum, model_sum};
 use crate::items::Item;
+use crate::objective::DataKind;
 use crate::prepared::Prepared;
-use crate::{BadRecord, Objective, Record, Result, Tokens, TrainOptions, Trainer};
+use crate::rollout::Asked;
+use crate::{BadRecord, Error, Objective, Record, Result, Tokens, TrainOptions, Trainer};
 
 /// A record that cannot be learned from, and why.
 pub type Unusable = BadRecord;
@@ -48,6 +50,8 @@ pub struct TrainingPlan {
     /// A hash of the records as given: what a template renders may depend on the date.
     pub(crate) examples_sum: String,
     adapter: Adapter,
+    /// What rewards need of each example, and of each that is held out.
+    pub(crate) asked: Vec<Asked>,
     pub(crate) setup: TrainingSetup,
 }
 
@@ -93,15 +97,26 @@ impl TrainingPlan {
             options,
             examples,
             held_out,
-            held_out_places,
+            places,
             unusable,
             unusable_validation,
             ..
         } = prepared;
+        let held_out_places = places[examples.len()..].to_vec();
         // The examples of a step may add up to less than a run can hold.
         let mut lengths: Vec<usize> = examples.iter().map(Item::rows).collect();
         lengths.sort_unstable();
-        let step_rows: usize = lengths.iter().rev().take(options.batch_size).sum();
+        let mut step_rows: usize = lengths.iter().rev().take(options.batch_size).sum();
+        if options.objective.data() == DataKind::Prompts {
+            step_rows *= options.num_generations();
+            if longest > session.context() {
+                return Err(Error::Option {
+                    field: "max_completion_length",
+                    value: options.max_completion_length().to_string(),
+                    range: "with the longest prompt, it does not fit the context that the model was opened with",
+                });
+            }
+        }
         let rows = if options.packing {
             step_rows.min(max_len).max(longest)
         } else {
@@ -123,7 +138,7 @@ impl TrainingPlan {
             dropout: options.lora_dropout,
             checkpointing: options.checkpointing(),
             moments: options.moments(),
-            has_reference: options.objective.has_reference(),
+            has_reference: options.has_reference(),
         };
         let memory = session.training_memory(&adapter, &setup)?;
         let summary = Summary {
@@ -141,7 +156,14 @@ impl TrainingPlan {
             parameters,
             memory,
         };
+        let of_records = || records.iter().chain(validation);
+        let all: Vec<&Record> = of_records().collect();
+        let asked = match options.objective.data() {
+            DataKind::Prompts => places.iter().map(|place| Asked::of(all[*place])).collect(),
+            _ => vec![],
+        };
         Ok(Self {
+            asked,
             held_out_places,
             examples_sum: examples_sum(records, validation, session.text.template()),
             options,

@@ -8,8 +8,9 @@ use send_wrapper::SendWrapper;
 use serde::Deserialize;
 use serde_json::json as object;
 use siskin_engine::{
-    Answer, CacheTypes, DeviceRequest, GenerateOptions, LookOptions, MemoryFigure, ModelFiles,
-    OpenOptions, Precision, RequestEvent, RequestId, Sampling, Update, read_cache_types,
+    Answer, CacheTypes, DeviceRequest, GUESSES, GenerateOptions, LookOptions, MemoryFigure,
+    ModelFiles, OpenOptions, Precision, RequestEvent, RequestId, Sampling, Update,
+    read_cache_types,
 };
 use siskin_gpu::Profile;
 use wasm_bindgen::prelude::*;
@@ -32,6 +33,8 @@ pub struct LoadOptions {
     context: Option<usize>,
     #[serde(deserialize_with = "read_cache_types")]
     cache_types: CacheTypes,
+    /// `ngram`, or unset: whether the next tokens are guessed from those before.
+    draft: Option<String>,
 }
 
 /// What to generate.
@@ -87,6 +90,9 @@ pub struct Session {
     exchanged: HashMap<RequestId, (Exchange, usize)>,
     #[cfg(feature = "training")]
     pub(crate) trainer: Option<siskin_train::Trainer>,
+    /// Answers that were drawn and are to be learned from.
+    #[cfg(feature = "training")]
+    pub(crate) drawn: Vec<siskin_train::Rollout>,
 }
 
 impl Session {
@@ -111,7 +117,13 @@ impl Session {
             // They share the cache of one conversation, so that each further one costs no memory.
             sequences: SEQUENCES,
             cache_tokens: Some(0),
-            guesses: 0,
+            guesses: match options.draft.as_deref() {
+                None => 0,
+                Some("ngram") => GUESSES,
+                Some(other) => {
+                    return Err(invalid(&format!("there is no draft `{other}`; use ngram")));
+                }
+            },
             scores: 0,
             cache_types: options.cache_types,
             precision: Precision::Fast,
@@ -127,6 +139,8 @@ impl Session {
             exchanged: HashMap::new(),
             #[cfg(feature = "training")]
             trainer: None,
+            #[cfg(feature = "training")]
+            drawn: vec![],
         })
     }
 }

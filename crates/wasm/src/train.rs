@@ -1,5 +1,7 @@
 //! Training, and the test of the kernels: what a page downloads apart.
 
+use std::ops::ControlFlow;
+
 use js_sys::{Reflect, Uint8Array};
 use serde::Deserialize;
 use serde_json::{Map, Value, json as object};
@@ -47,15 +49,15 @@ const FIELDS: [&str; 6] = [
     "line",
 ];
 
-/// Fields that only preferences have.
-const PREFERENCE_FIELDS: [&str; 3] = ["chosen", "rejected", "label"];
+/// Fields of preferences and of prompts.
+const OTHER_FIELDS: [&str; 4] = ["chosen", "rejected", "label", "prompt"];
 
 fn read_example(json: Value, place: &str) -> Result<Example> {
     let mut fields = json.as_object().into_iter().flat_map(|o| o.keys());
-    // Preferences are checked as those of a file are.
+    // These are checked as those of a file are.
     if fields
         .clone()
-        .any(|key| PREFERENCE_FIELDS.contains(&key.as_str()))
+        .any(|key| OTHER_FIELDS.contains(&key.as_str()))
     {
         let mut json = json;
         json.as_object_mut().map(|fields| fields.remove("line"));
@@ -65,8 +67,11 @@ fn read_example(json: Value, place: &str) -> Result<Example> {
     if let Some(key) = fields.find(|key| !FIELDS.contains(&key.as_str())) {
         return Err(invalid(&format!("{place} has an unknown field `{key}`")));
     }
-    let example = serde_json::from_value(json);
-    example.map_err(|_| invalid(&format!("{place} has neither `messages` nor `text`")))
+    if let (None, Some(text)) = (json.get("messages"), json["text"].as_str()) {
+        return Ok(Example::Text { text: text.into() });
+    }
+    let conversation = serde_json::from_value(json).map(Example::Chat);
+    conversation.map_err(|_| invalid(&format!("{place} has neither `messages` nor `text`")))
 }
 
 fn read_records(examples: Vec<Value>, name: &str) -> Result<Vec<Record>> {
@@ -195,6 +200,35 @@ impl Session {
             return Ok("null".into());
         }
         json(&trainer.step(session).await.map_err(train_to_js)?)
+    }
+
+    /// The answers of the next step, or to the held-out prompts, as JSON; `null` after the last step.
+    #[wasm_bindgen(js_name = trainDraw)]
+    pub async fn train_draw(&mut self, held_out: bool) -> Result<String> {
+        let (trainer, session) = self.training()?;
+        if trainer.is_finished() && !held_out {
+            return Ok("null".into());
+        }
+        let go_on = &mut |_| ControlFlow::Continue(());
+        let drawn = match held_out {
+            true => trainer.answer_held_out(session, go_on).await,
+            false => trainer.roll_out(session, go_on).await,
+        };
+        let drawn = drawn.map_err(train_to_js)?.unwrap_or_default();
+        let out = json(&drawn);
+        if !held_out {
+            self.drawn = drawn;
+        }
+        out
+    }
+
+    /// The report of a step on the answers that were drawn, as JSON.
+    #[wasm_bindgen(js_name = trainLearn)]
+    pub async fn train_learn(&mut self, rewards: Vec<f32>) -> Result<String> {
+        let drawn = std::mem::take(&mut self.drawn);
+        let (trainer, session) = self.training()?;
+        let report = trainer.learn(session, &drawn, &rewards).await;
+        json(&report.map_err(train_to_js)?)
     }
 
     /// Seconds per step, measured without an update.

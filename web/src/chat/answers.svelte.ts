@@ -34,7 +34,7 @@ async function* own(request: Omit<ChatRequest, "stream">, fromFiles: boolean, si
     const { content: text, reasoning_content: thought } = choices[0]?.delta ?? {};
     if (text || thought) yield { text, thought };
     if (choices[0]?.finish_reason) yield { cut: choices[0].finish_reason === "length" };
-    if (siskin) yield { tokens: siskin.ids.length, seconds: siskin.decode_seconds };
+    if (siskin) yield { tokens: siskin.ids.length, seconds: siskin.decode_seconds, guessed: siskin.guessed_tokens, right: siskin.right_guesses };
   }
 }
 
@@ -128,7 +128,7 @@ class Answers {
     const isOwn = !server.chosen;
     let [first, n] = [0, 0];
     try {
-      for await (const { text, thought, sources, tokens, seconds, cut } of parts(stop.signal)) {
+      for await (const { text, thought, sources, tokens, seconds, guessed, right, cut } of parts(stop.signal)) {
         if (text || thought) {
           first ||= performance.now();
           n += 1;
@@ -140,6 +140,7 @@ class Answers {
         if (cut !== undefined) turn.cut = cut;
         if (tokens) {
           turn.tokens = tokens;
+          if (guessed) [turn.guessed, turn.right] = [guessed, right];
           if (seconds) turn.rate = (n - 1) / Math.max(seconds, 1e-9);
         }
       }

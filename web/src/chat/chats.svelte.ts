@@ -16,6 +16,9 @@ export interface Turn {
   /** For an answer: tokens, and tokens per second. */
   tokens?: number;
   rate?: number;
+  /** Tokens that were guessed, and those of them that were right. */
+  guessed?: number;
+  right?: number;
   /** It ended at the maximum length. */
   cut?: boolean;
 }
@@ -57,7 +60,7 @@ export function readChat(value: unknown): Chat | undefined {
     // Without ids, turns follow one another. A parent comes before its children: in a file that was edited, it may not.
     const before = turn.id ? turn.parent : turns.at(-1)?.id;
     const parent = known.has(before) ? (before as string) : null;
-    const rest = { thought: text(turn.thought) || undefined, sources: readSources(turn.sources), tokens: number(turn.tokens), rate: number(turn.rate), cut: turn.cut === true || undefined };
+    const rest = { thought: text(turn.thought) || undefined, sources: readSources(turn.sources), tokens: number(turn.tokens), rate: number(turn.rate), guessed: number(turn.guessed), right: number(turn.right), cut: turn.cut === true || undefined };
     turns.push({ id, parent, role, content, ...rest });
     known.add(id);
   }

@@ -48,6 +48,8 @@ class Model {
   info = $state.raw<Info | undefined>();
   device = $state<Device>(read<Device>("device") ?? "");
   hub = $state(read<string>("hub") ?? HUB);
+  /** Whether the next tokens are guessed. */
+  guesses = $state(read<boolean>("guesses") ?? false);
   /** Set where the hub could not be reached. */
   hubFailed = $state(false);
   /** The adapter in use, by name. */
@@ -72,6 +74,7 @@ class Model {
     const device = this.device || undefined;
     write("device", this.device);
     write("hub", this.hub);
+    write("guesses", this.guesses);
     try {
       const fit = await Siskin.fits(source, { device, context, hub: this.hub, signal: stop.signal });
       if (!fit.fits) return void (this.misfit = fit);
@@ -80,6 +83,7 @@ class Model {
       const siskin = await Siskin.load(source, {
         device,
         context,
+        draft: this.guesses ? "ngram" : undefined,
         hub: this.hub,
         sha256: choice.sha256 ?? undefined,
         signal: stop.signal,

@@ -13,6 +13,9 @@ export interface Part {
   sources?: Passage[];
   tokens?: number;
   seconds?: number;
+  /** Tokens that were guessed, and those of them that were right. */
+  guessed?: number;
+  right?: number;
   /** Whether it ended at its maximum length. */
   cut?: boolean;
 }

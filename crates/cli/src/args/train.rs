@@ -29,6 +29,10 @@ pub enum ObjectiveArg {
     Cpo,
     /// Answers with a label, compared with the model as it was
     Kto,
+    /// Answers that the model draws to prompts, by how much better each is rewarded than the others
+    Grpo,
+    /// The same against the mean of the others, close to the model as it was
+    Rloo,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -38,6 +42,11 @@ pub enum LossTypeArg {
     Ipo,
     /// For dpo
     Robust,
+    /// For grpo, as the next two
+    Dapo,
+    Grpo,
+    #[value(name = "dr_grpo")]
+    DrGrpo,
 }
 
 #[derive(Debug, Args)]
@@ -62,15 +71,26 @@ pub struct TrainArgs {
     /// Kernel profile on the GPU, instead of the one chosen for it
     #[arg(long, value_parser = profile_parser())]
     pub profile: Option<Profile>,
-    /// What is learned: answers, or which answers are preferred [default: sft]
+    /// What is learned: answers, which answers are preferred, or what is rewarded [default: sft]
     #[arg(long)]
     pub objective: Option<ObjectiveArg>,
-    /// Scale of the rewards of preferences [default: 0.1, for simpo 2]
+    /// Scale of the rewards of preferences [default: 0.1, for simpo 2]; for grpo and rloo, how closely the adapter stays to
+    /// the model as it was [default: 0 and 0.05]
     #[arg(long)]
     pub beta: Option<f32>,
-    /// How dpo and cpo penalise a margin [default: sigmoid]
+    /// How dpo and cpo penalise a margin [default: sigmoid], or what grpo divides losses by [default: dapo]
     #[arg(long)]
     pub loss_type: Option<LossTypeArg>,
+    /// What grpo and rloo reward: answer (the record's), json, regex:EXPRESSION, or command:PROGRAM, which reads a JSON
+    /// object per line and writes a number for each; several are added
+    #[arg(long = "reward", value_name = "REWARD")]
+    pub rewards: Vec<String>,
+    /// Answers that grpo and rloo draw for each prompt [default: 8]
+    #[arg(long)]
+    pub num_generations: Option<usize>,
+    /// The most tokens of such an answer [default: 128]
+    #[arg(long)]
+    pub max_completion_length: Option<usize>,
     /// Probability that a pair is taken to be the other way round [default: 0]
     #[arg(long)]
     pub label_smoothing: Option<f32>,
@@ -89,7 +109,7 @@ pub struct TrainArgs {
     /// How the optimiser stores its moments [default: adamw]
     #[arg(long)]
     pub optim: Option<OptimArg>,
-    /// Peak learning rate [default: 1e-3, for preferences 5e-5]
+    /// Peak learning rate [default: 1e-3, for preferences 5e-5, for rewards 1e-4]
     #[arg(long = "lr")]
     pub learning_rate: Option<f32>,
     /// Examples per step [default: 4]
@@ -98,6 +118,10 @@ pub struct TrainArgs {
     /// Truncate examples to this many tokens [default: 512]
     #[arg(long)]
     pub max_seq_len: Option<usize>,
+    /// Cut plain texts that are longer into several examples instead, each of which begins with so many tokens of the one
+    /// before
+    #[arg(long)]
+    pub chunk_overlap: Option<usize>,
     /// Fraction of the examples that is held out [default: 0.1]
     #[arg(long)]
     pub validation: Option<f32>,

@@ -40,7 +40,7 @@ pub fn objective_file(objective: Objective) -> Result<&'static str> {
 }
 
 /// The options that projects have, in their configuration or in their data.
-const KNOWN: [&str; 39] = [
+const KNOWN: [&str; 40] = [
     "objective",
     "beta",
     "loss_type",
@@ -80,6 +80,7 @@ const KNOWN: [&str; 39] = [
     "max_seq_len",
     "loss_on",
     "validation",
+    "chunk_overlap",
     // Changes no loss.
     "packing",
 ];

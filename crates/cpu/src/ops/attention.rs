@@ -42,8 +42,8 @@ pub fn attention(
         let n = POSITIONS.min(s.len() - at) * d;
         let (head, from, out) = (side / 2, s.from + at, &mut out[..n]);
         match side % 2 {
-            0 => cache.keys(&s.sequence.blocks, head, from, out),
-            _ => cache.values(&s.sequence.blocks, head, from, out),
+            0 => cache.keys(cache.blocks(s.sequence), head, from, out),
+            _ => cache.values(cache.blocks(s.sequence), head, from, out),
         }
     });
     let kv = &*kv;

@@ -1,5 +1,6 @@
 //! A router's logits as a choice of experts. A route is the indices of the chosen and then their weights.
 
+use siskin_formats::sort_by;
 use siskin_graph::{RouteSpec, Score};
 
 /// What the logits of all experts are made into.
@@ -28,7 +29,7 @@ pub fn route(
     let rank = |e: usize| scores[e] + bias.map_or(0.0, |b| b[e]);
     let mut order: Vec<usize> = (0..scores.len()).collect();
     // Stable: of equal ones the lower index first.
-    order.sort_by(|a, b| rank(*b).total_cmp(&rank(*a)));
+    sort_by(&mut order, &mut |a, b| rank(*b).total_cmp(&rank(*a)));
     let chosen = &order[..spec.n_used];
     let total = spec.eps + chosen.iter().map(|e| scores[*e]).sum::<f32>();
     let scale = if spec.renormalise {

@@ -6,6 +6,7 @@ use siskin_graph::{
 
 use super::texts::groups;
 use super::{Bindings, Bound, Lowering};
+use crate::caches::CacheBuffers;
 use crate::pipeline::Kernel;
 use crate::prepared::Size;
 use crate::{Error, Layout, Result};
@@ -67,15 +68,25 @@ impl Lowering<'_> {
             .size("N_KV_HEADS", shape.n_kv_heads)
             .size("STRIDE", stride);
         kernel.variant.cache = self.device.cache_types;
-        let (keys, values) = self.device.caches[cache.0].clone();
-        (
-            kernel,
-            vec![
-                (1, keys.into()),
-                (2, values.into()),
-                (5, self.device.rows.clone().into()),
-            ],
-        )
+        (kernel, self.cache(cache).into())
+    }
+
+    /// A cache, and the rows of the step with their blocks of it.
+    fn cache(&self, id: CacheId) -> [(u32, Bound); 3] {
+        let CacheBuffers {
+            keys,
+            values,
+            windowed,
+        } = self.device.caches[id.0].clone();
+        let rows = match windowed {
+            true => &self.device.windowed_rows,
+            false => &self.device.rows,
+        };
+        [
+            (1, keys.into()),
+            (2, values.into()),
+            (5, rows.clone().into()),
+        ]
     }
 
     /// The norms of q's and k's heads in one buffer, since a kernel may bind only eight.
@@ -230,14 +241,8 @@ impl Lowering<'_> {
             .size("V_STRIDE", v.stride)
             .size("V_START", v.start);
         kernel.variant.cache = self.device.cache_types;
-        let (keys, values) = self.device.caches[cache.0].clone();
-        let entries = [
-            (1, keys.into()),
-            (2, values.into()),
-            (3, self.bound(k)),
-            (4, self.bound(v)),
-            (5, self.device.rows.clone().into()),
-        ];
+        let mut entries = Vec::from(self.cache(cache));
+        entries.extend([(3, self.bound(k)), (4, self.bound(v))]);
         // Scales are written in pairs.
         let CacheTypes { keys, values } = self.device.cache_types;
         let is_quantised = keys.is_quantised() || values.is_quantised();

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use siskin_formats::sort_by;
+
 use super::ast::{Binary, Compare};
 use super::cx::Cx;
 use super::fault::{Outcome, failed, limit};
@@ -269,7 +271,7 @@ pub fn sort(cx: &Cx, items: &mut [(Value, Value)], reverse: bool) -> Outcome<()>
     cx.budget
         .step(items.len() * (items.len().max(2).ilog2() as usize))?;
     let mut fault = None;
-    items.sort_by(|(a, _), (b, _)| {
+    sort_by(items, &mut |(a, _), (b, _)| {
         let found = order(cx, a, b, "<");
         let ordering = match found {
             Ok(o) => o.unwrap_or(Ordering::Equal),
