@@ -164,6 +164,7 @@ pub fn recipe(args: &RecipeArgs) -> Result<()> {
     let recipe = Recipe::of_file(&args.recipe, &[])?;
     let path = open::resolve(&recipe.model.model)?;
     let model = ModelFiles::open(&path)?;
+    settings::objective_file(recipe.options.objective)?;
     settings::check_known(&recipe.options)?;
     let examples = Examples::read(&recipe, args.skip_bad)?;
     let prepared = examples.prepare(&model, &recipe, args.skip_bad)?;
