@@ -10,6 +10,7 @@ mod cli_eval;
 mod cli_export;
 mod cli_quantize;
 mod cli_reasoning;
+mod cli_recipe;
 mod cli_rewards;
 mod cli_serve;
 // Its tools are commands of a POSIX shell.

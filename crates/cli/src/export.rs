@@ -10,9 +10,10 @@ use crate::args::{ConvertArgs, MergeArgs, QuantizeArgs};
 use crate::export_plan::{ExportPlan, Target};
 use crate::file_type::FileType;
 use crate::importance::Importance;
-use crate::{export_folder, export_gguf, open, output, requantise, stop};
+use crate::{export_folder, export_gguf, open, output, requantise, serving_folder, stop};
 
 pub fn merge(args: &MergeArgs) -> Result<()> {
+    serving_folder::check(args.to, &args.out)?;
     export(&Export {
         model: &args.model,
         adapter: Some(&args.adapter),
@@ -20,7 +21,11 @@ pub fn merge(args: &MergeArgs) -> Result<()> {
         force: args.force,
         ty: args.ty.as_deref(),
         importance: None,
-    })
+    })?;
+    if let Some(to) = args.to {
+        println!("{}", serving_folder::write(to, &args.out.canonicalize()?)?);
+    }
+    Ok(())
 }
 
 pub fn quantize(args: &QuantizeArgs) -> Result<()> {

@@ -176,24 +176,29 @@ pub fn write(plan: &ExportPlan<'_>, out: &Path) -> Result<()> {
     })
 }
 
+const CONFIG: &str = "config.json";
+
 /// Configuration and tokenizer: the folder's own, or derived from a GGUF file's metadata.
-fn side_files(files: &ModelFiles, tensors: &[Exported]) -> Result<Vec<(&'static str, String)>> {
-    const CONFIG: &str = "config.json";
+pub fn own_files(files: &ModelFiles, tensors: &[Exported]) -> Result<(serde_json::Value, Named)> {
     let checkpoint = &files.weights.checkpoint;
-    let (mut config, mut others) = if checkpoint.gguf.is_none() {
+    if checkpoint.gguf.is_none() {
         let side = |name| Some((name, checkpoint.side.get(name)?.to_string()));
         let names = SideFiles::NAMES.into_iter().filter(|n| *n != CONFIG);
         let config = checkpoint
             .side
             .get(CONFIG)
             .context("config.json is missing")?;
-        (
+        Ok((
             files.model.own_config(serde_json::from_str(config)?),
             names.filter_map(side).collect(),
-        )
+        ))
     } else {
-        from_gguf(files, tensors)?
-    };
+        from_gguf(files, tensors)
+    }
+}
+
+fn side_files(files: &ModelFiles, tensors: &[Exported]) -> Result<Named> {
+    let (mut config, mut others) = own_files(files, tensors)?;
     if tensors.iter().any(|t| t.ty == TensorType::NF4) {
         config["quantization_config"] = json!({
             "quant_method": "bitsandbytes",
@@ -212,6 +217,7 @@ fn side_files(files: &ModelFiles, tensors: &[Exported]) -> Result<Vec<(&'static 
     Ok(others)
 }
 
+/// Files by their names.
 type Named = Vec<(&'static str, String)>;
 
 fn from_gguf(files: &ModelFiles, tensors: &[Exported]) -> Result<(serde_json::Value, Named)> {

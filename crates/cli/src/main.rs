@@ -26,6 +26,7 @@ mod open;
 mod output;
 mod page_folder;
 mod printer;
+mod project;
 mod recipe;
 mod remedy;
 mod requantise;
@@ -34,6 +35,7 @@ mod rounds;
 mod run;
 mod samples;
 mod serve;
+mod serving_folder;
 mod shape;
 mod stop;
 mod terminal;
@@ -65,6 +67,8 @@ fn main() -> ExitCode {
             Command::Inspect(args) => inspect::inspect(&args),
             Command::Logits(args) => logits::logits(args).await,
             Command::Train(args) => train::train(*args).await,
+            Command::Recipe(args) => project::recipe(&args),
+            Command::CheckRecipe(args) => project::check(&args).await,
             Command::Merge(args) => export::merge(&args),
             Command::Imatrix(args) => imatrix::imatrix(args).await,
             Command::Quantize(args) => export::quantize(&args),

@@ -1,9 +1,10 @@
 //! The settings of `siskin train`: a TOML recipe, overridden by flags.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
+use siskin_gpu::Profile;
 use siskin_train::{TrainOptions, nearest};
 use toml::{Table, Value};
 
@@ -35,13 +36,7 @@ const LISTS: [&str; 2] = ["rewards", "reward_weights"];
 impl Recipe {
     pub fn read(args: &TrainArgs) -> Result<Self> {
         let mut table = match &args.recipe {
-            Some(path) => {
-                let name = path.display();
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read the recipe {name}"))?;
-                text.parse::<Table>()
-                    .with_context(|| format!("the recipe {name} is not valid TOML"))?
-            }
+            Some(path) => table(path)?,
             None => Table::new(),
         };
         let path = |p: &Option<PathBuf>| p.as_ref().map(|p| Value::from(p.display().to_string()));
@@ -85,12 +80,26 @@ impl Recipe {
         if args.validation_data.is_some() {
             table.remove("validation");
         }
-        if table.contains_key("validation") && table.contains_key("validation_data") {
-            bail!("the recipe has `validation` and `validation_data`; give one of them");
-        }
         if !args.rewards.is_empty() {
             table.insert("rewards".into(), args.rewards.clone().into());
             table.remove("reward_weights");
+        }
+        Self::of(table, args.profile)
+    }
+
+    /// A recipe's file, of which these settings are replaced. What need not be named is not: the adapter's folder.
+    pub fn of_file(path: &Path, replaced: &[(&str, &Path)]) -> Result<Self> {
+        let mut table = table(path)?;
+        for (key, value) in replaced {
+            table.insert((*key).into(), value.display().to_string().into());
+        }
+        table.entry("out").or_insert_with(|| "adapter".into());
+        Self::of(table, None)
+    }
+
+    fn of(mut table: Table, profile: Option<Profile>) -> Result<Self> {
+        if table.contains_key("validation") && table.contains_key("validation_data") {
+            bail!("the recipe has `validation` and `validation_data`; give one of them");
         }
         let rewards = rewards(&mut table)?;
         let mut own = |key: &str| match table.remove(key) {
@@ -114,7 +123,7 @@ impl Recipe {
                 model: needed(model?, "model")?.into(),
                 on: DeviceArgs {
                     device: parse_device(&device).map_err(|e| anyhow!("device: {e}"))?,
-                    profile: args.profile,
+                    profile,
                     ctx: None,
                     rope_scaling: None,
                     rope_factor: None,
@@ -130,6 +139,14 @@ impl Recipe {
             options,
         })
     }
+}
+
+fn table(path: &Path) -> Result<Table> {
+    let name = path.display();
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read the recipe {name}"))?;
+    text.parse()
+        .with_context(|| format!("the recipe {name} is not valid TOML"))
 }
 
 fn rewards(table: &mut Table) -> Result<Rewards> {

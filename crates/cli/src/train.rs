@@ -28,7 +28,7 @@ const MOST_AT_ONCE: usize = 16;
 const SHOWN: usize = 20;
 
 /// Reports unusable records by line number; fails unless they may be skipped.
-fn tell_bad(name: &str, bad: &[BadRecord], skip_bad: bool) -> Result<()> {
+pub fn tell_bad(name: &str, bad: &[BadRecord], skip_bad: bool) -> Result<()> {
     for bad in bad.iter().take(SHOWN) {
         eprintln!("{name}:{}: {}", bad.line, bad.reason);
     }
@@ -42,7 +42,7 @@ fn tell_bad(name: &str, bad: &[BadRecord], skip_bad: bool) -> Result<()> {
     Ok(())
 }
 
-fn read_data(path: &Path, skip_bad: bool) -> Result<Vec<Record>> {
+pub fn read_data(path: &Path, skip_bad: bool) -> Result<Vec<Record>> {
     let name = path.display().to_string();
     #[cfg(unix)]
     {
@@ -382,7 +382,7 @@ fn rewards(report: &StepReport) -> String {
 }
 
 /// An error that names the data by its file.
-fn in_file(e: Error, file: &str) -> Error {
+pub fn in_file(e: Error, file: &str) -> Error {
     match e {
         Error::OneLabel {
             first, last, label, ..

@@ -47,3 +47,10 @@ pub fn split(n: usize, held_out: f32, seed: u64) -> (Vec<usize>, Vec<usize>) {
     rest.sort_unstable();
     (rest, order)
 }
+
+/// The places of `n` examples in the order in which an epoch, counted from 0, learns from them.
+pub fn epoch_order(n: usize, seed: u64, epoch: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    Noise::new(seed ^ ((epoch as u64 + 1) << 32)).shuffle(&mut order);
+    order
+}

@@ -8,7 +8,7 @@ use crate::{Error, Example, Limit, Objective, Record, Result, Tokens, TrainOptio
 
 /// An example's texts, which run together.
 #[derive(Debug, Clone)]
-pub(crate) struct Item {
+pub struct Item {
     /// One to be learned; or the chosen and the rejected answer; or an answer with a label.
     pub texts: Vec<Tokens>,
     /// Whether the answer is desirable.
@@ -24,7 +24,7 @@ impl Item {
     ///
     /// # Errors
     /// If the tokenizer fails.
-    pub fn of(
+    pub(crate) fn of(
         model: &TextModel,
         example: &Example,
         options: &TrainOptions,
@@ -79,7 +79,7 @@ impl Item {
     ///
     /// # Errors
     /// If the tokenizer fails.
-    pub fn all_of(
+    pub(crate) fn all_of(
         model: &TextModel,
         example: &Example,
         options: &TrainOptions,

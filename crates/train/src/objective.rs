@@ -29,9 +29,12 @@ pub enum Objective {
 
 /// What examples an objective learns from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DataKind {
+pub enum DataKind {
+    /// One text to be learned.
     Answers,
+    /// A chosen and a rejected answer.
     Pairs,
+    /// An answer with a label.
     Rated,
     Prompts,
 }
@@ -50,7 +53,8 @@ impl Objective {
         }
     }
 
-    pub(crate) fn data(self) -> DataKind {
+    /// What examples it learns from.
+    pub fn data(self) -> DataKind {
         match self {
             Self::Sft => DataKind::Answers,
             Self::Kto => DataKind::Rated,

@@ -28,6 +28,30 @@ impl TrainOptions {
         self.learning_rate.unwrap_or(default)
     }
 
+    /// With the values that apply where none is set: of this objective, for a training run of so many steps.
+    pub fn resolved(&self, steps: usize) -> Self {
+        let of = |objectives: &[Objective], value: f32| {
+            objectives.contains(&self.objective).then_some(value)
+        };
+        let pair = self.pair_loss();
+        let rated = self.rated_loss();
+        Self {
+            beta: (self.objective != Objective::Sft).then(|| self.beta()),
+            loss_type: self.objective.has_loss_type().then_some(pair.loss_type),
+            simpo_gamma: of(&[Objective::Simpo], pair.simpo_gamma as f32),
+            cpo_alpha: of(
+                &[Objective::Cpo, Objective::Simpo],
+                self.nll_weight() as f32,
+            ),
+            desirable_weight: of(&[Objective::Kto], rated.desirable_weight as f32),
+            undesirable_weight: of(&[Objective::Kto], rated.undesirable_weight as f32),
+            lora_alpha: Some(self.alpha()),
+            learning_rate: Some(self.peak_rate()),
+            steps: Some(steps),
+            ..self.with_schedule(steps)
+        }
+    }
+
     /// Whether the objective compares with the model without the adapter.
     pub(crate) fn has_reference(&self) -> bool {
         match self.objective {

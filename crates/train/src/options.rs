@@ -275,7 +275,7 @@ impl TrainOptions {
         }
     }
 
-    fn alpha(&self) -> f32 {
+    pub(crate) fn alpha(&self) -> f32 {
         self.lora_alpha.unwrap_or(2.0 * self.rank as f32)
     }
 

@@ -82,6 +82,25 @@ impl TrainOptions {
         steps.min(total / 2)
     }
 
+    /// Steps in which the schedule `warmup_stable_decay` decays, of those after warm-up.
+    fn decay(&self, after: usize) -> usize {
+        self.num_decay_steps.unwrap_or(after.div_ceil(5)).min(after)
+    }
+
+    /// With the schedule's values for a training run of so many steps, as numbers of steps.
+    pub(crate) fn with_schedule(&self, steps: usize) -> Self {
+        let warmup = self.warmup(steps);
+        let decays = self.schedule == Schedule::WarmupStableDecay;
+        let restarts = self.schedule == Schedule::CosineWithRestarts;
+        Self {
+            warmup_steps: Some(warmup),
+            warmup_ratio: None,
+            num_decay_steps: decays.then(|| self.decay(steps - warmup)),
+            num_cycles: restarts.then(|| self.num_cycles.unwrap_or(1)),
+            ..self.clone()
+        }
+    }
+
     /// The rate of a step, counted from 1, of `total`. After warm-up, which ends with the peak, it is that of transformers'
     /// `get_scheduler`; the first step's rate is more than 0.
     pub fn rate(&self, step: usize, total: usize) -> f32 {
@@ -100,7 +119,7 @@ impl TrainOptions {
                 cosine((done * self.num_cycles.unwrap_or(1) as f64).fract())
             }
             Schedule::WarmupStableDecay => {
-                let decay = self.num_decay_steps.unwrap_or(after.div_ceil(5)).min(after);
+                let decay = self.decay(after);
                 let into = (at - warmup).saturating_sub(after - decay);
                 cosine(into as f64 / decay.max(1) as f64)
             }

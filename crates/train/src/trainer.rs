@@ -3,10 +3,9 @@
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 use siskin_engine::{Adapter, Batch, Session};
-use siskin_graph::Noise;
 use web_time::Instant;
 
-use crate::batch::pack;
+use crate::batch::{epoch_order, pack};
 use crate::best::Best;
 use crate::objective::DataKind;
 use crate::preference_step::References;
@@ -151,8 +150,7 @@ impl Trainer {
     /// The places of the examples of a step, counted from 0; each epoch has its own order.
     pub(crate) fn examples_of(&self, step: usize) -> Vec<usize> {
         let epoch = step / self.plan.summary.steps_per_epoch;
-        let mut order: Vec<usize> = (0..self.plan.examples.len()).collect();
-        Noise::new(self.plan.options.seed ^ ((epoch as u64 + 1) << 32)).shuffle(&mut order);
+        let order = epoch_order(self.plan.examples.len(), self.plan.options.seed, epoch);
         let at = step % self.plan.summary.steps_per_epoch * self.plan.options.batch_size;
         let end = (at + self.plan.options.batch_size).min(order.len());
         order[at..end].to_vec()

@@ -4,13 +4,12 @@ use serde::Serialize;
 use siskin_engine::{Adapter, Session, TrainingMemory, TrainingSetup};
 use siskin_models::Head;
 
-use crate::batch::split;
 use crate::identity::{examples_sum, model_sum};
-use crate::items::{Item, check_labels, mismatch};
+use crate::items::Item;
 use crate::objective::DataKind;
+use crate::prepared::Prepared;
 use crate::rollout::Asked;
-use crate::schedule::WARMUP_STEPS;
-use crate::{BadRecord, Error, Limit, Objective, Record, Result, Tokens, TrainOptions, Trainer};
+use crate::{BadRecord, Error, Objective, Record, Result, Tokens, TrainOptions, Trainer};
 
 /// A record that cannot be learned from, and why.
 pub type Unusable = BadRecord;
@@ -74,80 +73,36 @@ impl TrainingPlan {
         session: &Session,
         records: &[Record],
         validation: &[Record],
-        mut options: TrainOptions,
+        options: TrainOptions,
     ) -> Result<Self> {
-        options.check()?;
-        options.learning_rate = Some(options.peak_rate());
-        if options.warmup_ratio.is_none() {
-            options.warmup_steps.get_or_insert(WARMUP_STEPS);
-        }
-        let trained = session.model.dims().context_length;
-        let max_len = options.max_seq_len.min(trained);
-        let limit = Limit {
-            tokens: max_len,
-            is_the_models: options.max_seq_len >= trained,
-        };
-        let (mut usable, mut places) = (vec![], vec![]);
-        let (mut unusable, mut unusable_validation) = (vec![], vec![]);
-        for (place, record) in records.iter().chain(validation).enumerate() {
-            match Item::all_of(&session.text, &record.example, &options, limit)? {
-                Ok(items) => {
-                    places.resize(places.len() + items.len(), place);
-                    usable.extend(items);
-                }
-                Err(reason) => {
-                    let unusable = match place < records.len() {
-                        true => &mut unusable,
-                        false => &mut unusable_validation,
-                    };
-                    unusable.push(Unusable {
-                        line: record.line,
-                        reason,
-                    });
-                }
-            }
-        }
-        let own = places.partition_point(|place| *place < records.len());
-        if own == 0 {
-            let what = match unusable.first() {
-                Some(u) => format!("record {}: {}", u.line, u.reason),
-                None => "there are none".into(),
-            };
-            return Err(Error::NoExamples {
-                name: "the data".into(),
-                what,
-            });
-        }
-        if !validation.is_empty() {
-            options.validation = 0.0;
-        }
-        let (learn, mut hold) = split(own, options.validation, options.seed);
-        hold.extend(own..usable.len());
-        if let (true, Some((field, value))) = (hold.is_empty(), options.needs_held_out()) {
-            return Err(Error::Option {
-                field,
-                value,
-                range: "it needs held-out examples, and none are held out",
-            });
-        }
-        let mut examples: Vec<Item> = learn.iter().map(|i| usable[*i].clone()).collect();
-        let mut held_out: Vec<Item> = hold.iter().map(|i| usable[*i].clone()).collect();
-        if options.objective.data() == DataKind::Rated {
-            let rated = learn.iter().map(|i| (&records[places[*i]], &usable[*i]));
-            check_labels(&rated.collect::<Vec<_>>())?;
-            mismatch(&mut examples, options.batch_size, limit);
-            mismatch(&mut held_out, options.batch_size, limit);
-        }
-        let mismatched = examples
-            .iter()
-            .chain(&held_out)
-            .filter_map(|i| i.mismatched.as_ref());
-        let longest = usable
-            .iter()
+        let context = session.model.dims().context_length;
+        let prepared = Prepared::new(&session.text, context, records, validation, options)?;
+        let max_len = prepared.max_len;
+        let mismatched = prepared.all().filter_map(|i| i.mismatched.as_ref());
+        let longest = prepared
+            .all()
             .map(Item::rows)
             .chain(mismatched.map(Tokens::rows))
             .max();
         let longest = longest.unwrap_or(1);
+        let (steps, steps_per_epoch) = (prepared.steps(), prepared.steps_per_epoch());
+        let texts = || prepared.all().flat_map(|item| &item.texts);
+        let (tokens, learned) = (
+            texts().map(|t| t.ids.len()).sum(),
+            texts().map(Tokens::learned_len).sum(),
+        );
+        let is_cut = |i: &&Item| i.texts.iter().any(|t| t.cut > 0);
+        let cut = prepared.all().filter(is_cut).count();
+        let Prepared {
+            options,
+            examples,
+            held_out,
+            places,
+            unusable,
+            unusable_validation,
+            ..
+        } = prepared;
+        let held_out_places = places[examples.len()..].to_vec();
         // The examples of a step may add up to less than a run can hold.
         let mut lengths: Vec<usize> = examples.iter().map(Item::rows).collect();
         lengths.sort_unstable();
@@ -186,36 +141,30 @@ impl TrainingPlan {
             has_reference: options.has_reference(),
         };
         let memory = session.training_memory(&adapter, &setup)?;
-        let steps_per_epoch = examples.len().div_ceil(options.batch_size);
-        let texts = || usable.iter().flat_map(|item| &item.texts);
         let summary = Summary {
             objective: options.objective,
             examples: examples.len(),
             held_out: held_out.len(),
-            tokens: texts().map(|t| t.ids.len()).sum(),
-            learned: texts().map(Tokens::learned_len).sum(),
-            cut: usable
-                .iter()
-                .filter(|i| i.texts.iter().any(|t| t.cut > 0))
-                .count(),
+            tokens,
+            learned,
+            cut,
             max_len,
             unusable,
             unusable_validation,
-            steps: options.steps.unwrap_or(options.epochs * steps_per_epoch),
+            steps,
             steps_per_epoch,
             parameters,
             memory,
         };
         let of_records = || records.iter().chain(validation);
         let all: Vec<&Record> = of_records().collect();
-        let places_of = learn.iter().chain(&hold).map(|i| places[*i]);
         let asked = match options.objective.data() {
-            DataKind::Prompts => places_of.map(|place| Asked::of(all[place])).collect(),
+            DataKind::Prompts => places.iter().map(|place| Asked::of(all[*place])).collect(),
             _ => vec![],
         };
         Ok(Self {
             asked,
-            held_out_places: hold.iter().map(|i| places[*i]).collect(),
+            held_out_places,
             examples_sum: examples_sum(records, validation, session.text.template()),
             options,
             examples,

@@ -2,9 +2,17 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::ModelArgs;
+
+/// Servers for more than one machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ServerArg {
+    Vllm,
+    /// Hugging Face's text-generation-inference
+    Tgi,
+}
 
 #[derive(Debug, Args)]
 pub struct MergeArgs {
@@ -19,6 +27,9 @@ pub struct MergeArgs {
     /// Overwrite what already exists
     #[arg(long)]
     pub force: bool,
+    /// Also write the line that serves the folder, to SERVE.md in it
+    #[arg(long, value_name = "SERVER")]
+    pub to: Option<ServerArg>,
     /// As for `quantize` [default: each tensor's own; for quantised ones that change q8_0, or f16 in a folder]
     #[arg(long = "type", value_name = "TYPE")]
     pub ty: Option<String>,

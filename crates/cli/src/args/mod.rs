@@ -6,6 +6,7 @@ mod embed;
 mod eval;
 mod export;
 mod inspect;
+mod project;
 mod run;
 mod sampling;
 mod serve;
@@ -21,8 +22,9 @@ pub use device::{
 };
 pub use embed::{EmbedArgs, PoolingArg, RerankArgs};
 pub use eval::EvalArgs;
-pub use export::{ConvertArgs, ImatrixArgs, MergeArgs, QuantizeArgs};
+pub use export::{ConvertArgs, ImatrixArgs, MergeArgs, QuantizeArgs, ServerArg};
 pub use inspect::{BenchArgs, CertifyArgs, DevicesArgs, InspectArgs, LogitsArgs, TokenizeArgs};
+pub use project::{CheckRecipeArgs, RecipeArgs, ToolArg};
 pub use run::RunArgs;
 pub use sampling::{SamplingArgs, ShapeArgs};
 pub use serve::ServeArgs;
@@ -112,11 +114,26 @@ JSON array of such; CSV or TSV with those columns; or a text file with an empty 
 dpo, orpo, simpo and cpo learn from records of prompt, chosen and rejected, kto from prompt, completion and label (true or \
 false); each is a text or a list of messages, and without a prompt, chosen and rejected both begin with it.")]
     Train(Box<TrainArgs>),
+    /// Write a recipe as a project of another tool that trains the same, with more GPUs than this machine has
+    #[command(after_help = "Examples:
+  siskin recipe recipe.toml --to trl --base HuggingFaceTB/SmolLM2-135M-Instruct --out trl-project
+  siskin recipe recipe.toml --to axolotl --base Qwen/Qwen3-8B --out axolotl-project
+The folder has the tool's configuration, the examples as tokens with what is learned of them, pinned requirements, and a \
+README with the launch lines for one GPU, several (FSDP, DeepSpeed), SLURM and Ray. The base model must have the recipe's \
+tokenizer; it may be larger. What the tool cannot do is refused. The adapter that comes back opens as it is.")]
+    Recipe(RecipeArgs),
+    /// Compare the first losses of a project for TRL with siskin's, on the CPU
+    #[command(after_help = "Examples:
+  siskin check-recipe trl-project --python venv/bin/python
+  siskin check-recipe trl-project --python venv/bin/python --model model-folder --steps 5
+Both sides train in f32, from the same adapter. The exit status is 1 if a loss differs by more than 1e-3.")]
+    CheckRecipe(CheckRecipeArgs),
     /// Merge an adapter into a model's weights, for use in any program
     #[command(after_help = "Examples:
   siskin merge smollm2-135m-instruct my-adapter --out merged.gguf
   siskin merge model.gguf my-adapter:0.5 --out half.gguf --type q8_0
-  siskin merge model-folder my-adapter --out merged-folder --type bf16")]
+  siskin merge model-folder my-adapter --out merged-folder --type bf16
+  siskin merge model-folder my-adapter --out merged-folder --to vllm")]
     Merge(MergeArgs),
     /// Store a model's matrices in another type
     #[command(after_help = "Examples:
