@@ -43,6 +43,7 @@ mod tokenize;
 mod tools;
 mod train;
 mod train_folder;
+mod train_report;
 mod train_rewards;
 
 use std::process::ExitCode;

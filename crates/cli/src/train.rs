@@ -1,6 +1,5 @@
 //! `siskin train`: turns a recipe and examples into a folder with an adapter.
 
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -8,10 +7,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use siskin_engine::{GenerateOptions, Session};
-use siskin_text::Message;
 use siskin_train::{
-    BadRecord, Dataset, Error, HeldOut, Preferences, Record, StepReport, Summary, Trainer,
-    TrainingPlan, render_question,
+    BadRecord, Dataset, Error, HeldOut, Record, StepReport, Summary, Trainer, TrainingPlan,
+    render_question,
 };
 
 use crate::args::TrainArgs;
@@ -19,6 +17,7 @@ use crate::open::Opening;
 use crate::recipe::Recipe;
 use crate::rewards::Rewards;
 use crate::train_folder::{Start, TrainFolder, resume};
+use crate::train_report::{Question, Results, Steps, mebibytes, print_summary, report, rewards};
 use crate::{open, stop, train_rewards};
 
 /// Answers that are drawn at once. More take memory, and a step of so many rows is as efficient as longer ones.
@@ -58,12 +57,6 @@ pub fn read_data(path: &Path, skip_bad: bool) -> Result<Vec<Record>> {
     Ok(data.records)
 }
 
-/// A question from a held-out example, answered before and after training.
-struct Question {
-    messages: Vec<Message>,
-    prompt: Vec<u32>,
-}
-
 /// Only questions that the template can render on their own.
 fn questions(session: &Session, trainer: &Trainer, records: &[Record]) -> Vec<Question> {
     let text = &session.text;
@@ -97,23 +90,6 @@ async fn answers(session: &mut Session, questions: &[Question]) -> Result<Vec<St
         out.push(answer.text);
     }
     Ok(out)
-}
-
-/// What the model gives before or after training.
-struct Results {
-    /// Of the held-out examples.
-    score: Option<HeldOut>,
-    /// The mean reward of the answers to held-out prompts.
-    reward: Option<f32>,
-    answers: Vec<String>,
-}
-
-/// For the report.
-struct Steps {
-    /// The last one that was taken.
-    last: Option<StepReport>,
-    /// After which the held-out loss was lowest.
-    best: Option<usize>,
 }
 
 /// How the steps ended.
@@ -222,37 +198,6 @@ pub async fn train(args: TrainArgs) -> Result<()> {
 /// The fraction of pairs whose chosen answer has the greater reward.
 fn accuracies(score: Option<HeldOut>) -> Option<f32> {
     score?.preferences?.accuracies
-}
-
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / 1_048_576.0
-}
-
-fn print_summary(summary: &Summary, device: &str) {
-    eprintln!(
-        "{} examples, {} held out; {} tokens{}{}",
-        summary.examples,
-        summary.held_out,
-        summary.tokens,
-        match summary.learned {
-            // What is learned is drawn later.
-            0 => String::new(),
-            n => format!(", {n} of them learned"),
-        },
-        match summary.cut {
-            0 => String::new(),
-            n => format!(
-                "; {n} examples were truncated to {} tokens",
-                summary.max_len
-            ),
-        }
-    );
-    eprintln!(
-        "{} steps on {device}; {} parameters; about {:.0} MiB",
-        summary.steps,
-        summary.parameters,
-        mebibytes(summary.memory.total)
-    );
 }
 
 struct Run {
@@ -366,21 +311,6 @@ impl Run {
     }
 }
 
-/// For the progress bar.
-fn rewards(report: &StepReport) -> String {
-    if let Some(rewarded) = &report.rewarded {
-        return format!(" reward {:.3}", rewarded.reward);
-    }
-    let found = report.preferences.as_ref();
-    let margin = found
-        .and_then(|p| p.margins)
-        .map(|m| format!(" margin {m:.3}"));
-    let right = found
-        .and_then(|p| p.accuracies)
-        .map(|a| format!(" accuracy {a:.2}"));
-    [margin, right].into_iter().flatten().collect()
-}
-
 /// An error that names the data by its file.
 pub fn in_file(e: Error, file: &str) -> Error {
     match e {
@@ -398,70 +328,4 @@ pub fn in_file(e: Error, file: &str) -> Error {
         },
         e => e,
     }
-}
-
-/// What the held-out examples' rewards are after training; before, they are those of the reference.
-fn held_out_rewards(found: Preferences) -> String {
-    let text = |name: &str, value: Option<f32>| value.map(|v| format!("{name} {v:.3}"));
-    let all = [
-        text("chosen", found.chosen),
-        text("rejected", found.rejected),
-        text("margin", found.margins),
-        text("accuracy", found.accuracies),
-    ];
-    let all: Vec<String> = all.into_iter().flatten().collect();
-    format!("held-out rewards: {}", all.join(", "))
-}
-
-fn report(
-    args: &TrainArgs,
-    out: &Path,
-    summary: &Summary,
-    questions: &[Question],
-    [before, after]: [&Results; 2],
-    steps: Steps,
-) -> Result<()> {
-    let mut stdout = std::io::stdout();
-    let samples = || questions.iter().zip(&before.answers).zip(&after.answers);
-    if args.json {
-        let samples: Vec<_> = samples()
-            .map(|((q, b), a)| json!({"messages": q.messages, "before": b, "after": a}))
-            .collect();
-        let json = json!({
-            "out": out,
-            "summary": summary,
-            "held_out_before": before.score.map(|s| s.loss),
-            "held_out_after": after.score.map(|s| s.loss),
-            "held_out_reward_before": before.reward,
-            "held_out_reward_after": after.reward,
-            "held_out_rewards": after.score.and_then(|s| s.preferences),
-            "last_step": steps.last,
-            "best_step": steps.best,
-            "samples": samples,
-        });
-        writeln!(stdout, "{json}")?;
-        return Ok(());
-    }
-    if let [Some(before), Some(after)] = [before.score, after.score] {
-        writeln!(
-            stdout,
-            "held-out loss: {:.4} before, {:.4} after",
-            before.loss, after.loss
-        )?;
-        if let Some(found) = after.preferences {
-            writeln!(stdout, "{}", held_out_rewards(found))?;
-        }
-    }
-    if let [Some(before), Some(after)] = [before.reward, after.reward] {
-        writeln!(
-            stdout,
-            "held-out reward: {before:.4} before, {after:.4} after"
-        )?;
-    }
-    for ((question, before), after) in samples() {
-        let question = question.messages.last().map_or("", |m| m.content());
-        writeln!(stdout, "\n> {question}\nbefore: {before}\nafter:  {after}")?;
-    }
-    writeln!(stdout, "\nadapter saved to {}", out.display())?;
-    Ok(())
 }
