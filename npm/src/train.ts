@@ -34,7 +34,7 @@ export interface Prompt extends TemplateInputs {
 export interface DrawnAnswer {
   /** The position of the prompt among the examples, from 1. */
   line: number;
-  prompt: string | Message[];
+  prompt: Message[];
   completion: string;
   /** That of the example, if it has one. */
   answer?: string;
@@ -321,7 +321,8 @@ export type RunOptions = TrainOptions & {
 };
 
 async function rewards(reward: Reward, answers: DrawnAnswer[]): Promise<readonly number[]> {
-  const found = await reward(answers);
+  const found: unknown = await reward(answers);
+  if (!Array.isArray(found)) throw new SiskinError("invalid_request", "the reward must return a number for each answer, as a list");
   const wrong = found.findIndex((r) => typeof r !== "number");
   if (wrong >= 0) {
     throw new SiskinError("invalid_request", `the reward of answer ${wrong + 1} is ${String(found[wrong])}, which is no number`);
@@ -360,6 +361,9 @@ export class Training implements AsyncIterable<TrainStep> {
     this.#begin = async () => {
       check("train", rest);
       const isOfRewards = rest.objective === "grpo" || rest.objective === "rloo";
+      if (reward !== undefined && typeof reward !== "function") {
+        throw new SiskinError("invalid_request", "`reward` must be a function; `rewards` has ready ones");
+      }
       if (isOfRewards !== (reward !== undefined)) {
         throw new SiskinError("invalid_request", "the objectives `grpo` and `rloo` need a `reward`, and no other has one");
       }
@@ -393,6 +397,7 @@ export class Training implements AsyncIterable<TrainStep> {
 
   async #rewarded(reward: Reward): Promise<TrainStep | null> {
     const answers = await this.#host.draw(false);
+    if (this.#signal?.aborted) throw aborted();
     return answers && this.#host.learn(await rewards(reward, answers));
   }
 

@@ -143,6 +143,8 @@ test("answers that the model draws are rewarded by a function", async () => {
   await assert.rejects(failure((a) => a.map(() => NaN)), /the reward of an answer to record \d is NaN/);
   await assert.rejects(failure((a) => a.map(() => 1)), /all 8 answers of the first step have the reward 1/);
   await assert.rejects(failure((a) => a.map(() => "1")), /the reward of answer 1 is 1, which is no number/);
+  await assert.rejects(failure(() => undefined), /must return a number for each answer/);
+  await assert.rejects(failure("json"), /must be a function/);
   await assert.rejects(failure(() => []), /0 rewards for 8 answers/);
   await assert.rejects(failure(undefined), /need a `reward`/);
   await assert.rejects(failure(letters, { objective: "sft" }), /no other has one/);

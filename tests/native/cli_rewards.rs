@@ -94,7 +94,7 @@ fn rewards_that_cannot_be_are_told() {
             &["grpo"][..],
             "the objective grpo needs a reward; use --reward",
         ),
-        (&["sft", "--reward", "json"], "num_generations is 4"),
+        (&["sft", "--reward", "json"], "num_generations is set"),
         (
             &["rloo", "--reward", "length"],
             "there is no reward `length`",
@@ -102,7 +102,7 @@ fn rewards_that_cannot_be_are_told() {
         (&["grpo", "--reward", "command:exit 3"], "`exit 3` failed"),
         (
             &["grpo", "--reward", "command:echo 1"],
-            "wrote 1 numbers for 8 answers",
+            "wrote 1 lines for 8 answers",
         ),
         (
             &["grpo", "--reward", "command:yes x | head -n 8"],

@@ -157,14 +157,15 @@ fn answers() -> (Vec<Rollout>, Vec<f32>) {
     };
     let prompts = records(PROMPTS);
     let rollouts = all.iter().map(|a| {
-        let prompt = siskin_train::Said::Text(a["prompt"].as_str().unwrap().into());
+        let prompt = a["prompt"].as_str().unwrap();
         let is_its = |r: &Record| {
-            matches!(&r.example, siskin_train::Example::Prompt(p) if p.prompt == prompt)
+            let question = r.example.question().unwrap();
+            question.messages.last().unwrap().content() == prompt
         };
         let place = prompts.iter().position(is_its).unwrap();
         Rollout {
             line: place + 1,
-            prompt,
+            prompt: prompts[place].example.question().unwrap().messages,
             completion: String::new(),
             answer: None,
             columns: serde_json::Map::new(),
@@ -288,7 +289,7 @@ fn answers_depend_on_the_seed_alone() {
     let lengths = first.iter().all(|r| (1..=8).contains(&r.ids.len()));
     assert!(lengths && first.iter().any(|r| r.ids != first[0].ids));
     let json = serde_json::to_value(&first[0]).unwrap();
-    assert!(json["completion"].is_string() && json["prompt"].is_string());
+    assert!(json["completion"].is_string() && json["prompt"][0]["content"].is_string());
 }
 
 /// A reward for letters makes answers of letters.
@@ -404,7 +405,7 @@ fn what_does_not_belong_together_is_refused() {
                 objective: Objective::Dpo,
                 ..TrainOptions::default()
             },
-            "num_generations is 4",
+            "num_generations is set; it is an option of the objectives grpo and rloo",
         ),
         (long.as_str(), of(|_| ()), "max_completion_length"),
         ("{\"text\": \"a\"}", of(|_| ()), "needs prompts"),

@@ -1,11 +1,19 @@
 //! What answers are rewarded for, as `--reward` and a recipe's `rewards` say it.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use regex::Regex;
-use siskin_train::Rollout;
+use serde_json::Value as Json;
+use siskin_train::{BadRecord, Record, Rollout};
+
+use crate::stop;
+
+/// Between looks at a program that judges.
+const WAIT: Duration = Duration::from_millis(10);
 
 /// One way to judge an answer.
 #[derive(Debug)]
@@ -96,6 +104,17 @@ impl Rewards {
         self.0.is_empty()
     }
 
+    /// Takes out records that cannot be judged.
+    pub fn take_unusable(&self, records: &mut Vec<Record>) -> Vec<BadRecord> {
+        let compares = self.0.iter().any(|r| matches!(r.0, Reward::Answer));
+        let is_bad = |r: &mut Record| compares && r.example.reference_answer().is_none();
+        let bad = |r: Record| BadRecord {
+            line: r.line,
+            reason: "it has no `answer` (or `solution`) for the reward answer".into(),
+        };
+        records.extract_if(.., is_bad).map(bad).collect()
+    }
+
     /// The reward of each answer.
     pub fn of(&self, rollouts: &[Rollout]) -> Result<Vec<f32>> {
         let mut sums = vec![0.0; rollouts.len()];
@@ -111,12 +130,12 @@ impl Rewards {
 
 /// The record's answer; what follows `####` where it ends with that, as GSM8K's do.
 fn reference(rollout: &Rollout) -> Option<String> {
+    let solution = rollout.columns.get("solution").filter(|s| !s.is_null());
     let column = || {
-        let solution = rollout.columns.get("solution")?;
         Some(
-            solution
+            solution?
                 .as_str()
-                .map_or_else(|| solution.to_string(), String::from),
+                .map_or_else(|| solution.unwrap_or(&Json::Null).to_string(), String::from),
         )
     };
     let whole = rollout.answer.clone().or_else(column)?;
@@ -127,35 +146,60 @@ fn after_mark(text: &str) -> Option<&str> {
     text.rsplit_once("####").map(|(_, last)| last.trim())
 }
 
-/// A number as people write it: `1,234.50` and `$7` are numbers.
-fn number(text: &str) -> Option<f64> {
-    let plain: String = text
-        .chars()
-        .filter(|c| !matches!(c, ',' | '$' | '%'))
-        .collect();
-    let number: Option<f64> = plain.trim().trim_end_matches('.').parse().ok();
-    number.filter(|n| n.is_finite())
+/// Digits, with commas before each three; what stands before them is looked at apart.
+static NUMBER: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?:[0-9]{1,3}(?:,[0-9]{3})+\b|[0-9]+)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+\b)?").ok()
+});
+
+const MINUS: [char; 2] = ['-', '\u{2212}'];
+
+/// The last number in a text, as people write it, and what stands before and behind it.
+fn last_number(text: &str) -> Option<(f64, &str, &str)> {
+    let found = NUMBER.as_ref()?.find_iter(text).last()?;
+    let (mut before, behind) = (&text[..found.start()], &text[found.end()..]);
+    let mut digits = found.as_str().replace(',', "");
+    let is_word = |c: char| c.is_alphanumeric() || c == '.';
+    if let Some(rest) = before
+        .strip_suffix('.')
+        .filter(|rest| !rest.ends_with(is_word))
+    {
+        (before, digits) = (rest, format!("0.{digits}"));
+    }
+    before = before.strip_suffix('$').unwrap_or(before);
+    let mut number: f64 = digits.parse().ok()?;
+    if let Some(rest) = before
+        .strip_suffix(MINUS)
+        .filter(|rest| !rest.ends_with(is_word))
+    {
+        (before, number) = (rest, -number);
+    }
+    Some((number, before, behind)).filter(|n| n.0.is_finite())
 }
 
-/// The last number in a text.
-fn last_number(text: &str) -> Option<f64> {
-    let is_part = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | '-');
-    let parts = text.split(|c| !is_part(c)).rev();
-    parts.filter_map(number).next()
+/// A text that is a number and nothing else, such as `1,234.50` and `-$7`.
+fn number(text: &str) -> Option<f64> {
+    let (number, before, behind) = last_number(text)?;
+    let is_nothing = before.trim_matches([' ', '$', '+']).is_empty()
+        && behind.trim_matches([' ', '.', '%']).is_empty();
+    is_nothing.then_some(number)
 }
 
 /// A number is compared with the answer's last one, or what follows its `####`; other texts without regard to case, white
 /// space and a full stop at the end.
 fn is_same(completion: &str, wanted: &str) -> bool {
-    if let Some(wanted) = number(wanted) {
-        let found = after_mark(completion).and_then(number);
-        return found.or_else(|| last_number(completion)) == Some(wanted);
-    }
     let plain = |text: &str| {
         let text = text.trim().trim_end_matches('.').to_lowercase();
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     };
-    plain(after_mark(completion).unwrap_or(completion)) == plain(wanted)
+    let said = after_mark(completion).unwrap_or(completion);
+    if plain(said) == plain(wanted) {
+        return true;
+    }
+    let Some(wanted) = number(wanted) else {
+        return false;
+    };
+    let found = after_mark(completion).and_then(number);
+    found.or_else(|| last_number(completion).map(|n| n.0)) == Some(wanted)
 }
 
 /// JSON alone, or in a fence.
@@ -186,24 +230,40 @@ fn run(command: &str, rollouts: &[Rollout]) -> Result<Vec<f32>> {
         lines += &serde_json::to_string(rollout)?;
         lines.push('\n');
     }
-    let stdin = child.stdin.take();
-    // It may write before it has read everything.
-    let writer = std::thread::spawn(move || {
-        // A program that does not need all of its input may close it; what it writes is checked.
-        stdin.map(|mut stdin| stdin.write_all(lines.as_bytes()))
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    // It may write before it has read everything. One that does not need all of its input may close it; what it writes is
+    // checked.
+    std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(lines.as_bytes())));
+    let reader = std::thread::spawn(move || {
+        let mut out = vec![];
+        let read = stdout.map(|mut stdout| stdout.read_to_end(&mut out));
+        read.transpose().map(|_| out)
     });
-    let output = child.wait_with_output();
-    let _ = writer.join();
-    let output = output.with_context(|| format!("the reward `{command}`"))?;
-    if !output.status.success() {
-        bail!("the reward `{command}` failed ({})", output.status);
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if stop::flow().is_break() {
+            let _ = child.kill();
+            let _ = child.wait();
+            bail!("the reward `{command}` was stopped");
+        }
+        std::thread::sleep(WAIT);
+    };
+    if !status.success() {
+        bail!("the reward `{command}` failed ({status})");
     }
-    let text = String::from_utf8_lossy(&output.stdout);
+    let written = reader
+        .join()
+        .map_err(|_| anyhow!("the reward `{command}`"))?;
+    let written = written.with_context(|| format!("the reward `{command}`"))?;
+    let text = String::from_utf8_lossy(&written);
     let lines = text.lines().filter(|l| !l.trim().is_empty()).enumerate();
     let found: Result<Vec<f32>> = lines
         .map(|(i, line)| {
             let number = line.trim().parse();
             number.with_context(|| {
+                let line: String = line.chars().take(80).collect();
                 format!(
                     "line {} of the reward `{command}` is `{line}`, which is no number",
                     i + 1
@@ -214,7 +274,7 @@ fn run(command: &str, rollouts: &[Rollout]) -> Result<Vec<f32>> {
     let found = found?;
     if found.len() != rollouts.len() {
         bail!(
-            "the reward `{command}` wrote {} numbers for {} answers; it must write one per line, in their order",
+            "the reward `{command}` wrote {} lines for {} answers; it must write one number per line, in their order",
             found.len(),
             rollouts.len()
         );
@@ -235,7 +295,7 @@ mod tests {
             let text = |key: &str| case[key].as_str().unwrap_or_default().to_string();
             let rollout = Rollout {
                 line: 1,
-                prompt: siskin_train::Said::Text("q".into()),
+                prompt: vec![],
                 completion: text("completion"),
                 answer: case["answer"].as_str().map(String::from),
                 columns: serde_json::Map::new(),

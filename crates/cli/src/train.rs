@@ -102,9 +102,15 @@ struct Ended {
 pub async fn train(args: TrainArgs) -> Result<()> {
     stop::install()?;
     let recipe = Recipe::read(&args)?;
-    let mut records = read_data(&recipe.data, args.skip_bad)?;
+    let read = |path: &Path| {
+        let mut records = read_data(path, args.skip_bad)?;
+        let bad = recipe.rewards.take_unusable(&mut records);
+        tell_bad(&path.display().to_string(), &bad, args.skip_bad)?;
+        Ok::<_, anyhow::Error>(records)
+    };
+    let mut records = read(&recipe.data)?;
     let validation = match &recipe.validation_data {
-        Some(path) => read_data(path, args.skip_bad)?,
+        Some(path) => read(path)?,
         None => vec![],
     };
     if let Some(path) = recipe
@@ -249,10 +255,18 @@ impl Run {
             ));
         };
         let ended = self.steps(checkpoint_every, &bar, show).await;
-        let ended = ended.map_err(|e| {
-            bar.abandon();
-            anyhow!("{e:#}; {}", self.folder.kept())
-        })?;
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(e) => {
+                bar.abandon();
+                // Rewards of the first answers may be what is wrong: nothing is worth resuming yet.
+                if self.trainer.needs_rewards() && self.trainer.done() == 0 {
+                    self.folder.take_back()?;
+                    return Err(e);
+                }
+                return Err(anyhow!("{e:#}; {}", self.folder.kept()));
+            }
+        };
         bar.finish_and_clear();
         Ok(ended)
     }
@@ -267,9 +281,14 @@ impl Run {
         let mut last = None;
         while !self.trainer.is_finished() {
             let report = match stop::flow() {
-                ControlFlow::Break(()) => None,
-                ControlFlow::Continue(()) => self.step(bar).await?,
+                ControlFlow::Break(()) => Ok(None),
+                ControlFlow::Continue(()) => self.step(bar).await,
             };
+            // A reward's failure leaves the adapter as it was after the last step.
+            if report.is_err() && self.trainer.needs_rewards() && self.trainer.done() > 0 {
+                self.checkpoint().await?;
+            }
+            let report = report?;
             let Some(report) = report else {
                 self.checkpoint().await?;
                 let was_stopped = true;

@@ -162,10 +162,12 @@ impl TrainFolder {
 
     fn forget_lines_after(&self, file: &str, step: usize) -> Result<()> {
         let path = self.folder.join(file);
-        let text = match std::fs::read_to_string(&path) {
+        let bytes = match std::fs::read(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            text => text.with_context(|| format!("cannot read {file}"))?,
+            bytes => bytes.with_context(|| format!("cannot read {file}"))?,
         };
+        // The last line may be torn, within a character too.
+        let text = String::from_utf8_lossy(&bytes);
         let is_kept = |line: &&str| {
             let json: Option<serde_json::Value> = serde_json::from_str(line).ok();
             json.is_some_and(|j| j["step"].as_u64().is_some_and(|s| s <= step as u64))
@@ -218,6 +220,18 @@ impl TrainFolder {
         let all = checkpoints(&self.folder);
         for old in &all[..all.len().saturating_sub(2)] {
             remove(old)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what a run wrote that has not taken a step.
+    pub fn take_back(&mut self) -> Result<()> {
+        (self.metrics, self.completions) = (None, None);
+        let files = [METRICS, COMPLETIONS].map(|file| self.folder.join(file));
+        for path in files.into_iter().chain(checkpoints(&self.folder)) {
+            if path.exists() {
+                remove(&path)?;
+            }
         }
         Ok(())
     }

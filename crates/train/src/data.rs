@@ -280,11 +280,12 @@ mod tests {
         let text = "{\"text\":\"a\"}\n\n{nonsense\n{\"messages\":[]}\n{\"x\":1}\n\
                     {\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}\n{\"prompt\":\"a\",\"completion\":\" \"}\n";
         let data = Dataset::parse("a.jsonl", text).unwrap();
-        assert_eq!(data.records.len(), 1);
+        // What has no answer is a prompt.
+        assert_eq!(data.records.len(), 2);
+        assert!(matches!(data.records[1].example, Example::Prompt(_)));
         let lines: Vec<usize> = data.bad.iter().map(|b| b.line).collect();
-        assert_eq!(lines, [3, 4, 5, 6, 7]);
+        assert_eq!(lines, [3, 4, 5, 7]);
         assert!(data.bad[2].reason.contains("(x)"), "{}", data.bad[2].reason);
-        assert!(data.bad[3].reason.contains("no assistant turn"));
         let none = Dataset::parse("a.jsonl", "{}").unwrap_err().to_string();
         assert!(
             none.contains("a.jsonl") && none.contains("record 1"),

@@ -43,7 +43,7 @@ pub enum Error {
     Reward { line: usize, reward: f32 },
     #[error(
         "all {answers} answers of the first step have the reward {reward}, so there is nothing to learn: use prompts that \
-         the model sometimes answers well, a reward with degrees, or more `num_generations`"
+         the model answers now well, now badly, a reward with degrees, or more `num_generations`"
     )]
     ConstantReward { answers: usize, reward: f32 },
     #[error("the checkpoint is damaged: {0}")]

@@ -83,7 +83,13 @@ impl Prepared {
         if !validation.is_empty() {
             options.validation = 0.0;
         }
-        let (learn, mut hold) = split(own, options.validation, options.seed);
+        // Whole records are held out: a text may be several items.
+        let (mut whole, mut records_of) = (places[..own].to_vec(), vec![]);
+        whole.dedup();
+        let (learned, _) = split(whole.len(), options.validation, options.seed);
+        records_of.extend(learned.into_iter().map(|i| whole[i]));
+        let is_learned = |i: &usize| records_of.binary_search(&places[*i]).is_ok();
+        let (learn, mut hold): (Vec<usize>, Vec<usize>) = (0..own).partition(is_learned);
         hold.extend(own..usable.len());
         if let (true, Some((field, value))) = (hold.is_empty(), options.needs_held_out()) {
             return Err(Error::Option {

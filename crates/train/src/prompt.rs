@@ -75,11 +75,12 @@ pub(crate) fn prompt_tokens(
     let (len, kept) = (ids.len(), limit.tokens);
     if ids.is_empty() || len + most > kept {
         return Ok(Err(format!(
-            "its prompt has {len} tokens, and with an answer of {most} (max_completion_length) that is not from 1 to \
-             {kept}, {}",
+            "its prompt has {len} tokens; with an answer of up to {most} (max_completion_length) it must have 1 to {}, \
+             as {kept} {}",
+            kept.saturating_sub(most),
             match limit.is_the_models {
-                true => "which is the model's limit",
-                false => "which is the limit set by max_seq_len",
+                true => "is the model's limit",
+                false => "is the limit set by max_seq_len",
             }
         )));
     }
@@ -92,11 +93,20 @@ pub(crate) fn prompt_tokens(
     }))
 }
 
-/// The answer that a record has, for a reward to compare with.
-pub(crate) fn reference_answer(example: &Example) -> Option<String> {
-    let Example::Chat(conversation) = example else {
-        return None;
-    };
-    let turn = example.question()?.messages.len();
-    Some(conversation.messages.get(turn)?.content().into())
+impl Example {
+    /// The answer that a record has, for a reward to compare with: that of a conversation, or the column `solution`.
+    pub fn reference_answer(&self) -> Option<String> {
+        match self {
+            Self::Chat(conversation) => {
+                let turn = self.question()?.messages.len();
+                Some(conversation.messages.get(turn)?.content().into())
+            }
+            Self::Prompt(prompt) => match prompt.columns.get("solution")? {
+                Json::String(text) => Some(text.clone()),
+                Json::Null => None,
+                other => Some(other.to_string()),
+            },
+            _ => None,
+        }
+    }
 }

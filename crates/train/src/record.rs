@@ -287,6 +287,13 @@ pub(crate) fn template_inputs(fields: &mut Fields) -> Result<(Vec<Json>, Map<Str
 
 /// A question and its answer, optionally after earlier ones.
 fn pair(fields: &mut Fields, prompt: String) -> Result<Example> {
+    // Numbers, as results of sums are.
+    for key in ANSWER {
+        if let Some(Json::Number(n)) = fields.0.get(key) {
+            let text = n.to_string();
+            fields.0.insert(key.into(), text.into());
+        }
+    }
     let answer = fields.text(&ANSWER)?;
     let answer = answer.ok_or("there is no answer to learn from")?;
     let mut messages = vec![];

@@ -18,6 +18,9 @@ const OTHERS: [&str; 7] = [
     "text",
 ];
 
+/// What a drawn answer has itself.
+const RESERVED: [&str; 5] = ["answer", "completion", "line", "prompt", "truncated"];
+
 /// Whether the record has a prompt, and nothing that could be an answer.
 pub(crate) fn is_prompt(fields: &Fields) -> bool {
     if OTHERS
@@ -51,6 +54,11 @@ pub(crate) fn read(fields: &mut Fields) -> Result<Example> {
     }
     let inputs = inputs(fields)?;
     let columns: Map<String, Json> = std::mem::take(&mut fields.0);
+    if let Some(key) = RESERVED.iter().find(|key| columns.contains_key(**key)) {
+        return Err(format!(
+            "its field `{key}` has a name that rewards use for something else; rename it"
+        ));
+    }
     Ok(Example::Prompt(Prompt {
         prompt,
         columns,
@@ -85,7 +93,8 @@ mod tests {
         for (given, wanted) in [
             (json!({"prompt": "q", "completion": ""}), "no answer"),
             (json!({"prompt": ""}), "`prompt` is empty"),
-            (json!({"messages": []}), "messages"),
+            (json!({"prompt": "q", "line": 9}), "`line` has a name"),
+            (json!({"messages": []}), "no turns"),
         ] {
             let error = example(&given).unwrap_err();
             assert!(error.contains(wanted), "{given}: {error}");

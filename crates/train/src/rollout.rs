@@ -6,11 +6,11 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 use siskin_engine::{Answer, FinishReason, GenerateOptions, RequestEvent, Session};
-use siskin_graph::Sampling;
+use siskin_graph::{Noise, Sampling};
+use siskin_text::Message;
 use web_time::Instant;
 
-use crate::prompt::reference_answer;
-use crate::{Example, Record, Result, Said, Trainer};
+use crate::{Example, Record, Result, Trainer};
 
 /// An answer that the model drew. As JSON, it is what a reward reads: `prompt`, `completion`, `answer` if the record has
 /// one, and the record's other columns.
@@ -18,7 +18,7 @@ use crate::{Example, Record, Result, Said, Trainer};
 pub struct Rollout {
     /// The position of the prompt's record, from 1.
     pub line: usize,
-    pub prompt: Said,
+    pub prompt: Vec<Message>,
     pub completion: String,
     /// That of the record.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,23 +47,24 @@ pub struct RolloutProgress {
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub line: usize,
-    pub prompt: Said,
+    pub prompt: Vec<Message>,
     pub answer: Option<String>,
     pub columns: Map<String, Json>,
 }
 
 impl Asked {
     pub fn of(record: &Record) -> Self {
-        let turns = |example: &Example| example.question().map(|q| q.messages);
-        let (prompt, columns) = match &record.example {
-            Example::Prompt(p) => (p.prompt.clone(), p.columns.clone()),
-            example => (Said::Turns(turns(example).unwrap_or_default()), Map::new()),
-        };
         Self {
             line: record.line,
-            prompt,
-            answer: reference_answer(&record.example),
-            columns,
+            prompt: record
+                .example
+                .question()
+                .map_or(vec![], |question| question.messages),
+            answer: record.example.reference_answer(),
+            columns: match &record.example {
+                Example::Prompt(p) => p.columns.clone(),
+                _ => Map::new(),
+            },
         }
     }
 }
@@ -84,10 +85,9 @@ impl Trainer {
         let mut asked = vec![];
         for place in self.examples_of(self.step) {
             asked.extend((0..n).map(|i| {
-                let seed = self.plan.options.seed ^ ((self.step as u64 + 1) << 24);
                 let sampling = Sampling {
                     temperature: 1.0,
-                    seed: seed.wrapping_add((place * n + i) as u64),
+                    seed: self.answer_seed(place * n + i),
                     ..Sampling::default()
                 };
                 (place, sampling)
@@ -96,6 +96,15 @@ impl Trainer {
         let rollouts = self.answers(session, &asked, on_progress).await;
         self.drawing_seconds = start.elapsed().as_secs_f64();
         rollouts
+    }
+
+    /// Of an answer of the next step. Hashed step by step, so that no two seeds have answers in common.
+    fn answer_seed(&self, answer: usize) -> u64 {
+        let parts = [self.plan.options.seed, self.step as u64, answer as u64];
+        parts.into_iter().fold(0, |key, part| {
+            let mut noise = Noise::new(key ^ part);
+            u64::from(noise.bits()) << 32 | u64::from(noise.bits())
+        })
     }
 
     /// The likeliest answer to each held-out prompt.

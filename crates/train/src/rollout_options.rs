@@ -52,29 +52,23 @@ impl TrainOptions {
         let has_rollouts = self.objective.data() == DataKind::Prompts;
         let is_grpo = self.objective == Objective::Grpo;
         let most = self.max_completion_length();
-        if let Some(n) = self.num_generations {
-            let range = "it must be at least 2, and the objective grpo or rloo";
-            check(has_rollouts && n >= 2, "num_generations", &n, range)?;
-        }
-        if let Some(n) = self.max_completion_length {
-            let is_in_range = has_rollouts && (1..self.max_seq_len).contains(&n);
-            let range =
-                "it must be at least 1 and less than max_seq_len, and the objective grpo or rloo";
-            check(is_in_range, "max_completion_length", &n, range)?;
-        }
-        if let Some(n) = self.num_iterations {
-            let range = "it must be at least 1, and the objective grpo or rloo";
-            check(has_rollouts && n >= 1, "num_iterations", &n, range)?;
-        }
-        if let Some(e) = self.epsilon {
-            let is_in_range = has_rollouts && e > 0.0 && e < 1.0;
-            let range = "it must be more than 0 and less than 1, and the objective grpo or rloo";
-            check(is_in_range, "epsilon", &e, range)?;
-        }
-        if let Some(e) = self.epsilon_high {
-            let is_in_range = has_rollouts && e > 0.0 && e.is_finite();
-            let range = "it must be more than 0, and the objective grpo or rloo";
-            check(is_in_range, "epsilon_high", &e, range)?;
+        let own = "it is an option of the objectives grpo and rloo";
+        let set = [
+            ("num_generations", self.num_generations.is_some()),
+            (
+                "max_completion_length",
+                self.max_completion_length.is_some(),
+            ),
+            ("num_iterations", self.num_iterations.is_some()),
+            ("epsilon", self.epsilon.is_some()),
+            ("epsilon_high", self.epsilon_high.is_some()),
+            (
+                "mask_truncated_completions",
+                self.mask_truncated_completions,
+            ),
+        ];
+        for (field, is_set) in set {
+            check(has_rollouts || !is_set, field, &"set", own)?;
         }
         let grpo_only = [
             ("scale_rewards", self.scale_rewards.is_some()),
@@ -84,34 +78,34 @@ impl TrainOptions {
             ),
         ];
         for (field, is_set) in grpo_only {
-            check(
-                is_grpo || !is_set,
-                field,
-                &"set",
-                "the objective must be grpo",
-            )?;
+            let own = "it is an option of the objective grpo";
+            check(is_grpo || !is_set, field, &"set", own)?;
         }
-        let is_masked = self.mask_truncated_completions;
-        let range = "the objective must be grpo or rloo";
-        check(
-            has_rollouts || !is_masked,
-            "mask_truncated_completions",
-            &"true",
-            range,
-        )?;
         if !has_rollouts {
             return Ok(());
         }
+        let n = self.num_generations();
+        let range = "it must be from 2 to 1024";
+        check((2..=1024).contains(&n), "num_generations", &n, range)?;
+        let range = "it must be at least 1 and less than max_seq_len";
+        let is_in_range = (1..self.max_seq_len).contains(&most);
+        check(is_in_range, "max_completion_length", &most, range)?;
+        let n = self.num_iterations();
+        let range = "it must be from 1 to 1024";
+        check((1..=1024).contains(&n), "num_iterations", &n, range)?;
+        let e = self.epsilon.unwrap_or(EPSILON);
+        let range = "it must be more than 0 and less than 1";
+        check(e > 0.0 && e < 1.0, "epsilon", &e, range)?;
+        let e = self.epsilon_high.unwrap_or(EPSILON);
+        let is_in_range = e > 0.0 && e.is_finite();
+        check(is_in_range, "epsilon_high", &e, "it must be more than 0")?;
         let range = "grpo and rloo have no held-out loss";
-        if let Some((field, value)) = self.needs_held_out() {
-            return check(false, field, &value, range);
+        if let Some(n) = self.eval_every {
+            return check(false, "eval_every", &n, range);
         }
-        let range = "prompt and answer must fit: it must be more than max_completion_length";
-        check(
-            most < self.max_seq_len,
-            "max_seq_len",
-            &self.max_seq_len,
-            range,
-        )
+        match self.needs_held_out() {
+            Some((field, value)) => check(false, field, &value, range),
+            None => Ok(()),
+        }
     }
 }

@@ -102,7 +102,8 @@ impl TrainingPlan {
             unusable_validation,
             ..
         } = prepared;
-        let held_out_places = places[examples.len()..].to_vec();
+        let mut held_out_places = places[examples.len()..].to_vec();
+        held_out_places.dedup();
         // The examples of a step may add up to less than a run can hold.
         let mut lengths: Vec<usize> = examples.iter().map(Item::rows).collect();
         lengths.sort_unstable();

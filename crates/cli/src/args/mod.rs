@@ -104,12 +104,14 @@ A vector is printed on a line of its own; with --json, in the shape of OpenAI's 
   siskin train recipe.toml --resume
   siskin run smollm2-135m-instruct \"Who are you?\" --adapter my-adapter
 A recipe sets the same things as the flags, which take precedence: model, data, validation_data, out, device, and the \
+of rewards: rewards and reward_weights (lists), num_generations, max_completion_length, num_iterations, epsilon, epsilon_high, \
+scale_rewards (group, batch, none), importance_sampling_level (token, sequence), mask_truncated_completions; \
 training options rank, lora_alpha, use_rslora, use_dora, target_modules, lora_dropout, optim, learning_rate, schedule (constant, \
 linear, cosine, cosine_with_restarts, warmup_stable_decay), warmup_steps, warmup_ratio, num_cycles, num_decay_steps, min_lr_rate, \
 adam_beta1, adam_beta2, adam_epsilon, weight_decay, max_grad_norm, epochs, steps, batch_size, max_seq_len, packing, loss_on, \
 validation, eval_every, early_stopping_patience, load_best_model_at_end, gradient_checkpointing, seed, objective, beta, loss_type, label_smoothing, simpo_gamma, cpo_alpha, desirable_weight, \
 undesirable_weight.
-Data is JSONL of messages, ShareGPT's conversations, Alpaca's instructions, prompt and completion, or text; a \
+Data is JSONL of messages, ShareGPT's conversations, Alpaca's instructions, prompt and completion, prompts alone for grpo and rloo, or text; a \
 JSON array of such; CSV or TSV with those columns; or a text file with an empty line between examples. The objectives \
 dpo, orpo, simpo and cpo learn from records of prompt, chosen and rejected, kto from prompt, completion and label (true or \
 false); each is a text or a list of messages, and without a prompt, chosen and rejected both begin with it.")]
