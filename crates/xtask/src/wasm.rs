@@ -18,15 +18,37 @@ const SYSROOT: &str = "/usr";
 
 /// A cargo whose toolchain has the target.
 pub fn wasm_cargo() -> Result<Command> {
+    let flags = without_folders()?;
     if has_target()? || add_target() {
-        return Ok(cargo(&[]));
+        return Ok(cargo(&["--config", &flags]));
     }
     if !debian_std().is_ok_and(|lib| holds_std(&lib)) || !is_linked()? {
         install_debian()?;
     }
     let mut command = Command::new("rustup");
-    command.args(["run", DEBIAN, "cargo"]).current_dir(root());
+    let run = ["run", DEBIAN, "cargo", "--config", &flags];
+    command.args(run).current_dir(root());
     Ok(command)
+}
+
+/// Panics name the source file that they are in. A page need not know, and download, in which folder of this computer the
+/// sources of libraries were.
+fn without_folders() -> Result<String> {
+    run(&mut cargo(&["fetch", "--quiet", "--target", TARGET]))?;
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+    let sources = home
+        .context("there is no home folder")?
+        .join("registry/src");
+    let entries = fs::read_dir(&sources);
+    let entries = entries.with_context(|| format!("cannot read {}", sources.display()))?;
+    let flag = |entry: std::io::Result<fs::DirEntry>| {
+        let folder = entry?.path();
+        Ok(format!("'--remap-path-prefix={}/='", folder.display()))
+    };
+    let mut flags = entries.map(flag).collect::<std::io::Result<Vec<_>>>()?;
+    flags.sort();
+    Ok(format!("target.{TARGET}.rustflags=[{}]", flags.join(", ")))
 }
 
 /// A wasm file that a page may download.
