@@ -80,7 +80,7 @@ for (const name of bindings) copyFileSync(`src/wasm/${name}_bg.wasm`, `dist/${na
 // Internal modules are not declared: the types of the bindings need a newer TypeScript than the package's own.
 const declared = [
   "index", "siskin", "chat", "documents", "exchange", "run-tools", "text-completions", "responses", "embeddings", "errors", "store",
-  "train", "types", "loaded", "interpret", "openai", "ai-sdk", "prompt-api", "prompt-types", "chat-store", "react", "svelte", "vue",
+  "train", "rewards", "types", "loaded", "interpret", "openai", "ai-sdk", "prompt-api", "prompt-types", "chat-store", "react", "svelte", "vue",
 ];
 rmSync("dist/documents", { recursive: true });
 for (const file of readdirSync("dist").filter((f) => f.endsWith(".d.ts"))) {
