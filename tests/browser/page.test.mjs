@@ -233,7 +233,7 @@ test("a conversation: stopped, edited, continued, as JSON, exported and deleted,
   await page.getByText("Ask something").waitFor();
   await page.getByRole("button", { name: /^Count from one/ }).click();
   await page.getByRole("button", { name: "Stop" }).click();
-  await page.getByRole("button", { name: "Edit" }).click();
+  await page.getByRole("button", { name: "Edit", exact: true }).click();
   await page.getByLabel("Edit your message").fill("Count to ten.");
   await settings(page, (panel) => panel.getByLabel("Maximum answer length").fill("16"));
   await page.getByRole("button", { name: "Send again" }).click();

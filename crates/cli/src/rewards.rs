@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use regex::Regex;
@@ -11,9 +10,6 @@ use serde_json::Value as Json;
 use siskin_train::{BadRecord, Record, Rollout};
 
 use crate::stop;
-
-/// Between looks at a program that judges.
-const WAIT: Duration = Duration::from_millis(10);
 
 /// One way to judge an answer.
 #[derive(Debug)]
@@ -239,16 +235,8 @@ fn run(command: &str, rollouts: &[Rollout]) -> Result<Vec<f32>> {
         let read = stdout.map(|mut stdout| stdout.read_to_end(&mut out));
         read.transpose().map(|_| out)
     });
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if stop::flow().is_break() {
-            let _ = child.kill();
-            let _ = child.wait();
-            bail!("the reward `{command}` was stopped");
-        }
-        std::thread::sleep(WAIT);
+    let Some(status) = stop::wait(&mut child)? else {
+        bail!("the reward `{command}` was stopped");
     };
     if !status.success() {
         bail!("the reward `{command}` failed ({status})");

@@ -2,7 +2,9 @@
 //! first has taken effect, ends the program.
 
 use std::ops::ControlFlow;
+use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -27,5 +29,23 @@ pub fn flow() -> ControlFlow<()> {
         ControlFlow::Break(())
     } else {
         ControlFlow::Continue(())
+    }
+}
+
+/// Between looks at another program.
+const WAIT: Duration = Duration::from_millis(10);
+
+/// Waits for another program, which is ended if this one is stopped (`None`).
+pub fn wait(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if flow().is_break() {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(WAIT);
     }
 }

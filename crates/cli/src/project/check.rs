@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -67,16 +67,8 @@ impl Python<'_> {
         let stderr = child.stderr.take().context("stderr")?;
         let reader =
             std::thread::spawn(move || std::io::read_to_string(stderr).unwrap_or_default());
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break status;
-            }
-            if stop::flow().is_break() {
-                let _ = child.kill();
-                let _ = child.wait();
-                std::process::exit(130);
-            }
-            std::thread::sleep(Duration::from_millis(50));
+        let Some(status) = stop::wait(&mut child)? else {
+            std::process::exit(130);
         };
         let said = reader.join().unwrap_or_default();
         if status.success() {
