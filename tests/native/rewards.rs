@@ -292,6 +292,23 @@ fn answers_depend_on_the_seed_alone() {
     assert!(json["completion"].is_string() && json["prompt"][0]["content"].is_string());
 }
 
+/// Noise depends on seed and position alone, so seeds of answers must not be neighbours.
+#[test]
+fn neighbouring_seeds_have_no_answers_in_common() {
+    let drawn = |seed| {
+        let options = TrainOptions {
+            seed,
+            ..options(Objective::Grpo)
+        };
+        let mut run = Run::new(DeviceRequest::Cpu, PROMPTS, options, 8).unwrap();
+        let answers = run.roll_out().into_iter().map(|r| r.ids);
+        answers.filter(|ids| ids.len() > 4).collect::<Vec<_>>()
+    };
+    let (first, second) = (drawn(0), drawn(1));
+    assert!(first.len() > 3 && second.len() > 3);
+    assert!(first.iter().all(|ids| !second.contains(ids)));
+}
+
 /// A reward for letters makes answers of letters.
 #[test]
 fn rewards_rise() {

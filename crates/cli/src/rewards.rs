@@ -6,7 +6,6 @@ use std::sync::LazyLock;
 
 use anyhow::{Context, Result, anyhow, bail};
 use regex::Regex;
-use serde_json::Value as Json;
 use siskin_train::{BadRecord, Record, Rollout};
 
 use crate::stop;
@@ -66,7 +65,7 @@ impl Reward {
                         r.line
                     )
                 })?;
-                Ok(is_same(&r.completion, &wanted))
+                Ok(is_same(&r.completion, wanted))
             }),
             Self::Json => each(&|r| Ok(is_json(&r.completion))),
             Self::Regex(regex) => each(&|r| Ok(regex.is_match(&r.completion))),
@@ -125,17 +124,9 @@ impl Rewards {
 }
 
 /// The record's answer; what follows `####` where it ends with that, as GSM8K's do.
-fn reference(rollout: &Rollout) -> Option<String> {
-    let solution = rollout.columns.get("solution").filter(|s| !s.is_null());
-    let column = || {
-        Some(
-            solution?
-                .as_str()
-                .map_or_else(|| solution.unwrap_or(&Json::Null).to_string(), String::from),
-        )
-    };
-    let whole = rollout.answer.clone().or_else(column)?;
-    Some(after_mark(&whole).unwrap_or(&whole).trim().into())
+fn reference(rollout: &Rollout) -> Option<&str> {
+    let whole = rollout.answer.as_deref()?;
+    Some(after_mark(whole).unwrap_or(whole).trim())
 }
 
 fn after_mark(text: &str) -> Option<&str> {
